@@ -1,0 +1,333 @@
+// Package bosh turns BOSH sessions into network streams.
+//
+// BOSH (XEP-0124, and XEP-0206 for XMPP) emulates a TCP connection by HTTP
+// long polling. It loses nothing over connections that break, and it works
+// where WebSocket does not. A [Handler] is an [http.Handler] that speaks BOSH
+// to clients; every stream that a client opens is handed to the application as
+// a [Stream], which is a [net.Conn].
+//
+// There are two ways to take the streams. [Handler.Listener] returns a
+// [net.Listener], so that a server which has an accept loop for TCP serves
+// BOSH with the same loop:
+//
+//	h := bosh.New(bosh.Options{})
+//	http.Handle("/http-bind", h)
+//	go serve(h.Listener()) // the loop that already serves TCP
+//
+// [Options.Serve] is called in a goroutine of its own for each stream:
+//
+//	h := bosh.New(bosh.Options{
+//		Framing: bosh.Elements,
+//		Serve:   func(s *bosh.Stream) { defer s.Close(); … },
+//	})
+//
+// What the bytes of a stream are is the matter of its [Framing]: an XMPP
+// stream as it is on TCP, a sequence of XML elements, or any bytes.
+package bosh
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Options configure a [Handler]. The zero value is good for an XMPP server.
+// For every number and duration, zero means the default named with the field,
+// a negative value means none (no limit, or the feature switched off) where
+// that is possible, and a value too large for the protocol is lowered to the
+// largest possible one.
+type Options struct {
+	// Serve is called in a goroutine of its own for each new stream. The
+	// stream is closed when Serve returns, and if Serve panics the stream
+	// ends with [InternalServerError]. If Serve is nil the streams come out
+	// of [Handler.Listener].
+	Serve func(*Stream)
+
+	// Admit is asked before a stream is made, for a session's first stream
+	// and for each further one. It may change the opening, for example its
+	// Framing. The context it returns is the parent of the session's (of the
+	// stream's, for a further one); nil stands for the one it was given,
+	// which carries the values of the request's context but does not end with
+	// the request. To refuse, return an error: an [*Error] tells the client
+	// its condition, any other error becomes [InternalServerError]. It runs
+	// in the request's goroutine and may take its time.
+	//
+	// If Admit is nil every stream is admitted that names a host in `to`.
+	Admit func(context.Context, *http.Request, *Opening) (context.Context, error)
+
+	// Framing is what the streams carry, unless Admit says otherwise.
+	// The default is XMPP.
+	Framing Framing
+
+	// Wait is the longest time that a request is held for want of anything
+	// to say. A client may ask for less. The default is 60 s; negative makes
+	// every session a polling session. Keep it below the read time-out of
+	// any proxy in front. Whole seconds. XEP-0124, section 7.
+	Wait time.Duration
+
+	// Inactivity is the longest time that a client may be without an open
+	// request before its session ends. The default is 60 s; negative sets no
+	// limit. Polling sessions get twice this and the polling interval on
+	// top. Whole seconds. XEP-0124, section 10.
+	Inactivity time.Duration
+
+	// Polling is the shortest interval between two empty requests, announced
+	// to the client and enforced. The default is 5 s for polling sessions
+	// and 0 for all others, since a page that is reloaded and goes on with
+	// its session looks overactive. A positive value is used for both, and a
+	// negative one announces and enforces nothing. Whole seconds. XEP-0124,
+	// sections 11 and 12.
+	Polling time.Duration
+
+	// Pause is the longest pause that a client may ask for. The default is
+	// 120 s; negative switches pausing off. Whole seconds. XEP-0124,
+	// section 10.
+	Pause time.Duration
+
+	// Hold is the highest number of requests of a session that are held at a
+	// time. A client may ask for less. The default is 1, and there is rarely
+	// a reason for more: real clients alternate two connections. Negative
+	// makes every session a polling session. At most 16.
+	Hold int
+
+	// Grace is how long the answer to an older request waits for output when
+	// a newer request has brought payloads, so that a reply made at once
+	// rides on it instead of costing another round trip. The default is
+	// 5 ms; negative gives no grace. At most 50 ms.
+	Grace time.Duration
+
+	// CreateTimeout bounds how long the answer to a session creation waits
+	// for the application's first output, the stream features in XMPP. The
+	// default is 10 s; negative answers at once. It never waits longer than
+	// the granted wait.
+	CreateTimeout time.Duration
+
+	// ReadTimeout bounds how long a request body may take to arrive, and
+	// WriteTimeout how long the client may take to accept an answer. The
+	// defaults are 15 s and 30 s; negative sets no limit of ours, and leaves
+	// those of the [http.Server].
+	ReadTimeout, WriteTimeout time.Duration
+
+	// MaxSessions is how many sessions there may be at a time. Further ones
+	// are refused with [PolicyViolation]. The default is 100000; negative
+	// sets no limit.
+	MaxSessions int
+
+	// MaxStreams is how many streams a session may have open at a time. The
+	// default, 1, switches the protocol's multiple streams off. At most 64.
+	// XEP-0124, section 16.
+	MaxStreams int
+
+	// Backlog is how many streams wait for [net.Listener.Accept]. Sessions
+	// beyond it are refused with [InternalServerError]. The default is 128.
+	Backlog int
+
+	// MaxBody is the largest request body in bytes, after decompression.
+	// The default is 1 MiB. It cannot be switched off; at most 256 MiB.
+	MaxBody int64
+
+	// MaxElement is the largest single element that the application may
+	// write, in bytes. The default is 4 MiB. It cannot be switched off.
+	MaxElement int
+
+	// ReadBuffer is how many unread bytes of payload a stream keeps before
+	// requests go unanswered, which stops a client that respects `requests`.
+	// The default is 64 KiB.
+	ReadBuffer int
+
+	// WriteBuffer is how many bytes of payload wait for the client before
+	// Write blocks. The default is 256 KiB.
+	WriteBuffer int
+
+	// ReplayBuffer is how many bytes of answers that the client has not been
+	// proven to have are kept beyond the last `requests`, for a client that
+	// acknowledges. The default is 256 KiB.
+	ReplayBuffer int
+
+	// MaxRepeats is how often a client may repeat one request before its
+	// session ends with [PolicyViolation]. The default is 10; negative sets
+	// no limit. XEP-0124, section 14.3.
+	MaxRepeats int
+
+	// NoAcks keeps the server from acknowledging requests. XEP-0124,
+	// section 9.1.
+	NoAcks bool
+
+	// ReportAfter is the age from which a response that an acknowledging
+	// client does not acknowledge is reported to it. The default is 5 s;
+	// negative reports nothing. XEP-0124, section 9.2.
+	ReportAfter time.Duration
+
+	// Content lists the media types that a client may ask for in `content`,
+	// without parameters. The default is text/xml, application/xml,
+	// text/plain and text/html. Every answer carries headers that keep a
+	// browser from executing it. XEP-0124, section 7.1.
+	Content []string
+
+	// Compress is the size in bytes from which answers are compressed for
+	// clients that accept it. The default, 0, compresses nothing. Requests
+	// may always be compressed by gzip and deflate.
+	Compress int
+
+	// AllowOrigin reports whether pages of an origin, as "https://host:port",
+	// may use the Handler (CORS). If it is nil every origin may; credentials
+	// are never allowed, so that cookies mean nothing here. To leave CORS to
+	// a proxy in front, set NoCORS.
+	AllowOrigin func(origin string) bool
+	NoCORS      bool
+
+	// ClientAddr returns the address of the client of a request that came
+	// through a proxy. If it is nil, or returns nil, the address is that of
+	// the connection.
+	ClientAddr func(*http.Request) net.Addr
+
+	// Secure reports whether a request reached the first trusted proxy over
+	// TLS. If it is nil, requests that came over TLS to this process are
+	// secure. A session begun by a secure request takes no others.
+	// XEP-0124, section 19.1.
+	Secure func(*http.Request) bool
+
+	// SeeOther, if set, is told to clients at Shutdown as the place to go
+	// on, by the condition see-other-uri instead of system-shutdown.
+	SeeOther string
+
+	// Logger gets what an operator should know; never payloads, nor a sid.
+	// The default is [slog.Default].
+	Logger *slog.Logger
+
+	// Trace has functions that are called at the events of a session.
+	Trace *Trace
+}
+
+// A Framing says what the bytes of a [Stream] are.
+type Framing uint8
+
+const (
+	// XMPP makes the stream what an XMPP server sees on TCP. Read yields a
+	// stream header, then the stanzas; a header again at each restart; and
+	// the end tag when the client ends. Write takes the server's header,
+	// features, stanzas and end tag, in chunks of any size. XEP-0206.
+	XMPP Framing = iota
+
+	// Elements makes the stream a sequence of XML elements, each complete in
+	// itself with all the namespaces it uses.
+	Elements
+
+	// Opaque makes the stream carry any bytes. On the wire they are
+	// base64 text in elements named data, of the namespace [OpaqueNS].
+	Opaque
+)
+
+// OpaqueNS is the namespace of the elements that carry [Opaque] streams.
+const OpaqueNS = "urn:bosh:opaque:0"
+
+func (f Framing) String() string {
+	switch f {
+	case XMPP:
+		return "XMPP"
+	case Elements:
+		return "Elements"
+	case Opaque:
+		return "Opaque"
+	}
+	return fmt.Sprintf("Framing(%d)", uint8(f))
+}
+
+// A Condition is the reason why a session or stream ended before its time.
+// XEP-0124, section 17.2.
+type Condition string
+
+// The terminal conditions.
+const (
+	BadRequest             Condition = "bad-request"
+	HostGone               Condition = "host-gone"
+	HostUnknown            Condition = "host-unknown"
+	ImproperAddressing     Condition = "improper-addressing"
+	InternalServerError    Condition = "internal-server-error"
+	ItemNotFound           Condition = "item-not-found"
+	OtherRequest           Condition = "other-request"
+	PolicyViolation        Condition = "policy-violation"
+	RemoteConnectionFailed Condition = "remote-connection-failed"
+	RemoteStreamError      Condition = "remote-stream-error"
+	SeeOtherURI            Condition = "see-other-uri"
+	SystemShutdown         Condition = "system-shutdown"
+	UndefinedCondition     Condition = "undefined-condition"
+)
+
+// legacyStatus is the HTTP status that stands for the condition when the
+// client sent no `ver`, or 0. XEP-0124, section 17.1.
+func (c Condition) legacyStatus() int {
+	switch c {
+	case BadRequest:
+		return http.StatusBadRequest
+	case PolicyViolation:
+		return http.StatusForbidden
+	case ItemNotFound:
+		return http.StatusNotFound
+	}
+	return 0
+}
+
+// defined reports whether c is one of the conditions of XEP-0124.
+func (c Condition) defined() bool {
+	switch c {
+	case BadRequest, HostGone, HostUnknown, ImproperAddressing, InternalServerError,
+		ItemNotFound, OtherRequest, PolicyViolation, RemoteConnectionFailed,
+		RemoteStreamError, SeeOtherURI, SystemShutdown, UndefinedCondition:
+		return true
+	}
+	return false
+}
+
+// An Error is the end of a session or stream.
+//
+// The application passes one to [Stream.CloseWithError], [Session.Terminate]
+// or back from [Options.Admit] to tell the client a condition; and Read, Write
+// and [Session.Err] return one that says why the session ended.
+type Error struct {
+	// Condition is what the client is told, or was told. Empty is a graceful
+	// end.
+	Condition Condition
+
+	// Remote says that the client ended the session, by its request or by
+	// its absence.
+	Remote bool
+
+	// URI is where the client should go instead, for SeeOtherURI.
+	URI string
+
+	// Payload is XML that goes into the last body after all payloads still
+	// queued: the stream error of RemoteStreamError, or what the application
+	// adds to UndefinedCondition. It must be whole, well-formed elements.
+	Payload []byte
+
+	// Err is the cause, for the log. The client never sees it.
+	Err error
+}
+
+func (e *Error) Error() string {
+	msg := "bosh: session ended"
+	if e.Condition != "" {
+		msg = "bosh: " + string(e.Condition)
+	}
+	if e.Err != nil {
+		msg += ": " + e.Err.Error()
+	}
+	return msg
+}
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is reports whether target is an *Error of the same Condition, so that
+//
+//	errors.Is(err, &bosh.Error{Condition: bosh.PolicyViolation})
+//
+// works whatever the cause.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Condition == e.Condition
+}
