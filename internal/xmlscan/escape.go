@@ -1,0 +1,124 @@
+package xmlscan
+
+import (
+	"bytes"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Unescape appends to dst what an attribute value stands for, given as it
+// stands in the input: references are resolved, and white space is normalised
+// as XML 1.0, section 3.3.3, has it for attributes without a declared type.
+func Unescape(dst, raw []byte) []byte { return unescape(dst, raw, true) }
+
+// UnescapeText appends to dst what character data outside CDATA sections stands
+// for, given as it stands in the input: references are resolved, and line ends
+// are normalised as XML 1.0, section 2.11, has it.
+func UnescapeText(dst, raw []byte) []byte { return unescape(dst, raw, false) }
+
+func unescape(dst, raw []byte, value bool) []byte {
+	for len(raw) > 0 {
+		n := 1
+		switch c := raw[0]; {
+		case c == '&':
+			var r rune
+			if r, n = resolveReference(raw); n > 0 {
+				dst = utf8.AppendRune(dst, r)
+				break
+			}
+			dst = append(dst, '&') // it has not passed the scanner
+			n = 1
+		case c == '\r':
+			if len(raw) > 1 && raw[1] == '\n' {
+				break // the line feed stands for both
+			}
+			c = '\n'
+			fallthrough
+		case c == '\n' || c == '\t':
+			if value {
+				c = ' '
+			}
+			dst = append(dst, c)
+		default:
+			if n = bytes.IndexAny(raw, "&\r\n\t"); n < 0 {
+				n = len(raw)
+			}
+			dst = append(dst, raw[:n]...)
+		}
+		raw = raw[n:]
+	}
+	return dst
+}
+
+// resolveReference returns the character that the reference at the start of raw
+// stands for, and the length of the reference, which is 0 if it is not one.
+func resolveReference(raw []byte) (r rune, n int) {
+	n = bytes.IndexByte(raw, ';') + 1
+	if n < 3 {
+		return 0, 0
+	}
+	ref := raw[1:n]
+	if ref[0] == '#' {
+		digits, base := ref[1:len(ref)-1], 10
+		if len(digits) > 0 && digits[0] == 'x' {
+			digits, base = digits[1:], 16
+		}
+		code, err := strconv.ParseUint(string(digits), base, 31)
+		if err != nil || !isChar(rune(code)) {
+			return 0, 0
+		}
+		return rune(code), n
+	}
+	for k := range entities {
+		if entities[k].name == string(ref) {
+			return rune(entities[k].char), n
+		}
+	}
+	return 0, 0
+}
+
+// AppendEscaped appends s to dst in a form that means s in an attribute value,
+// within quotes of either kind, and in character data. What XML cannot express
+// becomes U+FFFD.
+func AppendEscaped(dst []byte, s string) []byte {
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if class[c]&inAnyValue != 0 && c != '>' {
+			i++
+			continue
+		}
+		n, esc := 1, ""
+		switch c {
+		case '<':
+			esc = "&lt;"
+		case '>':
+			esc = "&gt;"
+		case '&':
+			esc = "&amp;"
+		case '\'':
+			esc = "&apos;"
+		case '"':
+			esc = "&quot;"
+		case '\t':
+			esc = "&#9;"
+		case '\n':
+			esc = "&#10;"
+		case '\r':
+			esc = "&#13;"
+		default:
+			var r rune
+			r, n = utf8.DecodeRuneInString(s[i:])
+			if (r != utf8.RuneError || n > 1) && isChar(r) {
+				i += n
+				continue
+			}
+			esc = "\uFFFD"
+		}
+		dst = append(dst, s[from:i]...)
+		dst = append(dst, esc...)
+		i += n
+		from = i
+	}
+	return append(dst, s[from:]...)
+}

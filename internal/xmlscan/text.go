@@ -1,0 +1,181 @@
+package xmlscan
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// Eight bytes at a time are looked at for one that has a meaning. In a word
+// with the top bit of each byte set that may have one, the lowest set bit is
+// exact; higher ones can be false.
+const (
+	ones = 0x0101010101010101
+	tops = 0x8080808080808080
+)
+
+// special marks the bytes of w that are not ASCII, are control characters, or
+// are c, d or e.
+func special(w uint64, c, d, e byte) uint64 {
+	x, y, z := w^ones*uint64(c), w^ones*uint64(d), w^ones*uint64(e)
+	return (w | (w-ones*0x20)&^w | (x-ones)&^x | (y-ones)&^y | (z-ones)&^z) & tops
+}
+
+// skip returns the offset, from i, of the first byte of b that special marks,
+// or one before it.
+func skip(b []byte, i int, c, d, e byte) int {
+	for len(b)-i >= 8 {
+		if m := special(binary.LittleEndian.Uint64(b[i:]), c, d, e); m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+		i += 8
+	}
+	return i
+}
+
+// text scans the content of a child.
+func (s *Scanner) text(b []byte, i int) (int, result) {
+	for {
+		i = skip(b, i, '<', '&', ']')
+		if i == len(b) {
+			return i, more
+		}
+		switch c := b[i]; c {
+		case '<':
+			return s.markup(b, i)
+		case '&':
+			return s.reference(b, i)
+		case ']':
+			switch matches(b[i:], "]]>") {
+			case next:
+				return s.fail(i, "']]>' in character data")
+			case more:
+				return i, more
+			}
+			i++
+		default:
+			n := charLen(b[i:])
+			if n == 0 {
+				return i, more
+			} else if n < 0 {
+				return s.fail(i, "invalid character")
+			}
+			i += n
+		}
+	}
+}
+
+// markup begins what the '<' in the content of a child begins.
+func (s *Scanner) markup(b []byte, i int) (int, result) {
+	if i+1 == len(b) {
+		return i, more
+	}
+	switch b[i+1] {
+	case '/':
+		s.state, s.mark = inEndName, i+2
+		return s.endTag(b, i+2)
+	case '?':
+		return s.fail(i, "processing instruction")
+	case '!':
+		switch matches(b[i:], cdataStart) {
+		case next:
+			s.state = inCDATA
+			return i + len(cdataStart), next
+		case more:
+			return i, more
+		}
+		return s.fail(i, "comment, or document type declaration")
+	}
+	return s.beginTag(i)
+}
+
+// cdata scans a CDATA section.
+func (s *Scanner) cdata(b []byte, i int) (int, result) {
+	for {
+		i = skip(b, i, ']', ']', ']')
+		if i == len(b) {
+			return i, more
+		}
+		if b[i] == ']' {
+			switch matches(b[i:], "]]>") {
+			case next:
+				s.state = inText
+				return i + 3, next
+			case more:
+				return i, more
+			}
+		}
+		n := charLen(b[i:])
+		if n == 0 {
+			return i, more
+		} else if n < 0 {
+			return s.fail(i, "invalid character")
+		}
+		i += n
+	}
+}
+
+// entities are the names that may be referred to, and what they stand for.
+var entities = [...]struct {
+	name string
+	char byte
+}{
+	{"lt;", '<'}, {"gt;", '>'}, {"amp;", '&'}, {"quot;", '"'}, {"apos;", '\''},
+}
+
+// reference scans the reference whose '&' is at offset i, in an attribute value
+// or in text.
+func (s *Scanner) reference(b []byte, i int) (int, result) {
+	rest := b[i+1:]
+	if len(rest) == 0 {
+		return i, more
+	}
+	if rest[0] == '#' {
+		if len(rest) == 1 {
+			return i, more
+		}
+		s.resume, s.state = s.state, inReference
+		s.code, s.mark = 0, i+2
+		if s.hex = rest[1] == 'x'; s.hex {
+			s.mark++
+		}
+		return s.digits(b, s.mark)
+	}
+	for k := range entities {
+		switch matches(rest, entities[k].name) {
+		case next:
+			return i + 1 + len(entities[k].name), next
+		case more:
+			return i, more
+		}
+	}
+	return s.fail(i, "reference to an unknown entity")
+}
+
+// digits scans the number in a character reference, of which there may be any
+// number of digits.
+func (s *Scanner) digits(b []byte, i int) (int, result) {
+	for ; i < len(b); i++ {
+		c := b[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case s.hex && 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		case c == ';' && i > s.mark && isChar(s.code):
+			s.state = s.resume
+			return i + 1, next
+		default:
+			return s.fail(i, "invalid character reference")
+		}
+		if s.hex {
+			s.code = s.code<<4 | rune(c)
+		} else {
+			s.code = s.code*10 + rune(c)
+		}
+		if s.code > utf8.MaxRune {
+			return s.fail(i, "invalid character reference")
+		}
+	}
+	return i, more
+}
