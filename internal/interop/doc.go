@@ -1,0 +1,9 @@
+// Package interop has no code, only tests: real clients against a running
+// examples/chat. They need Node.js, Chromium and what package-lock.json names:
+//
+//	npm --prefix internal/interop ci
+//	go test -tags interop ./internal/interop
+//
+// Screenshots go to the folder that INTEROP_OUTPUT names, if any. Chromium is
+// /usr/bin/chromium unless INTEROP_CHROMIUM says otherwise.
+package interop
