@@ -146,7 +146,7 @@ func TestCharacters(t *testing.T) {
 // What cannot come right is refused at once, so that nobody waits for its end.
 func TestRefusedAtOnce(t *testing.T) {
 	for _, doc := range []string{
-		"x", "<?p", "<?xmlx", "<!", "<r/><a", "<r/>x", "<r>x", "<r>&", "<r><!", "<r><?", "<r></s", "<r><a></b", "<r><a><!-", "<r><a><!D", "<r><a><?",
+		"x", "<?p", "<?xmlx", "<!", "<r/><", "<r/>x", "<r>x", "<r>&", "<r><!", "<r><?", "<r></s", "<r><a></b", "<r><a><!-", "<r><a><!D", "<r><a><?",
 		"<r><a>&n", "<r><a>&#y", "<r><a>&#xG", "<r><a>&#1114112", "<r><a>]]>", "<r><a>\x00", "<r><a>\xC0", "<r><a>\xE2\x28", "<r><a b='<", "<r><a b='&n",
 		"<r><a b='\x1F", "<r><a b=c", "<r><1", "<r><a:b:", "<r><a:1", "<r><a 1", "<r><a/b", "<r><a b=''c", "<r><z:a>", "<r><a b='' b=''>", "\xEF\xBB<",
 	} {

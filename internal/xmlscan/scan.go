@@ -245,8 +245,8 @@ func (s *Scanner) Attrs() []Attr { return s.rootAttrs }
 // reset.
 func (s *Scanner) Bindings() []Binding { return s.bindings }
 
-// Done reports whether the root has been closed, so that only white space may
-// follow.
+// Done reports whether the root has been closed. Only white space may follow,
+// and Next tells if there is anything else.
 func (s *Scanner) Done() bool { return s.place == inEpilog }
 
 // Next scans the next item. The first byte of b must be the one behind the
@@ -319,6 +319,9 @@ func (s *Scanner) item(b []byte) (int, result) {
 		s.place = max(s.place, inProlog)
 		return i, whole
 	}
+	if s.place == inEpilog {
+		return s.fail(0, "more than white space behind the root")
+	}
 	if s.place == atStart && b[0] == byteOrderMark[0] {
 		switch matches(b, byteOrderMark) {
 		case next:
@@ -357,13 +360,9 @@ func (s *Scanner) item(b []byte) (int, result) {
 	case '!':
 		return s.fail(0, "comment, section or document type declaration")
 	}
-	switch s.place {
-	case inContent:
+	s.kind = Start
+	if s.place == inContent {
 		s.kind = Element
-	case inEpilog:
-		return s.fail(0, "more than one root")
-	default:
-		s.kind = Start
 	}
 	s.open, s.binds, s.arena = s.open[:0], s.binds[:0], s.arena[:0]
 	s.usesDefault, s.rebinds = false, s.rebinds[:0]
