@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/stream"
+)
+
+const (
+	// maxPreAuth is how much a client may send at a time before it has
+	// logged in, and maxStanza how large a stanza may be.
+	maxPreAuth = 16 << 10
+	maxStanza  = 256 << 10
+
+	// loginTimeout is how long a client may take until it is bound.
+	loginTimeout = 30 * time.Second
+
+	// closeTimeout bounds how long a client may take to hear the end, and
+	// lingerTimeout how long it may take to close after that.
+	closeTimeout  = 5 * time.Second
+	lingerTimeout = 2 * time.Second
+)
+
+// A conn is a connection as an xml.Decoder likes it. Since it has ReadByte the
+// Decoder makes no buffer of its own, and what a client sends on the heels of
+// an element that restarts the stream is not lost with the old Decoder.
+type conn struct {
+	net.Conn
+	r      *bufio.Reader
+	trim   bool        // white space is skipped up to the next element
+	left   int         // how much the client may still send
+	failed error       // the first error of Read
+	opened atomic.Bool // the stream header has been sent
+	shut   atomic.Bool // the end tag has been sent by the negotiation
+}
+
+// errTooLarge is the end of a client that sends too large a stanza.
+var errTooLarge = fmt.Errorf("too much at once: %w", stream.PolicyViolation)
+
+func newConn(c net.Conn) *conn {
+	return &conn{Conn: c, r: bufio.NewReader(c), left: maxPreAuth}
+}
+
+func (c *conn) ReadByte() (byte, error) {
+	for {
+		if c.left--; c.left < 0 {
+			return 0, errTooLarge
+		}
+		b, err := c.r.ReadByte()
+		if err != nil && c.failed == nil {
+			c.failed = err
+		}
+		if c.trim && err == nil && (b == ' ' || b == '\n' || b == '\r' || b == '\t') {
+			continue
+		}
+		c.trim = false
+		return b, err
+	}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if err != nil && c.failed == nil {
+		c.failed = err
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if c.shut.Load() {
+		return 0, net.ErrClosed
+	}
+	c.opened.Store(true)
+	return c.Conn.Write(p)
+}
+
+// allow lets the client send n bytes more, whatever it has sent.
+func (c *conn) allow(n int) { c.left = n }
+
+// restart says that the client opens its stream anew.
+func (c *conn) restart() {
+	c.opened.Store(false)
+	c.left = maxPreAuth
+}
+
+// dead reports whether the client is gone, so that it can be told nothing.
+func (c *conn) dead() bool {
+	var ne net.Error
+	return c.failed != nil && !(errors.As(c.failed, &ne) && ne.Timeout())
+}
+
+// hangUp says that nothing more will be written, and gives the client a moment
+// to read it all: to close a TCP connection at once might lose what it has
+// not read yet. Without half-closed connections there is nothing to wait for.
+func (c *conn) hangUp() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		c.Close()
+		return
+	}
+	c.SetReadDeadline(time.Now().Add(lingerTimeout))
+}
+
+// drain reads what a client still sends after hangUp.
+func (c *conn) drain() { io.CopyN(io.Discard, c.r, maxStanza) }
+
+// loopback reports whether the client is on this machine.
+func (c *conn) loopback() bool {
+	addr, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	return err == nil && addr.Addr().Unmap().IsLoopback()
+}

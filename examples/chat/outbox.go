@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+const (
+	// maxQueue is how many bytes may wait for a client. One that takes
+	// longer than that to read is better off with a new session.
+	maxQueue = 4 << 20
+
+	// chunk is about how much is written at a time.
+	chunk = 32 << 10
+)
+
+var (
+	errOutboxFull   = errors.New("too much waits for the client")
+	errOutboxClosed = errors.New("the session has ended")
+)
+
+// An item is a packet that waits for a client.
+type item struct {
+	p       *packet
+	to      string // instead of the packet's own, if not empty
+	delayed bool   // stamp it with the time it came
+}
+
+// An outbox is what waits to be written to one client. Nobody who puts
+// something in ever waits for the client: a goroutine, which lives only while
+// there is something to write, takes all there is and writes it at once.
+type outbox struct {
+	w      io.Writer
+	domain string
+	done   chan struct{} // closed once nothing more will be written
+
+	mu sync.Mutex
+	// Protected by mu.
+	items   []item // what waits, and what is being written
+	size    int    // of items
+	running bool   // the goroutine is there, or must not be yet
+	full    bool   // nothing more is taken
+	closed  bool   // nothing more is taken, and final is known
+	final   []byte // written after the last item
+}
+
+// newOutbox returns an outbox that writes nothing before start is called.
+func newOutbox(w io.Writer, domain string) *outbox {
+	return &outbox{w: w, domain: domain, done: make(chan struct{}), running: true}
+}
+
+func (o *outbox) start() {
+	go o.run()
+}
+
+// put adds an item. After errOutboxFull no more are taken, and whoever got it
+// must end the session.
+func (o *outbox) put(it item) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.full {
+		return errOutboxClosed
+	}
+	if o.size+it.p.size() > maxQueue {
+		o.full = true
+		return errOutboxFull
+	}
+	o.items = append(o.items, it)
+	o.size += it.p.size()
+	if !o.running {
+		o.running = true
+		go o.run()
+	}
+	return nil
+}
+
+// finish closes the outbox. What still waits is written, and then final.
+func (o *outbox) finish(final []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.final = final
+	if !o.running {
+		o.running = true
+		go o.run()
+	}
+}
+
+// drop is like finish, but takes back what waits and is not being written.
+func (o *outbox) drop(final []byte) []item {
+	o.mu.Lock()
+	rest := o.items
+	o.items, o.size = nil, 0
+	o.mu.Unlock()
+	o.finish(final)
+	return rest
+}
+
+// rest returns what was never written, once done is closed.
+func (o *outbox) rest() []item {
+	<-o.done
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.items
+}
+
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunk+chunk/2); return &b }}
+
+// run writes until nothing waits.
+func (o *outbox) run() {
+	buf := chunks.Get().(*[]byte)
+	defer chunks.Put(buf)
+	for {
+		batch, final, more := o.next()
+		if !more {
+			return
+		}
+		if batch == nil {
+			if len(final) > 0 {
+				o.w.Write(final)
+			}
+			close(o.done)
+			return
+		}
+		if n := o.write(batch, *buf); n < len(batch) {
+			o.fail(batch[n:])
+			return
+		}
+	}
+}
+
+// next takes all that waits. If that is nothing, and the outbox is closed, it
+// returns the final bytes; if it is not closed, the goroutine ends.
+func (o *outbox) next() (batch []item, final []byte, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.items) == 0 {
+		o.running = o.closed
+		return nil, o.final, o.closed
+	}
+	batch = o.items
+	o.items, o.size = nil, 0
+	return batch, nil, true
+}
+
+// write writes a batch in chunks, and returns how many items the client's
+// connection has taken.
+func (o *outbox) write(batch []item, buf []byte) int {
+	var ends []int // of the items in buf
+	for i := 0; i < len(batch); {
+		buf, ends = buf[:0], ends[:0]
+		for ; i < len(batch) && len(buf) < chunk; i++ {
+			it := batch[i]
+			delayedBy := ""
+			if it.delayed {
+				delayedBy = o.domain
+			}
+			buf = it.p.appendTo(buf, it.to, delayedBy)
+			ends = append(ends, len(buf))
+		}
+		if n, err := o.w.Write(buf); err != nil {
+			lost := 0
+			for lost < len(ends) && ends[len(ends)-1-lost] > n {
+				lost++
+			}
+			return i - lost
+		}
+	}
+	return len(batch)
+}
+
+// fail keeps what could not be written, and is the end.
+func (o *outbox) fail(rest []item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.items = append(rest, o.items...)
+	o.closed = true
+	close(o.done)
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"mellium.im/xmpp/stream"
+)
+
+const (
+	nsStreamErrors = "urn:ietf:params:xml:ns:xmpp-streams"
+	streamEnd      = "</stream:stream>"
+)
+
+// streamError returns what to tell a client about an error that ends its
+// stream.
+func streamError(err error) stream.Error {
+	var (
+		se     stream.Error
+		syntax *xml.SyntaxError
+		ne     net.Error
+	)
+	switch {
+	case errors.As(err, &se) && se.Err != "":
+		return se
+	case errors.As(err, &syntax):
+		return stream.NotWellFormed
+	case errors.As(err, &ne) && ne.Timeout():
+		return stream.ConnectionTimeout
+	case strings.HasPrefix(err.Error(), "disallowed XML"): // of mellium's stream reader
+		return stream.RestrictedXML
+	case strings.HasPrefix(err.Error(), "xml: encoding"):
+		return stream.UnsupportedEncoding
+	}
+	return stream.BadFormat
+}
+
+// ending returns the last bytes of a stream that ends with e: the error, if
+// there is one, and the end tag. Mellium's own stream errors are lost between
+// its encoder and its end tag, so the server writes them itself.
+func ending(e stream.Error) []byte {
+	if e.Err == "" {
+		return []byte(streamEnd)
+	}
+	return fmt.Appendf(nil, "<stream:error><%s xmlns='%s'/></stream:error>%s", e.Err, nsStreamErrors, streamEnd)
+}
+
+// header returns a stream header, for the streams that end before mellium has
+// sent one: an error needs something to stand in.
+func header(domain string) []byte {
+	b := []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='" + stream.NS + "' version='1.0'")
+	b = appendAttr(b, "id", randomName())
+	b = appendAttr(b, "from", domain)
+	return append(b, '>')
+}
