@@ -41,6 +41,10 @@ func charLen(b []byte) int {
 			return 1
 		}
 		return -1
+	} else if c >= 0xC2 && c <= 0xDF && len(b) > 1 && b[1]&0xC0 == 0x80 {
+		return 2
+	} else if c >= 0xE1 && c <= 0xEC && len(b) > 2 && b[1]&0xC0 == 0x80 && b[2]&0xC0 == 0x80 {
+		return 3 // neither overlong nor a surrogate
 	}
 	r, n := utf8.DecodeRune(b)
 	if n == 1 { // a byte beyond ASCII is never a character

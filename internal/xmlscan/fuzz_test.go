@@ -133,7 +133,7 @@ func parse(doc, watch string) (children []string, watched []int, root string, er
 }
 
 var (
-	naiveItem = regexp.MustCompile(`(?s)<!\[CDATA\[(.*?)\]\]>|<(/?)([^\s/>]+)((?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*(/?)>|([^<]+)`)
+	naiveItem = regexp.MustCompile(`(?s)<!\[CDATA\[(.*?)\]\]>|<(/?)([^\s/>]+)((?:\s+[^\s=>]+\s*=\s*(?:"[^"]*"|'[^']*'))*)\s*(/?)>|([^<]+)`)
 	naiveAttr = regexp.MustCompile(`(?s)([^\s=]+)\s*=\s*("[^"]*"|'[^']*')`)
 )
 

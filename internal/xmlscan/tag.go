@@ -113,38 +113,29 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			}
 
 		case inValue:
-			for class[c]&inAnyValue != 0 {
-				if i++; i == len(b) {
-					s.state = st
-					return i, more
-				}
-				c = b[i]
+			if i = skip(b, i, s.quote, '<', '&'); i == len(b) {
+				continue
 			}
-			switch {
+			switch c = b[i]; {
 			case c == s.quote:
 				s.attrs[len(s.attrs)-1].valueEnd = i
 				st = afterName
-				i++
-			case c == '\'' || c == '"':
 				i++
 			case c == '&':
 				s.attrs[len(s.attrs)-1].escaped = true
 				s.state = st
 				return s.reference(b, i)
-			case class[c]&isSpace != 0:
-				s.attrs[len(s.attrs)-1].escaped = true
-				i++
 			case c == '<':
 				return s.fail(i, "'<' in an attribute value")
 			default:
-				n := charLen(b[i:])
-				if n == 0 {
-					s.state = st
-					return i, more
-				} else if n < 0 {
-					return s.fail(i, "invalid character")
+				if c == '\t' || c == '\n' || c == '\r' {
+					s.attrs[len(s.attrs)-1].escaped = true
 				}
-				i += n
+				var r result
+				if i, r = s.chars(b, i); r != next {
+					s.state = st
+					return i, r
+				}
 			}
 
 		case atTagEnd:

@@ -54,13 +54,10 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 			}
 			i++
 		default:
-			n := charLen(b[i:])
-			if n == 0 {
-				return i, more
-			} else if n < 0 {
-				return s.fail(i, "invalid character")
+			var r result
+			if i, r = s.chars(b, i); r != next {
+				return i, r
 			}
-			i += n
 		}
 	}
 }
@@ -105,6 +102,16 @@ func (s *Scanner) cdata(b []byte, i int) (int, result) {
 				return i, more
 			}
 		}
+		var r result
+		if i, r = s.chars(b, i); r != next {
+			return i, r
+		}
+	}
+}
+
+// chars scans a character and those beyond ASCII that follow it.
+func (s *Scanner) chars(b []byte, i int) (int, result) {
+	for {
 		n := charLen(b[i:])
 		if n == 0 {
 			return i, more
@@ -112,6 +119,9 @@ func (s *Scanner) cdata(b []byte, i int) (int, result) {
 			return s.fail(i, "invalid character")
 		}
 		i += n
+		if i == len(b) || b[i] < 0x80 {
+			return i, next
+		}
 	}
 }
 
