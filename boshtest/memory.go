@@ -1,0 +1,170 @@
+package boshtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Memory is an [http.RoundTripper] that calls a handler; see [InMemory].
+type Memory struct {
+	handler http.Handler
+	running sync.WaitGroup
+}
+
+// InMemory returns a transport that goes straight into h, without sockets or
+// HTTP framing. Each request runs in a goroutine of its own, and its answer is
+// handed back whole when the handler returns. It works in the bubbles of
+// [testing/synctest].
+//
+// The handler sees a request as a server would give it to it: with a
+// RemoteAddr, a TLS state if the URL's scheme is https, and a context of its
+// own that ends when the client's ends or the handler returns. When the
+// client's context ends RoundTrip returns at once, even if the handler stays;
+// [Memory.Wait] waits for such handlers. A handler that panics with
+// [http.ErrAbortHandler], or writes less than its Content-Length, breaks the
+// connection: the client gets [io.EOF] or [io.ErrUnexpectedEOF]. Any other
+// panic is a bug to be seen and is not recovered.
+//
+// The deadlines of [http.ResponseController] are accepted and do nothing.
+func InMemory(h http.Handler) *Memory { return &Memory{handler: h} }
+
+// Wait waits until no handler is running.
+func (m *Memory) Wait() { m.running.Wait() }
+
+// RoundTrip implements [http.RoundTripper].
+func (m *Memory) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := r.Context()
+	if err := ctx.Err(); err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	// Values of the client's context are no matter of the server.
+	serverCtx, cancel := context.WithCancel(context.WithValue(context.Background(),
+		http.LocalAddrContextKey, net.Addr(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80})))
+	stop := context.AfterFunc(ctx, cancel)
+	w := &recorder{header: make(http.Header), length: -1}
+	sr := serverRequest(r, serverCtx)
+	done := make(chan bool, 1)
+	m.running.Go(func() {
+		whole := false
+		defer func() {
+			stop()
+			cancel()
+			closeBody(r)
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panic(p)
+			}
+			done <- whole
+		}()
+		m.handler.ServeHTTP(w, sr)
+		whole = true
+	})
+	select {
+	case whole := <-done:
+		if !whole {
+			return nil, io.EOF
+		}
+		return w.response(r), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		r.Body.Close()
+	}
+}
+
+// serverRequest returns r as the server sees it.
+func serverRequest(r *http.Request, ctx context.Context) *http.Request {
+	sr := r.Clone(ctx)
+	sr.Proto, sr.ProtoMajor, sr.ProtoMinor = "HTTP/1.1", 1, 1
+	sr.RequestURI = r.URL.RequestURI()
+	sr.RemoteAddr = "192.0.2.1:1234"
+	sr.GetBody = nil
+	if sr.Host == "" {
+		sr.Host = r.URL.Host
+	}
+	if sr.Header == nil {
+		sr.Header = make(http.Header)
+	}
+	if sr.Body == nil {
+		sr.Body = http.NoBody
+	}
+	if r.URL.Scheme == "https" {
+		sr.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: r.URL.Hostname()}
+	}
+	return sr
+}
+
+// A recorder is the ResponseWriter of one request.
+type recorder struct {
+	header http.Header // the handler's
+	sent   http.Header // a copy, made when the header is written
+	status int         // 0 until then
+	length int64       // what Content-Length promises, or -1
+	body   bytes.Buffer
+}
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status != 0 || status < 200 {
+		return
+	}
+	w.status = status
+	w.sent = w.header.Clone()
+	if n, err := strconv.ParseInt(w.sent.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		w.length = n
+	}
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.length >= 0 && int64(w.body.Len()+len(p)) > w.length {
+		return 0, http.ErrContentLength
+	}
+	return w.body.Write(p)
+}
+
+func (w *recorder) Flush()                           { w.WriteHeader(http.StatusOK) }
+func (w *recorder) SetReadDeadline(time.Time) error  { return nil }
+func (w *recorder) SetWriteDeadline(time.Time) error { return nil }
+func (w *recorder) EnableFullDuplex() error          { return nil }
+
+// response makes what the client gets. The handler has returned.
+func (w *recorder) response(r *http.Request) *http.Response {
+	w.WriteHeader(http.StatusOK)
+	resp := &http.Response{
+		Status:        strconv.Itoa(w.status) + " " + http.StatusText(w.status),
+		StatusCode:    w.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        w.sent,
+		ContentLength: int64(w.body.Len()),
+		Request:       r,
+	}
+	var body io.Reader = bytes.NewReader(w.body.Bytes())
+	if r.Method == http.MethodHead {
+		body = http.NoBody
+	} else if w.length > int64(w.body.Len()) {
+		resp.ContentLength = w.length
+		body = io.MultiReader(body, brokenReader{io.ErrUnexpectedEOF})
+	}
+	resp.Body = io.NopCloser(body)
+	return resp
+}
+
+// A brokenReader reads nothing but an error.
+type brokenReader struct{ err error }
+
+func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }

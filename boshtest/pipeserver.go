@@ -1,0 +1,56 @@
+package boshtest
+
+import (
+	"net/http"
+	"sync"
+)
+
+// A PipeServer is an [http.Server] that listens on a [PipeListener], and a
+// client's transport to it: real HTTP without sockets, also in the bubbles of
+// [testing/synctest].
+type PipeServer struct {
+	// URL is where the server is. The host means nothing.
+	URL string
+
+	// Listener is what the server accepts from.
+	Listener *PipeListener
+
+	// Transport connects to the server. Set its fields before its first
+	// use, for example Protocols to talk HTTP/2.
+	Transport *http.Transport
+
+	srv     *http.Server
+	serving sync.WaitGroup
+}
+
+// NewPipeServer serves h. The caller calls Close.
+func NewPipeServer(h http.Handler) *PipeServer {
+	return Pipe(&http.Server{Handler: h})
+}
+
+// Pipe starts srv on a new PipeListener. The caller calls Close.
+func Pipe(srv *http.Server) *PipeServer {
+	l := ListenPipe()
+	s := &PipeServer{
+		URL:       "http://pipe.test/",
+		Listener:  l,
+		Transport: &http.Transport{DialContext: l.DialContext, MaxIdleConnsPerHost: 2},
+		srv:       srv,
+	}
+	s.serving.Go(func() { srv.Serve(l) })
+	return s
+}
+
+// RoundTrip implements [http.RoundTripper] by the Transport.
+func (s *PipeServer) RoundTrip(r *http.Request) (*http.Response, error) {
+	return s.Transport.RoundTrip(r)
+}
+
+// Close closes the server and all connections. It does not wait for handlers,
+// as [http.Server.Close] does not.
+func (s *PipeServer) Close() error {
+	err := s.srv.Close()
+	s.serving.Wait()
+	s.Transport.CloseIdleConnections()
+	return err
+}
