@@ -229,7 +229,7 @@ func FuzzScanner(f *testing.F) {
 		case 1:
 			doc = fuzzRoot + doc + "</r>"
 		case 2:
-			doc = fuzzRoot + "<a xmlns:n='urn:n' b='" + "'>" + doc + "</a></r>"
+			doc = fuzzRoot + "<a xmlns:n='urn:n' b=''>" + doc + "</a></r>"
 		}
 		children, watched, root, xmlErr := parse(doc, "urn:w")
 

@@ -65,7 +65,7 @@ func TestRefused(t *testing.T) {
 		{"B6-6: the XML declaration", []string{
 			"<?xml?><r/>", "<?xml ?><r/>", "<?xml version='2.0'?><r/>", "<?xml version='1.'?><r/>", "<?xml version='1.0a'?><r/>",
 			"<?xml version='1&#46;0'?><r/>", "<?xml encoding='utf-8'?><r/>", "<?xml encoding='utf-8' version='1.0'?><r/>",
-			"<?xml version='1.0' encoding='latin1'?><r/>", "<?xml version='1.0' encoding='UTF-16'?><r/>", "<?xml version='1.0' encoding=''?><r/>",
+			"<?xml version='1.0' encoding='latin1'?><r/>", "<?xml version='1.0' encoding='utf-7'?><r/>", "<?xml version='1.0' encoding='UTF-16'?><r/>", "<?xml version='1.0' encoding=''?><r/>",
 			"<?xml version='1.0' standalone='maybe'?><r/>", "<?xml version='1.0' standalone='yes' encoding='utf-8'?><r/>",
 			"<?xml version='1.0' x='y'?><r/>", "<?xml version='1.0'encoding='utf-8'?><r/>", "<?xml version='1.0'? ><r/>",
 			"<?xml version='1.0' version='1.0'?><r/>", "<?xml version='1.0' encoding='utf-\u212A'?><r/>", "<?xmlversion='1.0'?><r/>",

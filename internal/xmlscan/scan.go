@@ -203,8 +203,8 @@ const (
 	bad                 // there is an error
 )
 
-// maxKept is the capacity in bytes up to which buffers that hold parts of the
-// input are kept for the next document.
+// maxKept is the capacity up to which buffers that no limit bounds are kept for
+// the next document.
 const maxKept = 1 << 10
 
 // Reset prepares the scanner for the start of another document.
@@ -213,12 +213,16 @@ func (s *Scanner) Reset() {
 	s.base, s.pos = 0, 0
 	s.place, s.state = atStart, atItem
 	s.began, s.inner = false, false
-	s.bindings, s.rootAttrs = s.bindings[:0], s.rootAttrs[:0]
+	s.bindings = s.bindings[:0]
+	s.dropRoot()
 	if cap(s.arena) > maxKept {
 		s.arena = nil
 	}
 	if cap(s.root) > maxKept {
 		s.root = nil
+	}
+	if cap(s.rebinds) > maxKept {
+		s.rebinds = nil
 	}
 }
 
@@ -233,6 +237,13 @@ func (s *Scanner) ResetInside(bindings []Binding) {
 		s.addScope(s.internString(d.Prefix), s.internString(d.URI))
 	}
 	s.addOuter()
+}
+
+// dropRoot forgets the slices of the input that the root's item and Attrs gave
+// out, so that an idle scanner does not hold the caller's buffer.
+func (s *Scanner) dropRoot() {
+	clear(s.rootAttrs)
+	s.rootAttrs, s.rootURI = s.rootAttrs[:0], nil
 }
 
 // Attrs returns the attributes of the root, namespace declarations included.
@@ -310,6 +321,7 @@ func (s *Scanner) item(b []byte) (int, result) {
 	if len(b) == 0 {
 		return 0, more
 	}
+	s.dropRoot()
 	if class[b[0]]&isSpace != 0 {
 		i := 1
 		for i < len(b) && class[b[i]]&isSpace != 0 {
