@@ -142,8 +142,8 @@ type target struct {
 // resolve finds out what an address leads to. It takes care of the usual
 // spelling without parsing.
 func (r *router) resolve(to string) (target, error) {
-	bare, resource, _ := strings.Cut(to, "/")
-	if t := r.find(bare, resource); t.server || t.user != nil && (resource == "" || t.session != nil) {
+	bare, resource, full := strings.Cut(to, "/")
+	if t := r.find(bare, resource); t.session != nil || !full && (t.server || t.user != nil) {
 		return t, nil
 	}
 	j, err := jid.Parse(to)
