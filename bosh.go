@@ -27,11 +27,20 @@ package bosh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"mime"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
+
+	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/wire"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server.
@@ -197,9 +206,218 @@ type Options struct {
 	// Logger gets what an operator should know; never payloads, nor a sid.
 	// The default is [slog.Default].
 	Logger *slog.Logger
+}
 
-	// Trace has functions that are called at the events of a session.
-	Trace *Trace
+// The defaults.
+const (
+	defaultInactivity = 60 * time.Second
+	defaultPolling    = 5 * time.Second
+	maxSeconds        = 1<<16 - 1 // the largest number of the schema's type
+	maxHold           = 16
+	maxStreams        = 64
+	maxGrace          = 50 * time.Millisecond
+	maxMaxBody        = 256 << 20
+)
+
+// withDefaults returns a copy of o in which zero fields have their defaults,
+// negative ones mean what they say, and large ones are lowered.
+func (o Options) withDefaults() Options {
+	o.Wait = seconds(o.Wait, 60*time.Second)
+	o.Inactivity = seconds(o.Inactivity, defaultInactivity)
+	o.Pause = seconds(o.Pause, 120*time.Second)
+	if o.Polling != 0 {
+		o.Polling = seconds(max(o.Polling, -1), 0)
+	}
+	o.Hold = number(o.Hold, 1, maxHold)
+	o.Grace = min(duration(o.Grace, 5*time.Millisecond), maxGrace)
+	o.CreateTimeout = duration(o.CreateTimeout, 10*time.Second)
+	o.ReadTimeout = duration(o.ReadTimeout, 15*time.Second)
+	o.WriteTimeout = duration(o.WriteTimeout, 30*time.Second)
+	o.MaxSessions = number(o.MaxSessions, 100_000, 1<<31-1)
+	o.MaxStreams = max(number(o.MaxStreams, 1, maxStreams), 1)
+	o.Backlog = number(o.Backlog, 128, 1<<20)
+	o.MaxBody = int64(number(int(min(o.MaxBody, maxMaxBody)), 1<<20, maxMaxBody))
+	if o.MaxBody == 0 {
+		o.MaxBody = maxMaxBody
+	}
+	o.MaxElement = number(o.MaxElement, 4<<20, 1<<30)
+	if o.MaxElement == 0 {
+		o.MaxElement = 1 << 30
+	}
+	o.ReadBuffer = number(o.ReadBuffer, 64<<10, 1<<30)
+	o.WriteBuffer = max(number(o.WriteBuffer, 256<<10, 1<<30), 1)
+	o.ReplayBuffer = number(o.ReplayBuffer, 256<<10, 1<<30)
+	if o.MaxRepeats == 0 {
+		o.MaxRepeats = 10
+	}
+	if o.ReportAfter == 0 {
+		o.ReportAfter = 5 * time.Second
+	}
+	if o.Content == nil {
+		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// number returns n, the default if it is zero, 0 if it is negative, and top if
+// it is larger.
+func number(n, def, top int) int {
+	if n == 0 {
+		n = def
+	}
+	return min(max(n, 0), top)
+}
+
+func duration(d, def time.Duration) time.Duration {
+	if d == 0 {
+		d = def
+	}
+	return max(d, 0)
+}
+
+// seconds is duration for what goes over the wire: whole seconds, and not too
+// many of them.
+func seconds(d, def time.Duration) time.Duration {
+	d = duration(d, def)
+	if d > 0 {
+		d = max(d.Truncate(time.Second), time.Second)
+	}
+	return min(d, maxSeconds*time.Second)
+}
+
+// A grant is what a session's creation has settled.
+type grant struct {
+	wait       time.Duration
+	inactivity time.Duration // 0: no limit
+	polling    time.Duration // 0: no limit
+	pause      time.Duration // 0: no pausing
+	hold       int
+	requests   int
+	ver        string
+	legacy     bool     // the client sent no version
+	acks       bool     // the server acknowledges
+	unpolled   bool     // no polling attribute is sent
+	content    []string // the Content-Type of every answer
+}
+
+// polls reports whether requests are never kept waiting. XEP-0124, section 12.
+func (g *grant) polls() bool { return g.wait == 0 || g.hold == 0 }
+
+// patience is how long a request is held: a little less than the wait that
+// was granted, since there are clients that give up at just that time.
+func (g *grant) patience() time.Duration { return g.wait - min(g.wait/20, time.Second) }
+
+// attributes returns the attributes of the creation response.
+func (g *grant) attributes(s *Session) *wire.Granted {
+	a := &wire.Granted{
+		SID: s.sid, Ver: g.ver, Accept: "gzip,deflate",
+		Wait: int64(g.wait / time.Second), Hold: int64(g.hold), Requests: int64(g.requests),
+		Polling: int64(g.polling / time.Second), Inactivity: -1, MaxPause: -1,
+		Restarts: s.streams[0].opening.Framing == XMPP,
+	}
+	if g.unpolled {
+		a.Polling = -1
+	}
+	if g.inactivity > 0 {
+		a.Inactivity = int64(g.inactivity / time.Second)
+	}
+	if g.pause > 0 {
+		a.MaxPause = int64(g.pause / time.Second)
+	}
+	return a
+}
+
+// negotiate settles what a creation request asks for. What it returns is good
+// for the answer also if it fails.
+func (h *Handler) negotiate(req *wire.Request, malformed bool) (g grant, e *Error) {
+	o := &h.o
+	g = grant{content: textXML, legacy: req.Ver == nil, acks: !o.NoAcks, pause: o.Pause}
+	bad := func(why string) (grant, *Error) {
+		return g, &Error{Condition: BadRequest, Err: errors.New(why)}
+	}
+	if malformed {
+		g.legacy = false // it could not be read well enough to tell
+		return bad("malformed body")
+	}
+	if req.Content != nil {
+		if g.content = o.contentType(string(req.Content)); g.content == nil {
+			g.content = textXML
+			return bad("content type not allowed")
+		}
+	}
+	if !req.Rid.OK || req.Rid.N < 1 || req.Rid.N > maxRid {
+		return bad("rid")
+	}
+	if req.Wait.Set && !req.Wait.OK || req.Hold.Set && !req.Hold.OK {
+		return bad("wait or hold")
+	}
+	g.ver = version(string(req.Ver))
+	g.wait, g.hold = min(o.Wait, 60*time.Second), min(o.Hold, 1)
+	if req.Wait.Set {
+		g.wait = min(o.Wait, time.Duration(min(req.Wait.N, maxSeconds))*time.Second)
+	}
+	if req.Hold.Set {
+		g.hold = int(min(int64(o.Hold), req.Hold.N))
+	}
+	g.requests = g.hold + 1
+	g.inactivity = o.Inactivity
+	g.polling, g.unpolled = max(o.Polling, 0), o.Polling < 0
+	if g.polls() {
+		if o.Polling == 0 {
+			g.polling = defaultPolling
+		}
+		if o.Inactivity > 0 {
+			g.inactivity = min(2*o.Inactivity+g.polling, maxSeconds*time.Second)
+		}
+	}
+	return g, nil
+}
+
+// contentType returns the header for a media type that a client asked for, or
+// nil if it is not allowed.
+func (o *Options) contentType(content string) []string {
+	mt, params, err := mime.ParseMediaType(content)
+	if err != nil || strings.ContainsFunc(content, unicode.IsControl) {
+		return nil
+	}
+	for name, v := range params {
+		if name == "charset" && !strings.EqualFold(v, "utf-8") {
+			return nil
+		}
+	}
+	if slices.ContainsFunc(o.Content, func(c string) bool { return strings.EqualFold(c, mt) }) {
+		return []string{content}
+	}
+	return nil
+}
+
+// The version of XEP-0124 that is spoken here, and the one that stands for a
+// version that cannot be read.
+const (
+	ourMajor, ourMinor = 1, 11
+	oddVersion         = "1.6"
+)
+
+// version returns the lower of our version and the client's. XEP-0124,
+// section 7.2.
+func version(client string) string {
+	ours := fmt.Sprintf("%d.%d", ourMajor, ourMinor)
+	if client == "" {
+		return ours
+	}
+	major, minor, ok := strings.Cut(client, ".")
+	ma, err1 := strconv.ParseUint(major, 10, 16)
+	mi, err2 := strconv.ParseUint(minor, 10, 16)
+	if !ok || err1 != nil || err2 != nil {
+		return oddVersion
+	}
+	if ma < ourMajor || ma == ourMajor && mi < ourMinor {
+		return fmt.Sprintf("%d.%d", ma, mi)
+	}
+	return ours
 }
 
 // A Framing says what the bytes of a [Stream] are.
@@ -330,4 +548,21 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Condition == e.Condition
+}
+
+// checkError returns a copy of e that is fit to be sent.
+func checkError(e *Error) (*Error, error) {
+	if e == nil {
+		return &Error{}, nil
+	}
+	if e.Condition != "" && !e.Condition.defined() {
+		return nil, fmt.Errorf("bosh: no such condition: %q", e.Condition)
+	}
+	c := *e
+	c.Remote = false
+	var err error
+	if c.Payload, err = framing.Elements(e.Payload); err != nil {
+		return nil, fmt.Errorf("bosh: payload of an Error: %w", err)
+	}
+	return &c, nil
 }

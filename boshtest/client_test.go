@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,34 +164,18 @@ func TestTerminate(t *testing.T) {
 func TestTerminateWhoseAnswerIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFake()
-		rt := &Faults{Transport: InMemory(s), Plan: func(_ int, body []byte) Fault {
-			if strings.Contains(string(body), "terminate") {
+		rt := &Faults{Transport: InMemory(s), Plan: func(n int, body []byte) Fault {
+			switch n {
+			case 1: // the terminate
+				return CutAfter
+			case 2: // its repeat: the server has forgotten the session
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				if s.closed { // the server forgets the session
-					s.sid = "gone"
-				}
-				return CutAfter
+				s.sid = "gone"
 			}
 			return Pass
 		}}
-		c := dial(t, s, Config{Transport: rt, Manual: true, Retries: 1})
-		err := c.Terminate(t.Context())
-		assert.ErrorIs(t, err, ErrUnanswered, "the plan cuts each attempt")
-
-		rt.Plan = func(n int, body []byte) Fault {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.closed {
-				s.sid = "gone"
-			}
-			if n == 1+rt.stats.Hits[CutAfter] && rt.stats.Hits[CutAfter] == 0 {
-				return CutAfter
-			}
-			return Pass
-		}
-		rt.stats = FaultStats{}
-		c = dial(t, s, Config{Transport: rt, Manual: true})
+		c := dial(t, s, Config{Transport: rt, Manual: true})
 		assert.NoError(t, c.Terminate(t.Context()))
 		assert.Equal(t, 1, c.Stats().Repeats)
 	})
@@ -321,18 +306,20 @@ func TestQueueIsBounded(t *testing.T) {
 func TestSilenceIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFake()
-		silent := true
+		var silent atomic.Bool
 		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
-			if silent && s.sessions > 0 {
+			if silent.Load() {
 				<-r.Context().Done()
 				return nil, r.Context().Err()
 			}
 			return InMemory(s).RoundTrip(r)
 		})
-		c := dial(t, s, Config{Transport: rt})
+		c := dial(t, s, Config{Transport: rt, Manual: true})
+		silent.Store(true)
+		require.NoError(t, c.Poll(t.Context()))
 		time.Sleep(71 * time.Second)
 		assert.Equal(t, 1, c.Stats().Repeats)
-		silent = false
+		silent.Store(false)
 		time.Sleep(70 * time.Second)
 		assert.Equal(t, 2, c.Stats().Repeats)
 		require.NoError(t, c.Send(t.Context(), "<a/>"))

@@ -51,13 +51,15 @@ func (m *Memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	stop := context.AfterFunc(ctx, cancel)
 	w := &recorder{header: make(http.Header), length: -1}
 	sr := serverRequest(r, serverCtx)
+	body := &memoryBody{r: sr.Body}
+	sr.Body = body
 	done := make(chan bool, 1)
 	m.running.Go(func() {
 		whole := false
 		defer func() {
 			stop()
 			cancel()
-			closeBody(r)
+			body.Close()
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
 				panic(p)
 			}
@@ -73,8 +75,38 @@ func (m *Memory) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return w.response(r), nil
 	case <-ctx.Done():
+		body.Close()
 		return nil, context.Cause(ctx)
 	}
+}
+
+// A memoryBody is the body of a request in the hands of the handler. What the
+// handler has not read when the client leaves it will not get: otherwise a
+// handler that starts late would take a request for new that the client has
+// long repeated and forgotten.
+type memoryBody struct {
+	mu     sync.Mutex
+	r      io.ReadCloser
+	closed bool
+}
+
+func (b *memoryBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return b.r.Read(p)
+}
+
+func (b *memoryBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	return b.r.Close()
 }
 
 func closeBody(r *http.Request) {

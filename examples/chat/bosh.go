@@ -2,16 +2,43 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"strings"
+
+	"github.com/gobosh/bosh"
 )
 
-// A front is where BOSH clients come in.
-type front struct {
-	handler http.Handler
+// newBOSH returns the handler that BOSH clients talk to.
+func newBOSH(cfg *config, srv *server) *bosh.Handler {
+	return bosh.New(bosh.Options{
+		Wait:        cfg.wait,
+		Inactivity:  cfg.inactivity,
+		Polling:     cfg.polling,
+		Pause:       cfg.maxpause,
+		MaxSessions: cfg.maxSessions,
+		Backlog:     1024, // many may come at once after a restart
+		Logger:      srv.log,
+		Admit: func(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
+			if !strings.EqualFold(o.To, srv.domain) {
+				return nil, &bosh.Error{Condition: bosh.HostUnknown}
+			}
+			if o.Version == "" {
+				o.Version = "1.0" // the client does not say, and means no other
+			}
+			return ctx, nil
+		},
+	})
 }
 
-func newFront(cfg *config, srv *server) *front { return &front{handler: http.NotFoundHandler()} }
+// secureBOSH reports whether c is the stream of a client that uses HTTPS.
+func secureBOSH(c net.Conn) bool {
+	s, ok := c.(*bosh.Stream)
+	return ok && s.Session().Secure()
+}
 
-func (f *front) serve() error                       { return nil }
-func (f *front) shutdown(ctx context.Context) error { return nil }
-func (f *front) close()                             {}
+// isBOSH reports whether c is a stream, which its Handler ends at shutdown.
+func isBOSH(c net.Conn) bool {
+	_, ok := c.(*bosh.Stream)
+	return ok
+}

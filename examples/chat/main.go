@@ -116,7 +116,6 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 	}
 	defer web.close()
 	failed := make(chan error, 4)
-	web.serve(failed)
 	var c2s net.Listener
 	if cfg.c2s != "" {
 		if c2s, err = net.Listen("tcp", cfg.c2s); err != nil {
@@ -125,6 +124,8 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 		defer c2s.Close()
 		go func() { failed <- srv.serve(c2s) }()
 	}
+	go func() { failed <- srv.serve(web.bosh.Listener()) }()
+	web.serve(failed)
 	greet(stdout, cfg, srv, web, c2s)
 
 	select {
@@ -140,7 +141,10 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 	// Both at once: clients of either kind may take their time.
 	ended := make(chan error, 1)
 	go func() { ended <- web.shutdown(deadline) }()
-	return errors.Join(err, srv.shutdown(deadline), <-ended)
+	if e := errors.Join(srv.shutdown(deadline), <-ended); e != nil {
+		log.Warn("not all clients have heard the end", "err", e) // some are just gone
+	}
+	return err
 }
 
 // greet says what to open and who may log in.

@@ -80,7 +80,7 @@ func (srv *server) serveConn(c net.Conn) {
 // secure reports whether nobody between the client and here can listen.
 func secure(c net.Conn) bool {
 	_, ok := c.(*tls.Conn)
-	return ok
+	return ok || secureBOSH(c)
 }
 
 // enter adds a session, and reports whether there is room for it.
@@ -90,7 +90,7 @@ func (srv *server) enter(s *session) bool {
 	srv.last++
 	s.id = strconv.FormatUint(srv.last, 10)
 	srv.sessions[s] = true
-	if srv.closing {
+	if srv.closing && !isBOSH(s.conn.Conn) {
 		s.stop(stream.SystemShutdown)
 	}
 	return srv.maxSessions <= 0 || len(srv.sessions) <= srv.maxSessions
@@ -117,7 +117,8 @@ func (srv *server) checkEmpty() {
 }
 
 // shutdown tells every client that the server is going away, and waits until
-// they all have heard it. Close the listeners first.
+// they all have heard it. Those of BOSH are told by their Handler, which has to
+// be shut down at the same time. Close the listeners first.
 func (srv *server) shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if !srv.closing {
@@ -125,7 +126,9 @@ func (srv *server) shutdown(ctx context.Context) error {
 		srv.empty = make(chan struct{})
 		srv.checkEmpty()
 		for s := range srv.sessions {
-			s.stop(stream.SystemShutdown)
+			if !isBOSH(s.conn.Conn) {
+				s.stop(stream.SystemShutdown)
+			}
 		}
 	}
 	srv.mu.Unlock()

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gobosh/bosh"
 )
 
 //go:embed web
@@ -18,14 +20,14 @@ var pages embed.FS
 
 // A web is what is served over HTTP and HTTPS: the page and BOSH.
 type web struct {
-	front     *front
+	bosh      *bosh.Handler
 	servers   []*http.Server
 	listeners []net.Listener // one per server
 }
 
 // newWeb opens the HTTP ports.
 func newWeb(cfg *config, srv *server) (*web, error) {
-	w := &web{front: newFront(cfg, srv)}
+	w := &web{bosh: newBOSH(cfg, srv)}
 	handler := w.handler()
 	if cfg.http != "" {
 		if err := w.listen(cfg.http, handler, nil, srv.log); err != nil {
@@ -54,8 +56,8 @@ func (w *web) handler() http.Handler {
 	}
 	files := http.FileServerFS(root)
 	mux := http.NewServeMux()
-	mux.Handle("/http-bind", w.front.handler)
-	mux.Handle("/http-bind/", w.front.handler)
+	mux.Handle("/http-bind", w.bosh)
+	mux.Handle("/http-bind/", w.bosh)
 	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 		h := rw.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -96,17 +98,12 @@ func (w *web) serve(failed chan<- error) {
 			}
 		}()
 	}
-	go func() {
-		if err := w.front.serve(); err != nil {
-			failed <- err
-		}
-	}()
 }
 
 // shutdown ends the sessions before the servers: a client hears of the end in
 // the answer to a request that is still held, or to its next.
 func (w *web) shutdown(ctx context.Context) error {
-	err := w.front.shutdown(ctx)
+	err := w.bosh.Shutdown(ctx)
 	for _, s := range w.servers {
 		err = errors.Join(err, s.Shutdown(ctx))
 	}
@@ -114,7 +111,7 @@ func (w *web) shutdown(ctx context.Context) error {
 }
 
 func (w *web) close() {
-	w.front.close()
+	w.bosh.Close()
 	for i, s := range w.servers {
 		s.Close()
 		w.listeners[i].Close()

@@ -1,0 +1,679 @@
+package bosh
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/table"
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// A Handler serves BOSH. Mount it on any path, with and without a trailing
+// slash. It must be made by [New].
+type Handler struct {
+	o        Options
+	epoch    time.Time
+	seed     maphash.Seed
+	sessions table.Table[*Session]
+	live     atomic.Int64 // sessions that have not ended
+	serial   atomic.Int64 // for Session.ID
+	requests sync.Pool    // of *wire.Request
+	accept   *listener
+
+	closing  atomic.Bool
+	active   atomic.Int64  // requests being served
+	quiet    chan struct{} // of capacity 1; gets a token when closing and active falls to 0
+	noDelays sync.Once     // for the warning that deadlines cannot be set
+}
+
+// New returns a Handler. It copies o.
+func New(o Options) *Handler {
+	h := &Handler{
+		o:     o.withDefaults(),
+		epoch: time.Now(),
+		seed:  maphash.MakeSeed(),
+		quiet: make(chan struct{}, 1),
+	}
+	h.requests.New = func() any { return new(wire.Request) }
+	h.accept = &listener{streams: make(chan *Stream, h.o.Backlog), closed: make(chan struct{})}
+	return h
+}
+
+// now is the time since the Handler was made: half the size of a time.Time.
+func (h *Handler) now() time.Duration { return time.Since(h.epoch) }
+
+func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
+
+// maxPooled is the largest request buffer that is used again.
+const maxPooled = 64 << 10
+
+func (h *Handler) free(req *wire.Request) {
+	if cap(req.Body) <= maxPooled {
+		req.Reset()
+		h.requests.Put(req)
+	}
+}
+
+// ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
+// for the curious by GET.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.active.Add(1)
+	defer func() {
+		if h.active.Add(-1) == 0 && h.closing.Load() {
+			select {
+			case h.quiet <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	h.setHeaders(w.Header(), r)
+	switch r.Method {
+	case http.MethodPost:
+		h.post(w, r)
+	case http.MethodOptions:
+		w.Header()["Allow"] = allow
+		w.WriteHeader(http.StatusNoContent)
+	case http.MethodGet, http.MethodHead:
+		h.send(w, notice, plainText)
+	default:
+		w.Header()["Allow"] = allow
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	}
+}
+
+var (
+	blank  = []byte(wire.Blank)
+	notice = []byte("This is a BOSH endpoint (XEP-0124). Point a BOSH client at it.\n")
+
+	allow     = []string{"POST, OPTIONS, GET, HEAD"}
+	plainText = []string{"text/plain; charset=utf-8"}
+	textXML   = []string{"text/xml; charset=utf-8"}
+	noStore   = []string{"no-store"}
+	noSniff   = []string{"nosniff"}
+	sandbox   = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
+)
+
+// setHeaders sets what every answer has. A body may echo what somebody else's
+// page posted, so a browser must not take it for a document of ours.
+func (h *Handler) setHeaders(hd http.Header, r *http.Request) {
+	hd["Cache-Control"] = noStore
+	hd["X-Content-Type-Options"] = noSniff
+	hd["Content-Security-Policy"] = sandbox
+	if !h.o.NoCORS {
+		h.setCORS(hd, r)
+	}
+}
+
+var (
+	anyOrigin    = []string{"*"}
+	varyOrigin   = []string{"Origin"}
+	allowMethods = []string{"POST, OPTIONS"}
+	allowHeaders = []string{"Content-Type"}
+	corsMaxAge   = []string{"7200"}
+)
+
+// setCORS lets pages of the allowed origins use the Handler.
+func (h *Handler) setCORS(hd http.Header, r *http.Request) {
+	origin := r.Header["Origin"]
+	switch {
+	case h.o.AllowOrigin == nil:
+		hd["Access-Control-Allow-Origin"] = anyOrigin
+	case len(origin) == 1 && h.o.AllowOrigin(origin[0]):
+		hd["Access-Control-Allow-Origin"] = origin
+		hd["Vary"] = varyOrigin
+	default:
+		hd["Vary"] = varyOrigin
+		return
+	}
+	if r.Method == http.MethodOptions {
+		hd["Access-Control-Allow-Methods"] = allowMethods
+		hd["Access-Control-Allow-Headers"] = allowHeaders
+		hd["Access-Control-Max-Age"] = corsMaxAge
+	}
+}
+
+// post serves one BOSH request.
+func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
+	req := h.requests.Get().(*wire.Request)
+	err := h.read(w, r, req)
+	if err != nil && r.Context().Err() != nil {
+		h.free(req)
+		return // the client has gone
+	}
+	if perr := req.Parse(h.limits()); err == nil {
+		err = perr
+	}
+	if !req.Root {
+		h.free(req)
+		h.reply(w, h.terminal(BadRequest, false), textXML)
+		return
+	}
+	if req.SID == nil {
+		h.create(w, r, req, err != nil)
+		return
+	}
+	s, ok := h.sessions.Get(req.SID)
+	if !ok {
+		h.free(req)
+		h.reply(w, h.terminal(ItemNotFound, false), textXML)
+		return
+	}
+	if !s.sameSecurity(r) {
+		// XEP-0124, section 19.1: close the connection, and no more.
+		panic(http.ErrAbortHandler)
+	}
+	if !req.Rid.OK || req.Rid.N == 0 {
+		h.free(req)
+		h.reply(w, h.terminal(BadRequest, s.grant.legacy), s.grant.content)
+		return
+	}
+	ex := &exchange{ready: make(chan struct{}, 1), request: r}
+	if !s.receive(req, ex, err != nil) {
+		h.free(req)
+	}
+	h.serve(w, r, s, ex)
+}
+
+// serve waits until ex can be answered, and answers it.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *exchange) {
+	var a *reply
+	for gone := r.Context().Done(); a == nil; {
+		select {
+		case <-ex.ready:
+		case <-gone:
+		}
+		if r.Context().Err() != nil {
+			s.gone(ex)
+			return
+		}
+		a = s.take(ex)
+	}
+	defer s.done(ex)
+	h.reply(w, a, s.grant.content)
+}
+
+// reply writes an answer.
+func (h *Handler) reply(w http.ResponseWriter, a *reply, contentType []string) {
+	if a.status != 0 {
+		w.WriteHeader(a.status)
+		return
+	}
+	h.send(w, a.body, contentType)
+}
+
+func (h *Handler) send(w http.ResponseWriter, body []byte, contentType []string) {
+	if h.o.WriteTimeout > 0 {
+		h.limited(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.o.WriteTimeout)))
+	}
+	hd := w.Header()
+	hd["Content-Type"] = contentType
+	hd["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.Write(body) // an error means as little as success: the client repeats what it misses
+}
+
+// limited takes the result of setting a deadline.
+func (h *Handler) limited(err error) {
+	if errors.Is(err, http.ErrNotSupported) {
+		h.noDelays.Do(func() {
+			h.o.Logger.Warn("bosh: the ResponseWriter has no deadlines; slow clients are not bounded by ReadTimeout and WriteTimeout")
+		})
+	}
+}
+
+var errTooLarge = errors.New("body too large")
+
+// read reads the whole body of r into req.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) error {
+	if h.o.ReadTimeout > 0 {
+		rc := http.NewResponseController(w)
+		h.limited(rc.SetReadDeadline(time.Now().Add(h.o.ReadTimeout)))
+		defer rc.SetReadDeadline(time.Time{})
+	}
+	var src io.Reader = r.Body
+	compressed, err := codings(r.Header["Content-Encoding"])
+	if err != nil {
+		return err
+	}
+	if compressed {
+		// What is compressed twice, or larger than its text, is not meant well.
+		raw, err := readAll(nil, r.Body, h.o.MaxBody)
+		if err != nil {
+			return err
+		}
+		if src, err = decompress(raw); err != nil {
+			return err
+		}
+	}
+	req.Body, err = readAll(req.Body[:0], src, h.o.MaxBody)
+	if err == errTooLarge {
+		w.Header().Set("Connection", "close")
+	}
+	return err
+}
+
+// readAll appends all of src to b, up to the limit.
+func readAll(b []byte, src io.Reader, limit int64) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, make([]byte, max(len(b), 1<<10))...)[:len(b)]
+		}
+		n, err := src.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if int64(len(b)) > limit {
+			return b[:limit], errTooLarge
+		}
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// codings reads the Content-Encoding header. There is a client that puts a
+// media type there, which is ignored.
+func codings(values []string) (compressed bool, err error) {
+	for _, v := range values {
+		if strings.Contains(v, "/") {
+			continue
+		}
+		for c := range strings.SplitSeq(v, ",") {
+			switch strings.ToLower(strings.TrimSpace(c)) {
+			case "", "identity":
+			case "gzip", "x-gzip", "deflate":
+				if compressed {
+					return false, errors.New("compressed twice")
+				}
+				compressed = true
+			default:
+				return false, fmt.Errorf("unknown content coding %q", c)
+			}
+		}
+	}
+	return compressed, nil
+}
+
+// decompress tells gzip and deflate apart by their first bytes.
+func decompress(raw []byte) (io.Reader, error) {
+	src := bytes.NewReader(raw)
+	if len(raw) > 1 && raw[0] == 0x1f && raw[1] == 0x8b {
+		return gzip.NewReader(src)
+	}
+	return zlib.NewReader(src)
+}
+
+func (h *Handler) limits() wire.Limits { return wire.Limits{} }
+
+// terminal returns the answer that ends a session by a condition.
+func (h *Handler) terminal(c Condition, legacy bool) *reply {
+	if status := c.legacyStatus(); legacy && status != 0 {
+		return &reply{status: status}
+	}
+	return &reply{body: (&wire.Response{Terminate: true, Condition: string(c)}).Bytes()}
+}
+
+// refusal returns the answer to a creation request that e refuses.
+func (h *Handler) refusal(e *Error, legacy bool) *reply {
+	if status := e.Condition.legacyStatus(); legacy && status != 0 {
+		return &reply{status: status}
+	}
+	a := wire.Response{Terminate: true, Condition: string(e.Condition), URI: e.URI, Last: e.Payload}
+	a.XMPP = e.Condition == RemoteStreamError
+	return &reply{body: a.Bytes()}
+}
+
+// create serves a request that asks for a new session.
+func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Request, malformed bool) {
+	defer h.free(req)
+	g, err := h.negotiate(req, malformed)
+	if err == nil {
+		err = h.available()
+	}
+	var s *Session
+	ex := &exchange{ready: make(chan struct{}, 1), request: r}
+	if err == nil {
+		s, err = h.open(r, req, ex, g)
+	}
+	if err != nil {
+		h.reply(w, h.refusal(err, g.legacy), g.content)
+		return
+	}
+	h.serve(w, r, s, ex)
+}
+
+// available returns why no further session can be had, or nil.
+func (h *Handler) available() *Error {
+	if h.closing.Load() {
+		return h.farewell()
+	}
+	if h.o.MaxSessions > 0 && h.live.Load() >= int64(h.o.MaxSessions) {
+		return &Error{Condition: PolicyViolation, Err: errors.New("too many sessions")}
+	}
+	return nil
+}
+
+// farewell is what clients are told at shutdown.
+func (h *Handler) farewell() *Error {
+	if h.o.SeeOther != "" {
+		return &Error{Condition: SeeOtherURI, URI: h.o.SeeOther}
+	}
+	return &Error{Condition: SystemShutdown}
+}
+
+// open opens a session.
+func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g grant) (*Session, *Error) {
+	s := &Session{h: h, grant: g, sid: rand.Text(), id: strconv.FormatInt(h.serial.Add(1), 36)}
+	s.secure = h.secure(r)
+	s.addr = h.clientAddr(r)
+	s.request = &http.Request{
+		Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
+		Header: r.Header, Body: http.NoBody, Host: r.Host, RemoteAddr: r.RemoteAddr, RequestURI: r.RequestURI, TLS: r.TLS,
+	}
+	st, e := h.admit(s, r, h.opening(req, Opening{Framing: h.o.Framing}))
+	if e != nil {
+		return nil, e
+	}
+	s.ctx, s.cancel = st.ctx, st.cancel
+	if h.o.MaxStreams == 1 {
+		st.cancel = nil // the session's
+	}
+	s.streams = []*Stream{st}
+	h.live.Add(1)
+	h.sessions.Put(s.sid, s)
+	cond := s.start(req, ex)
+	if cond == "" {
+		if e := h.deliver(st); e != nil {
+			cond = e.Condition
+		}
+	}
+	if cond != "" {
+		s.mu.Lock()
+		s.fail(ex, cond)
+		s.settle(h.now())
+		s.unlock()
+	}
+	return s, nil
+}
+
+// opening returns what a request says of the stream that it opens. What it
+// does not say is as in def.
+func (h *Handler) opening(req *wire.Request, def Opening) Opening {
+	o := Opening{
+		To: string(req.To), From: string(req.From), Lang: string(req.Lang), Route: string(req.Route),
+		Version: string(req.Version), Framing: def.Framing,
+	}
+	if o.Lang == "" {
+		o.Lang = def.Lang
+	}
+	if o.Version == "" && o.Framing == XMPP {
+		o.Version = "1.0"
+	}
+	o.Attr = append(o.Attr, req.Other...)
+	return o
+}
+
+// admit asks the application for a new stream of s. It returns a stream in any
+// case.
+func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *Error) {
+	ctx := context.WithoutCancel(r.Context())
+	if s.ctx != nil {
+		ctx = s.ctx
+	}
+	if h.o.Admit != nil {
+		var c context.Context
+		if c, e = h.callAdmit(ctx, r, &o); c != nil {
+			ctx = c
+		}
+	}
+	if e == nil && o.Framing == XMPP && o.To == "" {
+		e = &Error{Condition: ImproperAddressing}
+	}
+	st = &Stream{s: s, opening: o, writing: make(chan struct{}, 1), local: localAddr(r)}
+	st.ctx, st.cancel = context.WithCancelCause(ctx)
+	if h.o.MaxStreams > 1 {
+		st.name = rand.Text()
+	}
+	switch o.Framing {
+	case XMPP:
+		st.cut = framing.NewXMPP(h.o.MaxElement)
+	case Elements:
+		st.cut = framing.NewElements(h.o.MaxElement)
+	}
+	return st, e
+}
+
+func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.o.Logger.Error("bosh: Admit panicked", "panic", v, "stack", string(debug.Stack()))
+			e = &Error{Condition: InternalServerError}
+		}
+	}()
+	c, err := h.o.Admit(ctx, r, o)
+	if err == nil {
+		return c, nil
+	}
+	if errors.As(err, &e) && e.Condition.defined() {
+		return c, e
+	}
+	return c, &Error{Condition: InternalServerError, Err: err}
+}
+
+// deliver hands a new stream to the application.
+func (h *Handler) deliver(st *Stream) *Error {
+	if h.o.Serve != nil {
+		go h.run(st)
+		return nil
+	}
+	return h.accept.deliver(st)
+}
+
+// run runs the application on a stream.
+func (h *Handler) run(st *Stream) {
+	defer func() {
+		var e *Error
+		if v := recover(); v != nil {
+			h.o.Logger.Error("bosh: Serve panicked", "session", st.s.id, "panic", v, "stack", string(debug.Stack()))
+			e = &Error{Condition: InternalServerError}
+		}
+		st.CloseWithError(e)
+	}()
+	h.o.Serve(st)
+}
+
+// over takes note that a session has ended, and forget that its answers need
+// not be repeated any more.
+func (h *Handler) over(s *Session)   { h.live.Add(-1) }
+func (h *Handler) forget(s *Session) { h.sessions.Delete(s.sid) }
+
+// secure reports whether a request came over TLS.
+func (h *Handler) secure(r *http.Request) bool {
+	if h.o.Secure != nil {
+		return h.o.Secure(r)
+	}
+	return r.TLS != nil
+}
+
+// sameSecurity reports whether r is as secure as the session's first request,
+// and of the same client as far as certificates tell.
+func (s *Session) sameSecurity(r *http.Request) bool {
+	if !s.secure {
+		return true
+	}
+	if !s.h.secure(r) {
+		return false
+	}
+	return bytes.Equal(certificate(s.request), certificate(r))
+}
+
+func certificate(r *http.Request) []byte {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0].Raw
+}
+
+func (h *Handler) clientAddr(r *http.Request) net.Addr {
+	if h.o.ClientAddr != nil {
+		if a := h.o.ClientAddr(r); a != nil {
+			return a
+		}
+	}
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return net.TCPAddrFromAddrPort(ap)
+	}
+	return addr(r.RemoteAddr)
+}
+
+func localAddr(r *http.Request) net.Addr {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return a
+	}
+	return addr(r.Host)
+}
+
+// addr is an address that is not of TCP.
+type addr string
+
+func (addr) Network() string  { return "bosh" }
+func (a addr) String() string { return string(a) }
+
+// Sessions returns the sessions that have not ended.
+func (h *Handler) Sessions() iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for s := range h.sessions.All() {
+			if s.ctx.Err() == nil && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// Listener returns the listener that new streams come out of when
+// [Options.Serve] is nil. Its Accept returns a *Stream. Its Close makes Accept
+// fail with an error that is [net.ErrClosed], and lets no further session
+// begin, but leaves the accepted streams alone. All calls return the same
+// listener.
+func (h *Handler) Listener() net.Listener { return h.accept }
+
+// listener is a queue of streams.
+type listener struct {
+	streams chan *Stream
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func (l *listener) deliver(st *Stream) *Error {
+	select {
+	case <-l.closed:
+		return &Error{Condition: SystemShutdown}
+	default:
+	}
+	select {
+	case l.streams <- st:
+		return nil
+	default:
+		return &Error{Condition: InternalServerError, Err: errors.New("backlog is full")}
+	}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case <-l.closed:
+	default:
+		select {
+		case st := <-l.streams:
+			return st, nil
+		case <-l.closed:
+		}
+	}
+	return nil, &net.OpError{Op: "accept", Net: "bosh", Addr: l.Addr(), Err: net.ErrClosed}
+}
+
+func (l *listener) Close() error {
+	err := error(&net.OpError{Op: "close", Net: "bosh", Addr: l.Addr(), Err: net.ErrClosed})
+	l.once.Do(func() {
+		close(l.closed)
+		err = nil
+	})
+	for {
+		select {
+		case st := <-l.streams:
+			st.CloseWithError(&Error{Condition: SystemShutdown})
+		default:
+			return err
+		}
+	}
+}
+
+func (l *listener) Addr() net.Addr { return addr("bosh") }
+
+// Shutdown refuses new sessions, ends all others by system-shutdown, or by
+// see-other-uri if [Options.SeeOther] is set, and waits until every client has
+// been told or ctx is done, whose error it returns then. A client between two
+// requests is told at its next one, so call Shutdown before the one of the
+// [http.Server], which stops listening:
+//
+//	h.Shutdown(ctx)
+//	server.Shutdown(ctx)
+//
+// What was written before is delivered along. Streams can be read until their
+// client has been told.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.closing.Store(true)
+	h.accept.Close()
+	for s := range h.Sessions() {
+		s.Terminate(h.farewell())
+	}
+	for s := range h.Sessions() {
+		select {
+		case <-s.ctx.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for h.active.Load() > 0 {
+		select {
+		case <-h.quiet:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Close refuses new sessions and ends all others at once. Open requests get
+// system-shutdown; clients between two requests will find their session gone.
+func (h *Handler) Close() error {
+	h.closing.Store(true)
+	h.accept.Close()
+	for s := range h.Sessions() {
+		s.mu.Lock()
+		if !s.ended {
+			s.dismiss(h.farewell(), h.now())
+			s.settle(h.now())
+		}
+		s.forget()
+		s.unlock()
+	}
+	return nil
+}

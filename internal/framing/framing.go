@@ -1,0 +1,341 @@
+// Package framing takes apart what an application writes to a stream: the
+// sequence of whole elements in it, found in chunks of any size and made
+// self-contained, and for XMPP the stream header and end tag around them.
+package framing
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/gobosh/bosh/internal/wire"
+	"github.com/gobosh/bosh/internal/xmlscan"
+)
+
+// A Kind says what a Cutter found.
+type Kind uint8
+
+const (
+	None     Kind = iota // nothing whole yet; all input is taken
+	Header               // an XMPP stream header
+	Features             // a stream:features element
+	Element              // any other element
+	Error                // a stream:error element
+	End                  // the end tag of an XMPP stream
+)
+
+// An Item is one thing that a Cutter found.
+type Item struct {
+	Kind Kind
+
+	// XML is the element, self-contained but for the prefix stream, which
+	// the wrapper declares. It is good until the next call.
+	XML []byte
+
+	// Head is the header, for Kind Header.
+	Head Head
+}
+
+// Head holds the attributes of a stream header.
+type Head struct{ ID, From, Version string }
+
+// ErrTooLarge says that an element exceeds the limit.
+var ErrTooLarge = errors.New("element too large")
+
+// A Cutter cuts one stream. It may not be used by two goroutines at a time.
+type Cutter struct {
+	max  int
+	xmpp bool
+	root []byte // name of the XMPP stream's root element, once it was seen
+
+	bindings []xmlscan.Binding // in force inside the root
+	inside   bool              // the root has been opened
+	ended    bool
+	part     []byte // the beginning of an item that is not whole yet
+	out      []byte // an element that had to be changed
+
+	scan *xmlscan.Scanner // nil between items
+	err  error            // sticky
+}
+
+// NewElements returns a Cutter for a bare sequence of elements of at most max
+// bytes each.
+func NewElements(max int) Cutter { return Cutter{max: max, inside: true} }
+
+// NewXMPP returns a Cutter for an XMPP stream.
+func NewXMPP(max int) Cutter { return Cutter{max: max, xmpp: true} }
+
+// Pending reports whether a part of an element is waiting for its rest.
+func (c *Cutter) Pending() bool { return len(c.part) > 0 }
+
+// Cut takes bytes from p up to the end of the first item, or all of p if no
+// item ends there. It returns how many it took. After an error the Cutter
+// returns that error for ever.
+func (c *Cutter) Cut(p []byte) (n int, it Item, err error) {
+	if c.err != nil {
+		return 0, Item{}, c.err
+	}
+	for n < len(p) {
+		took, it, err := c.cut(p[n:])
+		n += took
+		if err != nil {
+			c.err = err
+			c.release()
+			c.part = nil
+			return n, Item{}, err
+		}
+		if it.Kind != None {
+			return n, it, nil
+		}
+	}
+	return n, Item{}, nil
+}
+
+// cut takes one item from p, an uninteresting one perhaps, or all of p.
+func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
+	b, had := p, len(c.part)
+	if had > 0 {
+		c.part = append(c.part, p...)
+		b = c.part
+	}
+	if c.scan == nil {
+		ready, err := c.begin(b)
+		if err != nil {
+			return 0, Item{}, err
+		}
+		if !ready {
+			return c.keep(b, had, len(p))
+		}
+	}
+	if c.inside && c.xmpp && ends(b) {
+		return c.end(b, had, len(p))
+	}
+	x, err := c.scan.Next(b)
+	if err == xmlscan.ErrMore {
+		return c.keep(b, had, len(p))
+	}
+	if err != nil {
+		return 0, Item{}, err
+	}
+	if x.Len > c.max {
+		return 0, Item{}, ErrTooLarge
+	}
+	it, err = c.item(b[:x.Len], x)
+	c.part = c.part[:0]
+	if cap(c.part) > maxIdle {
+		c.part = nil
+	}
+	return x.Len - had, it, err
+}
+
+// maxIdle is the largest buffer that a Cutter at rest keeps.
+const maxIdle = 1 << 10
+
+// keep stores the beginning of an item.
+func (c *Cutter) keep(b []byte, had, took int) (int, Item, error) {
+	if len(b) > c.max {
+		return 0, Item{}, ErrTooLarge
+	}
+	if had == 0 {
+		c.part = append(c.part, b...)
+	}
+	return took, Item{}, nil
+}
+
+// begin gets a scanner for the item that b begins with. It reports false if
+// that cannot be told yet.
+func (c *Cutter) begin(b []byte) (ready bool, err error) {
+	if c.ended {
+		if len(bytes.TrimLeft(b, " \t\r\n")) == 0 {
+			c.fresh()
+			return true, nil
+		}
+		c.inside, c.ended = false, false // a new stream on the old one
+	}
+	if c.xmpp && c.inside && !ends(b) {
+		again, sure := restarts(b, c.root)
+		if !sure {
+			return false, nil
+		}
+		c.inside = !again
+	}
+	if c.inside {
+		c.scan = scanners.Get().(*xmlscan.Scanner)
+		c.scan.ResetInside(c.bindings)
+		return true, nil
+	}
+	c.fresh()
+	return true, nil
+}
+
+func (c *Cutter) fresh() {
+	c.scan = scanners.Get().(*xmlscan.Scanner)
+	c.scan.Reset()
+}
+
+// restarts reports whether b begins a new stream inside the old one, whose
+// root is called root: by an XML declaration or by a second start tag.
+func restarts(b, root []byte) (yes, sure bool) {
+	if b[0] != '<' {
+		return false, true
+	}
+	if len(b) < 2 {
+		return false, false
+	}
+	if b[1] == '?' {
+		return true, true
+	}
+	if len(b) < len(root)+2 {
+		return false, !bytes.HasPrefix(root, b[1:])
+	}
+	if !bytes.HasPrefix(b[1:], root) {
+		return false, true
+	}
+	switch b[1+len(root)] {
+	case ' ', '\t', '\r', '\n', '/', '>':
+		return true, true
+	}
+	return false, true
+}
+
+// ends reports whether b begins with an end tag, which can only be the root's.
+func ends(b []byte) bool { return len(b) > 1 && b[0] == '<' && b[1] == '/' }
+
+// end takes the root's end tag.
+func (c *Cutter) end(b []byte, had, took int) (int, Item, error) {
+	i := bytes.IndexByte(b, '>')
+	if i < 0 && len(b) <= len(c.root)+maxSpace {
+		return c.keep(b, had, took)
+	}
+	if i < 0 || !bytes.Equal(bytes.TrimRight(b[2:i], " \t\r\n"), c.root) {
+		return 0, Item{}, errors.New("end tag does not match the stream's start")
+	}
+	c.release()
+	c.part = c.part[:0]
+	c.inside, c.ended = false, true
+	return i + 1 - had, Item{Kind: End}, nil
+}
+
+// maxSpace is how much white space an end tag may hold.
+const maxSpace = 64
+
+// item makes an Item of what the scanner found.
+func (c *Cutter) item(b []byte, x xmlscan.Item) (Item, error) {
+	switch x.Kind {
+	case xmlscan.Decl:
+		return Item{}, nil // the same scanner goes on to the root
+	case xmlscan.Space:
+		if c.inside {
+			c.release()
+		}
+		return Item{}, nil
+	case xmlscan.Empty:
+		return Item{}, errors.New("empty stream element")
+	case xmlscan.Start:
+		return c.header(x)
+	}
+	it := Item{Kind: Element, XML: c.complete(b, x)}
+	if c.xmpp && string(x.URI) == wire.NSStream {
+		switch string(x.Local) {
+		case "features":
+			it.Kind = Features
+		case "error":
+			it.Kind = Error
+		}
+	}
+	c.release()
+	return it, nil
+}
+
+func (c *Cutter) header(x xmlscan.Item) (Item, error) {
+	if string(x.Local) != "stream" || string(x.URI) != wire.NSStream {
+		return Item{}, fmt.Errorf("root element %q is not an XMPP stream", x.Local)
+	}
+	var h Head
+	for _, a := range c.scan.Attrs() {
+		if len(a.Prefix) > 0 {
+			continue
+		}
+		switch string(a.Local) {
+		case "id":
+			h.ID = string(xmlscan.Unescape(nil, a.Value))
+		case "from":
+			h.From = string(xmlscan.Unescape(nil, a.Value))
+		case "version":
+			h.Version = string(xmlscan.Unescape(nil, a.Value))
+		}
+	}
+	c.root = c.root[:0]
+	if len(x.Prefix) > 0 {
+		c.root = append(append(c.root, x.Prefix...), ':')
+	}
+	c.root = append(c.root, x.Local...)
+	c.bindings = intern(c.scan.Bindings())
+	c.inside, c.ended = true, false
+	c.release()
+	return Item{Kind: Header, Head: h}, nil
+}
+
+// complete returns the element b with what it takes from the stream's root
+// declared on itself. The namespace of what has no other is always declared,
+// since inside a wrapper it would be the wrapper's.
+func (c *Cutter) complete(b []byte, x xmlscan.Item) []byte {
+	free := x.Uses
+	if len(free) == 1 && isStream(free[0]) {
+		free = nil
+	}
+	if !x.UsesDefault && len(free) == 0 {
+		return b
+	}
+	out := append(c.out[:0], b[:x.NameEnd]...)
+	if x.UsesDefault {
+		out = append(xmlscan.AppendEscaped(append(out, " xmlns='"...), c.defaultNS()), '\'')
+	}
+	for _, u := range free {
+		if !isStream(u) {
+			out = append(append(append(out, " xmlns:"...), u.Prefix...), "='"...)
+			out = append(xmlscan.AppendEscaped(out, u.URI), '\'')
+		}
+	}
+	out = append(out, b[x.NameEnd:]...)
+	if c.out = out; cap(out) > maxIdle {
+		c.out = nil
+	}
+	return out
+}
+
+func isStream(b xmlscan.Binding) bool { return b.Prefix == "stream" && b.URI == wire.NSStream }
+
+func (c *Cutter) defaultNS() string {
+	for _, b := range c.bindings {
+		if b.Prefix == "" {
+			return b.URI
+		}
+	}
+	return ""
+}
+
+// Elements returns the elements in b, which must be whole, each self-contained
+// but for the prefix stream.
+func Elements(b []byte) ([]byte, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	c := Cutter{max: len(b), inside: true, bindings: streamOnly}
+	var out []byte
+	for len(b) > 0 {
+		n, it, err := c.Cut(b)
+		if err != nil {
+			return nil, err
+		}
+		b = b[n:]
+		out = append(out, it.XML...)
+	}
+	if c.Pending() {
+		return nil, errors.New("element is not whole")
+	}
+	return out, nil
+}
+
+// streamOnly is in force in the payload of an error.
+var streamOnly = []xmlscan.Binding{{Prefix: "stream", URI: wire.NSStream}}

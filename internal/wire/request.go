@@ -1,0 +1,352 @@
+// Package wire reads and writes the <body/> wrapper of BOSH (XEP-0124,
+// sections 6 and 7): the attributes by name, and the payloads as the bytes
+// they arrived in, made self-contained by inserting declarations and never by
+// encoding them anew.
+package wire
+
+import (
+	"errors"
+
+	"github.com/gobosh/bosh/internal/xmlscan"
+)
+
+// Namespaces of the wrapper and its attributes.
+const (
+	NS       = "http://jabber.org/protocol/httpbind"
+	NSXBOSH  = "urn:xmpp:xbosh"
+	NSStream = "http://etherx.jabber.org/streams"
+	NSClient = "jabber:client"
+	nsXML    = "http://www.w3.org/XML/1998/namespace"
+)
+
+// A Request is a <body/> received from a client. Its byte slices point into
+// Body or into buffers of its own, and are good until the next Parse. An
+// attribute that was absent is nil; one that was empty is not.
+type Request struct {
+	Body []byte // what was parsed; owned by the Request
+
+	// Root says that the wrapper's start tag was read, so that the
+	// attributes can be relied on even if Parse failed behind it.
+	Root bool
+
+	SID, To, From, Lang, Route, Content, Ver []byte
+	Type, Condition, Key, NewKey, Stream     []byte
+	Version, Restart                         []byte // of NSXBOSH
+	Rid, Ack, Wait, Hold, Pause              Number
+
+	Other    []Attr // all others, without namespace declarations
+	Payloads []Payload
+
+	decls   []byte // what the Payloads' decls point into
+	text    []byte // unescaped attribute values
+	rebinds []xmlscan.Span
+	scan    xmlscan.Scanner
+}
+
+// An Attr is an attribute of no meaning to BOSH.
+type Attr struct{ Space, Local, Value string }
+
+// A Payload is one child of the wrapper.
+type Payload struct {
+	Local, URI []byte // its name
+
+	start, end  int // in Body
+	nameEnd     int // where declarations can be inserted
+	usesDefault bool
+	decls       [2]int // in Request.decls: declarations it takes from the wrapper
+	rebinds     [2]int // in Request.rebinds: its declarations of NS
+}
+
+var (
+	errRoot  = errors.New("wire: the root is not a body of the httpbind namespace")
+	errEmpty = errors.New("wire: no body")
+)
+
+// tolerated is in force without being declared, since there are clients that
+// forget to.
+var tolerated = []xmlscan.Binding{{Prefix: "xmpp", URI: NSXBOSH}}
+
+// Limits bound what Parse accepts. Zero fields stand for xmlscan's defaults.
+type Limits struct {
+	Depth, Attrs int
+	Payloads     int // 0: no limit
+}
+
+// Reset forgets what was parsed but keeps the buffers.
+func (r *Request) Reset() {
+	*r = Request{
+		Body: r.Body[:0], Payloads: r.Payloads[:0], Other: r.Other[:0],
+		decls: r.decls[:0], text: r.text[:0], rebinds: r.rebinds[:0],
+		scan: r.scan,
+	}
+}
+
+// Parse reads r.Body. If it fails, r.Root tells whether the attributes are
+// good nevertheless.
+func (r *Request) Parse(lim Limits) error {
+	r.scan.Limits = xmlscan.Limits{Depth: lim.Depth, Attrs: lim.Attrs}
+	r.scan.Outer = tolerated
+	r.scan.Watch = NS
+	r.scan.Reset()
+	b, off := r.Body, 0
+	for off < len(b) {
+		it, err := r.scan.Next(b[off:])
+		if err == xmlscan.ErrMore {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		switch it.Kind {
+		case xmlscan.Start, xmlscan.Empty:
+			if string(it.Local) != "body" || string(it.URI) != NS {
+				return errRoot
+			}
+			r.Root = true
+			r.attributes()
+		case xmlscan.Element:
+			if lim.Payloads > 0 && len(r.Payloads) == lim.Payloads {
+				return errors.New("wire: too many payloads")
+			}
+			r.payload(off, it)
+		}
+		off += it.Len
+	}
+	if !r.scan.Done() || off < len(b) {
+		return errEmpty
+	}
+	return nil
+}
+
+func (r *Request) attributes() {
+	for _, a := range r.scan.Attrs() {
+		if len(a.Prefix) == 0 {
+			if string(a.Local) != "xmlns" && !r.known(a) {
+				r.other(a)
+			}
+			continue
+		}
+		switch {
+		case string(a.Prefix) == "xmlns":
+		case string(a.URI) == NSXBOSH && string(a.Local) == "version":
+			r.Version = r.value(a)
+		case string(a.URI) == NSXBOSH && string(a.Local) == "restart":
+			r.Restart = r.value(a)
+		case string(a.URI) == nsXML && string(a.Local) == "lang":
+			r.Lang = r.value(a)
+		default:
+			r.other(a)
+		}
+	}
+}
+
+func (r *Request) known(a xmlscan.Attr) bool {
+	switch string(a.Local) {
+	case "rid":
+		r.Rid = parseNumber(r.value(a))
+	case "sid":
+		r.SID = r.value(a)
+	case "ack":
+		r.Ack = parseNumber(r.value(a))
+	case "key":
+		r.Key = r.value(a)
+	case "newkey":
+		r.NewKey = r.value(a)
+	case "type":
+		r.Type = r.value(a)
+	case "condition":
+		r.Condition = r.value(a)
+	case "stream":
+		r.Stream = r.value(a)
+	case "pause":
+		r.Pause = parseNumber(r.value(a))
+	case "to":
+		r.To = r.value(a)
+	case "from":
+		r.From = r.value(a)
+	case "route":
+		r.Route = r.value(a)
+	case "content":
+		r.Content = r.value(a)
+	case "ver":
+		r.Ver = r.value(a)
+	case "wait":
+		r.Wait = parseNumber(r.value(a))
+	case "hold":
+		r.Hold = parseNumber(r.value(a))
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *Request) other(a xmlscan.Attr) {
+	if r.SID != nil {
+		return // only the opening of a session is interested
+	}
+	r.Other = append(r.Other, Attr{string(a.URI), string(a.Local), string(r.value(a))})
+}
+
+// value returns the unescaped value of a, never nil.
+func (r *Request) value(a xmlscan.Attr) []byte {
+	for _, c := range a.Value {
+		if c == '&' || c < ' ' {
+			// The buffer may move as it grows; older values stay in the old one.
+			n := len(r.text)
+			r.text = xmlscan.Unescape(r.text, a.Value)
+			return r.text[n:len(r.text):len(r.text)]
+		}
+	}
+	if a.Value == nil {
+		return []byte{}
+	}
+	return a.Value
+}
+
+func (r *Request) payload(off int, it xmlscan.Item) {
+	p := Payload{
+		Local: it.Local, URI: it.URI,
+		start: off, end: off + it.Len, nameEnd: off + it.NameEnd,
+		usesDefault: it.UsesDefault,
+	}
+	p.decls[0] = len(r.decls)
+	for _, u := range it.Uses {
+		r.decls = appendDecl(r.decls, u.Prefix, u.URI)
+	}
+	p.decls[1] = len(r.decls)
+	p.rebinds[0] = len(r.rebinds)
+	for _, sp := range it.Rebinds {
+		r.rebinds = append(r.rebinds, xmlscan.Span{Start: off + sp.Start, End: off + sp.End})
+	}
+	p.rebinds[1] = len(r.rebinds)
+	r.Payloads = append(r.Payloads, p)
+}
+
+// appendDecl appends a namespace declaration with a blank before it.
+func appendDecl(dst []byte, prefix, uri string) []byte {
+	dst = append(dst, " xmlns"...)
+	if prefix != "" {
+		dst = append(append(dst, ':'), prefix...)
+	}
+	dst = append(dst, "='"...)
+	dst = xmlscan.AppendEscaped(dst, uri)
+	return append(dst, '\'')
+}
+
+// Raw returns the bytes of p as they arrived.
+func (r *Request) Raw(p Payload) []byte { return r.Body[p.start:p.end] }
+
+// AppendElement appends the payload p with all the declarations it needs to
+// stand alone.
+func (r *Request) AppendElement(dst []byte, p Payload) []byte {
+	dst = append(dst, r.Body[p.start:p.nameEnd]...)
+	if p.usesDefault {
+		dst = append(dst, " xmlns='"+NS+"'"...)
+	}
+	dst = append(dst, r.decls[p.decls[0]:p.decls[1]]...)
+	return append(dst, r.Body[p.nameEnd:p.end]...)
+}
+
+// AppendStanza is AppendElement for XMPP: what is in the wrapper's namespace,
+// for want of a declaration of its own or by one, is moved to jabber:client,
+// which is what clients mean that do so (XEP-0206, section 2).
+func (r *Request) AppendStanza(dst []byte, p Payload) []byte {
+	dst = append(dst, r.Body[p.start:p.nameEnd]...)
+	if p.usesDefault {
+		dst = append(dst, " xmlns='"+NSClient+"'"...)
+	}
+	dst = append(dst, r.decls[p.decls[0]:p.decls[1]]...)
+	at := p.nameEnd
+	if string(p.URI) == NS {
+		for _, sp := range r.rebinds[p.rebinds[0]:p.rebinds[1]] {
+			dst = append(dst, r.Body[at:sp.Start]...)
+			dst = append(dst, NSClient...)
+			at = sp.End
+		}
+	}
+	return append(dst, r.Body[at:p.end]...)
+}
+
+// Text returns the character data of p, without white space, if that is all
+// it holds. It is meant for base64, and so takes no references nor CDATA.
+func (r *Request) Text(p Payload) (text []byte, ok bool) {
+	b := r.Body[p.nameEnd:p.end]
+	i := tagEnd(b)
+	if b[i-1] == '/' {
+		return nil, true
+	}
+	b = b[i+1:]
+	n := len(r.text)
+	for i, c := range b {
+		switch {
+		case c == '<':
+			return r.text[n:], b[i+1] == '/'
+		case c == '&':
+			return nil, false
+		case !isSpace(c):
+			r.text = append(r.text, c)
+		}
+	}
+	return nil, false
+}
+
+// tagEnd returns where the start tag that b is the rest of ends.
+func tagEnd(b []byte) int {
+	var quote byte
+	for i, c := range b {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '>':
+			return i
+		}
+	}
+	return len(b) - 1
+}
+
+// A Number is an attribute that should be a non-negative integer.
+type Number struct {
+	Set bool  // the attribute was there
+	OK  bool  // it was a non-negative integer
+	N   int64 // its value, at most MaxNumber
+}
+
+// MaxNumber is what larger numbers are lowered to: it lies above every number
+// that BOSH allows.
+const MaxNumber = 1 << 58
+
+// parseNumber takes decimal digits, with white space around them and zeros
+// before them, of any length.
+func parseNumber(b []byte) Number {
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	n := Number{Set: true, OK: len(b) > 0}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return Number{Set: true}
+		}
+		n.N = min(n.N*10+int64(c-'0'), MaxNumber)
+	}
+	return n
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+// Bool reads a boolean of XML Schema.
+func Bool(b []byte) (v, ok bool) {
+	switch string(b) {
+	case "true", "1":
+		return true, true
+	case "false", "0":
+		return false, true
+	}
+	return false, false
+}

@@ -1,0 +1,150 @@
+package wire
+
+import (
+	"encoding/base64"
+	"strconv"
+
+	"github.com/gobosh/bosh/internal/xmlscan"
+)
+
+// The fixed parts of a response. The form is the one that all clients in use
+// can read: no prefix on body, no XML declaration, no white space around the
+// payloads, and single quotes.
+const (
+	open  = "<body xmlns='" + NS + "'"
+	end   = "</body>"
+	Blank = open + "/>"              // the empty response
+	Again = open + " type='error'/>" // the recoverable error
+)
+
+// A Response is a <body/> for a client. Zero fields are left out.
+type Response struct {
+	Granted      *Granted // creation response only
+	Ack          int64
+	Report, Time int64 // milliseconds
+	Stream, From string
+	Version      string // of the XMPP stream
+	AuthID       string
+	XMPP         bool // the prefix stream may occur in the payloads
+
+	Terminate bool
+	Condition string
+	URI       string // goes into the body as an element
+
+	Payload []byte // elements, or bytes if Opaque is set
+	Opaque  string // namespace of the element that carries the bytes
+	Last    []byte // elements behind all others
+}
+
+// Granted is what a creation response says of the session. Negative numbers
+// are left out.
+type Granted struct {
+	SID, Ver, Accept              string
+	Wait, Hold, Requests          int64
+	Polling, Inactivity, MaxPause int64 // seconds
+	Restarts                      bool
+}
+
+// Empty reports whether r is the empty response.
+func (r *Response) Empty() bool {
+	return r.Granted == nil && r.Ack <= 0 && r.Report <= 0 && r.Stream == "" && r.From == "" &&
+		r.Version == "" && r.AuthID == "" && !r.Terminate && r.URI == "" &&
+		len(r.Payload)+len(r.Last) == 0
+}
+
+// Bytes returns the response in a buffer of its exact size.
+func (r *Response) Bytes() []byte {
+	var room [512]byte
+	b := r.start(append(room[:0], open...))
+	payload := len(r.Payload)
+	if r.Opaque != "" && payload > 0 {
+		payload = base64.StdEncoding.EncodedLen(payload) + len(dataOpen) + len(r.Opaque) + len(dataClose) + 2
+	}
+	if payload+len(r.Last)+len(r.URI) == 0 {
+		return append(make([]byte, 0, len(b)+2), append(b, "/>"...)...)
+	}
+	out := append(make([]byte, 0, len(b)+1+payload+len(r.Last)+len(uriOpen)+len(uriClose)+2*len(r.URI)+len(end)), b...)
+	out = append(out, '>')
+	switch {
+	case r.Opaque == "":
+		out = append(out, r.Payload...)
+	case len(r.Payload) > 0:
+		out = append(append(append(out, dataOpen...), r.Opaque...), "'>"...)
+		out = base64.StdEncoding.AppendEncode(out, r.Payload)
+		out = append(out, dataClose...)
+	}
+	out = append(out, r.Last...)
+	if r.URI != "" {
+		out = append(xmlscan.AppendEscaped(append(out, uriOpen...), r.URI), uriClose...)
+	}
+	return append(out, end...)
+}
+
+const (
+	dataOpen  = "<data xmlns='"
+	dataClose = "</data>"
+	uriOpen   = "<uri>"
+	uriClose  = "</uri>"
+)
+
+// start appends the attributes.
+func (r *Response) start(b []byte) []byte {
+	if r.Granted != nil {
+		b = r.Granted.append(b)
+	}
+	if r.Ack > 0 {
+		b = number(b, "ack", r.Ack)
+	}
+	if r.Report > 0 {
+		b = number(number(b, "report", r.Report), "time", r.Time)
+	}
+	b = attr(b, "stream", r.Stream)
+	b = attr(b, "from", r.From)
+	b = attr(b, "authid", r.AuthID)
+	if r.Terminate {
+		b = attr(b, "type", "terminate")
+	}
+	b = attr(b, "condition", r.Condition)
+	b = attr(b, "xmpp:version", r.Version)
+	if r.Version != "" || r.Granted != nil && r.Granted.Restarts {
+		b = attr(b, "xmlns:xmpp", NSXBOSH)
+	}
+	if r.XMPP && len(r.Payload)+len(r.Last) > 0 {
+		b = attr(b, "xmlns:stream", NSStream)
+	}
+	return b
+}
+
+func (g *Granted) append(b []byte) []byte {
+	b = attr(b, "sid", g.SID)
+	b = number(b, "wait", g.Wait)
+	b = number(b, "hold", g.Hold)
+	b = number(b, "requests", g.Requests)
+	b = number(b, "polling", g.Polling)
+	b = number(b, "inactivity", g.Inactivity)
+	b = number(b, "maxpause", g.MaxPause)
+	b = attr(b, "ver", g.Ver)
+	b = attr(b, "accept", g.Accept)
+	if g.Restarts {
+		b = attr(b, "xmpp:restartlogic", "true")
+	}
+	return b
+}
+
+// attr appends an attribute unless it is empty.
+func attr(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(append(append(b, ' '), name...), "='"...)
+	return append(xmlscan.AppendEscaped(b, value), '\'')
+}
+
+// number appends an attribute unless it is negative.
+func number(b []byte, name string, n int64) []byte {
+	if n < 0 {
+		return b
+	}
+	b = append(append(append(b, ' '), name...), "='"...)
+	return append(strconv.AppendInt(b, n, 10), '\'')
+}

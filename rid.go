@@ -1,0 +1,261 @@
+package bosh
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// maxRid is the largest request id: the largest integer that a double holds
+// exactly. XEP-0124, section 14.1.
+const maxRid = 1<<53 - 1
+
+// A ridState is how far a request has come.
+type ridState uint8
+
+const (
+	ridEarly    ridState = iota // received, but a lower rid is missing
+	ridOpen                     // its turn has come, but it is not answered
+	ridAnswered                 // answered, and the answer is kept
+)
+
+// A record is what a window keeps of one request.
+type record struct {
+	rid     int64
+	state   ridState
+	sum     uint64 // hash of the body, for telling a repeat from an impostor
+	key     string // the key it came with, in a keyed session
+	repeats int
+
+	// pause says that the request asks for a pause: its answer takes no
+	// place in the window. XEP-0124, section 14.3.
+	pause bool
+
+	// empty says that the request carried nothing that calls for attention,
+	// which is what the rules on frequency are about.
+	empty   bool
+	arrived time.Duration
+
+	body    []byte // answered: the answer, byte for byte
+	payload bool   // answered: the answer carries payloads
+	sent    time.Duration
+
+	// The two fields below are kept here for the session; the window does
+	// not touch them.
+	early *wire.Request // early: the request that waits for its turn
+	ex    *exchange     // early, open: where to answer; nil if the connection broke
+	open  openRequest   // open: what is due
+}
+
+// An openRequest is what a session knows of a request that is being held.
+type openRequest struct {
+	until   time.Duration // when its wait is over
+	release bool          // answer it at once
+	opening bool          // it opens a stream that the application has not admitted yet
+	opener  *Stream       // the answer names this new stream
+	lost    int64         // the answer reports this rid as lost, if not 0
+	age     time.Duration // of the lost one
+}
+
+// A window is the request-id arithmetic of one session: which rid is new,
+// early, repeated or out of bounds, which answers are kept, and which key is
+// expected. It is a plain value without clock, lock or I/O. XEP-0124,
+// sections 9.2, 14 and 15.
+type window struct {
+	last    int64    // end of the gapless sequence received
+	size    int64    // R, how many requests the client may have unanswered
+	records []record // by rid, ascending; answers kept and requests open or early
+	limit   int      // bytes of answers kept beyond the last size, for a client that acknowledges
+	keep    bool     // the client acknowledges: answers are kept until it does
+	acked   int64    // all answers up to this rid have been acknowledged
+	next    string   // what the SHA-1 of the next key must be; "" if there are no keys
+}
+
+func newWindow(rid int64, size int) window {
+	return window{last: rid - 1, size: int64(size), acked: rid - 1}
+}
+
+// A verdict is what a window says of a rid.
+type verdict uint8
+
+const (
+	ridTurn   verdict = iota // the next one
+	ridAhead                 // acceptable, but a lower one is missing
+	ridRepeat                // received before, and known
+	ridGone                  // received before, and forgotten
+	ridBeyond                // above the window
+)
+
+// classify judges a rid. A request that asks for a pause or for the end is
+// allowed one place more (extra).
+func (w *window) classify(rid int64, extra bool) verdict {
+	top := w.last + w.size
+	if extra {
+		top++
+	}
+	switch {
+	case rid > top:
+		return ridBeyond
+	case w.find(rid) != nil:
+		return ridRepeat
+	case rid <= w.last:
+		return ridGone
+	case rid == w.last+1:
+		return ridTurn
+	}
+	return ridAhead
+}
+
+// find returns the record of rid, or nil. It is good until the next insert,
+// or answer.
+func (w *window) find(rid int64) *record {
+	for i := len(w.records) - 1; i >= 0 && w.records[i].rid >= rid; i-- {
+		if w.records[i].rid == rid {
+			return &w.records[i]
+		}
+	}
+	return nil
+}
+
+// insert adds the record of a new rid, in order.
+func (w *window) insert(r record) *record {
+	i := len(w.records)
+	w.records = append(w.records, record{})
+	for i > 0 && w.records[i-1].rid > r.rid {
+		w.records[i] = w.records[i-1]
+		i--
+	}
+	w.records[i] = r
+	return &w.records[i]
+}
+
+// turn returns the record whose turn it is, if it has been received.
+func (w *window) turn() *record {
+	if r := w.find(w.last + 1); r != nil && r.state == ridEarly {
+		return r
+	}
+	return nil
+}
+
+// gap reports whether a request waits for a missing one.
+func (w *window) gap() bool {
+	n := len(w.records)
+	return n > 0 && w.records[n-1].state == ridEarly
+}
+
+// take gives r its turn.
+func (w *window) take(r *record) {
+	r.state = ridOpen
+	w.last = r.rid
+}
+
+// answer keeps body as the answer to the open request rid.
+func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration) {
+	r := w.find(rid)
+	r.state, r.body, r.payload, r.sent = ridAnswered, body, payload, now
+	r.ex, r.open = nil, openRequest{}
+	w.trim()
+}
+
+// trim forgets the answers that need not be kept: all but the last size, and,
+// for a client that acknowledges, those that it has acknowledged or that
+// exceed the limit. An answer to a pause is kept only while its rid is the
+// last.
+func (w *window) trim() {
+	n, kept, bytes := len(w.records), int64(0), 0
+	for i := n - 1; i >= 0; i-- {
+		r := &w.records[i]
+		if r.state != ridAnswered {
+			continue
+		}
+		if r.pause {
+			if r.rid != w.last {
+				w.remove(i)
+			}
+			continue
+		}
+		if kept++; kept <= w.size {
+			continue
+		}
+		bytes += len(r.body)
+		if !w.keep || r.rid <= w.acked || bytes > w.limit {
+			w.remove(i)
+		}
+	}
+}
+
+func (w *window) remove(i int) {
+	n := len(w.records) - 1
+	copy(w.records[i:], w.records[i+1:])
+	w.records[n] = record{}
+	w.records = w.records[:n]
+}
+
+// ack takes note of the ack of the request rid, or of its absence, which has a
+// meaning if the client acknowledges. It returns the answer that the client
+// seems to have lost, or nil. Acks that make no sense are ignored.
+func (w *window) ack(rid int64, ack wire.Number) (lost *record) {
+	n := rid - 1
+	if ack.Set {
+		n = ack.N
+		if !ack.OK || n < 1 || n >= rid {
+			return nil
+		}
+	} else if !w.keep {
+		return nil
+	}
+	// Only what was answered can have arrived.
+	for i := range w.records {
+		if r := &w.records[i]; r.rid <= n && r.state != ridAnswered {
+			n = r.rid - 1
+		}
+	}
+	if ack.Set && n < ack.N {
+		return nil // it acknowledges an answer that was never given
+	}
+	w.acked = max(w.acked, n)
+	w.trim()
+	if ack.Set {
+		if r := w.find(ack.N + 1); r != nil && r.state == ridAnswered {
+			return r
+		}
+	}
+	return nil
+}
+
+// proven returns the highest rid whose answer the client has beyond doubt:
+// because it acknowledged it, or because it could not have sent its last
+// request otherwise.
+func (w *window) proven() int64 { return max(w.acked, w.last-w.size) }
+
+// oldest returns the lowest open request, and how many open ones there are.
+func (w *window) oldest() (r *record, n int) {
+	for i := range w.records {
+		if w.records[i].state == ridOpen {
+			if n++; n == 1 {
+				r = &w.records[i]
+			}
+		}
+	}
+	return r, n
+}
+
+// unlock checks the key of the request whose turn it is, and takes it and its
+// newkey into account. XEP-0124, section 15.
+func (w *window) unlock(key, newkey string) bool {
+	if w.next == "" {
+		return true
+	}
+	sum := sha1.Sum([]byte(key))
+	if !strings.EqualFold(hex.EncodeToString(sum[:]), w.next) {
+		return false
+	}
+	w.next = key
+	if newkey != "" {
+		w.next = newkey
+	}
+	return true
+}
