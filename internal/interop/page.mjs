@@ -1,5 +1,6 @@
 // The page of examples/chat in a real browser.
 
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { TCPClient, TRICKY, check, checkEqual, config, main, step, within } from './lib.mjs';
@@ -25,7 +26,7 @@ async function withBrowser(options, work) {
     try {
       await work(newTab, context);
     } catch (error) {
-      for (const [i, tab] of tabs.entries()) await tab.shot(`failed-${process.argv[2] ?? 'page'}-${i + 1}`).catch(() => {});
+      for (const [i, tab] of tabs.entries()) await tab.autopsy(`failed-${process.argv[2] ?? 'page'}-${i + 1}`).catch(() => {});
       throw error;
     }
     checkEqual(problems, [], 'errors in the page');
@@ -116,6 +117,14 @@ class Tab {
 
   async shot(name) {
     if (config.output) await this.page.screenshot({ path: path.join(config.output, `${name}.png`) });
+  }
+
+  /** Keeps what the page looks like and what went over the wire. */
+  async autopsy(name) {
+    if (!config.output) return;
+    await this.shot(name);
+    const wire = await this.page.$$eval('.exchange', (rows) => rows.map((row) => [...row.children].map((side) => side.innerText).join('\n  -->\n')));
+    await writeFile(path.join(config.output, `${name}.txt`), wire.join('\n\n'));
   }
 
   async logout() {

@@ -38,7 +38,10 @@ async function login(name, password) {
         reject(new Error(`status ${status} ${condition ?? ''}`));
       }
     };
-  }), 'log-in by strophe.js');
+  }), 'log-in by strophe.js').catch((error) => {
+    connection.disconnect(''); // which strophe.js does not by itself
+    throw error;
+  });
   connection.send($pres().tree());
   return client;
 }

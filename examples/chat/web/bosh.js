@@ -26,7 +26,7 @@ const MAX_BACKOFF = 15; // seconds
 export class Bosh {
   // The user's ears. All are called synchronously.
   onstanza = (element) => {}; // a child of an answer, in order
-  onstatus = (status) => {}; // connecting, online, repeating, closed
+  onstatus = (status) => {}; // connecting, online, repeating, closed; may come again without a change
   onsave = (state) => {}; // plain data, fit for JSON
   onexchange = (exchange) => {}; // what goes over the wire; called at the request and at its answer
   onend = (condition, message) => {}; // condition is empty after a clean end
@@ -51,10 +51,9 @@ export class Bosh {
       rid: firstRid(), // of the next request
       done: 0, // all up to this rid are answered, and the answers taken
       acked: 0, // all up to this rid have reached the server
-      acks: false, // does the server tell what has reached it?
       wait, hold, requests: 2, inactivity: 60, polling: 0,
       queue: [], // stanzas that wait for a request
-      open: [], // requests without answer: { rid, body } and, for this page only, flight, answer, attempt
+      open: [], // requests without answer: { rid, body } and, for this page only, flight, held, answer, attempt
     };
     this.#setStatus('connecting');
     this.#request({
@@ -104,9 +103,9 @@ export class Bosh {
   /** May a stanza that contains `text` still be on its way to the server? */
   isPending(text) {
     if (this.#status === 'closed') return false;
-    const { queue, open, acked, acks } = this.#s;
+    const { queue, open, acked } = this.#s;
     return queue.some((xml) => xml.includes(text))
-      || open.some(({ rid, body }) => rid > acked && (acks || this.#status !== 'online') && body.includes(text));
+      || open.some(({ rid, body, held }) => rid > acked && !held && body.includes(text));
   }
 
   // Choosing the next request.
@@ -124,7 +123,7 @@ export class Bosh {
     const s = this.#s;
     if (this.#status === 'closed' || !s.sid || this.#last) return;
     // What broke is repeated before anything new is sent: the server may not expect rids out of order.
-    const room = s.open.some((r) => !r.flight && !r.answer) ? 0 : s.requests - s.open.length;
+    const room = this.#broken() ? 0 : s.requests - s.open.length;
     if (this.#special === 'terminate') {
       this.#special = '';
       this.#last = s.rid; // one more than `requests` is allowed for this one
@@ -175,10 +174,13 @@ export class Bosh {
     const timer = setTimeout(() => flight.abort(new Error('no answer in time')), patience * 1000);
     const exchange = { rid: request.rid, attempt: request.attempt++, request: request.body, sent: Date.now() };
     this.onexchange(exchange);
-    if (this.#status === 'repeating') {
-      // A request that is held says nothing. One that has not failed for a second is as good as held.
-      setTimeout(() => request.flight === flight && this.#setStatus('online'), 1000);
-    }
+    // A request that is held says nothing. One that has not failed for a second is as good as held.
+    request.held = false;
+    setTimeout(() => {
+      if (request.flight !== flight || this.#status === 'closed' || !s.sid) return;
+      request.held = true;
+      this.#setStatus(this.#broken() ? 'repeating' : 'online');
+    }, 1000);
 
     let answer = null;
     try {
@@ -206,7 +208,7 @@ export class Bosh {
     } else {
       this.#failures = 0;
       request.answer = answer;
-      this.#setStatus('online');
+      this.#setStatus(this.#broken() ? 'repeating' : 'online');
       this.#take();
     }
   }
@@ -221,6 +223,10 @@ export class Bosh {
       for (const r of this.#s.open) if (!r.flight && !r.answer) this.#transmit(r);
       this.#pump();
     }, seconds * 1000);
+  }
+
+  #broken() { // does a request wait for its repeat?
+    return this.#s.open.some((r) => !r.flight && !r.answer);
   }
 
   // Taking answers, in order.
@@ -257,7 +263,6 @@ export class Bosh {
     s.requests = number(answer, 'requests', s.hold + 1);
     s.inactivity = number(answer, 'inactivity', s.inactivity);
     s.polling = number(answer, 'polling', s.polling);
-    s.acks = answer.hasAttribute('ack');
   }
 
   #end(condition, message = '') {
@@ -270,7 +275,6 @@ export class Bosh {
   }
 
   #setStatus(status) {
-    if (status === this.#status || (this.#status === 'closed' && status === 'online')) return;
     this.#status = status;
     this.onstatus(status);
   }
