@@ -150,7 +150,7 @@ await main({
       await alice.page.getByLabel('Name').fill('alice');
       await alice.page.getByLabel('Password').fill('mallory');
       await alice.page.getByRole('button', { name: 'Log in' }).click();
-      await alice.page.getByRole('alert').filter({ hasText: 'wrong name or password' }).waitFor();
+      await alice.page.getByRole('alert').filter({ hasText: 'Wrong name or password' }).waitFor();
       await alice.shot('2-login-refused');
 
       step('log-in by SCRAM, twice');

@@ -202,11 +202,24 @@ function showLogin(error) {
   $('chat').hidden = true;
   $('welcome').hidden = false;
   $('login-error').hidden = !error;
-  $('login-error').textContent = error ? `${error.message}` : '';
+  $('login-error').textContent = error ? explain(error.message) : '';
   $('insecure').hidden = window.isSecureContext;
   $('password').value = '';
   document.title = 'BOSH chat';
   ($('name').value ? $('password') : $('name')).focus();
+}
+
+function explain(problem) {
+  const condition = problem.split(':')[0];
+  const sentence = {
+    'host-unknown': 'The server does not know this domain',
+    'item-not-found': 'The session is over',
+    'policy-violation': 'The server has had enough of this client',
+    'remote-connection-failed': 'The server cannot be reached',
+    'system-shutdown': 'The server is shutting down',
+    'stream error': 'The server ended the session',
+  }[condition];
+  return sentence ? `${sentence} (${problem})` : problem[0].toUpperCase() + problem.slice(1);
 }
 
 function showChat() {
@@ -282,6 +295,7 @@ function showTalk() {
   $('peer').textContent = jid ? nameOf(jid) : '';
   $('peer').title = jid;
   $('peer-state').textContent = jid ? stateOf(jid)[1] : '';
+  $('talk-bar').hidden = !jid;
   $('compose').hidden = !jid;
   $('messages').hidden = !jid;
   $('nobody').hidden = Boolean(jid);

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what the interop tests need, and runs them. Chromium comes from
+# Debian's packages if there is none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export INTEROP_CHROMIUM=${INTEROP_CHROMIUM:-$(command -v chromium || true)}
+if [ -z "$INTEROP_CHROMIUM" ]; then
+	sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	$sudo apt-get update -q
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium
+	INTEROP_CHROMIUM=$(command -v chromium)
+fi
+npm --prefix internal/interop ci --no-audit --no-fund
+go test -tags interop -count=1 -timeout 15m -v ./internal/interop
