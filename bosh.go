@@ -561,7 +561,7 @@ func checkError(e *Error) (*Error, error) {
 	c := *e
 	c.Remote = false
 	var err error
-	if c.Payload, err = framing.Elements(e.Payload); err != nil {
+	if c.Payload, _, err = framing.Elements(e.Payload, len(e.Payload)); err != nil {
 		return nil, fmt.Errorf("bosh: payload of an Error: %w", err)
 	}
 	return &c, nil

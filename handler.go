@@ -2,26 +2,23 @@ package bosh
 
 import (
 	"bytes"
-	"compress/gzip"
-	"compress/zlib"
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"hash/maphash"
-	"io"
 	"iter"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -36,7 +33,7 @@ type Handler struct {
 	live     atomic.Int64 // sessions that have not ended
 	serial   atomic.Int64 // for Session.ID
 	requests sync.Pool    // of *wire.Request
-	accept   *listener
+	accept   *backlog.Listener
 
 	closing  atomic.Bool
 	active   atomic.Int64  // requests being served
@@ -53,7 +50,9 @@ func New(o Options) *Handler {
 		quiet: make(chan struct{}, 1),
 	}
 	h.requests.New = func() any { return new(wire.Request) }
-	h.accept = &listener{streams: make(chan *Stream, h.o.Backlog), closed: make(chan struct{})}
+	h.accept = backlog.New(addr("bosh"), h.o.Backlog, func(c net.Conn) {
+		c.(*Stream).CloseWithError(h.farewell())
+	})
 	return h
 }
 
@@ -158,7 +157,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.free(req)
 		return // the client has gone
 	}
-	if perr := req.Parse(h.limits()); err == nil {
+	if perr := req.Parse(wire.Limits{}); err == nil {
 		err = perr
 	}
 	if !req.Root {
@@ -238,90 +237,19 @@ func (h *Handler) limited(err error) {
 	}
 }
 
-var errTooLarge = errors.New("body too large")
-
 // read reads the whole body of r into req.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) error {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) (err error) {
 	if h.o.ReadTimeout > 0 {
 		rc := http.NewResponseController(w)
 		h.limited(rc.SetReadDeadline(time.Now().Add(h.o.ReadTimeout)))
 		defer rc.SetReadDeadline(time.Time{})
 	}
-	var src io.Reader = r.Body
-	compressed, err := codings(r.Header["Content-Encoding"])
-	if err != nil {
-		return err
-	}
-	if compressed {
-		// What is compressed twice, or larger than its text, is not meant well.
-		raw, err := readAll(nil, r.Body, h.o.MaxBody)
-		if err != nil {
-			return err
-		}
-		if src, err = decompress(raw); err != nil {
-			return err
-		}
-	}
-	req.Body, err = readAll(req.Body[:0], src, h.o.MaxBody)
-	if err == errTooLarge {
-		w.Header().Set("Connection", "close")
+	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody)
+	if err == httpbody.ErrTooLarge {
+		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return err
 }
-
-// readAll appends all of src to b, up to the limit.
-func readAll(b []byte, src io.Reader, limit int64) ([]byte, error) {
-	for {
-		if len(b) == cap(b) {
-			b = append(b, make([]byte, max(len(b), 1<<10))...)[:len(b)]
-		}
-		n, err := src.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if int64(len(b)) > limit {
-			return b[:limit], errTooLarge
-		}
-		if err == io.EOF {
-			return b, nil
-		}
-		if err != nil {
-			return b, err
-		}
-	}
-}
-
-// codings reads the Content-Encoding header. There is a client that puts a
-// media type there, which is ignored.
-func codings(values []string) (compressed bool, err error) {
-	for _, v := range values {
-		if strings.Contains(v, "/") {
-			continue
-		}
-		for c := range strings.SplitSeq(v, ",") {
-			switch strings.ToLower(strings.TrimSpace(c)) {
-			case "", "identity":
-			case "gzip", "x-gzip", "deflate":
-				if compressed {
-					return false, errors.New("compressed twice")
-				}
-				compressed = true
-			default:
-				return false, fmt.Errorf("unknown content coding %q", c)
-			}
-		}
-	}
-	return compressed, nil
-}
-
-// decompress tells gzip and deflate apart by their first bytes.
-func decompress(raw []byte) (io.Reader, error) {
-	src := bytes.NewReader(raw)
-	if len(raw) > 1 && raw[0] == 0x1f && raw[1] == 0x8b {
-		return gzip.NewReader(src)
-	}
-	return zlib.NewReader(src)
-}
-
-func (h *Handler) limits() wire.Limits { return wire.Limits{} }
 
 // terminal returns the answer that ends a session by a condition.
 func (h *Handler) terminal(c Condition, legacy bool) *reply {
@@ -393,8 +321,8 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g grant
 		return nil, e
 	}
 	s.ctx, s.cancel = st.ctx, st.cancel
-	if h.o.MaxStreams == 1 {
-		st.cancel = nil // the session's
+	if st.cancel = nil; h.o.MaxStreams > 1 {
+		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
 	}
 	s.streams = []*Stream{st}
 	h.live.Add(1)
@@ -406,10 +334,7 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g grant
 		}
 	}
 	if cond != "" {
-		s.mu.Lock()
-		s.fail(ex, cond)
-		s.settle(h.now())
-		s.unlock()
+		s.reject(ex, cond)
 	}
 	return s, nil
 }
@@ -484,7 +409,14 @@ func (h *Handler) deliver(st *Stream) *Error {
 		go h.run(st)
 		return nil
 	}
-	return h.accept.deliver(st)
+	switch err := h.accept.Deliver(st); err {
+	case nil:
+		return nil
+	case net.ErrClosed:
+		return h.farewell()
+	default:
+		return &Error{Condition: InternalServerError, Err: err}
+	}
 }
 
 // run runs the application on a stream.
@@ -574,58 +506,6 @@ func (h *Handler) Sessions() iter.Seq[*Session] {
 // begin, but leaves the accepted streams alone. All calls return the same
 // listener.
 func (h *Handler) Listener() net.Listener { return h.accept }
-
-// listener is a queue of streams.
-type listener struct {
-	streams chan *Stream
-	closed  chan struct{}
-	once    sync.Once
-}
-
-func (l *listener) deliver(st *Stream) *Error {
-	select {
-	case <-l.closed:
-		return &Error{Condition: SystemShutdown}
-	default:
-	}
-	select {
-	case l.streams <- st:
-		return nil
-	default:
-		return &Error{Condition: InternalServerError, Err: errors.New("backlog is full")}
-	}
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case <-l.closed:
-	default:
-		select {
-		case st := <-l.streams:
-			return st, nil
-		case <-l.closed:
-		}
-	}
-	return nil, &net.OpError{Op: "accept", Net: "bosh", Addr: l.Addr(), Err: net.ErrClosed}
-}
-
-func (l *listener) Close() error {
-	err := error(&net.OpError{Op: "close", Net: "bosh", Addr: l.Addr(), Err: net.ErrClosed})
-	l.once.Do(func() {
-		close(l.closed)
-		err = nil
-	})
-	for {
-		select {
-		case st := <-l.streams:
-			st.CloseWithError(&Error{Condition: SystemShutdown})
-		default:
-			return err
-		}
-	}
-}
-
-func (l *listener) Addr() net.Addr { return addr("bosh") }
 
 // Shutdown refuses new sessions, ends all others by system-shutdown, or by
 // see-other-uri if [Options.SeeOther] is set, and waits until every client has

@@ -231,6 +231,17 @@ func (w *window) ack(rid int64, ack wire.Number) (lost *record) {
 // request otherwise.
 func (w *window) proven() int64 { return max(w.acked, w.last-w.size) }
 
+// unproven returns the answers with payloads that the client may not have.
+func (w *window) unproven() (bodies [][]byte) {
+	proven := w.proven()
+	for i := range w.records {
+		if r := &w.records[i]; r.payload && r.rid > proven {
+			bodies = append(bodies, r.body)
+		}
+	}
+	return bodies
+}
+
 // oldest returns the lowest open request, and how many open ones there are.
 func (w *window) oldest() (r *record, n int) {
 	for i := range w.records {
@@ -241,6 +252,43 @@ func (w *window) oldest() (r *record, n int) {
 		}
 	}
 	return r, n
+}
+
+// oldestLive returns the lowest open request that has a connection, and how
+// many such there are.
+func (w *window) oldestLive() (r *record, n int) {
+	for i := range w.records {
+		if x := &w.records[i]; x.state == ridOpen && x.ex != nil {
+			if n++; n == 1 {
+				r = x
+			}
+		}
+	}
+	return r, n
+}
+
+// release has all open requests below rid answered at once.
+func (w *window) release(rid int64) {
+	for i := range w.records {
+		if r := &w.records[i]; r.state == ridOpen && r.rid < rid {
+			r.open.release = true
+		}
+	}
+}
+
+// abandon forgets all requests that are not answered, and returns those that
+// were early.
+func (w *window) abandon() (early []*wire.Request) {
+	for i := len(w.records) - 1; i >= 0; i-- {
+		r := &w.records[i]
+		if r.early != nil {
+			early = append(early, r.early)
+		}
+		if r.state != ridAnswered {
+			w.remove(i)
+		}
+	}
+	return early
 }
 
 // unlock checks the key of the request whose turn it is, and takes it and its

@@ -245,7 +245,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.terminated(req)
 	case pause > 0:
 		s.pause = pause
-		s.releaseAll()
+		s.win.release(maxRid + 1)
 	case len(req.Payloads) > 0 && !restart:
 		s.grace = now + s.h.o.Grace
 		if s.grant.polls() {
@@ -269,7 +269,7 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 // once, so that the features go where clients look for them: into the answer
 // to the restart. Payloads beside a restart are ignored, as the XEP has it.
 func (s *Session) restart(req *wire.Request) {
-	s.releaseOlder()
+	s.win.release(s.win.last)
 	s.stream(req).restart(req)
 }
 
@@ -311,23 +311,38 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	}
 	s.todo(func() {
 		st, err := s.h.admit(s, hr, o)
-		s.mu.Lock()
-		defer s.unlock()
-		now := s.h.now()
-		if r := s.win.find(rid); r != nil && r.state == ridOpen {
-			r.open.opening, r.open.opener = false, st
-			r.open.until = now + s.openingWait(st)
+		s.addStream(rid, st, err)
+		if err == nil {
+			if err := s.h.deliver(st); err != nil {
+				st.CloseWithError(err)
+			}
 		}
-		s.named = true
-		s.streams = append(s.streams, st)
-		if err != nil {
-			st.final = err
-			st.end(err)
-		} else {
-			st.greet()
-		}
-		s.settle(now)
 	})
+}
+
+// addStream adds the stream that the request rid has opened, or that was
+// refused, which the client is told in the stream's name.
+func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.ended {
+		st.end(s.cause)
+		return
+	}
+	now := s.h.now()
+	if r := s.win.find(rid); r != nil && r.state == ridOpen {
+		r.open.opening, r.open.opener = false, st
+		r.open.until = now + s.openingWait(st)
+	}
+	s.named = true
+	s.streams = append(s.streams, st)
+	if refused != nil {
+		st.final = refused
+		st.end(refused)
+	} else {
+		st.greet()
+	}
+	s.settle(now)
 }
 
 // overactive applies the rules on frequency to the request whose turn it is.
@@ -342,16 +357,11 @@ func (s *Session) overactive(r *record, req *wire.Request) bool {
 	if r.ex == nil {
 		return false
 	}
-	n := int64(1)
-	for i := range s.win.records {
-		if x := &s.win.records[i]; x.state == ridOpen && x.ex != nil {
-			n++
-		}
-	}
+	_, live := s.win.oldestLive()
 	switch {
-	case n > s.win.size:
+	case int64(live)+1 > s.win.size:
 		return !s.extra(req)
-	case n == s.win.size && !s.grant.polls():
+	case int64(live)+1 == s.win.size && !s.grant.polls():
 		return r.empty && r.arrived-s.lastArrival < s.grant.polling
 	}
 	return false
@@ -482,15 +492,7 @@ const never = time.Duration(1<<63 - 1)
 // due returns the oldest request that is open on a live connection, and when
 // it is to be answered if nothing happens before.
 func (s *Session) due() (*record, time.Duration) {
-	var oldest *record
-	live := 0
-	for i := range s.win.records {
-		if r := &s.win.records[i]; r.state == ridOpen && r.ex != nil {
-			if live++; oldest == nil {
-				oldest = r
-			}
-		}
-	}
+	oldest, live := s.win.oldestLive()
 	if oldest == nil {
 		return nil, 0
 	}
@@ -548,22 +550,6 @@ func (s *Session) settleOrphans(rid int64) {
 			return
 		}
 		s.win.answer(r.rid, blank, false, s.h.now())
-	}
-}
-
-// releaseOlder releases the open requests before the last, and releaseAll the
-// last too.
-func (s *Session) releaseOlder() {
-	for i := range s.win.records {
-		r := &s.win.records[i]
-		r.open.release = r.open.release || r.state == ridOpen && r.rid < s.win.last
-	}
-}
-
-func (s *Session) releaseAll() {
-	for i := range s.win.records {
-		r := &s.win.records[i]
-		r.open.release = r.open.release || r.state == ridOpen
 	}
 }
 
@@ -675,7 +661,7 @@ func (s *Session) expire(now time.Duration) {
 	case s.ended:
 		s.forget()
 	case s.live > 0 || s.win.gap():
-		s.fail(nil, ItemNotFound)
+		s.giveUp()
 	default:
 		cause := s.final
 		if cause == nil {
@@ -869,25 +855,42 @@ func (s *Session) dismissed(ex *exchange, a *reply) {
 }
 
 // fail ends the session because of the request on ex, which gets the
-// condition, after all other open ones got other-request. If ex is nil there
-// is no such request, and the early ones get it. XEP-0124, section 17.
+// condition, after all other open ones got other-request. XEP-0124, section
+// 17.
 func (s *Session) fail(ex *exchange, cond Condition) {
 	for i := range s.win.records {
-		r := &s.win.records[i]
-		if r.ex == nil || r.ex == ex {
-			continue
+		if r := &s.win.records[i]; r.ex != nil && r.ex != ex {
+			s.dismissed(r.ex, s.h.terminal(OtherRequest, s.grant.legacy))
 		}
-		c := OtherRequest
-		if ex == nil && r.state == ridEarly {
-			c = cond
-		}
-		s.dismissed(r.ex, s.h.terminal(c, s.grant.legacy))
 	}
 	if ex != nil {
 		s.dismissed(ex, s.h.terminal(cond, s.grant.legacy))
 	}
 	s.end(&Error{Condition: cond, Remote: true})
 	s.forget()
+}
+
+// giveUp ends the session because a missing request did not come. The early
+// ones get item-not-found.
+func (s *Session) giveUp() {
+	for i := range s.win.records {
+		if r := &s.win.records[i]; r.state == ridEarly && r.ex != nil {
+			s.dismissed(r.ex, s.h.terminal(ItemNotFound, s.grant.legacy))
+			r.ex = nil
+		}
+	}
+	early := s.chain
+	s.chain = nil
+	s.fail(nil, ItemNotFound)
+	s.chain = append(s.chain, early...)
+}
+
+// reject ends the session at its creation.
+func (s *Session) reject(ex *exchange, cond Condition) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.fail(ex, cond)
+	s.settle(s.h.now())
 }
 
 // forget makes the sid unknown.
@@ -907,13 +910,8 @@ func (s *Session) end(e *Error) {
 	if e.Remote && e.Condition == "" && e.Err == nil {
 		s.cause = io.EOF
 	}
-	for i := len(s.win.records) - 1; i >= 0; i-- {
-		if r := &s.win.records[i]; r.state != ridAnswered {
-			if r.early != nil {
-				s.h.free(r.early)
-			}
-			s.win.remove(i)
-		}
+	for _, req := range s.win.abandon() {
+		s.h.free(req)
 	}
 	cause := e.streamCause()
 	if e.Err != nil {

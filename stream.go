@@ -3,13 +3,18 @@ package bosh
 import (
 	"context"
 	"encoding/base64"
+	"encoding/xml"
 	"errors"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"time"
 
+	"github.com/gobosh/bosh/internal/deadline"
 	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/inbox"
+	"github.com/gobosh/bosh/internal/token"
 	"github.com/gobosh/bosh/internal/wire"
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
@@ -23,37 +28,40 @@ import (
 // [net.ErrClosed]; and once the session has ended both return the cause, which
 // is [io.EOF] if the client ended it in good order. Read returns what arrived
 // before the end first.
+//
+// Besides bytes, a stream of [Elements] can be read and written by whole
+// elements, and any stream of XML by tokens. Use one way of reading and one way
+// of writing for a stream.
 type Stream struct {
 	s       *Session
 	name    string
-	opening Opening
+	opening Opening // its To, From and Lang are guarded by s.mu
 	local   net.Addr
 	ctx     context.Context
-	cancel  context.CancelCauseFunc
+	cancel  context.CancelCauseFunc // nil if ctx is the session's
 
-	writing chan struct{} // of capacity 1, full while a Write is under way; guards cut
-	cut     framing.Cutter
+	writing chan struct{}  // of capacity 1, full while a Write is under way
+	cut     framing.Cutter // guarded by writing
+
+	dec *xml.Decoder   // of Token; for one goroutine
+	enc *token.Encoder // of EncodeToken; for one goroutine
 
 	// All that follows is guarded by s.mu.
 
-	in    []byte // unread input
-	off   int    // how much of in has been read
-	marks []int  // where in in a body ends: Read stops there
-	cause error  // what Read returns behind the input, and Write: the end
-	ended bool   // the application has ended the output, by the end tag or an error
-
-	out   []byte // written, and waiting for the client
-	count int64  // elements in out
-	final *Error // how the stream ends once its output has gone; nil while it lives
+	in     inbox.Inbox
+	cause  error  // the end: what Read returns behind the input, and Write
+	out    []byte // written, and waiting for the client
+	count  int64  // payloads in out
+	final  *Error // how the stream ends once its output has gone; nil while it lives
+	ended  bool   // the application has written the end of the XMPP stream
+	closed bool   // Close has been called
 
 	head      framing.Head // the server's header
-	announce  bool         // head has not been told to the client yet
-	announced bool         // it has
-	closed    bool         // Close has been called
+	announce  bool         // head must be told to the client
+	announced bool         // it has been, and is told once
 
-	readable, writable chan struct{} // closed when Read or Write may go on; nil if none waits
-	rdeadline          deadline
-	wdeadline          deadline
+	readable, writable   chan struct{} // closed when Read or Write may go on; nil if nobody waits
+	rdeadline, wdeadline deadline.Deadline
 }
 
 // Opening is what the client said when it opened a stream. None of it is
@@ -74,11 +82,6 @@ type Opening struct {
 // Attr is an attribute with its namespace, empty if it has none.
 type Attr = wire.Attr
 
-var (
-	errInactive = errors.New("client inactive")
-	errUnread   = errors.New("application does not read")
-)
-
 // open reports whether the client may still send to the stream.
 func (st *Stream) open() bool { return st.cause == nil }
 
@@ -86,7 +89,7 @@ func (st *Stream) open() bool { return st.cause == nil }
 func (st *Stream) pending() bool { return len(st.out) > 0 || st.final != nil }
 
 // unread is how much input waits for Read.
-func (st *Stream) unread() int { return len(st.in) - st.off }
+func (st *Stream) unread() int { return st.in.Len() }
 
 // greet makes up the header that an XMPP client would have sent.
 func (st *Stream) greet() {
@@ -94,7 +97,7 @@ func (st *Stream) greet() {
 		return
 	}
 	o := &st.opening
-	b := append(st.in, "<stream:stream xmlns='jabber:client' xmlns:stream='"+wire.NSStream+"'"...)
+	b := append(st.in.Buffer(), "<stream:stream xmlns='"+wire.NSClient+"' xmlns:stream='"+wire.NSStream+"'"...)
 	for _, a := range [...]struct{ name, value string }{
 		{"to", o.To}, {"from", o.From}, {"version", o.Version}, {"xml:lang", o.Lang},
 	} {
@@ -103,23 +106,24 @@ func (st *Stream) greet() {
 			b = append(xmlscan.AppendEscaped(b, a.value), '\'')
 		}
 	}
-	st.in = append(b, '>')
-	st.arrived()
+	st.in.Element(append(b, '>'), true)
+	st.wake(&st.readable)
 }
 
 // restart begins the XMPP stream anew. What the request does not say is as at
 // the beginning.
 func (st *Stream) restart(req *wire.Request) {
-	if len(req.To) > 0 {
-		st.opening.To = string(req.To)
-	}
-	if len(req.Lang) > 0 {
-		st.opening.Lang = string(req.Lang)
-	}
-	if len(req.From) > 0 {
-		st.opening.From = string(req.From)
-	}
+	o := &st.opening
+	o.To, o.Lang, o.From = or(req.To, o.To), or(req.Lang, o.Lang), or(req.From, o.From)
 	st.greet()
+}
+
+// or returns value, or def if there is none.
+func or(value []byte, def string) string {
+	if len(value) == 0 {
+		return def
+	}
+	return string(value)
 }
 
 // feed appends the payloads of a request to the input.
@@ -127,29 +131,23 @@ func (st *Stream) feed(req *wire.Request) Condition {
 	if st.closed {
 		return "" // it reads no more
 	}
-	for _, p := range req.Payloads {
+	for i, p := range req.Payloads {
+		b, last := st.in.Buffer(), i == len(req.Payloads)-1
 		switch st.opening.Framing {
 		case XMPP:
-			st.in = req.AppendStanza(st.in, p)
+			st.in.Element(req.AppendStanza(b, p), last)
 		case Elements:
-			st.in = req.AppendElement(st.in, p)
+			st.in.Element(req.AppendElement(b, p), last)
 		case Opaque:
-			var ok bool
-			if st.in, ok = appendData(st.in, req, p); !ok {
+			b, ok := appendData(b, req, p)
+			if !ok {
 				return BadRequest
 			}
+			st.in.Bytes(b)
 		}
 	}
-	st.arrived()
+	st.wake(&st.readable)
 	return ""
-}
-
-// arrived ends the input of one body.
-func (st *Stream) arrived() {
-	if st.opening.Framing != Opaque {
-		st.marks = append(st.marks, len(st.in))
-	}
-	st.wakeReader()
 }
 
 // appendData appends what an element of an Opaque stream carries.
@@ -161,118 +159,122 @@ func appendData(dst []byte, req *wire.Request, p wire.Payload) ([]byte, bool) {
 	if !ok {
 		return dst, false
 	}
-	n := len(dst)
 	dst, err := base64.StdEncoding.AppendDecode(dst, text)
-	if err != nil {
-		return dst[:n], false
-	}
-	return dst, true
+	return dst, err == nil
 }
 
-func (st *Stream) wakeReader() {
-	if st.readable != nil {
-		close(st.readable)
-		st.readable = nil
+// wake lets those go on that wait on one of the stream's channels.
+func (st *Stream) wake(ch *chan struct{}) {
+	if *ch != nil {
+		close(*ch)
+		*ch = nil
 	}
 }
 
-func (st *Stream) wakeWriter() {
-	if st.writable != nil {
-		close(st.writable)
-		st.writable = nil
+// wait returns one of the stream's channels for waiting on it.
+func (st *Stream) wait(ch *chan struct{}) <-chan struct{} {
+	if *ch == nil {
+		*ch = make(chan struct{})
 	}
+	return *ch
 }
 
 // Read reads what the client sent. It blocks until there is something, the
 // read deadline passes, the stream is closed, or the session ends. With the
 // framings XMPP and Elements one Read never returns bytes of two requests.
-func (st *Stream) Read(p []byte) (int, error) {
-	n, err := st.read(p)
-	if err != nil && err != io.EOF {
-		err = st.opError("read", err)
-	}
-	return n, err
+func (st *Stream) Read(p []byte) (n int, err error) {
+	err = st.read(context.Background(), len(p) == 0, func() { n = st.in.Read(p) })
+	return n, st.readError(err)
 }
 
-func (st *Stream) read(p []byte) (int, error) {
+// read calls take under the lock when there is input, or need not be any.
+func (st *Stream) read(ctx context.Context, idle bool, take func()) error {
+	s := st.s
 	for {
-		st.s.mu.Lock()
-		switch {
-		case st.closed:
-			st.s.unlock()
-			return 0, net.ErrClosed
-		case st.rdeadline.expired:
-			st.s.unlock()
-			return 0, os.ErrDeadlineExceeded
-		case len(p) == 0:
-			st.s.unlock()
-			return 0, nil
-		case st.unread() > 0:
-			n := st.consume(p)
-			st.s.unlock()
-			return n, nil
-		case st.cause != nil:
-			err := st.cause
-			st.s.unlock()
-			return 0, err
+		s.mu.Lock()
+		ready, err := st.readReady(idle, take)
+		if ready || err != nil {
+			s.unlock()
+			return err
 		}
-		if st.readable == nil {
-			st.readable = make(chan struct{})
-		}
-		readable, late := st.readable, st.rdeadline.channel()
-		st.s.unlock()
+		readable, late := st.wait(&st.readable), st.rdeadline.Done()
+		s.unlock()
 		select {
 		case <-readable:
 		case <-late:
-			return 0, os.ErrDeadlineExceeded
+			return os.ErrDeadlineExceeded
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// consume moves input to p, and lets requests be answered that waited for it.
-func (st *Stream) consume(p []byte) int {
-	full := st.unread() > st.s.h.o.ReadBuffer
-	b := st.in[st.off:]
-	if len(st.marks) > 0 {
-		b = st.in[st.off:st.marks[0]]
-	}
-	n := copy(p, b)
-	st.off += n
-	if len(st.marks) > 0 && st.off == st.marks[0] {
-		st.marks = st.marks[:copy(st.marks, st.marks[1:])]
-	}
+func (st *Stream) readReady(idle bool, take func()) (ready bool, err error) {
 	switch {
-	case st.off == len(st.in):
-		st.in, st.off = st.in[:0], 0
-		if cap(st.in) > maxIdleBuffer {
-			st.in = nil
+	case st.closed:
+		return false, net.ErrClosed
+	case st.rdeadline.Expired():
+		return false, os.ErrDeadlineExceeded
+	case idle:
+		return true, nil
+	case st.unread() > 0:
+		full := st.s.full()
+		take()
+		if full && !st.s.full() {
+			st.s.settle(st.s.h.now())
 		}
-	case st.off > len(st.in)/2 && st.off > maxIdleBuffer:
-		for i := range st.marks {
-			st.marks[i] -= st.off
-		}
-		st.in = st.in[:copy(st.in, st.in[st.off:])]
-		st.off = 0
+		return true, nil
 	}
-	if full && st.unread() <= st.s.h.o.ReadBuffer {
-		st.s.settle(st.s.h.now())
-	}
-	return n
+	return false, st.cause
 }
 
-// maxIdleBuffer is the largest buffer that a stream at rest keeps.
-const maxIdleBuffer = 1 << 10
+func (st *Stream) readError(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return st.opError("read", err)
+}
+
+// ReadElement returns the next element that the client sent, with all the
+// namespaces it needs declared on itself. It blocks as Read does, and until ctx
+// is done. It is for streams of [Elements].
+func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
+	if st.opening.Framing != Elements {
+		return nil, st.opError("read", errNotElements)
+	}
+	err = st.read(ctx, false, func() { el = st.in.Next() })
+	return el, st.readError(err)
+}
+
+// Token returns the next token of the input, so that a Stream is an
+// [xml.TokenReader].
+func (st *Stream) Token() (xml.Token, error) {
+	if st.dec == nil {
+		st.dec = xml.NewDecoder(st)
+	}
+	t, err := st.dec.Token()
+	return xml.CopyToken(t), err
+}
+
+var (
+	errInactive    = errors.New("client inactive")
+	errNotElements = errors.New("not a stream of elements")
+	errPartial     = errors.New("element is not whole")
+)
 
 // Write sends to the client. It returns when everything is queued, and blocks
 // while [Options.WriteBuffer] is full, until the client has taken some of it,
 // the write deadline passes, the stream is closed, or the session ends. The
 // bytes may be cut anywhere; an element goes to the client when it is whole.
 //
-// With the framings XMPP and Elements a Write of what is not well-formed, or
-// larger than [Options.MaxElement], fails and ends the stream with
+// With the framings XMPP and Elements a Write of what is not well-formed, or of
+// an element larger than [Options.MaxElement], fails and ends the stream by
 // [InternalServerError].
-func (st *Stream) Write(p []byte) (int, error) {
-	n, err := st.write(p)
+func (st *Stream) Write(p []byte) (n int, err error) {
+	if err = st.lockWrite(context.Background()); err == nil {
+		n, err = st.write(p)
+		<-st.writing
+	}
 	if err != nil {
 		err = st.opError("write", err)
 	}
@@ -280,50 +282,95 @@ func (st *Stream) Write(p []byte) (int, error) {
 }
 
 func (st *Stream) write(p []byte) (n int, err error) {
-	if err := st.lockWrite(); err != nil {
-		return 0, err
-	}
-	defer func() { <-st.writing }()
 	for {
-		if err := st.room(nil); err != nil {
+		if err := st.room(context.Background()); err != nil || n == len(p) {
 			return n, err
-		}
-		if n == len(p) {
-			return n, nil
 		}
 		took, err := st.fill(p[n:])
-		n += took
-		if err != nil {
+		if n += took; err != nil || n == len(p) {
 			return n, err
-		}
-		if n == len(p) {
-			return n, nil
 		}
 	}
 }
 
+// WriteElement sends one element, or several, which must be whole: either all
+// of b is queued, or nothing. Unlike Write it does no harm to the stream if b
+// is no good. It blocks as Write does, and until ctx is done. It is for streams
+// of [Elements].
+func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
+	if err := st.writeElement(ctx, b); err != nil {
+		return st.opError("write", err)
+	}
+	return nil
+}
+
+func (st *Stream) writeElement(ctx context.Context, b []byte) error {
+	if st.opening.Framing != Elements {
+		return errNotElements
+	}
+	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
+	if err != nil {
+		return err
+	}
+	if err := st.lockWrite(ctx); err != nil {
+		return err
+	}
+	defer func() { <-st.writing }()
+	if st.cut.Pending() {
+		return errPartial
+	}
+	if err := st.room(ctx); err != nil {
+		return err
+	}
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if err := st.writeErr(); err != nil {
+		return err
+	}
+	st.out = append(st.out, b...)
+	st.count += int64(n)
+	st.s.settle(st.s.h.now())
+	return nil
+}
+
+// EncodeToken adds a token to the output, and Flush writes what was added. The
+// namespaces of elements and attributes are those of their names; declarations
+// among the attributes are not needed, and left out.
+func (st *Stream) EncodeToken(t xml.Token) error {
+	if st.enc == nil {
+		st.enc = token.NewEncoder(st)
+	}
+	return st.enc.EncodeToken(t)
+}
+
+// Flush writes the tokens added by EncodeToken.
+func (st *Stream) Flush() error {
+	if st.enc == nil {
+		return nil
+	}
+	return st.enc.Flush()
+}
+
 // lockWrite waits for other Writes.
-func (st *Stream) lockWrite() error {
+func (st *Stream) lockWrite(ctx context.Context) error {
 	select {
 	case st.writing <- struct{}{}:
 		return nil
 	default:
 	}
-	for {
-		st.s.mu.Lock()
-		err := st.writeErr()
-		if err != nil {
-			st.s.unlock()
-			return err
-		}
-		late := st.wdeadline.channel()
-		st.s.unlock()
-		select {
-		case st.writing <- struct{}{}:
-			return nil
-		case <-late:
-			return os.ErrDeadlineExceeded
-		}
+	st.s.mu.Lock()
+	err, late := st.writeErr(), st.wdeadline.Done()
+	st.s.unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case st.writing <- struct{}{}:
+		return nil
+	case <-late:
+		return os.ErrDeadlineExceeded
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -332,7 +379,7 @@ func (st *Stream) writeErr() error {
 	switch {
 	case st.closed:
 		return net.ErrClosed
-	case st.wdeadline.expired:
+	case st.wdeadline.Expired():
 		return os.ErrDeadlineExceeded
 	case st.cause != nil && !st.lingers():
 		return st.cause
@@ -346,26 +393,22 @@ func (st *Stream) lingers() bool {
 	return st.opening.Framing == XMPP && st.cause == io.EOF && !st.ended
 }
 
-// room waits until there is room for output. Its done, if not nil, ends the
-// waiting too.
-func (st *Stream) room(done <-chan struct{}) error {
+// room waits until there is room for output.
+func (st *Stream) room(ctx context.Context) error {
 	for {
 		st.s.mu.Lock()
 		if err := st.writeErr(); err != nil || len(st.out) < st.s.h.o.WriteBuffer {
 			st.s.unlock()
 			return err
 		}
-		if st.writable == nil {
-			st.writable = make(chan struct{})
-		}
-		writable, late := st.writable, st.wdeadline.channel()
+		writable, late := st.wait(&st.writable), st.wdeadline.Done()
 		st.s.unlock()
 		select {
 		case <-writable:
 		case <-late:
 			return os.ErrDeadlineExceeded
-		case <-done:
-			return context.Canceled
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -375,34 +418,22 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 	if st.opening.Framing == Opaque {
 		return st.fillOpaque(p), nil
 	}
-	queued := false
-	defer func() {
-		if queued {
-			st.s.mu.Lock()
-			st.s.settle(st.s.h.now())
-			st.s.unlock()
-		}
-	}()
-	for n < len(p) {
-		took, it, err := st.cut.Cut(p[n:])
+	for full := false; n < len(p) && !full && err == nil; {
+		var took int
+		var it framing.Item
+		took, it, err = st.cut.Cut(p[n:])
 		n += took
-		if err != nil {
+		switch {
+		case err != nil:
 			st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
-			return n, err
-		}
-		if it.Kind == framing.None {
-			return n, nil
-		}
-		full, err := st.put(it)
-		if err != nil {
-			return n, err
-		}
-		queued = true
-		if full {
-			return n, nil
+		case it.Kind != framing.None:
+			full, err = st.put(it)
 		}
 	}
-	return n, nil
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	st.s.settle(st.s.h.now())
+	return n, err
 }
 
 // put queues one item, and reports whether the queue is full now.
@@ -423,7 +454,7 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 		if st.cause != nil {
 			return false, st.cause
 		}
-		if st.final != nil {
+		if st.ended || st.closed {
 			return false, net.ErrClosed
 		}
 		st.out = append(st.out, it.XML...)
@@ -449,18 +480,20 @@ func (st *Stream) taken() {
 	if cap(st.out) > maxIdleBuffer {
 		st.out = nil
 	}
-	st.wakeWriter()
+	st.wake(&st.writable)
 }
+
+// maxIdleBuffer is the largest buffer that a stream at rest keeps.
+const maxIdleBuffer = 1 << 10
 
 // finish makes the stream end by e when its output has gone. Reading goes on
 // until then. It does nothing if the end has come already.
 func (st *Stream) finish(e *Error) {
-	if st.final != nil || st.s.final != nil || st.s.ended || st.cause != nil {
-		return
-	}
-	if st.s.others(st) {
+	switch {
+	case st.final != nil || st.s.final != nil || st.s.ended || st.cause != nil:
+	case st.s.others(st):
 		st.final = e
-	} else {
+	default:
 		st.s.final = e
 	}
 }
@@ -473,11 +506,10 @@ func (st *Stream) end(cause error) {
 	st.cause = cause
 	// An XMPP server is told by the end tag, whoever ended first.
 	if cause == io.EOF && st.opening.Framing == XMPP && !st.closed {
-		st.in = append(st.in, "</stream:stream>"...)
-		st.marks = append(st.marks, len(st.in))
+		st.in.Element(append(st.in.Buffer(), "</stream:stream>"...), true)
 	}
-	st.wakeReader()
-	st.wakeWriter()
+	st.wake(&st.readable)
+	st.wake(&st.writable)
 	if cancel := st.cancel; cancel != nil {
 		st.s.todo(func() { cancel(cause) })
 	}
@@ -488,14 +520,12 @@ func (st *Stream) end(cause error) {
 // then, or at once if nobody is left to tell. Close does not wait for that. A
 // Read or Write that is blocked ends with an error that is [net.ErrClosed], as
 // do all later ones.
-func (st *Stream) Close() error {
-	return st.CloseWithError(nil)
-}
+func (st *Stream) Close() error { return st.CloseWithError(nil) }
 
 // CloseWithError is Close with a condition for the client. The error's Payload
 // goes out behind all that was written. Nil, or an error without Condition, is
-// a graceful end. If the end has begun already, by [RemoteStreamError] for a
-// stream error that was written, that stands.
+// a graceful end. If the end has begun already, for example by a stream error
+// that was written, that stands.
 func (st *Stream) CloseWithError(e *Error) error {
 	e, err := checkError(e)
 	if err != nil {
@@ -508,41 +538,104 @@ func (st *Stream) CloseWithError(e *Error) error {
 	}
 	st.closed = true
 	st.finish(e)
-	st.in, st.off, st.marks = nil, 0, nil
-	st.rdeadline.set(st.s, time.Time{})
-	st.wdeadline.set(st.s, time.Time{})
-	st.wakeReader()
-	st.wakeWriter()
+	st.in.Clear()
+	st.rdeadline.Set(&st.s.mu, time.Time{})
+	st.wdeadline.Set(&st.s.mu, time.Time{})
+	st.wake(&st.readable)
+	st.wake(&st.writable)
 	st.s.settle(st.s.h.now())
 	return nil
 }
 
-// SetDeadline sets the read and write deadlines. It never fails.
+// A Payload is something that was written to a stream and is not known to have
+// reached the client.
+type Payload struct {
+	// Data is one element, or any bytes if the stream is Opaque.
+	Data []byte
+
+	// Sent says that an answer carried it, but nothing proves that the
+	// client received that answer: by an ack, or by a later request that it
+	// could not have sent without.
+	Sent bool
+}
+
+// Undelivered yields what the stream could not deliver, in the order in which
+// it was written, once the stream has ended; before that it yields nothing.
+// What is marked Sent may have arrived all the same. An XMPP server drops
+// presence, bounces iq and stores messages (XEP-0206, section 7).
+func (st *Stream) Undelivered() iter.Seq[Payload] {
+	return func(yield func(Payload) bool) {
+		for _, p := range st.undelivered() {
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+func (st *Stream) undelivered() (lost []Payload) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if st.cause == nil || !st.s.ended && st.final != nil {
+		return nil
+	}
+	for _, body := range st.s.win.unproven() {
+		lost = st.unpack(lost, body, true)
+	}
+	if st.opening.Framing == Opaque {
+		if len(st.out) > 0 {
+			lost = append(lost, Payload{Data: append([]byte(nil), st.out...)})
+		}
+		return lost
+	}
+	rest := wire.Response{XMPP: true, Payload: st.out, Stream: st.name}
+	return st.unpack(lost, rest.Bytes(), false)
+}
+
+// unpack appends the payloads in an answer that are of the stream.
+func (st *Stream) unpack(to []Payload, body []byte, sent bool) []Payload {
+	var req wire.Request
+	req.Body = body
+	if err := req.Parse(wire.Limits{}); err != nil || len(req.Stream) > 0 && string(req.Stream) != st.name {
+		return to
+	}
+	for _, p := range req.Payloads {
+		var data []byte
+		switch {
+		case string(p.URI) == wire.NS, st.opening.Framing == XMPP && string(p.URI) == wire.NSStream:
+			continue // ours, or about the stream
+		case st.opening.Framing == Opaque:
+			data, _ = appendData(nil, &req, p)
+		default:
+			data = req.AppendElement(nil, p)
+		}
+		to = append(to, Payload{Data: data, Sent: sent})
+	}
+	return to
+}
+
+// SetDeadline sets the read and write deadlines.
 func (st *Stream) SetDeadline(t time.Time) error {
-	st.SetReadDeadline(t)
+	if err := st.SetReadDeadline(t); err != nil {
+		return err
+	}
 	return st.SetWriteDeadline(t)
 }
 
 // SetReadDeadline sets the time at which a Read that is blocked, and every later
-// one, fails. The zero time means never.
-func (st *Stream) SetReadDeadline(t time.Time) error {
-	st.s.mu.Lock()
-	defer st.s.unlock()
-	if st.closed {
-		return st.opError("set", net.ErrClosed)
-	}
-	st.rdeadline.set(st.s, t)
-	return nil
-}
+// one, fails. The zero time means never. It fails only if the stream is closed.
+func (st *Stream) SetReadDeadline(t time.Time) error { return st.setDeadline(&st.rdeadline, t) }
 
 // SetWriteDeadline is SetReadDeadline for Write.
-func (st *Stream) SetWriteDeadline(t time.Time) error {
+func (st *Stream) SetWriteDeadline(t time.Time) error { return st.setDeadline(&st.wdeadline, t) }
+
+func (st *Stream) setDeadline(d *deadline.Deadline, t time.Time) error {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if st.closed {
 		return st.opError("set", net.ErrClosed)
 	}
-	st.wdeadline.set(st.s, t)
+	d.Set(&st.s.mu, t)
 	return nil
 }
 
@@ -573,60 +666,4 @@ func (st *Stream) Context() context.Context { return st.ctx }
 
 func (st *Stream) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "bosh", Source: st.local, Addr: st.s.addr, Err: err}
-}
-
-// A deadline ends what waits on its channel when a time has come. It is
-// guarded by the session's mutex.
-type deadline struct {
-	expired bool
-	passed  chan struct{} // closed when expired; made when somebody waits
-	timer   *time.Timer
-	turn    int // tells the timer that is meant from earlier ones
-}
-
-// channel returns what is closed at the deadline as it is set now or will be
-// set while somebody waits. It stays closed even if the deadline is moved
-// afterwards.
-func (d *deadline) channel() <-chan struct{} {
-	if d.passed == nil {
-		d.passed = make(chan struct{})
-	}
-	return d.passed
-}
-
-func (d *deadline) set(s *Session, t time.Time) {
-	d.turn++
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
-	if d.expired {
-		d.expired, d.passed = false, nil
-	}
-	if t.IsZero() {
-		return
-	}
-	wait := time.Until(t)
-	if wait <= 0 {
-		d.expire()
-		return
-	}
-	turn := d.turn
-	d.timer = time.AfterFunc(wait, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if d.turn == turn {
-			d.expire()
-		}
-	})
-}
-
-func (d *deadline) expire() {
-	d.expired = true
-	close(d.channelForClose())
-}
-
-func (d *deadline) channelForClose() chan struct{} {
-	d.channel()
-	return d.passed
 }

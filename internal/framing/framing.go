@@ -281,7 +281,7 @@ func (c *Cutter) header(x xmlscan.Item) (Item, error) {
 // since inside a wrapper it would be the wrapper's.
 func (c *Cutter) complete(b []byte, x xmlscan.Item) []byte {
 	free := x.Uses
-	if len(free) == 1 && isStream(free[0]) {
+	if c.xmpp && len(free) == 1 && isStream(free[0]) {
 		free = nil
 	}
 	if !x.UsesDefault && len(free) == 0 {
@@ -292,7 +292,7 @@ func (c *Cutter) complete(b []byte, x xmlscan.Item) []byte {
 		out = append(xmlscan.AppendEscaped(append(out, " xmlns='"...), c.defaultNS()), '\'')
 	}
 	for _, u := range free {
-		if !isStream(u) {
+		if !c.xmpp || !isStream(u) {
 			out = append(append(append(out, " xmlns:"...), u.Prefix...), "='"...)
 			out = append(xmlscan.AppendEscaped(out, u.URI), '\'')
 		}
@@ -315,27 +315,25 @@ func (c *Cutter) defaultNS() string {
 	return ""
 }
 
-// Elements returns the elements in b, which must be whole, each self-contained
-// but for the prefix stream.
-func Elements(b []byte) ([]byte, error) {
-	if len(b) == 0 {
-		return nil, nil
-	}
-	c := Cutter{max: len(b), inside: true, bindings: streamOnly}
-	var out []byte
+// Elements returns the elements in b, which must be whole, and of at most max
+// bytes each, made self-contained but for the prefix stream; and how many they
+// are.
+func Elements(b []byte, max int) (out []byte, n int, err error) {
+	c := Cutter{max: max, inside: true}
 	for len(b) > 0 {
-		n, it, err := c.Cut(b)
+		took, it, err := c.Cut(b)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		b = b[n:]
-		out = append(out, it.XML...)
+		b = b[took:]
+		if it.Kind != None {
+			out = append(out, it.XML...)
+			n++
+		}
 	}
 	if c.Pending() {
-		return nil, errors.New("element is not whole")
+		c.release()
+		return nil, 0, errors.New("element is not whole")
 	}
-	return out, nil
+	return out, n, nil
 }
-
-// streamOnly is in force in the payload of an error.
-var streamOnly = []xmlscan.Binding{{Prefix: "stream", URI: wire.NSStream}}

@@ -1,0 +1,97 @@
+// Package httpbody reads whole HTTP request bodies, compressed or not, under a
+// limit.
+package httpbody
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// ErrTooLarge says that a body exceeds the limit. What was read is good.
+var ErrTooLarge = errors.New("body too large")
+
+// Read appends the body of r to b, decompressed as its Content-Encoding says.
+// Neither what is read nor what is decompressed may exceed limit bytes.
+func Read(b []byte, r *http.Request, limit int64) ([]byte, error) {
+	coding, err := coding(r.Header["Content-Encoding"])
+	if err != nil {
+		return b, err
+	}
+	if coding == "" {
+		return readAll(b, r.Body, limit)
+	}
+	raw, err := readAll(nil, r.Body, limit)
+	if err != nil {
+		return b, err
+	}
+	src, err := decompressor(coding, raw)
+	if err != nil {
+		return b, err
+	}
+	return readAll(b, src, limit)
+}
+
+// readAll appends all of src to b.
+func readAll(b []byte, src io.Reader, limit int64) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, make([]byte, max(len(b), 1<<10))...)[:len(b)]
+		}
+		n, err := src.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if int64(len(b)) > limit {
+			return b[:limit], ErrTooLarge
+		}
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+}
+
+// coding returns the content coding that the header names: gzip, deflate, or
+// none. There is a client that puts a media type there; that is no coding, and
+// is ignored.
+func coding(header []string) (coding string, err error) {
+	for _, v := range header {
+		if strings.Contains(v, "/") {
+			continue
+		}
+		for c := range strings.SplitSeq(v, ",") {
+			switch c = strings.ToLower(strings.TrimSpace(c)); c {
+			case "", "identity":
+			case "gzip", "x-gzip", "deflate":
+				if coding != "" {
+					return "", errors.New("compressed twice")
+				}
+				coding = strings.TrimPrefix(c, "x-")
+			default:
+				return "", fmt.Errorf("unknown content coding %q", c)
+			}
+		}
+	}
+	return coding, nil
+}
+
+// decompressor undoes a coding. What HTTP calls deflate is zlib's format, but
+// there are clients that send the bare one.
+func decompressor(coding string, raw []byte) (io.Reader, error) {
+	src := bytes.NewReader(raw)
+	if coding == "gzip" {
+		return gzip.NewReader(src)
+	}
+	if zr, err := zlib.NewReader(src); err == nil {
+		return zr, nil
+	}
+	src.Reset(raw)
+	return flate.NewReader(src), nil
+}

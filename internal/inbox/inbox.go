@@ -1,0 +1,88 @@
+// Package inbox buffers what a client sent until the application reads it, and
+// remembers where elements and requests end.
+package inbox
+
+// An Inbox is a queue of bytes. The zero value is empty.
+type Inbox struct {
+	b     []byte
+	off   int    // how much of b has been read
+	marks []mark // ends in b, ascending
+}
+
+type mark struct {
+	end  int
+	last bool // of its request
+}
+
+// maxIdle is the largest buffer that an empty Inbox keeps.
+const maxIdle = 1 << 10
+
+// Len returns how many bytes there are.
+func (in *Inbox) Len() int { return len(in.b) - in.off }
+
+// Buffer returns the buffer for appending to it. Element and Bytes take it back.
+func (in *Inbox) Buffer() []byte { return in.b }
+
+// Element takes back the buffer with one element appended. The last one of a
+// request ends what one Read returns.
+func (in *Inbox) Element(b []byte, last bool) {
+	in.b = b
+	in.marks = append(in.marks, mark{len(b), last})
+}
+
+// Bytes takes back the buffer with bytes appended that have no ends.
+func (in *Inbox) Bytes(b []byte) { in.b = b }
+
+// Read moves bytes to p, not beyond the end of a request.
+func (in *Inbox) Read(p []byte) int {
+	end := len(in.b)
+	for _, m := range in.marks {
+		if m.last {
+			end = m.end
+			break
+		}
+	}
+	n := copy(p, in.b[in.off:end])
+	in.take(n)
+	return n
+}
+
+// Next returns the rest of the next element, in a buffer of its own, or nil if
+// there is none.
+func (in *Inbox) Next() []byte {
+	if len(in.marks) == 0 {
+		return nil
+	}
+	el := append([]byte(nil), in.b[in.off:in.marks[0].end]...)
+	in.take(len(el))
+	return el
+}
+
+// Clear drops everything.
+func (in *Inbox) Clear() { *in = Inbox{} }
+
+// take drops n bytes, and the marks before them.
+func (in *Inbox) take(n int) {
+	in.off += n
+	passed := 0
+	for passed < len(in.marks) && in.marks[passed].end <= in.off {
+		passed++
+	}
+	in.marks = in.marks[:copy(in.marks, in.marks[passed:])]
+	switch {
+	case in.off == len(in.b):
+		in.b, in.off = in.b[:0], 0
+		if cap(in.b) > maxIdle {
+			in.b = nil
+		}
+		if cap(in.marks) > maxIdle/16 {
+			in.marks = nil
+		}
+	case in.off > maxIdle && in.off > len(in.b)/2:
+		for i := range in.marks {
+			in.marks[i].end -= in.off
+		}
+		in.b = in.b[:copy(in.b, in.b[in.off:])]
+		in.off = 0
+	}
+}
