@@ -27,20 +27,17 @@ package bosh
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
-	"mime"
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/gobosh/bosh/internal/framing"
-	"github.com/gobosh/bosh/internal/wire"
+	"github.com/gobosh/bosh/internal/negotiate"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server.
@@ -212,7 +209,6 @@ type Options struct {
 const (
 	defaultInactivity = 60 * time.Second
 	defaultPolling    = 5 * time.Second
-	maxSeconds        = 1<<16 - 1 // the largest number of the schema's type
 	maxHold           = 16
 	maxStreams        = 64
 	maxGrace          = 50 * time.Millisecond
@@ -285,139 +281,20 @@ func seconds(d, def time.Duration) time.Duration {
 	if d > 0 {
 		d = max(d.Truncate(time.Second), time.Second)
 	}
-	return min(d, maxSeconds*time.Second)
+	return min(d, negotiate.MaxSeconds*time.Second)
 }
 
-// A grant is what a session's creation has settled.
-type grant struct {
-	wait       time.Duration
-	inactivity time.Duration // 0: no limit
-	polling    time.Duration // 0: no limit
-	pause      time.Duration // 0: no pausing
-	hold       int
-	requests   int
-	ver        string
-	legacy     bool     // the client sent no version
-	acks       bool     // the server acknowledges
-	unpolled   bool     // no polling attribute is sent
-	content    []string // the Content-Type of every answer
-}
-
-// polls reports whether requests are never kept waiting. XEP-0124, section 12.
-func (g *grant) polls() bool { return g.wait == 0 || g.hold == 0 }
-
-// patience is how long a request is held: a little less than the wait that
-// was granted, since there are clients that give up at just that time.
-func (g *grant) patience() time.Duration { return g.wait - min(g.wait/20, time.Second) }
-
-// attributes returns the attributes of the creation response.
-func (g *grant) attributes(s *Session) *wire.Granted {
-	a := &wire.Granted{
-		SID: s.sid, Ver: g.ver, Accept: "gzip,deflate",
-		Wait: int64(g.wait / time.Second), Hold: int64(g.hold), Requests: int64(g.requests),
-		Polling: int64(g.polling / time.Second), Inactivity: -1, MaxPause: -1,
-		Restarts: s.streams[0].opening.Framing == XMPP,
+// terms returns what sessions are offered.
+func (o *Options) terms() negotiate.Terms {
+	t := negotiate.Terms{
+		Wait: o.Wait, Inactivity: o.Inactivity, Pause: o.Pause, Hold: o.Hold,
+		Polling: max(o.Polling, 0), PollingIdle: max(o.Polling, 0), NoPolling: o.Polling < 0,
+		Acks: !o.NoAcks, Streams: o.MaxStreams > 1, Content: o.Content,
 	}
-	if g.unpolled {
-		a.Polling = -1
+	if o.Polling == 0 {
+		t.PollingIdle = defaultPolling
 	}
-	if g.inactivity > 0 {
-		a.Inactivity = int64(g.inactivity / time.Second)
-	}
-	if g.pause > 0 {
-		a.MaxPause = int64(g.pause / time.Second)
-	}
-	return a
-}
-
-// negotiate settles what a creation request asks for. What it returns is good
-// for the answer also if it fails.
-func (h *Handler) negotiate(req *wire.Request, malformed bool) (g grant, e *Error) {
-	o := &h.o
-	g = grant{content: textXML, legacy: req.Ver == nil, acks: !o.NoAcks, pause: o.Pause}
-	bad := func(why string) (grant, *Error) {
-		return g, &Error{Condition: BadRequest, Err: errors.New(why)}
-	}
-	if malformed {
-		g.legacy = false // it could not be read well enough to tell
-		return bad("malformed body")
-	}
-	if req.Content != nil {
-		if g.content = o.contentType(string(req.Content)); g.content == nil {
-			g.content = textXML
-			return bad("content type not allowed")
-		}
-	}
-	if !req.Rid.OK || req.Rid.N < 1 || req.Rid.N > maxRid {
-		return bad("rid")
-	}
-	if req.Wait.Set && !req.Wait.OK || req.Hold.Set && !req.Hold.OK {
-		return bad("wait or hold")
-	}
-	g.ver = version(string(req.Ver))
-	g.wait, g.hold = min(o.Wait, 60*time.Second), min(o.Hold, 1)
-	if req.Wait.Set {
-		g.wait = min(o.Wait, time.Duration(min(req.Wait.N, maxSeconds))*time.Second)
-	}
-	if req.Hold.Set {
-		g.hold = int(min(int64(o.Hold), req.Hold.N))
-	}
-	g.requests = g.hold + 1
-	g.inactivity = o.Inactivity
-	g.polling, g.unpolled = max(o.Polling, 0), o.Polling < 0
-	if g.polls() {
-		if o.Polling == 0 {
-			g.polling = defaultPolling
-		}
-		if o.Inactivity > 0 {
-			g.inactivity = min(2*o.Inactivity+g.polling, maxSeconds*time.Second)
-		}
-	}
-	return g, nil
-}
-
-// contentType returns the header for a media type that a client asked for, or
-// nil if it is not allowed.
-func (o *Options) contentType(content string) []string {
-	mt, params, err := mime.ParseMediaType(content)
-	if err != nil || strings.ContainsFunc(content, unicode.IsControl) {
-		return nil
-	}
-	for name, v := range params {
-		if name == "charset" && !strings.EqualFold(v, "utf-8") {
-			return nil
-		}
-	}
-	if slices.ContainsFunc(o.Content, func(c string) bool { return strings.EqualFold(c, mt) }) {
-		return []string{content}
-	}
-	return nil
-}
-
-// The version of XEP-0124 that is spoken here, and the one that stands for a
-// version that cannot be read.
-const (
-	ourMajor, ourMinor = 1, 11
-	oddVersion         = "1.6"
-)
-
-// version returns the lower of our version and the client's. XEP-0124,
-// section 7.2.
-func version(client string) string {
-	ours := fmt.Sprintf("%d.%d", ourMajor, ourMinor)
-	if client == "" {
-		return ours
-	}
-	major, minor, ok := strings.Cut(client, ".")
-	ma, err1 := strconv.ParseUint(major, 10, 16)
-	mi, err2 := strconv.ParseUint(minor, 10, 16)
-	if !ok || err1 != nil || err2 != nil {
-		return oddVersion
-	}
-	if ma < ourMajor || ma == ourMajor && mi < ourMinor {
-		return fmt.Sprintf("%d.%d", ma, mi)
-	}
-	return ours
+	return t
 }
 
 // A Framing says what the bytes of a [Stream] are.
@@ -452,6 +329,71 @@ func (f Framing) String() string {
 		return "Opaque"
 	}
 	return fmt.Sprintf("Framing(%d)", uint8(f))
+}
+
+// ID returns a name for the session that is safe to log and to show: it is not
+// the sid, and does not tell it.
+func (s *Session) ID() string { return s.id }
+
+// Context returns the session's context. It descends from the one that Admit
+// returned and is cancelled when the session ends, by the cause that Err
+// returns.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Err returns nil while the session lives, and then why it ended: an *Error,
+// or io.EOF if the client ended it in good order.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// Request returns the request that created the session, without its body and
+// context.
+func (s *Session) Request() *http.Request { return s.request }
+
+// TLS returns the state of the connection that the session was created over,
+// with the client's certificates for SASL EXTERNAL; nil if that was not TLS.
+func (s *Session) TLS() *tls.ConnectionState {
+	if s.request == nil {
+		return nil
+	}
+	return s.request.TLS
+}
+
+// Secure reports whether the session was created over TLS, as
+// [Options.Secure] has it. A secure session takes no insecure request.
+func (s *Session) Secure() bool { return s.secure }
+
+// RemoteAddr returns the address that the session was created from, as
+// [Options.ClientAddr] has it. Later requests may come from others.
+func (s *Session) RemoteAddr() net.Addr { return s.addr }
+
+// Streams returns the session's open streams.
+func (s *Session) Streams() []*Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.streams.list), func(st *Stream) bool { return !st.open() })
+}
+
+// SessionStats are counts of one session.
+type SessionStats struct {
+	Requests    int64 // received, repeats included
+	Repeats     int64
+	PayloadsIn  int64 // elements
+	PayloadsOut int64 // elements; writes for Opaque
+	BytesIn     int64 // of request bodies
+	BytesOut    int64 // of response bodies
+	Held        int   // requests waiting for an answer now
+}
+
+// Stats returns the session's counts.
+func (s *Session) Stats() SessionStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Held = s.live
+	return st
 }
 
 // A Condition is the reason why a session or stream ended before its time.
@@ -548,6 +490,14 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Condition == e.Condition
+}
+
+// streamCause returns what Read and Write say after the end by e.
+func (e *Error) streamCause() error {
+	if e.Condition == "" || e.Condition == RemoteStreamError && !e.Remote {
+		return io.EOF
+	}
+	return e
 }
 
 // checkError returns a copy of e that is fit to be sent.

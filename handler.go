@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/httpbody"
+	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -27,6 +29,7 @@ import (
 // slash. It must be made by [New].
 type Handler struct {
 	o        Options
+	terms    negotiate.Terms
 	epoch    time.Time
 	seed     maphash.Seed
 	sessions table.Table[*Session]
@@ -49,6 +52,7 @@ func New(o Options) *Handler {
 		seed:  maphash.MakeSeed(),
 		quiet: make(chan struct{}, 1),
 	}
+	h.terms = h.o.terms()
 	h.requests.New = func() any { return new(wire.Request) }
 	h.accept = backlog.New(addr("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
@@ -104,7 +108,6 @@ var (
 
 	allow     = []string{"POST, OPTIONS, GET, HEAD"}
 	plainText = []string{"text/plain; charset=utf-8"}
-	textXML   = []string{"text/xml; charset=utf-8"}
 	noStore   = []string{"no-store"}
 	noSniff   = []string{"nosniff"}
 	sandbox   = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
@@ -162,7 +165,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	if !req.Root {
 		h.free(req)
-		h.reply(w, h.terminal(BadRequest, false), textXML)
+		h.reply(w, h.terminal(BadRequest, false), negotiate.TextXML)
 		return
 	}
 	if req.SID == nil {
@@ -172,7 +175,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	s, ok := h.sessions.Get(req.SID)
 	if !ok {
 		h.free(req)
-		h.reply(w, h.terminal(ItemNotFound, false), textXML)
+		h.reply(w, h.terminal(ItemNotFound, false), negotiate.TextXML)
 		return
 	}
 	if !s.sameSecurity(r) {
@@ -181,7 +184,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	if !req.Rid.OK || req.Rid.N == 0 {
 		h.free(req)
-		h.reply(w, h.terminal(BadRequest, s.grant.legacy), s.grant.content)
+		h.reply(w, h.terminal(BadRequest, s.grant.Legacy), s.grant.Content)
 		return
 	}
 	ex := &exchange{ready: make(chan struct{}, 1), request: r}
@@ -206,7 +209,51 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 		a = s.take(ex)
 	}
 	defer s.done(ex)
-	h.reply(w, a, s.grant.content)
+	h.reply(w, a, s.grant.Content)
+}
+
+// take returns the answer for ex, which was woken. Only now is it made, so
+// that it carries all there is. It returns nil for a false alarm: ex was woken,
+// and before it could take its answer another request took its place.
+func (s *Session) take(ex *exchange) *reply {
+	s.mu.Lock()
+	defer s.unlock()
+	if ex.reply == nil {
+		if s.writing != ex {
+			return nil
+		}
+		ex.reply = &reply{body: s.answer(s.win.find(ex.rid), s.h.now())}
+	}
+	s.stats.BytesOut += int64(len(ex.reply.body))
+	return ex.reply
+}
+
+// gone takes note that the connection of ex has broken before its answer: no
+// payload is spent on it, and its rid stays open for a repeat.
+func (s *Session) gone(ex *exchange) {
+	s.mu.Lock()
+	if r := s.win.find(ex.rid); r != nil && r.ex == ex {
+		r.ex = nil
+	}
+	s.mu.Unlock()
+	s.done(ex)
+}
+
+// done takes note that ex is over, answered or not.
+func (s *Session) done(ex *exchange) {
+	s.mu.Lock()
+	now := s.h.now()
+	if s.live--; s.live == 0 {
+		s.idleSince = now
+	}
+	if s.writing == ex {
+		s.writing = nil
+	}
+	if i := slices.Index(s.chain, ex); i >= 0 {
+		s.chain = slices.Delete(s.chain, i, i+1)
+	}
+	s.settle(now)
+	s.unlock()
 }
 
 // reply writes an answer.
@@ -272,7 +319,7 @@ func (h *Handler) refusal(e *Error, legacy bool) *reply {
 // create serves a request that asks for a new session.
 func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Request, malformed bool) {
 	defer h.free(req)
-	g, err := h.negotiate(req, malformed)
+	g, err := h.settle(req, malformed)
 	if err == nil {
 		err = h.available()
 	}
@@ -282,11 +329,26 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 		s, err = h.open(r, req, ex, g)
 	}
 	if err != nil {
-		h.reply(w, h.refusal(err, g.legacy), g.content)
+		h.reply(w, h.refusal(err, g.Legacy), g.Content)
 		return
 	}
 	h.serve(w, r, s, ex)
 }
+
+// settle settles what a creation request asks for.
+func (h *Handler) settle(req *wire.Request, malformed bool) (negotiate.Grant, *Error) {
+	g, err := h.terms.Settle(req)
+	if malformed {
+		g.Legacy = false // it could not be read well enough to tell
+		err = errMalformed
+	}
+	if err != nil {
+		return g, &Error{Condition: BadRequest, Err: err}
+	}
+	return g, nil
+}
+
+var errMalformed = errors.New("malformed body")
 
 // available returns why no further session can be had, or nil.
 func (h *Handler) available() *Error {
@@ -308,7 +370,7 @@ func (h *Handler) farewell() *Error {
 }
 
 // open opens a session.
-func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g grant) (*Session, *Error) {
+func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: g, sid: rand.Text(), id: strconv.FormatInt(h.serial.Add(1), 36)}
 	s.secure = h.secure(r)
 	s.addr = h.clientAddr(r)
@@ -324,7 +386,7 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g grant
 	if st.cancel = nil; h.o.MaxStreams > 1 {
 		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
 	}
-	s.streams = []*Stream{st}
+	s.streams.list = []*Stream{st}
 	h.live.Add(1)
 	h.sessions.Put(s.sid, s)
 	cond := s.start(req, ex)

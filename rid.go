@@ -3,15 +3,12 @@ package bosh
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/gobosh/bosh/internal/wire"
 )
-
-// maxRid is the largest request id: the largest integer that a double holds
-// exactly. XEP-0124, section 14.1.
-const maxRid = 1<<53 - 1
 
 // A ridState is how far a request has come.
 type ridState uint8
@@ -60,18 +57,44 @@ type openRequest struct {
 	age     time.Duration // of the lost one
 }
 
+// An exchange is one HTTP request under way, as the session sees it: a place
+// to answer. Whoever serves it waits for ready, and then calls take to get the
+// answer and done when it is written; or gone, if the client has left.
+type exchange struct {
+	ready chan struct{} // of capacity 1
+	rid   int64
+	reply *reply // set when there is an answer for it
+
+	request *http.Request // for those who must decide on it
+}
+
+// A reply is an answer as the HTTP edge needs it.
+type reply struct {
+	body   []byte
+	status int // if not 0, an HTTP error without a body instead
+}
+
+func (ex *exchange) wake() {
+	select {
+	case ex.ready <- struct{}{}:
+	default:
+	}
+}
+
 // A window is the request-id arithmetic of one session: which rid is new,
 // early, repeated or out of bounds, which answers are kept, and which key is
 // expected. It is a plain value without clock, lock or I/O. XEP-0124,
 // sections 9.2, 14 and 15.
 type window struct {
-	last    int64    // end of the gapless sequence received
-	size    int64    // R, how many requests the client may have unanswered
-	records []record // by rid, ascending; answers kept and requests open or early
-	limit   int      // bytes of answers kept beyond the last size, for a client that acknowledges
-	keep    bool     // the client acknowledges: answers are kept until it does
-	acked   int64    // all answers up to this rid have been acknowledged
-	next    string   // what the SHA-1 of the next key must be; "" if there are no keys
+	last    int64         // end of the gapless sequence received
+	arrived time.Duration // when that one came
+	empty   bool          // that one was empty
+	size    int64         // R, how many requests the client may have unanswered
+	records []record      // by rid, ascending; answers kept and requests open or early
+	limit   int           // bytes of answers kept beyond the last size, for a client that acknowledges
+	keep    bool          // the client acknowledges: answers are kept until it does
+	acked   int64         // all answers up to this rid have been acknowledged
+	next    string        // what the SHA-1 of the next key must be; "" if there are no keys
 }
 
 func newWindow(rid int64, size int) window {
@@ -149,7 +172,33 @@ func (w *window) gap() bool {
 // take gives r its turn.
 func (w *window) take(r *record) {
 	r.state = ridOpen
-	w.last = r.rid
+	w.last, w.arrived, w.empty = r.rid, r.arrived, r.empty
+}
+
+// overactive applies the rules on frequency to r, whose turn it is. If the
+// session polls, two empty requests may not follow each other within the
+// interval polling, unless the answer to the first had payloads. In other
+// sessions the last request that the client may have open may not be empty and
+// follow the one before so soon; and if it opens more than it may, that is
+// excused only for an extra one. XEP-0124, sections 11 and 12.
+func (w *window) overactive(r *record, polling time.Duration, polls, extra bool) bool {
+	soon := r.empty && r.arrived-w.arrived < polling
+	if polls && soon && w.empty {
+		if before := w.find(r.rid - 1); before != nil && before.state == ridAnswered && !before.payload {
+			return true
+		}
+	}
+	if r.ex == nil {
+		return false
+	}
+	_, n := w.oldestLive()
+	switch n++; {
+	case int64(n) > w.size:
+		return !extra
+	case int64(n) == w.size:
+		return soon && !polls
+	}
+	return false
 }
 
 // answer keeps body as the answer to the open request rid.

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gobosh/bosh/internal/deadline"
@@ -64,6 +65,61 @@ type Stream struct {
 	rdeadline, wdeadline deadline.Deadline
 }
 
+// streams are the streams of a session. The session's lock guards them.
+type streams struct {
+	list   []*Stream // that are open, or have something to say
+	turn   int       // where the search for output begins, so that every stream has its turn
+	named  bool      // there has been a second one: answers name their stream
+	closed []string  // the names of those that were closed lately
+}
+
+// named returns the open stream of a name, or the first if there is no name.
+func (ss *streams) find(name []byte) *Stream {
+	for _, st := range ss.list {
+		if st.open() && (len(name) == 0 || st.name == string(name)) {
+			return st
+		}
+	}
+	return nil
+}
+
+// others reports whether a stream other than st is open.
+func (ss *streams) others(st *Stream) bool {
+	return slices.ContainsFunc(ss.list, func(x *Stream) bool { return x != st && x.open() && x.final == nil })
+}
+
+// pending reports whether there is anything to say.
+func (ss *streams) pending() bool { return slices.ContainsFunc(ss.list, (*Stream).pending) }
+
+// full reports whether the application is behind with reading, so that the
+// client must wait.
+func (ss *streams) full() bool { return slices.ContainsFunc(ss.list, (*Stream).full) }
+
+// speaker returns the stream whose output goes next, or nil.
+func (ss *streams) speaker() *Stream {
+	for i := range ss.list {
+		n := (ss.turn + i) % len(ss.list)
+		if st := ss.list[n]; st.pending() {
+			ss.turn = n + 1
+			return st
+		}
+	}
+	return nil
+}
+
+// remove removes a stream whose end has been told.
+func (ss *streams) remove(st *Stream) {
+	st.end(st.final.streamCause())
+	ss.list = slices.DeleteFunc(ss.list, func(x *Stream) bool { return x == st })
+	ss.closed = append(ss.closed, st.name)
+	if len(ss.closed) > maxClosedNames {
+		ss.closed = slices.Delete(ss.closed, 0, 1)
+	}
+}
+
+// maxClosedNames is how many streams a session remembers that it had.
+const maxClosedNames = 16
+
 // Opening is what the client said when it opened a stream. None of it is
 // verified.
 type Opening struct {
@@ -88,8 +144,8 @@ func (st *Stream) open() bool { return st.cause == nil }
 // pending reports whether the stream has something for the client.
 func (st *Stream) pending() bool { return len(st.out) > 0 || st.final != nil }
 
-// unread is how much input waits for Read.
-func (st *Stream) unread() int { return st.in.Len() }
+// full reports whether so much input waits for Read that the client must wait.
+func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
 
 // greet makes up the header that an XMPP client would have sent.
 func (st *Stream) greet() {
@@ -217,10 +273,10 @@ func (st *Stream) readReady(idle bool, take func()) (ready bool, err error) {
 		return false, os.ErrDeadlineExceeded
 	case idle:
 		return true, nil
-	case st.unread() > 0:
-		full := st.s.full()
+	case st.in.Len() > 0:
+		full := st.s.streams.full()
 		take()
-		if full && !st.s.full() {
+		if full && !st.s.streams.full() {
 			st.s.settle(st.s.h.now())
 		}
 		return true, nil
@@ -491,7 +547,7 @@ const maxIdleBuffer = 1 << 10
 func (st *Stream) finish(e *Error) {
 	switch {
 	case st.final != nil || st.s.final != nil || st.s.ended || st.cause != nil:
-	case st.s.others(st):
+	case st.s.streams.others(st):
 		st.final = e
 	default:
 		st.s.final = e

@@ -1,0 +1,191 @@
+// Package negotiate settles what client and server can agree on at the creation
+// of a BOSH session.
+package negotiate
+
+import (
+	"errors"
+	"fmt"
+	"mime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// MaxRid is the largest request id: the largest integer that a double holds
+// exactly. XEP-0124, section 14.1.
+const MaxRid = 1<<53 - 1
+
+// MaxSeconds is the largest time that the schema allows, in seconds.
+const MaxSeconds = 1<<16 - 1
+
+// Terms are what the server offers. Times of 0 mean none.
+type Terms struct {
+	Wait, Inactivity, Pause time.Duration
+
+	// Polling is for all sessions, PollingIdle for those that poll. If
+	// neither is announced, NoPolling is set.
+	Polling, PollingIdle time.Duration
+	NoPolling            bool
+
+	Hold    int
+	Acks    bool
+	Streams bool // more than one
+	Content []string
+}
+
+// A Grant is what a session's creation has settled.
+type Grant struct {
+	Wait       time.Duration
+	Inactivity time.Duration // 0: no limit
+	Polling    time.Duration // 0: no limit
+	Pause      time.Duration // 0: no pausing
+	Hold       int
+	Requests   int
+	Ver        string
+	Legacy     bool     // the client sent no version
+	Acks       bool     // the server acknowledges
+	Streams    bool     // there may be several streams
+	Content    []string // the Content-Type of every answer
+
+	unpolled bool // no polling attribute is sent
+}
+
+// TextXML is the Content-Type of all answers unless the client asks for
+// another.
+var TextXML = []string{"text/xml; charset=utf-8"}
+
+// What is asked for if a client does not say.
+const (
+	usualWait = 60 * time.Second
+	usualHold = 1
+)
+
+// Settle settles what a creation request asks for. What it returns is good for
+// the answer also if it fails, which means bad-request.
+func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
+	g = Grant{Content: TextXML, Legacy: req.Ver == nil, Acks: t.Acks, Streams: t.Streams, Pause: t.Pause}
+	if req.Content != nil {
+		if !ContentType(string(req.Content), t.Content) {
+			return g, errors.New("content type not allowed")
+		}
+		g.Content = []string{string(req.Content)}
+	}
+	if !req.Rid.OK || req.Rid.N < 1 || req.Rid.N > MaxRid {
+		return g, errors.New("no acceptable rid")
+	}
+	if req.Wait.Set && !req.Wait.OK || req.Hold.Set && !req.Hold.OK {
+		return g, errors.New("wait or hold is no number")
+	}
+	g.Ver = Version(string(req.Ver))
+	g.Wait, g.Hold = min(t.Wait, usualWait), min(t.Hold, usualHold)
+	if req.Wait.Set {
+		g.Wait = min(t.Wait, time.Duration(min(req.Wait.N, MaxSeconds))*time.Second)
+	}
+	if req.Hold.Set {
+		g.Hold = int(min(int64(t.Hold), req.Hold.N))
+	}
+	g.Requests = g.Hold + 1
+	g.Inactivity, g.Polling, g.unpolled = t.Inactivity, t.Polling, t.NoPolling
+	if g.Polls() {
+		g.Polling = t.PollingIdle
+		if t.Inactivity > 0 {
+			g.Inactivity = min(2*t.Inactivity+g.Polling, MaxSeconds*time.Second)
+		}
+	}
+	return g, nil
+}
+
+// Polls reports whether requests are never kept waiting. XEP-0124, section 12.
+func (g *Grant) Polls() bool { return g.Wait == 0 || g.Hold == 0 }
+
+// Patience is how long a request is held: a little less than the wait that was
+// granted, since there are clients that give up at just that time.
+func (g *Grant) Patience() time.Duration { return g.Wait - min(g.Wait/20, time.Second) }
+
+// Attributes returns the numbers of the creation response.
+func (g *Grant) Attributes() *wire.Granted {
+	a := &wire.Granted{
+		Ver: g.Ver, Accept: "gzip,deflate",
+		Wait: int64(g.Wait / time.Second), Hold: int64(g.Hold), Requests: int64(g.Requests),
+		Polling: int64(g.Polling / time.Second), Inactivity: -1, MaxPause: -1,
+	}
+	if g.unpolled {
+		a.Polling = -1
+	}
+	if g.Inactivity > 0 {
+		a.Inactivity = int64(g.Inactivity / time.Second)
+	}
+	if g.Pause > 0 {
+		a.MaxPause = int64(g.Pause / time.Second)
+	}
+	return a
+}
+
+// Pauses returns the pause that is granted to a request, or 0. XEP-0124,
+// section 10.
+func (g *Grant) Pauses(req *wire.Request) time.Duration {
+	if !req.Pause.OK {
+		return 0
+	}
+	return min(time.Duration(min(req.Pause.N, MaxSeconds))*time.Second, g.Pause)
+}
+
+// Terminates reports whether a request ends the session or a stream. One client
+// says terminal.
+func Terminates(req *wire.Request) bool {
+	return string(req.Type) == "terminate" || string(req.Type) == "terminal"
+}
+
+// Opens reports whether a request opens a further stream. XEP-0124, section
+// 16.3.
+func (g *Grant) Opens(req *wire.Request) bool {
+	return g.Streams && len(req.Payloads) == 0 && len(req.To) > 0 &&
+		req.Restart == nil && !Terminates(req) && g.Pauses(req) == 0
+}
+
+// Extra reports whether a request may go one beyond the window. XEP-0124,
+// section 11.
+func (g *Grant) Extra(req *wire.Request) bool { return Terminates(req) || g.Pauses(req) > 0 }
+
+// ContentType returns whether the media type that a client asked for is one of
+// those allowed, in UTF-8, and fit for a header.
+func ContentType(content string, allowed []string) bool {
+	mt, params, err := mime.ParseMediaType(content)
+	if err != nil || strings.ContainsFunc(content, unicode.IsControl) {
+		return false
+	}
+	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+		return false
+	}
+	return slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, mt) })
+}
+
+// The version of XEP-0124 that is spoken here, and the one that stands for a
+// version that cannot be read.
+const (
+	major, minor = 1, 11
+	ours         = "1.11"
+	odd          = "1.6"
+)
+
+// Version returns the lower of our version and the client's, which is empty if
+// the client did not tell. XEP-0124, section 7.2.
+func Version(client string) string {
+	if client == "" {
+		return ours
+	}
+	before, after, ok := strings.Cut(client, ".")
+	ma, err1 := strconv.ParseUint(before, 10, 16)
+	mi, err2 := strconv.ParseUint(after, 10, 16)
+	switch {
+	case !ok || err1 != nil || err2 != nil:
+		return odd
+	case ma < major || ma == major && mi < minor:
+		return fmt.Sprintf("%d.%d", ma, mi)
+	}
+	return ours
+}
