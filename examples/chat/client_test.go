@@ -49,10 +49,17 @@ func startTestServer(t testing.TB) (*server, string) {
 
 // A client is an XMPP client that speaks in bytes.
 type client struct {
-	t    testing.TB
-	conn net.Conn
-	dec  *xml.Decoder
-	jid  string
+	t testing.TB
+	transport
+	jid string
+}
+
+// A transport carries the stream of a client: TCP, or BOSH.
+type transport interface {
+	header() error           // opens the stream, for the first time or again
+	write(text string) error // of whole elements
+	read() (*element, error) // io.EOF is the end of the stream
+	Close() error            // without a word
 }
 
 // An element is one that a client has read.
@@ -93,6 +100,12 @@ func (e *element) String() string {
 	return b.String() + "</>"
 }
 
+// A tcp is a transport over a connection.
+type tcp struct {
+	net.Conn
+	dec *xml.Decoder
+}
+
 // dial connects a client, which has not sent anything.
 func dial(t testing.TB, addr string) *client {
 	t.Helper()
@@ -106,32 +119,21 @@ func dial(t testing.TB, addr string) *client {
 func newClient(t testing.TB, conn net.Conn) *client {
 	conn.SetDeadline(time.Now().Add(20 * time.Second)) // so that no failure hangs
 	t.Cleanup(func() { conn.Close() })
-	return &client{t: t, conn: conn, dec: xml.NewDecoder(conn)}
+	return &client{t: t, transport: &tcp{Conn: conn}}
 }
 
-func (c *client) send(format string, args ...any) {
-	c.t.Helper()
-	s := format
-	if len(args) > 0 {
-		s = fmt.Sprintf(format, args...)
-	}
-	if _, err := io.WriteString(c.conn, s); err != nil {
-		c.t.Fatalf("send %q: %v", s, err)
-	}
+func (c *tcp) header() error {
+	c.dec = xml.NewDecoder(c)
+	return c.write("<?xml version='1.0'?><stream:stream to='localhost' version='1.0'" +
+		" xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
 }
 
-// next returns the next element, or fails.
-func (c *client) next() *element {
-	c.t.Helper()
-	el, err := c.read()
-	if err != nil {
-		c.t.Fatalf("%s: read: %v", c.jid, err)
-	}
-	return el
+func (c *tcp) write(text string) error {
+	_, err := io.WriteString(c, text)
+	return err
 }
 
-// read returns the next element, or io.EOF after the end tag.
-func (c *client) read() (*element, error) {
+func (c *tcp) read() (*element, error) {
 	for {
 		tok, err := c.dec.Token()
 		if err != nil {
@@ -148,6 +150,27 @@ func (c *client) read() (*element, error) {
 			return nil, io.EOF
 		}
 	}
+}
+
+func (c *client) send(format string, args ...any) {
+	c.t.Helper()
+	s := format
+	if len(args) > 0 {
+		s = fmt.Sprintf(format, args...)
+	}
+	if err := c.write(s); err != nil {
+		c.t.Fatalf("send %q: %v", s, err)
+	}
+}
+
+// next returns the next element, or fails.
+func (c *client) next() *element {
+	c.t.Helper()
+	el, err := c.read()
+	if err != nil {
+		c.t.Fatalf("%s: read: %v", c.jid, err)
+	}
+	return el
 }
 
 // want reads an element and fails if it is not of the name and type.
@@ -183,19 +206,14 @@ func (c *client) wantEnd(condition string) {
 	}
 }
 
-// open opens the stream and returns its features.
+// open opens the stream, for the first time or again, and returns its
+// features.
 func (c *client) open() *element {
 	c.t.Helper()
-	c.send("<?xml version='1.0'?><stream:stream to='localhost' version='1.0'" +
-		" xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+	if err := c.header(); err != nil {
+		c.t.Fatal(err)
+	}
 	return c.want("features", "")
-}
-
-// restart opens the stream anew.
-func (c *client) restart() *element {
-	c.t.Helper()
-	c.dec = xml.NewDecoder(c.conn)
-	return c.open()
 }
 
 func (c *client) auth(mechanism, msg string) *element {
@@ -232,7 +250,7 @@ func (c *client) login(user, password, resource string) {
 	if el := c.auth(mechanism, msg); el.XMLName.Local != "success" {
 		c.t.Fatalf("login: %v", el)
 	}
-	c.restart()
+	c.open()
 	c.bind(resource)
 }
 

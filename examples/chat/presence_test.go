@@ -45,7 +45,7 @@ func TestPresence(t *testing.T) {
 	alice.want("presence", "unavailable")
 	bob.send("<presence/>")
 	alice.want("presence", "")
-	bob.conn.Close()
+	bob.Close()
 	if p := alice.want("presence", "unavailable"); p.attr("from") != bob.jid {
 		t.Errorf("alice got %v", p)
 	}
@@ -64,7 +64,7 @@ func TestDirectedPresence(t *testing.T) {
 	alice.want("presence", "")
 	bob.send("<presence to='alice@localhost' type='unavailable'/>")
 	alice.want("presence", "unavailable")
-	bob.conn.Close()
+	bob.Close()
 	if p := alice.want("presence", "unavailable"); p.attr("from") != bob.jid {
 		t.Errorf("alice got %v", p)
 	}

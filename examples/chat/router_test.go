@@ -109,7 +109,7 @@ func TestGuestsComeAndGo(t *testing.T) {
 	guest.wantNothing() // guests do not see each other
 	other.wantNothing()
 
-	guest.conn.Close()
+	guest.Close()
 	if p := alice.want("presence", "unavailable"); p.attr("from") != guest.jid {
 		t.Errorf("alice got %v", p)
 	}

@@ -159,7 +159,7 @@ func TestPipelinedLogin(t *testing.T) {
 		"<iq type='get' id='p'><ping xmlns='%s'/></iq>", nsSASL, nsBind, nsPing)
 	var got strings.Builder
 	for buf := make([]byte, 4096); !strings.Contains(got.String(), "id='p'"); {
-		n, err := c.conn.Read(buf)
+		n, err := c.transport.(*tcp).Read(buf)
 		if err != nil {
 			t.Fatalf("after %s: %v", got.String(), err)
 		}

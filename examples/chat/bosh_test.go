@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobosh/bosh/boshtest"
+)
+
+// An overBOSH is a transport over BOSH.
+type overBOSH struct {
+	*boshtest.Client
+	cfg boshtest.Config
+	ctx context.Context
+}
+
+// dialBOSH returns a client that has not sent anything.
+func dialBOSH(t testing.TB, cfg boshtest.Config) *client {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	if cfg.To == "" {
+		cfg.To = "localhost"
+	}
+	cfg.XMPP = true
+	tr := &overBOSH{cfg: cfg, ctx: ctx}
+	t.Cleanup(func() { tr.Close() })
+	return &client{t: t, transport: tr}
+}
+
+func (c *overBOSH) header() (err error) {
+	if c.Client != nil {
+		return c.Restart(c.ctx)
+	}
+	c.Client, err = boshtest.Dial(c.ctx, c.cfg)
+	return err
+}
+
+func (c *overBOSH) write(text string) error { return c.Send(c.ctx, text) }
+
+func (c *overBOSH) read() (*element, error) {
+	b, err := c.Recv(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Stanzas are complete in themselves; the prefix of the stream's own
+	// elements is declared by the wrapper.
+	d := xml.NewDecoder(strings.NewReader("<x xmlns:stream='http://etherx.jabber.org/streams'>" + string(b) + "</x>"))
+	d.Token()
+	tok, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	start, ok := tok.(xml.StartElement)
+	if !ok {
+		return nil, fmt.Errorf("got %q", b)
+	}
+	el := &element{}
+	return el, d.DecodeElement(el, &start)
+}
+
+func (c *overBOSH) Close() error {
+	if c.Client == nil {
+		return nil
+	}
+	return c.Client.Close()
+}
+
+func TestCreationAnswer(t *testing.T) {
+	chat := startChat(t)
+	for _, path := range []string{"http-bind", "http-bind/"} {
+		c := dialBOSH(t, boshtest.Config{URL: chat.http + path})
+		if err := c.header(); err != nil {
+			t.Fatal(err)
+		}
+		bosh := c.transport.(*overBOSH)
+		answer := bosh.Granted().Body.String()
+		for _, want := range []string{"<stream:features>", ">SCRAM-SHA-256<", ">SCRAM-SHA-1<", ">PLAIN<", ">ANONYMOUS<", "from='localhost'"} {
+			if !strings.Contains(answer, want) {
+				t.Errorf("%s: no %s in %s", path, want, answer)
+			}
+		}
+		if err := bosh.Terminate(bosh.ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestUnknownHost(t *testing.T) {
+	chat := startChat(t)
+	c := dialBOSH(t, boshtest.Config{URL: chat.http + "http-bind", To: "example.net"})
+	var end *boshtest.EndError
+	if err := c.header(); !errors.As(err, &end) || end.Condition != "host-unknown" {
+		t.Errorf("got %v, want host-unknown", err)
+	}
+}
+
+// TestAcrossTransports lets a client over TCP, one over HTTP and one over
+// HTTPS talk with each other.
+func TestAcrossTransports(t *testing.T) {
+	chat := startChat(t)
+	secure := &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		ForceAttemptHTTP2: true,
+	}
+	defer secure.CloseIdleConnections()
+
+	alice := dial(t, chat.c2s)
+	alice.login("alice", "alice", "tcp")
+	bob := dialBOSH(t, boshtest.Config{URL: chat.http + "http-bind"})
+	bob.login("bob", "bob", "http")
+	guest := dialBOSH(t, boshtest.Config{URL: chat.https + "http-bind", Transport: secure})
+	guest.login("", "", "https")
+	defer guest.Close()
+
+	clients := []*client{alice, bob, guest}
+	for _, from := range clients {
+		for _, to := range clients {
+			var burst strings.Builder
+			for i := range 50 {
+				fmt.Fprintf(&burst, "<message to='%s' id='%d' type='chat'><body>&lt;&amp;&gt; 😀 %d</body></message>", to.jid, i, i)
+			}
+			from.send("%s", burst.String())
+			for i := range 50 {
+				m := to.want("message", "chat")
+				if m.attr("from") != from.jid || m.child("body").Text != fmt.Sprintf("<&> 😀 %d", i) {
+					t.Fatalf("%s got %v, want number %d from %s", to.jid, m, i, from.jid)
+				}
+			}
+		}
+	}
+	bob.send("<presence/>")
+	bob.want("presence", "")
+	alice.send("<presence/>")
+	alice.want("presence", "")
+	if p := alice.want("presence", ""); p.attr("from") != bob.jid {
+		t.Errorf("alice got %v", p)
+	}
+	bob.want("presence", "")
+	if err := bob.transport.(*overBOSH).Terminate(context.Background()); err != nil {
+		t.Errorf("bob: %v", err)
+	}
+	alice.want("presence", "unavailable")
+}
+
+func TestConflictOverBOSH(t *testing.T) {
+	chat := startChat(t)
+	old := dialBOSH(t, boshtest.Config{URL: chat.http + "http-bind"})
+	old.login("alice", "alice", "desk")
+	dial(t, chat.c2s).login("alice", "alice", "desk")
+	if el := old.next(); el.XMLName.Local != "error" || el.child("conflict").XMLName.Space != nsStreamErrors {
+		t.Errorf("got %v", el)
+	}
+	var end *boshtest.EndError
+	if _, err := old.read(); !errors.As(err, &end) || end.Condition != "remote-stream-error" {
+		t.Errorf("got %v, want remote-stream-error", err)
+	}
+}
+
+func TestShutdownTellsAll(t *testing.T) {
+	chat := startChat(t)
+	alice := dial(t, chat.c2s)
+	alice.login("alice", "alice", "tcp")
+	early := dial(t, chat.c2s)
+	early.open() // and no further
+	bob := dialBOSH(t, boshtest.Config{URL: chat.http + "http-bind"})
+	bob.login("bob", "bob", "http")
+	bob.wantNothing()
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- chat.stop() }()
+	alice.wantEnd("system-shutdown")
+	alice.Close()
+	early.wantEnd("system-shutdown")
+	early.Close()
+	var end *boshtest.EndError
+	if el, err := bob.read(); !errors.As(err, &end) || end.Condition != "system-shutdown" {
+		t.Errorf("bob got %v, %v; want system-shutdown", el, err)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("run: %v", err)
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// A chat is the whole program under test.
+type chat struct {
+	http, https, c2s string // where it is
+	stop             func() error
+}
+
+// startChat runs the program on ports of its own until the test ends.
+func startChat(t testing.TB, args ...string) *chat {
+	t.Helper()
+	cfg, err := parse(append([]string{"-http", "127.0.0.1:0", "-https", "127.0.0.1:0", "-c2s", "127.0.0.1:0"}, args...), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, cfg, w)
+		w.Close()
+		done <- err
+	}()
+	c := &chat{stop: func() error {
+		cancel()
+		err := <-done
+		done <- err
+		return err
+	}}
+	t.Cleanup(func() {
+		if err := c.stop(); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	lines := bufio.NewScanner(r)
+	for lines.Scan() && !strings.Contains(lines.Text(), "accounts:") {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case strings.HasPrefix(lines.Text(), "chat: open http://"):
+			c.http = fields[2]
+		case strings.HasPrefix(lines.Text(), "chat: open https://"):
+			c.https = fields[2]
+		case strings.HasPrefix(lines.Text(), "chat: XMPP over TCP at "):
+			c.c2s = strings.TrimSuffix(fields[5], ",")
+		}
+	}
+	if c.http == "" || c.https == "" || c.c2s == "" {
+		t.Fatalf("did not start: %+v, %v", c, c.stop())
+	}
+	go io.Copy(io.Discard, r)
+	return c
+}
+
+func TestPage(t *testing.T) {
+	c := startChat(t)
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Get(c.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(text), "<html") {
+		t.Errorf("got %s: %s", resp.Status, text)
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for _, port := range []string{"-http", "-https", "-c2s"} {
+		cfg, err := parse([]string{"-http", "127.0.0.1:0", "-https", "127.0.0.1:0", "-c2s", "127.0.0.1:0", port, ln.Addr().String()}, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := run(context.Background(), cfg, io.Discard); err == nil || !strings.Contains(err.Error(), ln.Addr().String()) {
+			t.Errorf("%s: got %v", port, err)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-user", "carol"}, "name:password"},
+		{[]string{"-user", "carol:"}, "name:password"},
+		{[]string{"-user", "c@d:x"}, "c@d"},
+		{[]string{"-user", "carol:x", "-user", "CAROL:y"}, "twice"},
+		{[]string{"-cert", "nowhere.pem"}, "no such file"},
+	} {
+		cfg, err := parse(append([]string{"-http", "127.0.0.1:0", "-https", "127.0.0.1:0", "-c2s", ""}, tt.args...), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := run(context.Background(), cfg, io.Discard); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: got %v", tt.args, err)
+		}
+	}
+	if _, err := parse([]string{"extra"}, io.Discard); err == nil {
+		t.Error("an argument is taken")
+	}
+}
