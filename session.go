@@ -363,8 +363,8 @@ func (s *Session) settle(now time.Duration) {
 	if s.writing == nil && !s.ended {
 		if r, at := s.due(); r != nil {
 			if at <= now {
+				s.writing = r.ex
 				s.settleOrphans(r.rid)
-				s.writing = s.win.find(r.rid).ex // orphans settled, records may have moved
 				s.writing.wake()
 			} else {
 				next = min(next, at)
