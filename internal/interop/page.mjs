@@ -277,7 +277,6 @@ await main({
         await alice.page.getByRole('button', { name: 'Cut' }).click();
         await both(`button ${round}`, 2);
       }
-      await alice.page.getByRole('status').filter({ hasText: 'repeating' }).waitFor({ timeout: 3000 }).catch(() => {});
       await alice.shot('cut-by-the-button');
       await arrived();
       const byButton = alice.repeats();

@@ -94,24 +94,29 @@ function login(name, password) {
 }
 
 async function start() {
-  let stored = null;
   try {
-    stored = JSON.parse(sessionStorage.getItem(STORE));
-  } catch { /* not ours, or from another version */ }
-  if (stored?.model && stored.client) {
-    model = stored.model;
-    if (await claimTab()) {
-      clientState = stored.client;
-      client = newClient();
-      client.resume(stored.client);
-      for (const { messages } of Object.values(model.chats)) {
-        for (const { id, mine } of messages) if (mine && client.isPending(id)) pending.add(id);
-      }
-      return showChat();
-    }
+    if (await resume()) return showChat();
+  } catch (error) {
+    console.error(error); // what was stored is not ours, or from another version
+    client = null;
   }
   forget();
   showLogin(null);
+}
+
+// Goes on with the session that this tab had before it was loaded again, if any.
+async function resume() {
+  const stored = JSON.parse(sessionStorage.getItem(STORE));
+  if (!stored) return false;
+  model = stored.model;
+  if (!await claimTab()) return false;
+  clientState = stored.client;
+  client = newClient();
+  client.resume(stored.client);
+  for (const { messages } of Object.values(model.chats)) {
+    for (const { id, mine } of messages) if (mine && client.isPending(id)) pending.add(id);
+  }
+  return true;
 }
 
 function takeRoster(items) {
