@@ -201,8 +201,14 @@ type Options struct {
 	SeeOther string
 
 	// Logger gets what an operator should know; never payloads, nor a sid.
-	// The default is [slog.Default].
+	// The default is [slog.Default]. Sessions are logged when they begin
+	// (level Debug) and end (Debug, or Info if by an error), with the keys
+	// session (its ID), remote, reason (as in [HandlerStats].Ended),
+	// requests and error.
 	Logger *slog.Logger
+
+	// Trace has functions that are called at the events of a session.
+	Trace *Trace
 }
 
 // The defaults.
@@ -384,16 +390,87 @@ type SessionStats struct {
 	PayloadsOut int64 // elements; writes for Opaque
 	BytesIn     int64 // of request bodies
 	BytesOut    int64 // of response bodies
-	Held        int   // requests waiting for an answer now
+	Open        int   // requests that are held, early, or being answered
+	Queued      int   // bytes that wait for the client
+	Unread      int   // bytes that wait for the application
 }
 
 // Stats returns the session's counts.
 func (s *Session) Stats() SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := s.stats
-	st.Held = s.live
-	return st
+	n := s.stats
+	n.Open = s.live
+	for _, st := range s.streams.list {
+		n.Queued += len(st.out)
+		n.Unread += st.in.Len()
+	}
+	return n
+}
+
+// add adds the counts of a session.
+func (n *SessionStats) add(m SessionStats) {
+	n.Requests += m.Requests
+	n.Repeats += m.Repeats
+	n.PayloadsIn += m.PayloadsIn
+	n.PayloadsOut += m.PayloadsOut
+	n.BytesIn += m.BytesIn
+	n.BytesOut += m.BytesOut
+	n.Open += m.Open
+	n.Queued += m.Queued
+	n.Unread += m.Unread
+}
+
+// HandlerStats are counts of all sessions of a Handler, those that have ended
+// included.
+type HandlerStats struct {
+	SessionStats
+	Sessions int64            // that live now
+	Created  int64            // since the Handler was made
+	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
+}
+
+// reason returns what the end by e is counted as.
+func (e *Error) reason() string {
+	switch {
+	case e.Condition != "":
+		return string(e.Condition)
+	case e.Err == errInactive:
+		return "inactive"
+	}
+	return "closed"
+}
+
+// A Trace has functions that are called at the events of sessions, for metrics
+// and the like. Any may be nil. They are called in the goroutine that brought
+// the event about, with no lock held, and should return soon.
+type Trace struct {
+	// SessionStart and SessionEnd are called once for each session.
+	SessionStart, SessionEnd func(*Session)
+
+	// Refused is called when a session is refused at its creation.
+	Refused func(*http.Request, *Error)
+
+	// Request is called when a request has been received, and Response when
+	// its answer has been written.
+	Request  func(*Session, RequestInfo)
+	Response func(*Session, ResponseInfo)
+}
+
+// RequestInfo describes a request of a session, the first excepted.
+type RequestInfo struct {
+	Rid      int64
+	Bytes    int // of its body
+	Payloads int
+	Repeat   bool // it was received before
+	Early    bool // a lower rid is missing
+}
+
+// ResponseInfo describes the answer to a request.
+type ResponseInfo struct {
+	Rid   int64
+	Bytes int           // of its body
+	Open  time.Duration // from the request's arrival to the end of writing
 }
 
 // A Condition is the reason why a session or stream ended before its time.

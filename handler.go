@@ -7,6 +7,8 @@ import (
 	"errors"
 	"hash/maphash"
 	"iter"
+	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -38,6 +40,10 @@ type Handler struct {
 	requests sync.Pool    // of *wire.Request
 	accept   *backlog.Listener
 
+	mu    sync.Mutex       // guards the following
+	past  SessionStats     // counts of the sessions that have ended
+	ended map[string]int64 // how many ended, by reason
+
 	closing  atomic.Bool
 	active   atomic.Int64  // requests being served
 	quiet    chan struct{} // of capacity 1; gets a token when closing and active falls to 0
@@ -50,6 +56,7 @@ func New(o Options) *Handler {
 		o:     o.withDefaults(),
 		epoch: time.Now(),
 		seed:  maphash.MakeSeed(),
+		ended: make(map[string]int64),
 		quiet: make(chan struct{}, 1),
 	}
 	h.terms = h.o.terms()
@@ -188,8 +195,13 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ex := &exchange{ready: make(chan struct{}, 1), request: r}
+	info := RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
 	if !s.receive(req, ex, err != nil) {
 		h.free(req)
+	}
+	if t := h.o.Trace; t != nil && t.Request != nil {
+		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
+		t.Request(s, info)
 	}
 	h.serve(w, r, s, ex)
 }
@@ -210,6 +222,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 	}
 	defer s.done(ex)
 	h.reply(w, a, s.grant.Content)
+	if t := h.o.Trace; t != nil && t.Response != nil {
+		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(a.body), Open: h.now() - ex.arrived})
+	}
 }
 
 // take returns the answer for ex, which was woken. Only now is it made, so
@@ -329,6 +344,9 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 		s, err = h.open(r, req, ex, g)
 	}
 	if err != nil {
+		if t := h.o.Trace; t != nil && t.Refused != nil {
+			t.Refused(r, err)
+		}
 		h.reply(w, h.refusal(err, g.Legacy), g.Content)
 		return
 	}
@@ -371,7 +389,7 @@ func (h *Handler) farewell() *Error {
 
 // open opens a session.
 func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
-	s := &Session{h: h, grant: g, sid: rand.Text(), id: strconv.FormatInt(h.serial.Add(1), 36)}
+	s := &Session{h: h, grant: g, sid: rand.Text()}
 	s.secure = h.secure(r)
 	s.addr = h.clientAddr(r)
 	s.request = &http.Request{
@@ -382,13 +400,13 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 	if e != nil {
 		return nil, e
 	}
+	s.id = strconv.FormatInt(h.serial.Add(1), 36)
 	s.ctx, s.cancel = st.ctx, st.cancel
 	if st.cancel = nil; h.o.MaxStreams > 1 {
 		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
 	}
 	s.streams.list = []*Stream{st}
-	h.live.Add(1)
-	h.sessions.Put(s.sid, s)
+	h.began(s)
 	cond := s.start(req, ex)
 	if cond == "" {
 		if e := h.deliver(st); e != nil {
@@ -494,10 +512,53 @@ func (h *Handler) run(st *Stream) {
 	h.o.Serve(st)
 }
 
-// over takes note that a session has ended, and forget that its answers need
-// not be repeated any more.
-func (h *Handler) over(s *Session)   { h.live.Add(-1) }
+// began takes note of a new session.
+func (h *Handler) began(s *Session) {
+	h.live.Add(1)
+	h.sessions.Put(s.sid, s)
+	h.o.Logger.Debug("bosh: session begins", "session", s.id, "remote", s.addr)
+	if t := h.o.Trace; t != nil && t.SessionStart != nil {
+		t.SessionStart(s)
+	}
+}
+
+// over takes note that a session has ended by e.
+func (h *Handler) over(s *Session, e *Error) {
+	n := s.Stats()
+	gone := n
+	gone.Open, gone.Queued, gone.Unread = 0, 0, 0
+	h.mu.Lock()
+	h.past.add(gone)
+	h.ended[e.reason()]++
+	h.mu.Unlock()
+	h.live.Add(-1)
+	level := slog.LevelDebug
+	if e.Condition != "" {
+		level = slog.LevelInfo
+	}
+	if h.o.Logger.Enabled(s.ctx, level) {
+		h.o.Logger.Log(s.ctx, level, "bosh: session ends", "session", s.id, "remote", s.addr,
+			"reason", e.reason(), "requests", n.Requests, "error", e)
+	}
+	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
+		t.SessionEnd(s)
+	}
+}
+
+// forget takes note that a session's answers need not be repeated any more.
 func (h *Handler) forget(s *Session) { h.sessions.Delete(s.sid) }
+
+// Stats returns the counts of all sessions.
+func (h *Handler) Stats() HandlerStats {
+	h.mu.Lock()
+	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Ended: maps.Clone(h.ended)}
+	h.mu.Unlock()
+	n.Sessions = h.live.Load()
+	for s := range h.Sessions() {
+		n.add(s.Stats())
+	}
+	return n
+}
 
 // secure reports whether a request came over TLS.
 func (h *Handler) secure(r *http.Request) bool {

@@ -65,6 +65,9 @@ type exchange struct {
 	rid   int64
 	reply *reply // set when there is an answer for it
 
+	arrived       time.Duration
+	repeat, early bool
+
 	request *http.Request // for those who must decide on it
 }
 

@@ -69,13 +69,14 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win.limit = s.h.o.ReplayBuffer
 	s.win.next = string(req.NewKey)
 	s.live++
-	ex.rid = req.Rid.N
+	ex.rid, ex.arrived = req.Rid.N, now
 	r := s.win.insert(record{rid: ex.rid, sum: s.h.sum(req.Body), arrived: now, ex: ex})
 	s.win.take(r)
 	st := s.streams.list[0]
 	r.open.until = now + s.openingWait(st)
 	st.greet()
 	s.stats.Requests++
+	s.stats.BytesIn += int64(len(req.Body))
 	cond := s.forward(req)
 	s.settle(now)
 	return cond
@@ -98,7 +99,8 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	now := s.h.now()
 	s.live++
 	s.stats.Requests++
-	ex.rid = req.Rid.N
+	s.stats.BytesIn += int64(len(req.Body))
+	ex.rid, ex.arrived = req.Rid.N, now
 	defer s.unlock()
 	if s.ended {
 		s.resend(req, ex, sum)
@@ -118,7 +120,7 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 			s.gapSince = now
 		}
 		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex, early: req})
-		kept = true
+		kept, ex.early = true, true
 	case ridTurn:
 		if malformed {
 			s.fail(ex, BadRequest)
@@ -298,6 +300,7 @@ func (s *Session) forward(req *wire.Request) Condition {
 func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	r := s.win.find(ex.rid)
 	s.stats.Repeats++
+	ex.repeat = true
 	if r.key != "" && r.key != string(req.Key) {
 		s.fail(ex, ItemNotFound)
 		return
@@ -716,7 +719,7 @@ func (s *Session) end(e *Error) {
 	}
 	s.todo(func() {
 		s.cancel(s.cause)
-		s.h.over(s)
+		s.h.over(s, e)
 	})
 }
 
