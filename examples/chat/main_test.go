@@ -54,10 +54,10 @@ func startChat(t testing.TB, args ...string) *chat {
 			c.c2s = strings.TrimSuffix(fields[5], ",")
 		}
 	}
+	go io.Copy(io.Discard, r)
 	if c.http == "" || c.https == "" || c.c2s == "" {
 		t.Fatalf("did not start: %+v, %v", c, c.stop())
 	}
-	go io.Copy(io.Discard, r)
 	return c
 }
 

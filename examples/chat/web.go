@@ -20,9 +20,15 @@ var pages embed.FS
 
 // A web is what is served over HTTP and HTTPS: the page and BOSH.
 type web struct {
-	bosh      *bosh.Handler
-	servers   []*http.Server
-	listeners []net.Listener // one per server
+	bosh  *bosh.Handler
+	doors []door
+}
+
+// A door is a port that the web is served on.
+type door struct {
+	net.Listener
+	server *http.Server
+	scheme string
 }
 
 // newWeb opens the HTTP ports.
@@ -72,26 +78,29 @@ func (w *web) listen(addr string, h http.Handler, tlsConfig *tls.Config, log *sl
 	if err != nil {
 		return err
 	}
-	w.listeners = append(w.listeners, ln)
-	w.servers = append(w.servers, &http.Server{
+	d := door{Listener: ln, scheme: "http", server: &http.Server{
 		Handler:           h,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	})
+	}}
+	if tlsConfig != nil {
+		d.scheme = "https"
+	}
+	w.doors = append(w.doors, d)
 	return nil
 }
 
 // serve serves in goroutines of its own. What fails goes to failed.
 func (w *web) serve(failed chan<- error) {
-	for i, s := range w.servers {
+	for _, d := range w.doors {
 		go func() {
-			err := error(nil)
-			if s.TLSConfig != nil {
-				err = s.ServeTLS(w.listeners[i], "", "")
+			var err error
+			if d.scheme == "https" {
+				err = d.server.ServeTLS(d, "", "")
 			} else {
-				err = s.Serve(w.listeners[i])
+				err = d.server.Serve(d)
 			}
 			if !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
@@ -104,29 +113,25 @@ func (w *web) serve(failed chan<- error) {
 // the answer to a request that is still held, or to its next.
 func (w *web) shutdown(ctx context.Context) error {
 	err := w.bosh.Shutdown(ctx)
-	for _, s := range w.servers {
-		err = errors.Join(err, s.Shutdown(ctx))
+	for _, d := range w.doors {
+		err = errors.Join(err, d.server.Shutdown(ctx))
 	}
 	return err
 }
 
 func (w *web) close() {
 	w.bosh.Close()
-	for i, s := range w.servers {
-		s.Close()
-		w.listeners[i].Close()
+	for _, d := range w.doors {
+		d.server.Close()
+		d.Close()
 	}
 }
 
 // urls returns where the page is.
 func (w *web) urls() []string {
 	var urls []string
-	for i, s := range w.servers {
-		scheme := "http"
-		if s.TLSConfig != nil {
-			scheme = "https"
-		}
-		urls = append(urls, fmt.Sprintf("%s://%s/", scheme, w.listeners[i].Addr()))
+	for _, d := range w.doors {
+		urls = append(urls, fmt.Sprintf("%s://%s/", d.scheme, d.Addr()))
 	}
 	return urls
 }
