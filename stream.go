@@ -338,8 +338,13 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 }
 
 func (st *Stream) write(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		st.s.mu.Lock()
+		defer st.s.unlock()
+		return 0, st.writeErr()
+	}
 	for {
-		if err := st.room(context.Background()); err != nil || n == len(p) {
+		if err := st.room(context.Background()); err != nil {
 			return n, err
 		}
 		took, err := st.fill(p[n:])

@@ -1,0 +1,147 @@
+package bosh_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	nsBind   = boshtest.NSBind
+	nsXBOSH  = boshtest.NSXMPP
+	nsStream = "http://etherx.jabber.org/streams"
+)
+
+// A peer is the client's end of a session, and sends just what a test tells it
+// to send.
+type peer struct {
+	t       *testing.T
+	rt      http.RoundTripper
+	sid     string
+	rid     int64 // of the last request
+	created *boshtest.Response
+}
+
+// creation is the body of a request for a session.
+func creation(attrs ...string) string {
+	return fmt.Sprintf("<body rid='1000' to='example.com' ver='1.11' wait='60' hold='1' xml:lang='en' %s xmlns='%s'/>",
+		strings.Join(attrs, " "), nsBind)
+}
+
+// dial creates a session.
+func dial(t *testing.T, rt http.RoundTripper, attrs ...string) *peer {
+	t.Helper()
+	r := boshtest.Exchange(t, rt, creation(attrs...))
+	require.Equal(t, http.StatusOK, r.Status)
+	require.NotEmpty(t, r.Attr("sid"), "%s", r)
+	return &peer{t: t, rt: rt, sid: r.Attr("sid"), rid: 1000, created: r}
+}
+
+// newHandler returns a Handler that is closed at the end of the test.
+func newHandler(t *testing.T, o bosh.Options) *bosh.Handler {
+	t.Helper()
+	h := bosh.New(o)
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// connect returns both ends of a new session in memory.
+func connect(t *testing.T, o bosh.Options, attrs ...string) (*bosh.Stream, *peer) {
+	t.Helper()
+	h := newHandler(t, o)
+	p := dial(t, boshtest.InMemory(h), attrs...)
+	return accept(t, h), p
+}
+
+// accept returns the next stream of h.
+func accept(t *testing.T, h *bosh.Handler) *bosh.Stream {
+	t.Helper()
+	c, err := h.Listener().Accept()
+	require.NoError(t, err)
+	return c.(*bosh.Stream)
+}
+
+// body returns the body of the request rid.
+func (p *peer) body(rid int64, payload string, attrs ...string) string {
+	open := fmt.Sprintf("<body rid='%d' sid='%s' %s xmlns='%s'", rid, p.sid, strings.Join(attrs, " "), nsBind)
+	if payload == "" {
+		return open + "/>"
+	}
+	return open + ">" + payload + "</body>"
+}
+
+// post sends the next request.
+func (p *peer) post(payload string, attrs ...string) *boshtest.Call {
+	p.t.Helper()
+	p.rid++
+	return boshtest.Post(p.t, p.rt, p.body(p.rid, payload, attrs...))
+}
+
+// send sends the next request and waits for the answer.
+func (p *peer) send(payload string, attrs ...string) *boshtest.Response {
+	p.t.Helper()
+	return p.post(payload, attrs...).Wait()
+}
+
+// hold sends the next request, which the server holds when it returns.
+func (p *peer) hold(payload string, attrs ...string) *boshtest.Call {
+	p.t.Helper()
+	c := p.post(payload, attrs...)
+	synctest.Wait()
+	require.False(p.t, c.Answered(), "answered at once")
+	return c
+}
+
+// requireEnd asserts that r ends the session by a condition, "" for none.
+func requireEnd(t *testing.T, r *boshtest.Response, condition bosh.Condition) {
+	t.Helper()
+	require.Equal(t, http.StatusOK, r.Status)
+	require.Equal(t, "terminate", r.Attr("type"), "%s", r)
+	require.Equal(t, string(condition), r.Attr("condition"), "%s", r)
+}
+
+// requireRead asserts that what r has next is want.
+func requireRead(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	b := make([]byte, len(want))
+	n, err := io.ReadFull(r, b)
+	require.NoError(t, err)
+	require.Equal(t, want, string(b[:n]))
+}
+
+// async runs f in a goroutine and returns a channel that gets its result.
+func async[T any](f func() T) <-chan T {
+	c := make(chan T, 1)
+	go func() { c <- f() }()
+	return c
+}
+
+// pending reports whether nothing has come out of c when all is at rest.
+func pending[T any](c <-chan T) bool {
+	synctest.Wait()
+	return len(c) == 0
+}
+
+const second = time.Second
+
+// clientAddr is an Options.ClientAddr.
+func clientAddr(*http.Request) net.Addr { return &net.IPAddr{IP: net.IPv4(203, 0, 113, 9)} }
+
+// nameless is a handler behind a server that tells nothing of connections.
+type nameless struct{ h http.Handler }
+
+func (n nameless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, nil))
+	r.RemoteAddr, r.Host = "", ""
+	n.h.ServeHTTP(w, r)
+}
