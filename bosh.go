@@ -201,10 +201,10 @@ type Options struct {
 	SeeOther string
 
 	// Logger gets what an operator should know; never payloads, nor a sid.
-	// The default is [slog.Default]. Sessions are logged when they begin
-	// (level Debug) and end (Debug, or Info if by an error), with the keys
-	// session (its ID), remote, reason (as in [HandlerStats].Ended),
-	// requests and error.
+	// The default is [slog.Default]. Sessions are logged at level Debug when
+	// they begin and end, with the keys session (its ID), remote, and at the
+	// end reason (as in [HandlerStats].Ended), requests and error. The end
+	// by [InternalServerError] is a warning.
 	Logger *slog.Logger
 
 	// Trace has functions that are called at the events of a session.

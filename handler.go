@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -225,50 +224,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 	if t := h.o.Trace; t != nil && t.Response != nil {
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(a.body), Open: h.now() - ex.arrived})
 	}
-}
-
-// take returns the answer for ex, which was woken. Only now is it made, so
-// that it carries all there is. It returns nil for a false alarm: ex was woken,
-// and before it could take its answer another request took its place.
-func (s *Session) take(ex *exchange) *reply {
-	s.mu.Lock()
-	defer s.unlock()
-	if ex.reply == nil {
-		if s.writing != ex {
-			return nil
-		}
-		ex.reply = &reply{body: s.answer(s.win.find(ex.rid), s.h.now())}
-	}
-	s.stats.BytesOut += int64(len(ex.reply.body))
-	return ex.reply
-}
-
-// gone takes note that the connection of ex has broken before its answer: no
-// payload is spent on it, and its rid stays open for a repeat.
-func (s *Session) gone(ex *exchange) {
-	s.mu.Lock()
-	if r := s.win.find(ex.rid); r != nil && r.ex == ex {
-		r.ex = nil
-	}
-	s.mu.Unlock()
-	s.done(ex)
-}
-
-// done takes note that ex is over, answered or not.
-func (s *Session) done(ex *exchange) {
-	s.mu.Lock()
-	now := s.h.now()
-	if s.live--; s.live == 0 {
-		s.idleSince = now
-	}
-	if s.writing == ex {
-		s.writing = nil
-	}
-	if i := slices.Index(s.chain, ex); i >= 0 {
-		s.chain = slices.Delete(s.chain, i, i+1)
-	}
-	s.settle(now)
-	s.unlock()
 }
 
 // reply writes an answer.
@@ -533,8 +488,8 @@ func (h *Handler) over(s *Session, e *Error) {
 	h.mu.Unlock()
 	h.live.Add(-1)
 	level := slog.LevelDebug
-	if e.Condition != "" {
-		level = slog.LevelInfo
+	if e.Condition == InternalServerError {
+		level = slog.LevelWarn
 	}
 	if h.o.Logger.Enabled(s.ctx, level) {
 		h.o.Logger.Log(s.ctx, level, "bosh: session ends", "session", s.id, "remote", s.addr,

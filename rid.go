@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,33 +56,6 @@ type openRequest struct {
 	opener  *Stream       // the answer names this new stream
 	lost    int64         // the answer reports this rid as lost, if not 0
 	age     time.Duration // of the lost one
-}
-
-// An exchange is one HTTP request under way, as the session sees it: a place
-// to answer. Whoever serves it waits for ready, and then calls take to get the
-// answer and done when it is written; or gone, if the client has left.
-type exchange struct {
-	ready chan struct{} // of capacity 1
-	rid   int64
-	reply *reply // set when there is an answer for it
-
-	arrived       time.Duration
-	repeat, early bool
-
-	request *http.Request // for those who must decide on it
-}
-
-// A reply is an answer as the HTTP edge needs it.
-type reply struct {
-	body   []byte
-	status int // if not 0, an HTTP error without a body instead
-}
-
-func (ex *exchange) wake() {
-	select {
-	case ex.ready <- struct{}{}:
-	default:
-	}
 }
 
 // A window is the request-id arithmetic of one session: which rid is new,
@@ -358,4 +332,186 @@ func (w *window) unlock(key, newkey string) bool {
 		w.next = newkey
 	}
 	return true
+}
+
+// An exchange is one HTTP request under way, as the session sees it: a place
+// to answer. Whoever serves it waits for ready, and then calls take to get the
+// answer and done when it is written; or gone, if the client has left.
+type exchange struct {
+	ready chan struct{} // of capacity 1
+	rid   int64
+	reply *reply // set when there is an answer for it
+
+	arrived       time.Duration
+	repeat, early bool
+
+	request *http.Request // for those who must decide on it
+}
+
+// A reply is an answer as the HTTP edge needs it.
+type reply struct {
+	body   []byte
+	status int // if not 0, an HTTP error without a body instead
+}
+
+func (ex *exchange) wake() {
+	select {
+	case ex.ready <- struct{}{}:
+	default:
+	}
+}
+
+// receive takes a request of the session. Its answer becomes ready on ex. It
+// reports whether it keeps req. If req could not be parsed to its end,
+// malformed is set.
+func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept bool) {
+	sum := s.h.sum(req.Body)
+	s.mu.Lock()
+	now := s.h.now()
+	s.live++
+	s.stats.Requests++
+	s.stats.BytesIn += int64(len(req.Body))
+	ex.rid, ex.arrived = req.Rid.N, now
+	defer s.unlock()
+	if s.ended {
+		s.resend(req, ex, sum)
+		return false
+	}
+	switch s.win.classify(ex.rid, s.grant.Extra(req)) {
+	case ridBeyond, ridGone:
+		s.fail(ex, ItemNotFound)
+	case ridRepeat:
+		s.repeat(req, ex, sum)
+	case ridAhead:
+		if malformed {
+			s.fail(ex, BadRequest)
+			break
+		}
+		if !s.win.gap() {
+			s.gapSince = now
+		}
+		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex, early: req})
+		kept, ex.early = true, true
+	case ridTurn:
+		if malformed {
+			s.fail(ex, BadRequest)
+			break
+		}
+		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex})
+		s.takeTurn(req, now)
+		for r := s.win.turn(); r != nil && s.goesOn(); r = s.win.turn() {
+			early := r.early
+			r.early = nil
+			s.takeTurn(early, now)
+			s.h.free(early)
+		}
+	}
+	s.settle(now)
+	return kept
+}
+
+// key returns what must be remembered of the request's key.
+func (s *Session) key(req *wire.Request) string {
+	if s.win.next == "" {
+		return ""
+	}
+	return string(req.Key)
+}
+
+// repeat handles a request whose rid is known. XEP-0124, section 14.3.
+func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
+	r := s.win.find(ex.rid)
+	s.stats.Repeats++
+	ex.repeat = true
+	if r.key != "" && r.key != string(req.Key) {
+		s.fail(ex, ItemNotFound)
+		return
+	}
+	if r.sum != sum {
+		// Something else under a rid that is taken. It is not acted on and
+		// gets nothing to see; the session is not at fault.
+		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
+		return
+	}
+	if r.repeats++; s.h.o.MaxRepeats >= 0 && r.repeats > s.h.o.MaxRepeats {
+		s.fail(ex, PolicyViolation)
+		return
+	}
+	if r.state == ridAnswered {
+		if r.pause {
+			s.pause = s.grant.Pauses(req)
+		}
+		s.override(ex, &reply{body: r.body})
+		return
+	}
+	old := r.ex
+	r.ex = ex
+	if old == nil {
+		return
+	}
+	if s.writing == old {
+		s.writing = nil
+	}
+	s.override(old, &reply{body: []byte(wire.Again)})
+}
+
+// resend answers a request to a session that is over.
+func (s *Session) resend(req *wire.Request, ex *exchange, sum uint64) {
+	r := s.win.find(ex.rid)
+	if r == nil || r.state != ridAnswered || r.sum != sum || r.key != "" && r.key != string(req.Key) {
+		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
+		return
+	}
+	s.stats.Repeats++
+	s.override(ex, &reply{body: r.body})
+}
+
+// override answers ex out of turn.
+func (s *Session) override(ex *exchange, a *reply) {
+	ex.reply = a
+	ex.wake()
+}
+
+// take returns the answer for ex, which was woken. Only now is it made, so
+// that it carries all there is. It returns nil for a false alarm: ex was woken,
+// and before it could take its answer another request took its place.
+func (s *Session) take(ex *exchange) *reply {
+	s.mu.Lock()
+	defer s.unlock()
+	if ex.reply == nil {
+		if s.writing != ex {
+			return nil
+		}
+		ex.reply = &reply{body: s.answer(s.win.find(ex.rid), s.h.now())}
+	}
+	s.stats.BytesOut += int64(len(ex.reply.body))
+	return ex.reply
+}
+
+// gone takes note that the connection of ex has broken before its answer: no
+// payload is spent on it, and its rid stays open for a repeat.
+func (s *Session) gone(ex *exchange) {
+	s.mu.Lock()
+	if r := s.win.find(ex.rid); r != nil && r.ex == ex {
+		r.ex = nil
+	}
+	s.mu.Unlock()
+	s.done(ex)
+}
+
+// done takes note that ex is over, answered or not.
+func (s *Session) done(ex *exchange) {
+	s.mu.Lock()
+	now := s.h.now()
+	if s.live--; s.live == 0 {
+		s.idleSince = now
+	}
+	if s.writing == ex {
+		s.writing = nil
+	}
+	if i := slices.Index(s.chain, ex); i >= 0 {
+		s.chain = slices.Delete(s.chain, i, i+1)
+	}
+	s.settle(now)
+	s.unlock()
 }

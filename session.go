@@ -29,7 +29,6 @@ type Session struct {
 	request *http.Request
 	addr    net.Addr
 	secure  bool
-	peer    string // digest of the client's certificate, if secure
 
 	mu sync.Mutex // guards everything below, and the guarded fields of the streams
 
@@ -88,63 +87,6 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 		return s.h.o.Grace
 	}
 	return min(s.h.o.CreateTimeout, s.grant.Patience())
-}
-
-// receive takes a request of the session. Its answer becomes ready on ex. It
-// reports whether it keeps req. If req could not be parsed to its end,
-// malformed is set.
-func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept bool) {
-	sum := s.h.sum(req.Body)
-	s.mu.Lock()
-	now := s.h.now()
-	s.live++
-	s.stats.Requests++
-	s.stats.BytesIn += int64(len(req.Body))
-	ex.rid, ex.arrived = req.Rid.N, now
-	defer s.unlock()
-	if s.ended {
-		s.resend(req, ex, sum)
-		return false
-	}
-	switch s.win.classify(ex.rid, s.grant.Extra(req)) {
-	case ridBeyond, ridGone:
-		s.fail(ex, ItemNotFound)
-	case ridRepeat:
-		s.repeat(req, ex, sum)
-	case ridAhead:
-		if malformed {
-			s.fail(ex, BadRequest)
-			break
-		}
-		if !s.win.gap() {
-			s.gapSince = now
-		}
-		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex, early: req})
-		kept, ex.early = true, true
-	case ridTurn:
-		if malformed {
-			s.fail(ex, BadRequest)
-			break
-		}
-		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex})
-		s.takeTurn(req, now)
-		for r := s.win.turn(); r != nil && !s.ended; r = s.win.turn() {
-			early := r.early
-			r.early = nil
-			s.takeTurn(early, now)
-			s.h.free(early)
-		}
-	}
-	s.settle(now)
-	return kept
-}
-
-// key returns what must be remembered of the request's key.
-func (s *Session) key(req *wire.Request) string {
-	if s.win.next == "" {
-		return ""
-	}
-	return string(req.Key)
 }
 
 // takeTurn processes the request whose turn has come. XEP-0124, section 8,
@@ -206,6 +148,10 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	}
 }
 
+// goesOn reports whether the client may still send: it has not asked for the
+// end, and has done nothing that brings it about.
+func (s *Session) goesOn() bool { return !s.ended && (s.final == nil || !s.final.Remote) }
+
 // restarts reports whether the request restarts its stream, and whether it
 // says so in a valid way. XEP-0206, section 5.
 func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
@@ -213,7 +159,7 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 		return false, true
 	}
 	yes, ok = wire.Bool(req.Restart)
-	st := s.streams.find(req.Stream)
+	st := s.stream(req)
 	return yes && st != nil && st.opening.Framing == XMPP, ok
 }
 
@@ -222,7 +168,15 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 // to the restart. Payloads beside a restart are ignored, as the XEP has it.
 func (s *Session) restart(req *wire.Request) {
 	s.win.release(s.win.last)
-	s.streams.find(req.Stream).restart(req)
+	s.stream(req).restart(req)
+}
+
+// stream returns the open stream that the request is about, or nil.
+func (s *Session) stream(req *wire.Request) *Stream {
+	if !s.grant.Streams {
+		return s.streams.find(nil)
+	}
+	return s.streams.find(req.Stream)
 }
 
 // openStream opens a further stream for the open request r. The application is
@@ -294,60 +248,6 @@ func (s *Session) forward(req *wire.Request) Condition {
 		}
 	}
 	return ""
-}
-
-// repeat handles a request whose rid is known. XEP-0124, section 14.3.
-func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
-	r := s.win.find(ex.rid)
-	s.stats.Repeats++
-	ex.repeat = true
-	if r.key != "" && r.key != string(req.Key) {
-		s.fail(ex, ItemNotFound)
-		return
-	}
-	if r.sum != sum {
-		// Something else under a rid that is taken. It is not acted on and
-		// gets nothing to see; the session is not at fault.
-		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
-		return
-	}
-	if r.repeats++; s.h.o.MaxRepeats >= 0 && r.repeats > s.h.o.MaxRepeats {
-		s.fail(ex, PolicyViolation)
-		return
-	}
-	if r.state == ridAnswered {
-		if r.pause {
-			s.pause = s.grant.Pauses(req)
-		}
-		s.override(ex, &reply{body: r.body})
-		return
-	}
-	old := r.ex
-	r.ex = ex
-	if old == nil {
-		return
-	}
-	if s.writing == old {
-		s.writing = nil
-	}
-	s.override(old, &reply{body: []byte(wire.Again)})
-}
-
-// resend answers a request to a session that is over.
-func (s *Session) resend(req *wire.Request, ex *exchange, sum uint64) {
-	r := s.win.find(ex.rid)
-	if r == nil || r.state != ridAnswered || r.sum != sum || r.key != "" && r.key != string(req.Key) {
-		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
-		return
-	}
-	s.stats.Repeats++
-	s.override(ex, &reply{body: r.body})
-}
-
-// override answers ex out of turn.
-func (s *Session) override(ex *exchange, a *reply) {
-	ex.reply = a
-	ex.wake()
 }
 
 // settle wakes the oldest open request if something is due on it, and sets

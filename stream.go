@@ -2,7 +2,6 @@ package bosh
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"github.com/gobosh/bosh/internal/inbox"
 	"github.com/gobosh/bosh/internal/token"
 	"github.com/gobosh/bosh/internal/wire"
-	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
 // A Stream is one stream of a BOSH session, the [net.Conn] that an application
@@ -153,16 +151,7 @@ func (st *Stream) greet() {
 		return
 	}
 	o := &st.opening
-	b := append(st.in.Buffer(), "<stream:stream xmlns='"+wire.NSClient+"' xmlns:stream='"+wire.NSStream+"'"...)
-	for _, a := range [...]struct{ name, value string }{
-		{"to", o.To}, {"from", o.From}, {"version", o.Version}, {"xml:lang", o.Lang},
-	} {
-		if a.value != "" {
-			b = append(append(append(b, ' '), a.name...), "='"...)
-			b = append(xmlscan.AppendEscaped(b, a.value), '\'')
-		}
-	}
-	st.in.Element(append(b, '>'), true)
+	st.in.Element(framing.AppendHeader(st.in.Buffer(), o.To, o.From, o.Version, o.Lang), true)
 	st.wake(&st.readable)
 }
 
@@ -182,41 +171,33 @@ func or(value []byte, def string) string {
 	return string(value)
 }
 
-// feed appends the payloads of a request to the input.
+// feed appends the payloads of a request to the input: all or none.
 func (st *Stream) feed(req *wire.Request) Condition {
 	if st.closed {
 		return "" // it reads no more
 	}
-	for i, p := range req.Payloads {
-		b, last := st.in.Buffer(), i == len(req.Payloads)-1
-		switch st.opening.Framing {
-		case XMPP:
-			st.in.Element(req.AppendStanza(b, p), last)
-		case Elements:
-			st.in.Element(req.AppendElement(b, p), last)
-		case Opaque:
-			b, ok := appendData(b, req, p)
-			if !ok {
+	if st.opening.Framing == Opaque {
+		b := st.in.Buffer()
+		for _, p := range req.Payloads {
+			var ok bool
+			if b, ok = wire.AppendData(b, req, p, OpaqueNS); !ok {
 				return BadRequest
 			}
-			st.in.Bytes(b)
+		}
+		st.in.Bytes(b)
+	} else {
+		for i, p := range req.Payloads {
+			b := st.in.Buffer()
+			if st.opening.Framing == XMPP {
+				b = req.AppendStanza(b, p)
+			} else {
+				b = req.AppendElement(b, p)
+			}
+			st.in.Element(b, i == len(req.Payloads)-1)
 		}
 	}
 	st.wake(&st.readable)
 	return ""
-}
-
-// appendData appends what an element of an Opaque stream carries.
-func appendData(dst []byte, req *wire.Request, p wire.Payload) ([]byte, bool) {
-	if string(p.Local) != "data" || string(p.URI) != OpaqueNS {
-		return dst, false
-	}
-	text, ok := req.Text(p)
-	if !ok {
-		return dst, false
-	}
-	dst, err := base64.StdEncoding.AppendDecode(dst, text)
-	return dst, err == nil
 }
 
 // wake lets those go on that wait on one of the stream's channels.
@@ -666,7 +647,7 @@ func (st *Stream) unpack(to []Payload, body []byte, sent bool) []Payload {
 		case string(p.URI) == wire.NS, st.opening.Framing == XMPP && string(p.URI) == wire.NSStream:
 			continue // ours, or about the stream
 		case st.opening.Framing == Opaque:
-			data, _ = appendData(nil, &req, p)
+			data, _ = wire.AppendData(nil, &req, p, OpaqueNS)
 		default:
 			data = req.AppendElement(nil, p)
 		}

@@ -39,6 +39,21 @@ type Item struct {
 // Head holds the attributes of a stream header.
 type Head struct{ ID, From, Version string }
 
+// AppendHeader appends the header that an XMPP client would send, without the
+// attributes that are empty.
+func AppendHeader(b []byte, to, from, version, lang string) []byte {
+	b = append(b, "<stream:stream xmlns='"+wire.NSClient+"' xmlns:stream='"+wire.NSStream+"'"...)
+	for _, a := range [...]struct{ name, value string }{
+		{"to", to}, {"from", from}, {"version", version}, {"xml:lang", lang},
+	} {
+		if a.value != "" {
+			b = append(append(append(b, ' '), a.name...), "='"...)
+			b = append(xmlscan.AppendEscaped(b, a.value), '\'')
+		}
+	}
+	return append(b, '>')
+}
+
 // ErrTooLarge says that an element exceeds the limit.
 var ErrTooLarge = errors.New("element too large")
 

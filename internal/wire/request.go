@@ -267,47 +267,6 @@ func (r *Request) AppendStanza(dst []byte, p Payload) []byte {
 	return append(dst, r.Body[at:p.end]...)
 }
 
-// Text returns the character data of p, without white space, if that is all
-// it holds. It is meant for base64, and so takes no references nor CDATA.
-func (r *Request) Text(p Payload) (text []byte, ok bool) {
-	b := r.Body[p.nameEnd:p.end]
-	i := tagEnd(b)
-	if b[i-1] == '/' {
-		return nil, true
-	}
-	b = b[i+1:]
-	n := len(r.text)
-	for i, c := range b {
-		switch {
-		case c == '<':
-			return r.text[n:], b[i+1] == '/'
-		case c == '&':
-			return nil, false
-		case !isSpace(c):
-			r.text = append(r.text, c)
-		}
-	}
-	return nil, false
-}
-
-// tagEnd returns where the start tag that b is the rest of ends.
-func tagEnd(b []byte) int {
-	var quote byte
-	for i, c := range b {
-		switch {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '\'' || c == '"':
-			quote = c
-		case c == '>':
-			return i
-		}
-	}
-	return len(b) - 1
-}
-
 // A Number is an attribute that should be a non-negative integer.
 type Number struct {
 	Set bool  // the attribute was there
