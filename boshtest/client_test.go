@@ -27,6 +27,8 @@ func dial(t *testing.T, s *fakeServer, cfg Config) *Client {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		c.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		assert.Empty(t, s.problems)
 	})
 	return c
@@ -46,7 +48,7 @@ func TestDial(t *testing.T) {
 		s := newFake()
 		c := dial(t, s, Config{To: "ex'ample", Rid: 1000, XMPP: true, Acks: true, Content: "text/html", Attrs: "a='1'"})
 		assert.Equal(t, "<body rid='1000' to='ex&apos;ample' xml:lang='en' wait='60' hold='1' ver='1.11' content='text/html' ack='1'"+
-			" xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0' a='1' xmlns='http://jabber.org/protocol/httpbind'/>", s.texts[0])
+			" xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0' a='1' xmlns='http://jabber.org/protocol/httpbind'/>", s.seen()[0])
 		g := c.Granted()
 		assert.Equal(t, "s1", c.Sid())
 		assert.Equal(t, 60*time.Second, g.Wait)
@@ -110,7 +112,7 @@ func TestSendAndRecv(t *testing.T) {
 		st := c.Stats()
 		assert.Equal(t, 10, st.PayloadsOut)
 		assert.Equal(t, 10, st.PayloadsIn)
-		assert.Len(t, s.texts, 1+1+2+2, "creation, poll, two with payloads, two polls for their echoes")
+		assert.Len(t, s.seen(), 1+1+2+2, "creation, poll, two with payloads, two polls for their echoes")
 	})
 }
 
@@ -154,7 +156,7 @@ func TestTerminate(t *testing.T) {
 		require.NoError(t, c.Terminate(t.Context(), "<bye/>", "<quiet/>"))
 		assert.ErrorIs(t, c.Err(), io.EOF)
 		assert.Equal(t, "<bye/>", recv(t, c))
-		assert.Contains(t, s.texts[2], " type='terminate' xmlns='http://jabber.org/protocol/httpbind'><bye/><quiet/></body>")
+		assert.Contains(t, s.seen()[2], " type='terminate' xmlns='http://jabber.org/protocol/httpbind'><bye/><quiet/></body>")
 		assert.Zero(t, c.Stats().Repeats)
 		st := c.Stats()
 		assert.Equal(t, st.Requests, st.Answers, "waits for all answers")
@@ -187,20 +189,20 @@ func TestPause(t *testing.T) {
 		c := dial(t, s, Config{})
 		synctest.Wait()
 		require.NoError(t, c.Pause(t.Context(), 100*time.Second))
-		n := len(s.texts)
+		n := len(s.seen())
 		time.Sleep(90*time.Second - 1)
 		synctest.Wait()
-		assert.Len(t, s.texts, n, "nothing is sent in a pause")
+		assert.Len(t, s.seen(), n, "nothing is sent in a pause")
 		time.Sleep(1)
 		synctest.Wait()
-		assert.Len(t, s.texts, n+1, "but before its end")
+		assert.Len(t, s.seen(), n+1, "but before its end")
 
 		require.NoError(t, c.Pause(t.Context(), 100*time.Second))
-		n = len(s.texts)
+		n = len(s.seen())
 		require.NoError(t, c.Send(t.Context(), "<a/>"))
 		assert.Equal(t, "<a/>", recv(t, c))
 		synctest.Wait()
-		assert.Len(t, s.texts, n+2, "what is sent ends it")
+		assert.Len(t, s.seen(), n+2, "what is sent ends it")
 		assert.Error(t, c.Pause(t.Context(), 121*time.Second))
 	})
 }
@@ -214,7 +216,7 @@ func TestRestart(t *testing.T) {
 		require.NoError(t, c.Send(t.Context(), "<after/>"))
 		assert.Equal(t, "<features/>", recv(t, c))
 		assert.Equal(t, "<after/>", recv(t, c))
-		assert.Contains(t, strings.Join(s.texts, "\n"),
+		assert.Contains(t, strings.Join(s.seen(), "\n"),
 			" to='example.com' xml:lang='en' xmlns:xmpp='urn:xmpp:xbosh' xmpp:restart='true' from='a' xmlns='http://jabber.org/protocol/httpbind'/>")
 	})
 }
@@ -226,11 +228,13 @@ func TestPollingKeepsTheInterval(t *testing.T) {
 		c := dial(t, s, Config{Wait: -1, Hold: -1})
 		time.Sleep(22 * time.Second)
 		synctest.Wait()
-		require.Len(t, s.texts, 1+5)
+		require.Len(t, s.seen(), 1+5)
+		s.mu.Lock()
 		for i := 2; i < len(s.arrivals); i++ {
 			assert.Equal(t, 5*time.Second, s.arrivals[i].Sub(s.arrivals[i-1]))
 		}
-		assert.Contains(t, s.texts[0], " wait='0' hold='0'")
+		s.mu.Unlock()
+		assert.Contains(t, s.seen()[0], " wait='0' hold='0'")
 		require.NoError(t, c.Send(t.Context(), "<a/>"))
 		synctest.Wait()
 		assert.Equal(t, "<a/>", recv(t, c), "on the answer to the request itself")
@@ -242,10 +246,10 @@ func TestManual(t *testing.T) {
 		s := newFake()
 		c := dial(t, s, Config{Manual: true})
 		time.Sleep(time.Minute)
-		assert.Len(t, s.texts, 1)
+		assert.Len(t, s.seen(), 1)
 		require.NoError(t, c.Poll(t.Context()))
 		synctest.Wait()
-		assert.Len(t, s.texts, 2)
+		assert.Len(t, s.seen(), 2)
 	})
 }
 
@@ -258,12 +262,12 @@ func TestKeysAndAcks(t *testing.T) {
 			require.NoError(t, c.Send(t.Context(), fmt.Sprint("<a n='", i, "'/>")))
 			recv(t, c)
 		}
-		all := strings.Join(s.texts, "\n")
+		all := strings.Join(s.seen(), "\n")
 		assert.Greater(t, strings.Count(all, " newkey="), 5)
-		assert.Equal(t, strings.Count(all, " key="), len(s.texts)-1)
-		assert.NotContains(t, s.texts[1], " ack=", "all answers before it have arrived")
-		assert.Contains(t, s.texts[2], "rid='12'")
-		assert.Contains(t, s.texts[2], " ack='10'", "11 is open")
+		assert.Equal(t, strings.Count(all, " key="), len(s.seen())-1)
+		assert.NotContains(t, s.seen()[1], " ack=", "all answers before it have arrived")
+		assert.Contains(t, s.seen()[2], "rid='12'")
+		assert.Contains(t, s.seen()[2], " ack='10'", "11 is open")
 	})
 }
 

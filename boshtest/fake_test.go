@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,13 @@ func newFake() *fakeServer {
 }
 
 const bodyNS = " xmlns='" + NSBind + "'"
+
+// seen returns the texts of all requests that came.
+func (s *fakeServer) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.texts)
+}
 
 func (s *fakeServer) problem(format string, args ...any) {
 	s.problems = append(s.problems, fmt.Sprintf(format, args...))

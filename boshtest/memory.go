@@ -25,12 +25,15 @@ type Memory struct {
 //
 // The handler sees a request as a server would give it to it: with a
 // RemoteAddr, a TLS state if the URL's scheme is https, and a context of its
-// own that ends when the client's ends or the handler returns. When the
-// client's context ends RoundTrip returns at once, even if the handler stays;
-// [Memory.Wait] waits for such handlers. A handler that panics with
-// [http.ErrAbortHandler], or writes less than its Content-Length, breaks the
-// connection: the client gets [io.EOF] or [io.ErrUnexpectedEOF]. Any other
-// panic is a bug to be seen and is not recovered.
+// own that ends when the client's ends or the handler returns. A handler that
+// panics with [http.ErrAbortHandler], or writes less than its Content-Length,
+// breaks the connection: the client gets [io.EOF] or [io.ErrUnexpectedEOF]. Any
+// other panic is a bug to be seen and is not recovered.
+//
+// When the client's context ends the handler can read no more of the body, and
+// RoundTrip gives it 100 ms to return. Otherwise a handler that is slow to
+// begin would take a request for new that the client has long repeated and
+// forgotten. [Memory.Wait] waits for handlers that stay longer.
 //
 // The deadlines of [http.ResponseController] are accepted and do nothing.
 func InMemory(h http.Handler) *Memory { return &Memory{handler: h} }
@@ -76,14 +79,21 @@ func (m *Memory) RoundTrip(r *http.Request) (*http.Response, error) {
 		return w.response(r), nil
 	case <-ctx.Done():
 		body.Close()
-		return nil, context.Cause(ctx)
 	}
+	t := time.NewTimer(linger)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+	return nil, context.Cause(ctx)
 }
 
+// linger is how long a request that was cancelled waits for its handler.
+const linger = 100 * time.Millisecond
+
 // A memoryBody is the body of a request in the hands of the handler. What the
-// handler has not read when the client leaves it will not get: otherwise a
-// handler that starts late would take a request for new that the client has
-// long repeated and forgotten.
+// handler has not read when the client leaves it will not get.
 type memoryBody struct {
 	mu     sync.Mutex
 	r      io.ReadCloser
