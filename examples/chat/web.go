@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/webclient"
 )
 
 //go:embed web
@@ -60,16 +61,10 @@ func (w *web) handler() http.Handler {
 	if err != nil {
 		panic(err) // the name is good
 	}
-	files := http.FileServerFS(root)
 	mux := http.NewServeMux()
 	mux.Handle("/http-bind", w.bosh)
 	mux.Handle("/http-bind/", w.bosh)
-	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
-		h := rw.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-cache")
-		files.ServeHTTP(rw, r)
-	})
+	mux.Handle("/", webclient.Serve(root))
 	return mux
 }
 
