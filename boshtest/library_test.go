@@ -174,6 +174,90 @@ func TestBothWays(t *testing.T) {
 	})
 }
 
+// TestEndIsNotLost has the service say its last words and close, many times.
+func TestEndIsNotLost(t *testing.T) {
+	t.Logf("-seed %d", *seed)
+	synctest.Test(t, func(t *testing.T) {
+		h := bosh.New(bosh.Options{Framing: bosh.Elements, Logger: quiet, Serve: func(s *bosh.Stream) {
+			defer s.Close()
+			first, err := s.ReadElement(context.Background())
+			if err != nil {
+				return
+			}
+			n, _ := boshtest.Number(first)
+			for i := range n {
+				if s.WriteElement(context.Background(), boshtest.Numbered(i, 0)) != nil {
+					return
+				}
+				if i%3 == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}})
+		defer h.Close()
+		rt := boshtest.InMemory(h)
+		for i := range 300 {
+			faults := &boshtest.Faults{Seed: *seed + uint64(i), Rates: boshtest.Evenly(0.4)}
+			c := dial(t, boshtest.Config{Transport: rt, Fault: faults, Acks: i%2 == 0})
+			n := i % 10
+			require.NoError(t, c.Send(t.Context(), string(boshtest.Numbered(n, 0))))
+			var got boshtest.Sequence
+			for {
+				element, err := c.Recv(t.Context())
+				if err != nil {
+					assert.ErrorIs(t, err, io.EOF, "%d: %+v %+v", i, c.Stats(), faults.Stats())
+					break
+				}
+				number, _ := boshtest.Number(element)
+				got.Got(number)
+			}
+			assert.NoError(t, got.Check(n), "%d: %+v %+v", i, c.Stats(), faults.Stats())
+			c.Close()
+		}
+	})
+}
+
+// TestStreamsAreNotMixed numbers what goes over several streams.
+func TestStreamsAreNotMixed(t *testing.T) {
+	t.Logf("-seed %d", *seed)
+	synctest.Test(t, func(t *testing.T) {
+		h := newEcho(time.Millisecond)
+		defer h.Close()
+		faults := &boshtest.Faults{Seed: *seed, Rates: boshtest.Evenly(0.3)}
+		c := dial(t, boshtest.Config{Transport: boshtest.InMemory(h), Fault: faults})
+		names := []string{c.Granted().Stream}
+		for range 3 {
+			name, err := c.AddStream(t.Context(), "example.net")
+			require.NoError(t, err)
+			names = append(names, name)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		const n = 500
+		got := make(map[string]*boshtest.Sequence)
+		for _, name := range names {
+			got[name] = new(boshtest.Sequence)
+		}
+		for i := range n {
+			for _, name := range names {
+				require.NoError(t, c.SendTo(ctx, name, string(boshtest.Numbered(i, 0))))
+			}
+			for range names {
+				p, err := c.Next(ctx)
+				require.NoError(t, err)
+				number, _ := boshtest.Number(p.Data)
+				require.Contains(t, got, p.Stream)
+				got[p.Stream].Got(number)
+			}
+		}
+		for _, name := range names {
+			assert.NoError(t, got[name].Check(n))
+		}
+		require.NoError(t, c.Terminate(ctx))
+		assert.Zero(t, faults.Stats().Differing)
+	})
+}
+
 // TestOverHTTP is the same over HTTP/1.1 and HTTP/2.
 func TestOverHTTP(t *testing.T) {
 	t.Logf("-seed %d", *seed)
