@@ -117,7 +117,6 @@ func TestAcrossTransports(t *testing.T) {
 	bob.login("bob", "bob", "http")
 	guest := dialBOSH(t, boshtest.Config{URL: chat.https + "http-bind", Transport: secure})
 	guest.login("", "", "https")
-	defer guest.Close()
 
 	clients := []*client{alice, bob, guest}
 	for _, from := range clients {
@@ -143,8 +142,10 @@ func TestAcrossTransports(t *testing.T) {
 		t.Errorf("alice got %v", p)
 	}
 	bob.want("presence", "")
-	if err := bob.transport.(*overBOSH).Terminate(context.Background()); err != nil {
-		t.Errorf("bob: %v", err)
+	for _, c := range []*client{bob, guest} {
+		if err := c.transport.(*overBOSH).Terminate(t.Context()); err != nil {
+			t.Errorf("%s: %v", c.jid, err)
+		}
 	}
 	alice.want("presence", "unavailable")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/xml"
 	"errors"
 	"net"
 	"strings"
@@ -22,10 +21,7 @@ func boundSession(t *testing.T, srv *server, local, resource string) *session {
 
 // handle gives a session a stanza.
 func (srv *server) handle(s *session, text string) {
-	d := xml.NewDecoder(strings.NewReader("<x xmlns='jabber:client'>" + text + "</x>"))
-	d.Token()
-	tok, _ := d.Token()
-	p, err := readPacket(d, tok.(xml.StartElement))
+	p, err := parsePacket(text)
 	if err != nil {
 		panic(err)
 	}
