@@ -1,0 +1,129 @@
+package bosh_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+)
+
+// FuzzHandler feeds a Handler with the lines of its input, each the body of a
+// request, in which $S stands for the sid of the session that the first of them
+// opened. A line that begins with a digit waits that many seconds instead, and
+// one that begins with ! goes out on a connection that breaks at once. Whatever
+// comes, each answer must be a body, the Handler must stay usable, and no
+// goroutine may be left.
+func FuzzHandler(f *testing.F) {
+	const ns = ` xmlns='http://jabber.org/protocol/httpbind'`
+	open := `<body rid='1' to='x' hold='1' wait='9' ver='1.11'` + ns + `/>`
+	for _, rest := range []string{
+		`<body rid='2' sid='$S'` + ns + `><a/></body>`,
+		`<body rid='3' sid='$S'` + ns + `/>` + "\n" + `<body rid='2' sid='$S'` + ns + `/>` + "\n9\n" + `<body rid='2' sid='$S'` + ns + `/>`,
+		`<body rid='2' sid='$S' pause='9'` + ns + `/>` + "\n" + `<body rid='2' sid='$S' pause='9'` + ns + `/>`,
+		`<body rid='2' sid='$S' type='terminate'` + ns + `><a/></body>` + "\n" + `<body rid='2' sid='$S' type='terminate'` + ns + `><a/></body>`,
+		`!<body rid='2' sid='$S'` + ns + `/>` + "\n" + `<body rid='3' sid='$S' to='y'` + ns + `/>` + "\n" + `<body rid='4' sid='$S' to='y'` + ns + `/>`,
+		`<body rid='2' sid='$S' xmpp:restart='true'` + ns + `/>` + "\n" + `<body rid='3' sid='$S' ack='1'` + ns + `><a></body>`,
+		`<body rid='9' sid='$S'` + ns + `/>`,
+	} {
+		f.Add(uint8(0), open+"\n"+rest)
+		f.Add(uint8(1), open+"\n"+rest)
+		f.Add(uint8(2), open+"\n"+rest)
+	}
+	f.Fuzz(func(t *testing.T, framing uint8, script string) {
+		if len(script) > 1<<14 || strings.Count(script, "\n") > 40 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) { runScript(t, bosh.Framing(framing%3), script) })
+	})
+}
+
+func runScript(t *testing.T, framing bosh.Framing, script string) {
+	h := bosh.New(bosh.Options{
+		Framing: framing, MaxStreams: 3, ReadBuffer: 64, WriteBuffer: 64, MaxBody: 4096,
+		Logger: slog.New(slog.DiscardHandler), Serve: echo,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	post := func(ctx context.Context, body string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(body)))
+		if ctx.Err() == nil {
+			checkAnswer(t, w)
+		}
+	}
+	sid := ""
+	for i, line := range strings.Split(script, "\n") {
+		if i == 0 {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(line)))
+			checkAnswer(t, w)
+			if _, after, ok := strings.Cut(w.Body.String(), "sid='"); ok {
+				sid, _, _ = strings.Cut(after, "'")
+			}
+			continue
+		}
+		body, broken := strings.CutPrefix(strings.ReplaceAll(line, "$S", sid), "!")
+		switch {
+		case broken:
+			ctx, cancel := context.WithCancel(ctx)
+			wg.Go(func() { post(ctx, body) })
+			synctest.Wait()
+			cancel()
+		case len(body) > 0 && body[0] >= '0' && body[0] <= '9':
+			time.Sleep(time.Duration(body[0]-'0') * time.Second)
+		default:
+			wg.Go(func() { post(ctx, body) })
+		}
+		synctest.Wait()
+	}
+	h.Close()
+	synctest.Wait()
+	cancel()
+	wg.Wait()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader("<body/>")))
+	checkAnswer(t, w)
+}
+
+// echo writes back what it reads, and then something more.
+func echo(s *bosh.Stream) {
+	if s.Opening().Framing == bosh.XMPP {
+		io.WriteString(s, "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='i'><stream:features/>")
+		io.Copy(io.Discard, s)
+		io.WriteString(s, "<message/></stream:stream>")
+		return
+	}
+	io.Copy(s, s)
+}
+
+// checkAnswer checks that an answer is one body and nothing else.
+func checkAnswer(t *testing.T, w *httptest.ResponseRecorder) {
+	t.Helper()
+	switch w.Code {
+	case 200:
+	case 400, 403, 404: // for clients without a version
+		return
+	default:
+		t.Fatalf("status %d", w.Code)
+	}
+	var body struct {
+		XMLName xml.Name `xml:"http://jabber.org/protocol/httpbind body"`
+	}
+	d := xml.NewDecoder(bytes.NewReader(w.Body.Bytes()))
+	if err := d.Decode(&body); err != nil {
+		t.Fatalf("%v: %q", err, w.Body)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		t.Fatalf("more than a body: %q", w.Body)
+	}
+}
