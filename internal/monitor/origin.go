@@ -1,0 +1,46 @@
+package monitor
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// ProofHeader is a header that no page of another origin can send. Programs
+// that are no browsers send it, with any value, to be let through.
+const ProofHeader = "Bosh-Monitor"
+
+var (
+	crossOrigin = http.NewCrossOriginProtection()
+	errUnproven = errors.New("this may be another site's doing: send the header " + ProofHeader + " with any value")
+)
+
+// sameOrigin returns an error unless a request proves that no page of another
+// origin has sent it. What net/http lets through for want of any header is
+// refused: an old browser or a proxy may have left them out.
+func sameOrigin(r *http.Request) error {
+	if err := crossOrigin.Check(r); err != nil {
+		return err
+	}
+	for _, name := range []string{"Sec-Fetch-Site", "Origin", ProofHeader} {
+		if r.Header.Get(name) != "" {
+			return nil
+		}
+	}
+	return errUnproven
+}
+
+// wantsJSON reports whether the client prefers JSON: by ?format=json, or by
+// naming it in Accept, in which no browser does that opens a page.
+func wantsJSON(r *http.Request) bool {
+	if f := r.URL.Query().Get("format"); f != "" {
+		return f == "json"
+	}
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		if t, _, err := mime.ParseMediaType(part); err == nil && t == "application/json" {
+			return true
+		}
+	}
+	return false
+}
