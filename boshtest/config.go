@@ -59,7 +59,7 @@ type Config struct {
 	// Sid makes [Dial] go on with a session that exists, as a page does that
 	// was reloaded or that got its session by prebind. Nothing is sent to
 	// create it: Rid is that of the next request, and Wait and Hold are what
-	// was granted.
+	// was granted. It does not go with Keys.
 	Sid string
 
 	// Acks makes the client acknowledge responses.
