@@ -2,6 +2,8 @@ package bosh_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -444,4 +446,15 @@ func (a *app) undelivered() (all []string) {
 		all = append(all, text)
 	}
 	return all
+}
+
+// keySequence returns the keys K(1) to K(n) of a seed, at their index. XEP-0124,
+// section 15.
+func keySequence(seed string, n int) []string {
+	keys := []string{seed}
+	for range n {
+		sum := sha1.Sum([]byte(keys[len(keys)-1]))
+		keys = append(keys, hex.EncodeToString(sum[:]))
+	}
+	return keys
 }

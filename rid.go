@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -97,7 +98,7 @@ func (w *window) classify(rid int64, extra bool) verdict {
 		top++
 	}
 	switch {
-	case rid > top:
+	case rid > min(top, negotiate.MaxRid):
 		return ridBeyond
 	case w.find(rid) != nil:
 		return ridRepeat
@@ -157,9 +158,11 @@ func (w *window) take(r *record) {
 // interval polling, unless the answer to the first had payloads. In other
 // sessions the last request that the client may have open may not be empty and
 // follow the one before so soon; and if it opens more than it may, that is
-// excused only for an extra one. XEP-0124, sections 11 and 12.
+// excused only for an extra one. One that came before its predecessor is not
+// soon: nobody can tell how late the predecessor was. XEP-0124, sections 11
+// and 12.
 func (w *window) overactive(r *record, polling time.Duration, polls, extra bool) bool {
-	soon := r.empty && r.arrived-w.arrived < polling
+	soon := r.empty && r.arrived >= w.arrived && r.arrived-w.arrived < polling
 	if polls && soon && w.empty {
 		if before := w.find(r.rid - 1); before != nil && before.state == ridAnswered && !before.payload {
 			return true
