@@ -407,7 +407,11 @@ func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *
 	if e == nil && o.Framing == XMPP && o.To == "" {
 		e = &Error{Condition: ImproperAddressing}
 	}
-	st = &Stream{s: s, opening: o, writing: make(chan struct{}, 1), local: localAddr(r)}
+	return h.newStream(s, r, ctx, o), e
+}
+
+func (h *Handler) newStream(s *Session, r *http.Request, ctx context.Context, o Opening) *Stream {
+	st := &Stream{s: s, opening: o, writing: make(chan struct{}, 1), local: localAddr(r)}
 	st.ctx, st.cancel = context.WithCancelCause(ctx)
 	if h.o.MaxStreams > 1 {
 		st.name = rand.Text()
@@ -418,7 +422,7 @@ func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *
 	case Elements:
 		st.cut = framing.NewElements(h.o.MaxElement)
 	}
-	return st, e
+	return st
 }
 
 func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
@@ -433,7 +437,9 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 		return c, nil
 	}
 	if errors.As(err, &e) && e.Condition.defined() {
-		return c, e
+		if e, err = checkError(e); err == nil {
+			return c, e
+		}
 	}
 	return c, &Error{Condition: InternalServerError, Err: err}
 }

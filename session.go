@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -136,7 +135,9 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	r = s.win.find(s.win.last)
 	switch {
 	case negotiate.Terminates(req):
-		s.terminated(req)
+		if cond := s.terminated(req); cond != "" {
+			s.fail(ex, cond)
+		}
 	case pause > 0:
 		s.pause = pause
 		s.win.release(negotiate.MaxRid + 1)
@@ -180,38 +181,49 @@ func (s *Session) stream(req *wire.Request) *Stream {
 }
 
 // openStream opens a further stream for the open request r. The application is
-// asked when the lock is released.
+// asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
-	r.open.opening = true
 	rid, o := r.rid, s.h.opening(req, s.streams.list[0].opening)
+	if len(s.streams.list)+s.streams.asking >= s.h.o.MaxStreams {
+		st := s.h.newStream(s, s.request, s.ctx, o)
+		s.addStream(rid, st, &Error{Condition: PolicyViolation})
+		return
+	}
+	r.open.opening = true
+	s.streams.asking++
 	hr := s.request
 	if r.ex != nil {
 		hr = r.ex.request
 	}
-	s.todo(func() {
+	go func() {
 		st, err := s.h.admit(s, hr, o)
+		s.mu.Lock()
+		s.streams.asking--
 		s.addStream(rid, st, err)
+		s.settle(s.h.now())
+		s.unlock()
 		if err == nil {
 			if err := s.h.deliver(st); err != nil {
 				st.CloseWithError(err)
 			}
 		}
-	})
+	}()
 }
 
 // addStream adds the stream that the request rid has opened, or that was
-// refused, which the client is told in the stream's name.
+// refused, which the client is told in the stream's name: by the answer to that
+// request, or if it has had one already, by the next.
 func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
-	s.mu.Lock()
-	defer s.unlock()
+	st.added = true
 	if s.ended {
 		st.end(s.cause)
 		return
 	}
-	now := s.h.now()
 	if r := s.win.find(rid); r != nil && r.state == ridOpen {
 		r.open.opening, r.open.opener = false, st
-		r.open.until = now + s.openingWait(st)
+		r.open.until = s.h.now() + s.openingWait(st)
+	} else {
+		st.untold = true
 	}
 	s.streams.named = true
 	s.streams.list = append(s.streams.list, st)
@@ -221,7 +233,6 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	} else {
 		st.greet()
 	}
-	s.settle(now)
 }
 
 // forward hands the payloads of a request to the streams they are for.
@@ -232,13 +243,13 @@ func (s *Session) forward(req *wire.Request) Condition {
 	s.stats.PayloadsIn += int64(len(req.Payloads))
 	if len(req.Stream) > 0 && s.grant.Streams {
 		st := s.streams.find(req.Stream)
-		if st == nil {
-			if slices.Contains(s.streams.closed, string(req.Stream)) {
-				return ""
-			}
-			return ItemNotFound
+		switch {
+		case st != nil:
+			return st.feed(req)
+		case s.streams.knew(req.Stream):
+			return "" // it crossed the stream's end
 		}
-		return st.feed(req)
+		return ItemNotFound
 	}
 	for _, st := range s.streams.list {
 		if st.open() {
@@ -337,6 +348,9 @@ func (s *Session) settleOrphans(rid int64) {
 		r, _ := s.win.oldest()
 		if r == nil || r.rid >= rid {
 			return
+		}
+		if st := r.open.opener; st != nil {
+			st.untold = true
 		}
 		s.win.answer(r.rid, blank, false, s.h.now())
 	}
@@ -473,10 +487,11 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
 		st.announce, st.announced = false, true
 	}
-	if st == opener {
-		a.From = st.opening.To
+	if st == opener || st.untold {
+		a.From, a.Stream = st.opening.To, st.name
+		st.untold = false
 	}
-	if s.streams.named && (len(st.out) > 0 || st == opener) {
+	if s.streams.named && len(st.out) > 0 {
 		a.Stream = st.name
 	}
 	if st.final != nil {
@@ -494,14 +509,22 @@ func (s *Session) farewell(a *wire.Response, e *Error) {
 }
 
 // terminated ends the session, or the stream that the request names, by the
-// client's wish. XEP-0124, section 13.
-func (s *Session) terminated(req *wire.Request) {
+// client's wish. XEP-0124, sections 13 and 16.5.
+func (s *Session) terminated(req *wire.Request) Condition {
 	e := &Error{Remote: true}
-	if len(req.Stream) > 0 && s.streams.named {
-		if st := s.streams.find(req.Stream); st != nil && s.streams.others(st) {
-			st.final = e
+	if len(req.Stream) > 0 && s.grant.Streams {
+		st := s.streams.find(req.Stream)
+		switch {
+		case st == nil && s.streams.knew(req.Stream):
+			return "" // it crossed the stream's end
+		case st == nil:
+			return ItemNotFound
+		case s.streams.others(st):
+			if st.final == nil {
+				st.final = e
+			}
 			st.end(io.EOF)
-			return
+			return ""
 		}
 	}
 	if s.final == nil {
@@ -510,6 +533,7 @@ func (s *Session) terminated(req *wire.Request) {
 	for _, st := range s.streams.list {
 		st.end(io.EOF)
 	}
+	return ""
 }
 
 // dismiss ends the session by e after its last answer has been made. What else

@@ -54,6 +54,8 @@ type Stream struct {
 	final  *Error // how the stream ends once its output has gone; nil while it lives
 	ended  bool   // the application has written the end of the XMPP stream
 	closed bool   // Close has been called
+	added  bool   // the session had another one before
+	untold bool   // the client has not been told the name, and will be by the next answer
 
 	head      framing.Head // the server's header
 	announce  bool         // head must be told to the client
@@ -68,10 +70,11 @@ type streams struct {
 	list   []*Stream // that are open, or have something to say
 	turn   int       // where the search for output begins, so that every stream has its turn
 	named  bool      // there has been a second one: answers name their stream
+	asking int       // how many the application has still to admit
 	closed []string  // the names of those that were closed lately
 }
 
-// named returns the open stream of a name, or the first if there is no name.
+// find returns the open stream of a name, or the first if there is no name.
 func (ss *streams) find(name []byte) *Stream {
 	for _, st := range ss.list {
 		if st.open() && (len(name) == 0 || st.name == string(name)) {
@@ -79,6 +82,13 @@ func (ss *streams) find(name []byte) *Stream {
 		}
 	}
 	return nil
+}
+
+// knew reports whether a stream is known by name, even if it is not open any
+// more.
+func (ss *streams) knew(name []byte) bool {
+	return slices.Contains(ss.closed, string(name)) ||
+		slices.ContainsFunc(ss.list, func(st *Stream) bool { return st.name == string(name) })
 }
 
 // others reports whether a stream other than st is open.
@@ -140,7 +150,7 @@ type Attr = wire.Attr
 func (st *Stream) open() bool { return st.cause == nil }
 
 // pending reports whether the stream has something for the client.
-func (st *Stream) pending() bool { return len(st.out) > 0 || st.final != nil }
+func (st *Stream) pending() bool { return len(st.out) > 0 || st.final != nil || st.untold }
 
 // full reports whether so much input waits for Read that the client must wait.
 func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
@@ -638,7 +648,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 func (st *Stream) unpack(to []Payload, body []byte, sent bool) []Payload {
 	var req wire.Request
 	req.Body = body
-	if err := req.Parse(wire.Limits{}); err != nil || len(req.Stream) > 0 && string(req.Stream) != st.name {
+	if err := req.Parse(wire.Limits{}); err != nil || !st.named(req.Stream) {
 		return to
 	}
 	for _, p := range req.Payloads {
@@ -654,6 +664,14 @@ func (st *Stream) unpack(to []Payload, body []byte, sent bool) []Payload {
 		to = append(to, Payload{Data: data, Sent: sent})
 	}
 	return to
+}
+
+// named reports whether an answer that names a stream, or none, is of this one.
+func (st *Stream) named(name []byte) bool {
+	if len(name) == 0 {
+		return !st.added // it is from before there were others
+	}
+	return string(name) == st.name
 }
 
 // SetDeadline sets the read and write deadlines.
