@@ -45,7 +45,7 @@ type Handler struct {
 
 	closing  atomic.Bool
 	active   atomic.Int64  // requests being served
-	quiet    chan struct{} // of capacity 1; gets a token when closing and active falls to 0
+	quiet    chan struct{} // of capacity 1; gets a token when closing and live or active falls to 0
 	noDelays sync.Once     // for the warning that deadlines cannot be set
 }
 
@@ -86,11 +86,8 @@ func (h *Handler) free(req *wire.Request) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.active.Add(1)
 	defer func() {
-		if h.active.Add(-1) == 0 && h.closing.Load() {
-			select {
-			case h.quiet <- struct{}{}:
-			default:
-			}
+		if h.active.Add(-1) == 0 {
+			h.hush()
 		}
 	}()
 	h.setHeaders(w.Header(), r)
@@ -325,7 +322,7 @@ var errMalformed = errors.New("malformed body")
 
 // available returns why no further session can be had, or nil.
 func (h *Handler) available() *Error {
-	if h.closing.Load() {
+	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
 		return h.farewell()
 	}
 	if h.o.MaxSessions > 0 && h.live.Load() >= int64(h.o.MaxSessions) {
@@ -353,6 +350,7 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 	}
 	st, e := h.admit(s, r, h.opening(req, Opening{Framing: h.o.Framing}))
 	if e != nil {
+		st.cancel(e)
 		return nil, e
 	}
 	s.id = strconv.FormatInt(h.serial.Add(1), 36)
@@ -370,6 +368,9 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 	}
 	if cond != "" {
 		s.reject(ex, cond)
+	}
+	if h.closing.Load() {
+		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	return s, nil
 }
@@ -492,7 +493,9 @@ func (h *Handler) over(s *Session, e *Error) {
 	h.past.add(gone)
 	h.ended[e.reason()]++
 	h.mu.Unlock()
-	h.live.Add(-1)
+	if h.live.Add(-1) == 0 {
+		h.hush()
+	}
 	level := slog.LevelDebug
 	if e.Condition == InternalServerError {
 		level = slog.LevelWarn
@@ -577,7 +580,7 @@ func (a addr) String() string { return string(a) }
 func (h *Handler) Sessions() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
 		for s := range h.sessions.All() {
-			if s.ctx.Err() == nil && !yield(s) {
+			if s.Err() == nil && !yield(s) {
 				return
 			}
 		}
@@ -608,21 +611,25 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
-	for s := range h.Sessions() {
-		select {
-		case <-s.ctx.Done():
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	for h.active.Load() > 0 {
+	for h.live.Load() > 0 || h.active.Load() > 0 {
 		select {
 		case <-h.quiet:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	h.hush() // for another Shutdown
 	return nil
+}
+
+// hush tells Shutdown that there are no more sessions, or requests.
+func (h *Handler) hush() {
+	if h.closing.Load() {
+		select {
+		case h.quiet <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Close refuses new sessions and ends all others at once. Open requests get

@@ -2,8 +2,10 @@ package bosh_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -50,6 +52,9 @@ func dial(t *testing.T, rt http.RoundTripper, attrs ...string) *peer {
 // newHandler returns a Handler that is closed at the end of the test.
 func newHandler(t *testing.T, o bosh.Options) *bosh.Handler {
 	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	h := bosh.New(o)
 	t.Cleanup(func() { h.Close() })
 	return h
@@ -144,4 +149,29 @@ func (n nameless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, nil))
 	r.RemoteAddr, r.Host = "", ""
 	n.h.ServeHTTP(w, r)
+}
+
+// decode returns the bytes in the elements of an Opaque stream.
+func decode(t testing.TB, payloads [][]byte) string {
+	t.Helper()
+	var all []byte
+	for _, p := range payloads {
+		text, ok := strings.CutPrefix(string(p), "<data xmlns='"+bosh.OpaqueNS+"'>")
+		text, ok2 := strings.CutSuffix(text, "</data>")
+		require.True(t, ok && ok2, "%s", p)
+		b, err := base64.StdEncoding.DecodeString(text)
+		require.NoError(t, err)
+		all = append(all, b...)
+	}
+	return string(all)
+}
+
+// encode returns the element of an Opaque stream that carries b.
+func encode(b []byte) string {
+	return "<data xmlns='" + bosh.OpaqueNS + "'>" + base64.StdEncoding.EncodeToString(b) + "</data>"
+}
+
+// nested returns an element with n levels.
+func nested(n int) string {
+	return "<a xmlns='u'>" + strings.Repeat("<a>", n-1) + strings.Repeat("</a>", n)
 }

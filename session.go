@@ -438,10 +438,12 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 		a.Ack = s.win.last
 	}
 	var from *Stream
-	ends := s.final != nil && !r.pause && !(s.streams.named && s.streams.pending())
+	ends := s.final != nil && !r.pause && (s.final.Remote || !s.streams.named || !s.streams.pending())
 	switch {
 	case ends:
-		from = s.streams.list[0]
+		if !s.streams.named { // an answer for all streams has no room for the output of one
+			from = s.streams.list[0]
+		}
 		s.farewell(&a, s.final)
 	case r.pause:
 	case s.created:

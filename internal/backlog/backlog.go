@@ -60,6 +60,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return nil, l.err("accept")
 }
 
+// Closed reports whether the Listener is closed.
+func (l *Listener) Closed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close makes Accept fail from now on.
 func (l *Listener) Close() error {
 	err := l.err("close")

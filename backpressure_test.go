@@ -1,0 +1,212 @@
+package bosh_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// numbered returns n elements of about size bytes each, which stand alone.
+func numbered(n, size int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("<n xmlns='u' i='%d'>%s</n>", i, strings.Repeat("x", size)))
+	}
+	return all
+}
+
+// A Write of far more than the buffer blocks until the client has fetched the
+// most of it, and all of it arrives in order.
+func TestWriteBlocksUntilTaken(t *testing.T) {
+	for _, size := range []int{1, 100, 5000} {
+		synctest.Test(t, func(t *testing.T) {
+			const buffer = 1000
+			s, p := connect(t, bosh.Options{Framing: bosh.Elements, WriteBuffer: buffer})
+			all := numbered(50, size)
+			w := goWrite(s, strings.Join(all, ""))
+			var got []string
+			for len(got) < len(all) {
+				if left := strings.Join(all[len(got):], ""); len(left) > buffer+size+50 {
+					require.True(t, pending(w), "%d bytes are left and Write is done", len(left))
+				}
+				r := p.send("")
+				require.LessOrEqual(t, len(r.Text), 2*(buffer+size+100), "more than the buffer is queued")
+				for _, el := range r.Payloads {
+					got = append(got, string(el))
+				}
+			}
+			assert.Equal(t, all, got)
+			assert.Equal(t, result{len(strings.Join(all, "")), nil}, <-w)
+		})
+	}
+}
+
+// A Write that is cut short tells how much of it is on its way.
+func TestWriteCutShort(t *testing.T) {
+	for _, framing := range []bosh.Framing{bosh.Elements, bosh.Opaque} {
+		t.Run(framing.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := connect(t, bosh.Options{Framing: framing, WriteBuffer: 500})
+				b := []byte(strings.Join(numbered(100, 10), ""))
+				require.NoError(t, s.SetWriteDeadline(time.Now().Add(second)))
+				n, err := s.Write(b)
+				requireTimeout(t, err)
+				require.Positive(t, n)
+				require.Less(t, n, len(b))
+				require.NoError(t, s.SetWriteDeadline(time.Time{}))
+				rest := async(func() error { _, err := s.Write(b[n:]); return err })
+				var got []byte
+				for len(got) < len(b) {
+					got = append(got, data(t, framing, p.send(""))...)
+				}
+				assert.Equal(t, string(b), string(got))
+				assert.NoError(t, <-rest)
+			})
+		})
+	}
+}
+
+// data returns the bytes that an answer carries.
+func data(t *testing.T, framing bosh.Framing, r *boshtest.Response) string {
+	t.Helper()
+	if framing == bosh.Opaque {
+		return decode(t, r.Payloads)
+	}
+	return r.Payload()
+}
+
+// The buffer takes one element more than it has room for, of any size.
+func TestWriteBufferTakesWholeElements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, bosh.Options{Framing: bosh.Elements, WriteBuffer: 1})
+		big := numbered(1, 100_000)[0]
+		_, err := s.Write([]byte(big))
+		require.NoError(t, err)
+		assert.Equal(t, big, p.send("").Payload())
+	})
+}
+
+func TestMaxElement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, bosh.Options{Framing: bosh.Elements, MaxElement: 100})
+		require.Error(t, s.WriteElement(t.Context(), []byte(numbered(1, 100)[0])))
+		_, err := s.Write([]byte("<fits xmlns='u'/>"))
+		require.NoError(t, err, "WriteElement does no harm")
+		_, err = s.Write([]byte(numbered(1, 100)[0]))
+		requireOp(t, err)
+		r := p.send("")
+		assert.Equal(t, "<fits xmlns='u'/>", r.Payload())
+		requireEnd(t, r, bosh.InternalServerError)
+	})
+}
+
+// What is not well-formed is never sent, not even a part of it.
+func TestWriteMalformed(t *testing.T) {
+	for _, bad := range []string{
+		"<a></b>", "<a", "<a b='1' b='2'/>", "text", "<a>&nbsp;</a>", "<p:a/>", "<a>\x00</a>", "<a>\xff</a>",
+		"<!-- c --><a/>", "<?p i?>", "</a>", "<!DOCTYPE a>", "<a>]]></a>",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, p := connect(t, bosh.Options{Framing: bosh.Elements})
+			_, err := s.Write([]byte("<good xmlns='u'/>" + bad))
+			if bad == "<a" { // not bad until it goes on badly
+				require.NoError(t, err)
+				_, err = s.Write([]byte("<"))
+			}
+			require.Error(t, err, bad)
+			r := p.send("")
+			assert.Equal(t, "<good xmlns='u'/>", r.Payload(), bad)
+			requireEnd(t, r, bosh.InternalServerError)
+		})
+	}
+}
+
+// When the application does not read, requests stay unanswered, which stops a
+// client that keeps to the rules; and nothing is lost.
+func TestReadBufferFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, bosh.Options{Framing: bosh.Elements, ReadBuffer: 100})
+		all := numbered(3, 100)
+		first := p.hold(all[0])
+		second := p.hold(all[1])
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.False(t, first.Answered(), "while the buffer is full")
+		requireRead(t, s, all[0])
+		synctest.Wait()
+		require.False(t, first.Answered(), "the buffer is still full")
+		requireRead(t, s, all[1][:50])
+		first.Wait()
+		synctest.Wait()
+		require.False(t, second.Answered())
+		third := p.post(all[2])
+		second.Wait()
+		requireRead(t, s, all[1][50:]+all[2])
+		_, err := s.Write([]byte("<done xmlns='u'/>"))
+		require.NoError(t, err)
+		assert.Equal(t, "<done xmlns='u'/>", third.Wait().Payload())
+	})
+}
+
+// A client that is held up for want of room hears what the application has to
+// say all the same.
+func TestReadBufferFullAndOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, bosh.Options{Framing: bosh.Elements, ReadBuffer: 10})
+		c := p.hold("<a xmlns='u'>more than ten bytes</a>")
+		_, err := s.Write([]byte("<b xmlns='u'/>"))
+		require.NoError(t, err)
+		assert.Equal(t, "<b xmlns='u'/>", c.Wait().Payload())
+	})
+}
+
+// Closing a stream that did not read frees the client.
+func TestReadBufferFullAndClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, bosh.Options{Framing: bosh.Elements, ReadBuffer: 10})
+		first := p.hold("<a xmlns='u'>more than ten bytes</a>")
+		second := p.hold("<a xmlns='u'>more than ten bytes</a>")
+		require.NoError(t, s.Close())
+		requireEnd(t, first.Wait(), "")
+		requireEnd(t, second.Wait(), "")
+	})
+}
+
+// A well-behaved client and an echo, both with tiny buffers, move much data
+// without a loss, whichever side is slower.
+func TestSlowEcho(t *testing.T) {
+	for _, o := range []bosh.Options{
+		{Framing: bosh.Elements, ReadBuffer: 50, WriteBuffer: 50},
+		{Framing: bosh.Elements, ReadBuffer: 2000, WriteBuffer: 10},
+		{Framing: bosh.Elements, ReadBuffer: -1, WriteBuffer: 2000},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			o.Serve = func(s *bosh.Stream) {
+				b := make([]byte, 7)
+				io.CopyBuffer(struct{ io.Writer }{s}, struct{ io.Reader }{s}, b)
+			}
+			c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: boshtest.InMemory(newHandler(t, o)), Batch: 500})
+			require.NoError(t, err)
+			defer c.Close()
+			all := numbered(300, 40)
+			ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+			defer cancel()
+			sent := async(func() error { return c.Send(ctx, all...) })
+			for _, want := range all {
+				el, err := c.Recv(ctx)
+				require.NoError(t, err)
+				require.Equal(t, want, string(el))
+			}
+			require.NoError(t, <-sent)
+			require.NoError(t, c.Terminate(ctx))
+		})
+	}
+}

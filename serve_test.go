@@ -1,0 +1,303 @@
+package bosh_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// serving runs a test with a session whose stream goes to serve.
+func serving(t *testing.T, o bosh.Options, serve func(*bosh.Stream), f func(t *testing.T, p *peer)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o.Framing, o.Serve = bosh.Elements, serve
+		f(t, dial(t, boshtest.InMemory(newHandler(t, o))))
+	})
+}
+
+func TestServeReturns(t *testing.T) {
+	serving(t, bosh.Options{}, func(s *bosh.Stream) {
+		s.Write([]byte("<bye xmlns='u'/>"))
+		time.Sleep(second)
+	}, func(t *testing.T, p *peer) {
+		assert.Equal(t, "<bye xmlns='u'/>", p.created.Payload())
+		c := p.hold("")
+		time.Sleep(2 * second)
+		requireEnd(t, c.Wait(), "")
+	})
+}
+
+func TestServeClosesBeforeItReturns(t *testing.T) {
+	serving(t, bosh.Options{}, func(s *bosh.Stream) {
+		s.ReadElement(context.Background())
+		s.CloseWithError(&bosh.Error{Condition: bosh.HostGone})
+	}, func(t *testing.T, p *peer) {
+		requireEnd(t, p.send("<a/>"), bosh.HostGone)
+	})
+}
+
+// An application that has nothing to do with a stream ends it at once, in the
+// answer to its creation.
+func TestServeReturnsAtOnce(t *testing.T) {
+	for _, condition := range []bosh.Condition{"", bosh.RemoteConnectionFailed} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) {
+				s.CloseWithError(&bosh.Error{Condition: condition})
+			}})
+			requireEnd(t, boshtest.Exchange(t, boshtest.InMemory(h), creation()), condition)
+			synctest.Wait()
+			assert.Zero(t, h.Stats().Sessions)
+		})
+	}
+}
+
+// A Serve that panics ends its own session only, and the operator hears of it.
+func TestServePanics(t *testing.T) {
+	var log bytes.Buffer
+	o := bosh.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	serving(t, o, func(s *bosh.Stream) {
+		el, _ := s.ReadElement(context.Background())
+		if bytes.Contains(el, []byte("secret")) {
+			s.Write([]byte("<before xmlns='u'/>"))
+			panic("oops")
+		}
+		s.WriteElement(context.Background(), el)
+		s.ReadElement(context.Background())
+	}, func(t *testing.T, p *peer) {
+		other := dial(t, p.rt)
+		r := p.send("<secret xmlns='u'/>")
+		assert.Equal(t, "<before xmlns='u'/>", r.Payload())
+		if r.Attr("type") == "" {
+			r = p.send("")
+		}
+		requireEnd(t, r, bosh.InternalServerError)
+		assert.Equal(t, "<x xmlns='u'/>", other.send("<x xmlns='u'/>").Payload())
+		assert.Contains(t, log.String(), "oops")
+		assert.NotContains(t, log.String(), "<secret")
+		assert.NotContains(t, log.String(), p.sid)
+	})
+}
+
+func TestServeExits(t *testing.T) {
+	serving(t, bosh.Options{}, func(s *bosh.Stream) {
+		s.ReadElement(context.Background())
+		runtime.Goexit()
+	}, func(t *testing.T, p *peer) {
+		requireEnd(t, p.send("<a/>"), "")
+	})
+}
+
+func TestAdmit(t *testing.T) {
+	type key struct{}
+	for name, test := range map[string]struct {
+		admit func(context.Context, *http.Request, *bosh.Opening) (context.Context, error)
+		want  bosh.Condition // of the refusal, or none
+		uri   string
+	}{
+		"condition": {func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			return nil, &bosh.Error{Condition: bosh.HostUnknown}
+		}, bosh.HostUnknown, ""},
+		"wrapped": {func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			return nil, errors.Join(io.EOF, &bosh.Error{Condition: bosh.SeeOtherURI, URI: "https://a.example/?b&c"})
+		}, bosh.SeeOtherURI, "https://a.example/?b&amp;c"},
+		"any error": {func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			return nil, io.EOF
+		}, bosh.InternalServerError, ""},
+		"no condition": {func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			return nil, &bosh.Error{}
+		}, bosh.InternalServerError, ""},
+		"made up": {func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			return nil, &bosh.Error{Condition: "my-own"}
+		}, bosh.InternalServerError, ""},
+		"panic": {func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) {
+			panic("oops")
+		}, bosh.InternalServerError, ""},
+		"context": {func(ctx context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
+			o.Framing, o.To = bosh.Elements, r.Header.Get("Content-Type")
+			return context.WithValue(ctx, key{}, "value"), nil
+		}, "", ""},
+		"nil context": {func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) {
+			return nil, nil
+		}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				h := newHandler(t, bosh.Options{
+					Framing: bosh.Opaque, Admit: test.admit, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				})
+				r := boshtest.Exchange(t, boshtest.InMemory(h), creation())
+				assert.Equal(t, name == "panic", bytes.Contains(log.Bytes(), []byte("oops")))
+				if test.want != "" {
+					requireEnd(t, r, test.want)
+					if test.uri != "" {
+						assert.Equal(t, "<uri>"+test.uri+"</uri>", r.Payload())
+					}
+					for range h.Sessions() {
+						t.Error("there is a session")
+					}
+					return
+				}
+				require.NotEmpty(t, r.Attr("sid"))
+				s := accept(t, h)
+				if name == "context" {
+					assert.Equal(t, "value", s.Context().Value(key{}))
+					assert.Equal(t, "value", s.Session().Context().Value(key{}))
+					assert.Equal(t, bosh.Elements, s.Opening().Framing)
+					assert.Equal(t, "text/xml; charset=utf-8", s.Opening().To)
+				}
+				assert.NoError(t, s.Context().Err(), "the request has ended, the stream has not")
+			})
+		})
+	}
+}
+
+func TestListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, SeeOther: "https://b.example/"})
+		l := h.Listener()
+		require.Same(t, l, h.Listener())
+		require.NotNil(t, l.Addr())
+		rt := boshtest.InMemory(h)
+
+		waiting := async(func() error { _, err := l.Accept(); return err })
+		require.True(t, pending(waiting))
+		p := dial(t, rt)
+		require.NoError(t, <-waiting)
+
+		accepted := dial(t, rt)
+		s := accept(t, h)
+		queued := dial(t, rt)
+		require.NoError(t, l.Close())
+		for _, err := range []error{l.Close(), func() error { _, err := l.Accept(); return err }()} {
+			assert.ErrorIs(t, err, net.ErrClosed)
+			var op *net.OpError
+			assert.ErrorAs(t, err, &op)
+		}
+
+		requireEnd(t, queued.send(""), bosh.SeeOtherURI)
+		r := boshtest.Exchange(t, rt, creation())
+		requireEnd(t, r, bosh.SeeOtherURI)
+		assert.Equal(t, "<uri>https://b.example/</uri>", r.Payload())
+
+		_, err := s.Write([]byte("<a xmlns='u'/>"))
+		require.NoError(t, err, "accepted streams live on")
+		assert.Equal(t, "<a xmlns='u'/>", accepted.send("").Payload())
+		p.hold("")
+	})
+}
+
+func TestListenerCloseUnblocksAccept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{})
+		waiting := async(func() error { _, err := h.Listener().Accept(); return err })
+		require.True(t, pending(waiting))
+		require.NoError(t, h.Listener().Close())
+		assert.ErrorIs(t, <-waiting, net.ErrClosed)
+	})
+}
+
+func TestBacklogFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, Backlog: 2})
+		rt := boshtest.InMemory(h)
+		dial(t, rt)
+		dial(t, rt)
+		requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.InternalServerError)
+		accept(t, h)
+		dial(t, rt)
+	})
+}
+
+func TestMaxSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, MaxSessions: 1})
+		rt := boshtest.InMemory(h)
+		p := dial(t, rt)
+		requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.PolicyViolation)
+		requireEnd(t, p.send("", "type='terminate'"), "")
+		dial(t, rt)
+	})
+}
+
+// All that calls out of the library may call back into it.
+func TestCallbacksMayCallBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h *bosh.Handler
+		var ends atomic.Int32
+		probe := func(s *bosh.Session) {
+			h.Stats()
+			for other := range h.Sessions() {
+				s = other
+			}
+			if s == nil {
+				return
+			}
+			s.ID()
+			s.Err()
+			s.Stats()
+			for _, st := range s.Streams() {
+				st.Opening()
+				st.SetDeadline(time.Time{})
+				st.WriteElement(t.Context(), []byte("<called xmlns='u'/>"))
+				for range st.Undelivered() {
+				}
+			}
+		}
+		logger := slog.New(calling{func() { probe(nil) }})
+		h = newHandler(t, bosh.Options{
+			Framing: bosh.Elements, MaxStreams: 2, Logger: logger,
+			Admit: func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+				probe(nil)
+				return ctx, nil
+			},
+			AllowOrigin: func(string) bool { probe(nil); return true },
+			ClientAddr:  func(*http.Request) net.Addr { probe(nil); return nil },
+			Secure:      func(*http.Request) bool { probe(nil); return false },
+			Serve:       func(s *bosh.Stream) { io.Copy(io.Discard, s) },
+			Trace: &bosh.Trace{
+				SessionStart: probe,
+				SessionEnd: func(s *bosh.Session) {
+					ends.Add(1)
+					probe(s)
+					s.Terminate(nil)
+				},
+				Request:  func(s *bosh.Session, _ bosh.RequestInfo) { probe(s) },
+				Response: func(s *bosh.Session, _ bosh.ResponseInfo) { probe(s) },
+				Refused:  func(*http.Request, *bosh.Error) { probe(nil) },
+			},
+		})
+		p := dial(t, boshtest.InMemory(h))
+		p.send("<a/>")
+		p.send("", "to='example.com'")
+		requireEnd(t, boshtest.Exchange(t, p.rt, creation("content='image/png'")), bosh.BadRequest)
+		requireEnd(t, p.send("", "type='terminate'"), "")
+		synctest.Wait()
+		assert.EqualValues(t, 1, ends.Load())
+		dial(t, p.rt)
+		time.Sleep(time.Hour)
+		assert.EqualValues(t, 2, ends.Load(), "by inactivity")
+	})
+}
+
+// calling is a slog.Handler that calls a function.
+type calling struct{ f func() }
+
+func (c calling) Enabled(context.Context, slog.Level) bool  { c.f(); return true }
+func (c calling) Handle(context.Context, slog.Record) error { c.f(); return nil }
+func (c calling) WithAttrs([]slog.Attr) slog.Handler        { return c }
+func (c calling) WithGroup(string) slog.Handler             { return c }
