@@ -42,3 +42,18 @@ func isBOSH(c net.Conn) bool {
 	_, ok := c.(*bosh.Stream)
 	return ok
 }
+
+// undelivered waits for the end of c and returns what it was given and could
+// not deliver for certain. A TCP connection cannot tell.
+func undelivered(c net.Conn) [][]byte {
+	s, ok := c.(*bosh.Stream)
+	if !ok {
+		return nil
+	}
+	<-s.Context().Done()
+	var lost [][]byte
+	for p := range s.Undelivered() {
+		lost = append(lost, p.Data)
+	}
+	return lost
+}

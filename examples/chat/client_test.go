@@ -25,8 +25,11 @@ func newTestServer(t testing.TB) *server {
 }
 
 // startTestServer serves on a TCP port of its own.
-func startTestServer(t testing.TB) (*server, string) {
+func startTestServer(t testing.TB, configure ...func(*server)) (*server, string) {
 	srv := newTestServer(t)
+	for _, f := range configure {
+		f(srv)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

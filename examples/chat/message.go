@@ -1,7 +1,5 @@
 package main
 
-import "strings"
-
 // message routes a message. RFC 6121, section 8.5.
 func (srv *server) message(s *session, p *packet) {
 	if p.to == "" {
@@ -35,8 +33,9 @@ func (srv *server) deliver(u *user, p *packet, full bool) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	taken := false
+	u.clock++
 	for _, s := range u.sessions {
-		if s.wantsMessages() && s.put(item{p: p}) {
+		if s.wantsMessages() && s.put(item{p: p, order: u.clock}) {
 			taken = true
 		}
 	}
@@ -56,51 +55,4 @@ func (u *user) keep(p *packet) error {
 		return errServiceUnavailable
 	}
 	return nil
-}
-
-// handBack sees to what was for a session that has ended: presence is nothing
-// to anybody now, a query is refused, and a message goes where it would have
-// gone had the session ended earlier.
-func (srv *server) handBack(s *session, items []item) {
-	for _, it := range items {
-		var err error
-		switch {
-		case it.p.name == "iq", it.p.name == "message" && it.p.typ == "groupchat":
-			err = errServiceUnavailable
-		case it.p.name == "message" && it.p.typ != "error" && it.p.typ != "headline" && !it.p.status:
-			err = srv.redeliver(s, it)
-		}
-		if err != nil && it.p.answerable() && strings.Contains(it.p.from, "@") {
-			if t, e := srv.resolve(it.p.from); e == nil && t.session != nil {
-				t.session.put(item{p: it.p.bounce(err)})
-			}
-		}
-	}
-}
-
-// redeliver finds another place for a message that was for s.
-func (srv *server) redeliver(s *session, it item) error {
-	u := s.user
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	// If it was for s alone, all others may want it. If it was for all who
-	// were there, those have it; only if there is none of them left may those
-	// who came since want it.
-	if alone := it.delayed || it.to == s.jid; !alone {
-		for _, other := range u.sessions {
-			if other.wantsMessages() && !other.since.After(it.p.at) {
-				return nil
-			}
-		}
-	}
-	taken := false
-	for _, other := range u.sessions {
-		if other.wantsMessages() && other.put(item{p: it.p, to: it.to, delayed: true}) {
-			taken = true
-		}
-	}
-	if taken {
-		return nil
-	}
-	return u.keep(it.p)
 }

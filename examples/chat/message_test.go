@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestBurstInOrder(t *testing.T) {
@@ -97,65 +96,4 @@ func TestMessageErrors(t *testing.T) {
 			t.Errorf("got %v", el)
 		}
 	}
-}
-
-// TestHandBack ends a session while things wait for it.
-func TestHandBack(t *testing.T) {
-	srv := newTestServer(t)
-	pair := func() (*session, *session) {
-		return boundSession(t, srv, "alice", "a"), boundSession(t, srv, "bob", "b")
-	}
-	message := func(from *session, to string) *packet {
-		return &packet{name: "message", from: from.jid, to: to, inner: []byte("<body/>"), children: 1, at: time.Now()}
-	}
-
-	t.Run("stored", func(t *testing.T) {
-		alice, bob := pair()
-		srv.handle(alice, "<presence/>")
-		srv.message(bob, message(bob, "alice@localhost"))
-		srv.message(bob, message(bob, alice.jid))
-		alice.leave()
-		srv.handBack(alice, alice.out.items)
-		if n := len(alice.user.offline.packets); n != 2 {
-			t.Errorf("%d messages stored, want 2", n)
-		}
-		alice.user.offline = offline{}
-		bob.leave()
-	})
-	t.Run("query refused", func(t *testing.T) {
-		alice, bob := pair()
-		srv.iq(bob, &packet{name: "iq", typ: "get", id: "q", from: bob.jid, to: alice.jid})
-		alice.leave()
-		srv.handBack(alice, alice.out.items)
-		if got := waiting(bob); len(got) != 1 || !strings.Contains(got[0], "service-unavailable") {
-			t.Errorf("bob got %q", got)
-		}
-		bob.leave()
-	})
-	t.Run("others", func(t *testing.T) {
-		alice, bob := pair()
-		veteran := boundSession(t, srv, "alice", "veteran")
-		srv.handle(alice, "<presence/>")
-		srv.handle(veteran, "<presence/>")
-		srv.message(bob, message(bob, "alice@localhost")) // both have it
-		srv.message(bob, message(bob, alice.jid))         // only alice has it
-		newcomer := boundSession(t, srv, "alice", "newcomer")
-		srv.handle(newcomer, "<presence/>")
-		alice.leave()
-		srv.handBack(alice, alice.out.items)
-		if n := messages(veteran); n != 2 {
-			t.Errorf("the veteran has %d messages, want 2", n)
-		}
-		if n := messages(newcomer); n != 1 {
-			t.Errorf("the newcomer has %d messages, want 1", n)
-		}
-		// The last who had the first message goes as well.
-		veteran.leave()
-		srv.handBack(veteran, veteran.out.items)
-		if n := messages(newcomer); n != 3 {
-			t.Errorf("the newcomer has %d messages, want 3", n)
-		}
-		newcomer.leave()
-		bob.leave()
-	})
 }

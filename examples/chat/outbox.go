@@ -25,6 +25,7 @@ type item struct {
 	p       *packet
 	to      string // instead of the packet's own, if not empty
 	delayed bool   // stamp it with the time it came
+	order   uint64 // of a message for all sessions of a user; 0 for this one's own
 }
 
 // An outbox is what waits to be written to one client. Nobody who puts
@@ -34,6 +35,7 @@ type outbox struct {
 	w      io.Writer
 	domain string
 	done   chan struct{} // closed once nothing more will be written
+	ledger ledger        // of what has been written, for whoever waits for done
 
 	mu sync.Mutex
 	// Protected by mu.
@@ -153,7 +155,7 @@ func (o *outbox) write(batch []item, buf []byte) int {
 		for ; i < len(batch) && len(buf) < chunk; i++ {
 			it := batch[i]
 			delayedBy := ""
-			if it.delayed {
+			if it.delayed && !it.p.stamped {
 				delayedBy = o.domain
 			}
 			buf = it.p.appendTo(buf, it.to, delayedBy)
@@ -164,10 +166,21 @@ func (o *outbox) write(batch []item, buf []byte) int {
 			for lost < len(ends) && ends[len(ends)-1-lost] > n {
 				lost++
 			}
+			o.note(batch[i-len(ends) : i-lost])
 			return i - lost
 		}
+		o.note(batch[i-len(ends) : i])
 	}
 	return len(batch)
+}
+
+// note notes what has been written.
+func (o *outbox) note(items []item) {
+	for _, it := range items {
+		if it.p.name == "message" {
+			o.ledger.add(note{at: it.p.at, order: it.order})
+		}
+	}
 }
 
 // fail keeps what could not be written, and is the end.

@@ -43,7 +43,8 @@ func (srv *server) available(s *session, p *packet, priority int8) {
 	initial := s.available == nil
 	s.available, s.priority = p, priority
 	if initial {
-		s.since = time.Now()
+		s.user.clock++
+		s.since = s.user.clock
 	}
 	// What was kept must go out before anybody may put in what is new.
 	if s.wantsMessages() {

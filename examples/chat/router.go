@@ -30,6 +30,7 @@ type user struct {
 	// Protected by mu. Outboxes may be put into while it is held.
 	sessions map[string]*session // by resource
 	offline  offline
+	clock    uint64 // orders messages for all sessions, and their beginnings
 }
 
 // A router knows who is there.

@@ -61,8 +61,7 @@ func TestMelliumLogin(t *testing.T) {
 }
 
 func TestSASLFailures(t *testing.T) {
-	srv, addr := startTestServer(t)
-	srv.anonymous = false
+	_, addr := startTestServer(t, func(srv *server) { srv.anonymous = false })
 	auth := func(mechanism, text string) string {
 		return fmt.Sprintf("<auth xmlns='%s' mechanism='%s'>%s</auth>", nsSASL, mechanism, text)
 	}

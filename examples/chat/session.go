@@ -39,7 +39,7 @@ type session struct {
 	// Protected by user.mu.
 	available *packet // the last presence, if it was available
 	priority  int8
-	since     time.Time // when it became available
+	since     uint64 // when it became available, by user.clock
 }
 
 // run serves the client until it is gone.
@@ -173,10 +173,19 @@ func (s *session) conclude(err error) {
 		} else {
 			s.out.finish(ending(last))
 		}
-		s.srv.handBack(s, append(s.out.rest(), waiting...))
+		waiting = append(s.out.rest(), waiting...)
+		if s.conn.dead() { // then what is not delivered is known now
+			lost := s.reclaim(undelivered(s.conn.Conn))
+			s.srv.handBack(s, append(lost, waiting...))
+			return
+		}
+		s.srv.handBack(s, waiting)
 	}
 	s.conn.hangUp()
 	s.conn.drain()
+	if s.user != nil {
+		s.srv.handBack(s, s.reclaim(undelivered(s.conn.Conn)))
+	}
 }
 
 // refuse ends a stream on which only the negotiation has written yet.

@@ -122,8 +122,7 @@ func TestConflict(t *testing.T) {
 }
 
 func TestMaxSessions(t *testing.T) {
-	srv, addr := startTestServer(t)
-	srv.maxSessions = 1
+	_, addr := startTestServer(t, func(srv *server) { srv.maxSessions = 1 })
 	alice := join(t, addr, "alice", "secret", "desk")
 	bob := dial(t, addr)
 	bob.header()
