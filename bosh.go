@@ -227,8 +227,8 @@ func (o Options) withDefaults() Options {
 	o.Wait = seconds(o.Wait, 60*time.Second)
 	o.Inactivity = seconds(o.Inactivity, defaultInactivity)
 	o.Pause = seconds(o.Pause, 120*time.Second)
-	if o.Polling != 0 {
-		o.Polling = seconds(max(o.Polling, -1), 0)
+	if o.Polling > 0 {
+		o.Polling = seconds(o.Polling, 0)
 	}
 	o.Hold = number(o.Hold, 1, maxHold)
 	o.Grace = min(duration(o.Grace, 5*time.Millisecond), maxGrace)

@@ -190,6 +190,9 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		return
 	}
 	r.open.opening = true
+	if s.grant.Polls() {
+		r.open.until += stall
+	}
 	s.streams.asking++
 	hr := s.request
 	if r.ex != nil {
@@ -330,7 +333,7 @@ func (s *Session) due() (*record, time.Duration) {
 }
 
 // stall is how long a polling session waits for an application that does not
-// read.
+// read, or that is asked to admit a stream.
 const stall = 10 * time.Second
 
 // output reports whether there is anything to say on an open request.
