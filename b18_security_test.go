@@ -1,0 +1,361 @@
+package bosh_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// rawRequest is a POST of a body as it goes over an HTTP/1.1 connection.
+func rawRequest(body string) string {
+	return fmt.Sprintf("POST /http-bind HTTP/1.1\r\nHost: bosh.test\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+// readAnswer reads the next answer of a connection.
+func readAnswer(t *testing.T, r *bufio.Reader) string {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	return string(body)
+}
+
+// XEP-0124, section 18.1: pipelining, on a plain listener. See also
+// TestPipelineListener.
+func TestPipelining(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, stdOptions)
+		srv := boshtest.NewPipeServer(h)
+		defer srv.Close()
+		p := dial(t, srv)
+		app := accept(t, h)
+		conn, err := srv.Listener.DialContext(t.Context(), "", "")
+		require.NoError(t, err)
+		defer conn.Close()
+
+		// B18.1-1 the answers come in order, and not later than W.
+		began := time.Now()
+		_, err = io.WriteString(conn, rawRequest(p.body(1001, ""))+rawRequest(p.body(1002, x("a"))))
+		require.NoError(t, err)
+		r := bufio.NewReader(conn)
+		assert.Equal(t, complete(empty), readAnswer(t, r))
+		assert.Equal(t, patience, time.Since(began))
+		requireRead(t, app, x("a"))
+		_, err = io.WriteString(app, x("b"))
+		require.NoError(t, err)
+		assert.Equal(t, complete(answer(x("b"))), readAnswer(t, r))
+		assert.Equal(t, patience, time.Since(began))
+	})
+}
+
+// over is a transport into h whose requests seem to come over TLS in a given
+// state, nil for none.
+func over(h http.Handler, state *tls.ConnectionState) http.RoundTripper {
+	return boshtest.InMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.TLS = state
+		h.ServeHTTP(w, r)
+	}))
+}
+
+// certified is the state of a connection whose client showed a certificate.
+func certified(raw string) *tls.ConnectionState {
+	return &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{{Raw: []byte(raw)}}}
+}
+
+// XEP-0124, section 19.1: a session stays as secure as it began.
+func TestSecurityOfConnections(t *testing.T) {
+	plain := (*tls.ConnectionState)(nil)
+	secure := &tls.ConnectionState{HandshakeComplete: true}
+	for name, test := range map[string]struct{ first, other *tls.ConnectionState }{
+		"B19.1-1 encrypted, then not":           {secure, plain},
+		"B19.1-3 a certificate, then another":   {certified("A"), certified("B")},
+		"B19.1-3 a certificate, then none":      {certified("A"), secure},
+		"B19.1-1 a certificate, then unsecured": {certified("A"), plain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, stdOptions)
+				p := dial(t, over(h, test.first))
+				app := accept(t, h)
+				assert.True(t, app.Session().Secure())
+				assert.Equal(t, test.first, app.Session().TLS())
+
+				// B19.1-2 only the connection is closed.
+				held := p.hold("")
+				for _, body := range []string{p.body(1002, x("a")), p.body(1001, ""), p.body(1009, ""), "<body sid='" + p.sid + "' xmlns='" + nsBind + "'/>"} {
+					assert.ErrorIs(t, boshtest.Post(t, over(h, test.other), body).Err(), io.EOF)
+				}
+				assert.False(t, held.Answered())
+				assert.NoError(t, app.Session().Err())
+				next := p.hold(x("b"))
+				requireRead(t, app, x("b"))
+				assert.True(t, held.Answered())
+				next.Cancel()
+			})
+		})
+	}
+
+	t.Run("B19.1-1 not encrypted, then encrypted", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, stdOptions)
+			p := dial(t, over(h, plain))
+			p.rt = over(h, secure)
+			p.hold("").Cancel()
+			assert.False(t, accept(t, h).Session().Secure())
+		})
+	})
+}
+
+// XEP-0124, section 19.1, behind a proxy that ends TLS.
+func TestSecurityBehindProxy(t *testing.T) {
+	forwarded := func(proto string, h http.Handler) http.RoundTripper {
+		return boshtest.InMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Set("X-Forwarded-Proto", proto)
+			r.Header.Set("Forwarded", "proto="+proto)
+			h.ServeHTTP(w, r)
+		}))
+	}
+	t.Run("B19.1-4 a header that nobody vouches for is ignored", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, stdOptions)
+			p := dial(t, forwarded("https", h))
+			assert.False(t, accept(t, h).Session().Secure())
+			p.rt = forwarded("http", h)
+			p.hold("").Cancel()
+		})
+	})
+	t.Run("B19.1-4 the configured function decides", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, with(func(o *bosh.Options) {
+				o.Secure = func(r *http.Request) bool { return r.Header.Get("X-Forwarded-Proto") == "https" }
+			}))
+			p := dial(t, forwarded("https", h))
+			assert.True(t, accept(t, h).Session().Secure())
+			assert.ErrorIs(t, boshtest.Post(t, forwarded("http", h), p.body(1001, "")).Err(), io.EOF)
+			p.hold("").Cancel()
+		})
+	})
+	t.Run("B19.1-5 B17.2-12 sessions can be refused over plain HTTP", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, with(func(o *bosh.Options) {
+				o.Admit = func(ctx context.Context, r *http.Request, _ *bosh.Opening) (context.Context, error) {
+					if r.TLS == nil {
+						return nil, &bosh.Error{Condition: bosh.SeeOtherURI, URI: "https://bosh.test/"}
+					}
+					return ctx, nil
+				}
+			}))
+			r := boshtest.Exchange(t, over(h, nil), creation())
+			requireEnd(t, r, bosh.SeeOtherURI)
+			assert.Equal(t, "<uri>https://bosh.test/</uri>", r.Payload())
+			assert.Empty(t, r.Attr("sid"))
+			dial(t, over(h, &tls.ConnectionState{}))
+		})
+	})
+}
+
+// XEP-0124, section 19.3: the sid is a secret.
+func TestSecrecyOfSids(t *testing.T) {
+	bubble(t, "B19.3-1 sids are unpredictable and do not repeat", stdOptions, func(b *bench) {
+		const n = 2000
+		seen := make(map[string]bool)
+		at := make([]map[byte]int, 26)
+		for range n {
+			sid := b.create().sid
+			require.Len(b, sid, 26, "of 5 bits each")
+			seen[sid] = true
+			for i := range at {
+				if at[i] == nil {
+					at[i] = make(map[byte]int)
+				}
+				at[i][sid[i]]++
+			}
+		}
+		assert.Len(b, seen, n)
+		for i, letters := range at {
+			for letter, count := range letters {
+				assert.InDelta(b, n/32, count, 60, "%c at %d", letter, i)
+			}
+		}
+	})
+
+	var log bytes.Buffer
+	logged := stdOptions
+	logged.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	logged.Serve = func(s *bosh.Stream) {
+		if _, err := s.ReadElement(context.Background()); err == nil {
+			panic("a bug")
+		}
+	}
+	bubble(t, "B19.3-1 and never logged", logged, func(b *bench) {
+		sid := b.post(complete("<body rid='1000' " + stdAttrs + "/>")).body().Attr("sid")
+		s := &session{b: b, sid: sid}
+		s.send(1001, x("a"))
+		s.send(1002)
+		s.send(1009)
+		b.wait(time.Hour)
+		assert.Contains(b, log.String(), "a bug")
+		assert.NotContains(b, log.String(), sid)
+	})
+
+	std(t, "B19.3-1 nor told by errors and ids", func(b *bench, s *session) {
+		assert.NotContains(b, s.app.Session().ID(), s.sid)
+		s.send(1009)
+		for _, err := range []error{s.app.ended(), s.app.Session().Err()} {
+			assert.NotContains(b, fmt.Sprintf("%v %+v", err, err), s.sid)
+		}
+	})
+
+	std(t, "B19.3-2 guesses get the same text, and a wrong rid ends the session", func(b *bench, s *session) {
+		wrong := b.post(complete("<body rid='1' sid='" + strings.Repeat("A", 26) + "'/>")).answer()
+		assert.Equal(b, wrong.body, b.post(complete("<body rid='1' sid='x'/>")).answer().body)
+		assert.Equal(b, wrong.body, s.send(5000).answer().body)
+		assert.Equal(b, wrong.body, s.send(1001).answer().body)
+		s.gone()
+	})
+}
+
+// sources parses the library's own files: the root package's and those under
+// internal.
+func sources(t *testing.T) map[string]*ast.File {
+	t.Helper()
+	files := make(map[string]*ast.File)
+	fset := token.NewFileSet()
+	parse := func(path string) {
+		f, err := parser.ParseFile(fset, path, nil, 0)
+		require.NoError(t, err)
+		files[path] = f
+	}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && path != "internal" && !strings.HasPrefix(path, "internal"+string(filepath.Separator)):
+			return fs.SkipDir
+		case d.IsDir() && d.Name() == "node_modules":
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+			parse(path)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return files
+}
+
+// What can only be proven by looking at the library itself.
+func TestSources(t *testing.T) {
+	for path, f := range sources(t) {
+		for _, imp := range f.Imports {
+			name, err := strconv.Unquote(imp.Path.Value)
+			require.NoError(t, err)
+			// B19.4-1 SHA-1 is for keys alone.
+			if name == "crypto/sha1" {
+				assert.Equal(t, "rid.go", path)
+			}
+			assert.NotEqual(t, "unsafe", name, path)
+		}
+		// B19.2-1 the library makes no connections. D4-1 nor does it ask DNS.
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if !ok {
+				return true
+			}
+			for _, calls := range []string{"net.Dial", "net.Lookup", "net.Resolve", "net.DefaultResolver", "tls.Dial",
+				"http.Client", "http.DefaultClient", "http.Transport", "http.DefaultTransport", "http.Get", "http.Post"} {
+				name := pkg.Name + "." + sel.Sel.Name
+				assert.False(t, strings.HasPrefix(name, calls), "%s uses %s", path, name)
+			}
+			return true
+		})
+	}
+}
+
+// XEP-0124, section 20.
+func TestAnyPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mux := http.NewServeMux()
+		h := newHandler(t, stdOptions)
+		mux.Handle("/http-bind", h)
+		mux.Handle("/http-bind/", h)
+		mux.Handle("/", h)
+		// B20-1 any path will do, with and without a slash.
+		for _, path := range []string{"/http-bind", "/http-bind/", "/"} {
+			rt := boshtest.InMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.URL.Path = path
+				mux.ServeHTTP(w, r)
+			}))
+			p := dial(t, rt)
+			p.hold(x("a")).Cancel()
+			requireRead(t, accept(t, h), x("a"))
+		}
+	})
+}
+
+// XEP-0124, section 22: the schema.
+func TestSchema(t *testing.T) {
+	most := bosh.Options{
+		Framing: bosh.Elements, Grace: -1, Wait: 1 << 62, Inactivity: 1 << 62, Polling: 1 << 62, Pause: 1 << 62, Hold: 1 << 30,
+	}
+	least := bosh.Options{
+		Framing: bosh.Elements, Grace: -1, Wait: 1, Inactivity: 1, Polling: 1, Pause: 1, Hold: -1,
+	}
+	for name, o := range map[string]bosh.Options{"most": most, "least": least} {
+		for _, attrs := range []string{"wait='99999999999999999999' hold='99999999999999999999'", "wait='0' hold='0'", ""} {
+			custom(t, "B22-1 numbers stay within their types: "+name+" "+attrs, o, "to='example.com' ver='1.11' "+attrs, func(b *bench, s *session) {
+				limits := map[string]int{"hold": 255, "requests": 255, "wait": 65535, "inactivity": 65535, "polling": 65535, "maxpause": 65535}
+				for attr, limit := range limits {
+					n, err := strconv.Atoi(s.granted.Attr(attr))
+					require.NoError(b, err, attr)
+					assert.GreaterOrEqual(b, n, 0, attr)
+					assert.LessOrEqual(b, n, limit, attr)
+				}
+				ack, err := strconv.Atoi(s.granted.Attr("ack"))
+				require.NoError(b, err)
+				assert.Positive(b, ack)
+			})
+		}
+	}
+
+	std(t, "B22-2 no children of httpbind but uri", func(b *bench, s *session) {
+		held := s.send(1001, "<x/>")
+		s.app.reads("<x xmlns='" + nsBind + "'/>")
+		// What the application puts into no namespace is declared so.
+		s.app.writes("<x/>")
+		assert.Equal(b, "<x xmlns=''/>", string(held.body().Payloads[0]))
+	})
+
+	std(t, "B22-3 attributes of foreign namespaces are allowed", func(b *bench, s *session) {
+		s.send(1001, "xmlns:f='urn:f' f:rid='7' f:type='terminate' f:sid='x'", x("a")).waits()
+		s.app.reads(x("a"))
+		s.alive()
+	})
+}
