@@ -23,7 +23,11 @@ var scramHashes = []scramHash{scramSHA256, scramSHA1}
 
 // newAccounts returns the accounts of users, given as name:password.
 func newAccounts(domain string, users []string) (*accounts, error) {
-	a := &accounts{domain: domain, keys: make(map[string][]scramKeys), secret: randomBytes(32)}
+	d, err := jid.New("", domain, "")
+	if err != nil {
+		return nil, fmt.Errorf("domain %q: %w", domain, err)
+	}
+	a := &accounts{domain: d.Domainpart(), keys: make(map[string][]scramKeys), secret: randomBytes(32)}
 	for _, u := range users {
 		name, password, ok := strings.Cut(u, ":")
 		if !ok || name == "" || password == "" {

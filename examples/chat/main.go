@@ -156,7 +156,7 @@ func greet(w io.Writer, cfg *config, srv *server, web *web, c2s net.Listener) {
 	if c2s != nil {
 		fmt.Fprintf(&b, "chat: XMPP over TCP at %s, without TLS\n", c2s.Addr())
 	}
-	fmt.Fprintf(&b, "chat: domain %s, accounts:", cfg.domain)
+	fmt.Fprintf(&b, "chat: domain %s, accounts:", srv.domain)
 	for _, u := range srv.registered {
 		name, _, _ := strings.Cut(u.bare, "@")
 		if cfg.users == nil {

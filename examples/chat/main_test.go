@@ -8,7 +8,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/gobosh/bosh/internal/leak"
 )
+
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // A chat is the whole program under test.
 type chat struct {
@@ -102,6 +106,7 @@ func TestFlags(t *testing.T) {
 		{[]string{"-user", "carol:"}, "name:password"},
 		{[]string{"-user", "c@d:x"}, "c@d"},
 		{[]string{"-user", "carol:x", "-user", "CAROL:y"}, "twice"},
+		{[]string{"-domain", "a b"}, "domain"},
 		{[]string{"-cert", "nowhere.pem"}, "no such file"},
 	} {
 		cfg, err := parse(append([]string{"-http", "127.0.0.1:0", "-https", "127.0.0.1:0", "-c2s", ""}, tt.args...), io.Discard)

@@ -9,7 +9,7 @@ import (
 
 // boundSession returns a session that is bound, with an outbox that keeps
 // everything.
-func boundSession(t *testing.T, srv *server, local, resource string) *session {
+func boundSession(t testing.TB, srv *server, local, resource string) *session {
 	near, far := net.Pipe()
 	t.Cleanup(func() { near.Close(); far.Close() })
 	s := &session{srv: srv, conn: newConn(far), login: login{local: local}, jid: local + "@localhost/" + resource}
