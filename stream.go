@@ -387,7 +387,8 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 
 // EncodeToken adds a token to the output, and Flush writes what was added. The
 // namespaces of elements and attributes are those of their names; declarations
-// among the attributes are not needed, and left out.
+// among the attributes are not needed, and left out. An element whose name has
+// no namespace is in that of its parent, unless it has an attribute xmlns="".
 func (st *Stream) EncodeToken(t xml.Token) error {
 	if st.enc == nil {
 		st.enc = token.NewEncoder(st)

@@ -23,20 +23,25 @@ func NewEncoder(w io.Writer) *Encoder {
 
 // EncodeToken adds a token. The namespaces are those in the names: the
 // declarations among the attributes are left out, since encoding/xml makes its
-// own and would have both.
+// own and would have both. An element without a namespace is in that of its
+// parent, as usual with encoding/xml, unless it declares xmlns="".
 func (e *Encoder) EncodeToken(t xml.Token) error {
 	if start, ok := t.(xml.StartElement); ok {
 		attrs := make([]xml.Attr, 0, len(start.Attr))
 		for _, a := range start.Attr {
-			if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
-				continue
+			if !declares(a) || start.Name.Space == "" && a.Name.Space == "" && a.Value == "" {
+				attrs = append(attrs, a)
 			}
-			attrs = append(attrs, a)
 		}
 		start.Attr = attrs
 		t = start
 	}
 	return e.enc.EncodeToken(t)
+}
+
+// declares reports whether a declares a namespace.
+func declares(a xml.Attr) bool {
+	return a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns"
 }
 
 // Flush writes what was added.

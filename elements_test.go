@@ -1,0 +1,242 @@
+package bosh_test
+
+import (
+	"context"
+	"encoding/xml"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmlstream"
+)
+
+// A Stream fits where mellium.im/xmlstream wants something to read and write.
+var (
+	_ net.Conn                        = (*bosh.Stream)(nil)
+	_ xml.TokenReader                 = (*bosh.Stream)(nil)
+	_ xmlstream.TokenReadWriter       = (*bosh.Stream)(nil)
+	_ xmlstream.TokenReadWriteCloser  = (*bosh.Stream)(nil)
+	_ xmlstream.TokenWriteFlusher     = (*bosh.Stream)(nil)
+	_ xmlstream.TokenWriteFlushCloser = (*bosh.Stream)(nil)
+)
+
+func TestReadElement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		read := func() string {
+			el, err := s.ReadElement(t.Context())
+			require.NoError(t, err)
+			return string(el)
+		}
+		p.send("\n <a xmlns='u'>t</a> <q:b q:c='1'/><d/>\n", "xmlns:q='w' xmlns:unused='v'")
+		assert.Equal(t, "<a xmlns='u'>t</a>", read())
+		assert.Equal(t, "<q:b xmlns:q='w' q:c='1'/>", read())
+		assert.Equal(t, "<d xmlns='"+nsBind+"'/>", read())
+
+		next := async(func() string {
+			el, _ := s.ReadElement(context.Background())
+			return string(el)
+		})
+		require.True(t, pending(next))
+		p.send("<e xmlns='u'/>", "type='terminate'")
+		assert.Equal(t, "<e xmlns='u'/>", <-next)
+		_, err := s.ReadElement(t.Context())
+		assert.Equal(t, io.EOF, err)
+	})
+}
+
+// An element that a Read has begun ReadElement gives the rest of.
+func TestReadElementAfterRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		p.send("<a xmlns='u'/><b xmlns='u'/>")
+		requireRead(t, s, "<a ")
+		for _, want := range []string{"xmlns='u'/>", "<b xmlns='u'/>"} {
+			el, err := s.ReadElement(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, want, string(el))
+		}
+	})
+}
+
+// The caller owns what ReadElement returned.
+func TestReadElementOwnership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		p.send("<a xmlns='u'/><b xmlns='u'/>")
+		a, err := s.ReadElement(t.Context())
+		require.NoError(t, err)
+		_ = append(a, "overwritten"...)
+		clear(a)
+		b, err := s.ReadElement(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "<b xmlns='u'/>", string(b))
+	})
+}
+
+func TestWriteElement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		for _, bad := range []string{"<a>", "<a/>text", "</a>", "<a/><b", "<p:a/>", "<a/><b></c>", "<!-- --><a/>"} {
+			assert.Error(t, s.WriteElement(t.Context(), []byte(bad)), bad)
+		}
+		b := []byte("<a xmlns='u'/> <b xmlns='u'/>")
+		require.NoError(t, s.WriteElement(t.Context(), b))
+		clear(b) // the caller owns it again
+		assert.Equal(t, "<a xmlns='u'/><b xmlns='u'/>", p.send("").Payload(), "nothing of the bad ones")
+
+		write(t, s, "<half xmlns='u'>")
+		assert.Error(t, s.WriteElement(t.Context(), []byte("<a/>")), "in the middle of another")
+		write(t, s, "</half>")
+		require.NoError(t, s.WriteElement(t.Context(), []byte("<c xmlns='u'/>")))
+		assert.Equal(t, "<half xmlns='u'></half><c xmlns='u'/>", p.send("").Payload())
+	})
+}
+
+func TestElementContexts(t *testing.T) {
+	for name, do := range map[string]func(context.Context, *bosh.Stream) error{
+		"ReadElement": func(ctx context.Context, s *bosh.Stream) error {
+			_, err := s.ReadElement(ctx)
+			return err
+		},
+		"WriteElement": func(ctx context.Context, s *bosh.Stream) error {
+			return s.WriteElement(ctx, []byte("<x/>"))
+		},
+		"WriteElement behind a Write": func(ctx context.Context, s *bosh.Stream) error {
+			go s.Write([]byte("<y/>"))
+			return s.WriteElement(ctx, []byte("<x/>"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := full(t)
+				begin := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), 3*second)
+				defer cancel()
+				requireOp(t, do(ctx, s))
+				assert.Equal(t, 3*second, time.Since(begin))
+
+				cause, stop := context.WithCancelCause(t.Context())
+				r := async(func() error { return do(cause, s) })
+				require.True(t, pending(r))
+				stop(io.ErrNoProgress)
+				assert.ErrorIs(t, <-r, io.ErrNoProgress)
+
+				require.NoError(t, s.SetDeadline(time.Now().Add(second)))
+				requireTimeout(t, do(t.Context(), s))
+				require.NoError(t, s.SetDeadline(time.Time{}))
+
+				r = async(func() error { return do(t.Context(), s) })
+				require.True(t, pending(r))
+				requireEnd(t, func() *boshtest.Response { p.rid += 9; return p.send("") }(), bosh.ItemNotFound)
+				assert.ErrorIs(t, <-r, &bosh.Error{Condition: bosh.ItemNotFound})
+			})
+		})
+	}
+}
+
+func TestElementsOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := connect(t, bosh.Options{Framing: bosh.Opaque})
+		_, err := s.ReadElement(t.Context())
+		requireOp(t, err)
+		requireOp(t, s.WriteElement(t.Context(), []byte("<a/>")))
+	})
+}
+
+func TestTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		require.NoError(t, s.Flush(), "of nothing")
+		p.send("<a xmlns='u' k='v'>text<b/></a><c xmlns='w'/>")
+		a, u := xml.Name{Space: "u", Local: "a"}, func(local string) xml.Name { return xml.Name{Space: "u", Local: local} }
+		for _, want := range []xml.Token{
+			xml.StartElement{Name: a, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: "u"}, {Name: xml.Name{Local: "k"}, Value: "v"}}},
+			xml.CharData("text"),
+			xml.StartElement{Name: u("b"), Attr: []xml.Attr{}},
+			xml.EndElement{Name: u("b")},
+			xml.EndElement{Name: a},
+		} {
+			got, err := s.Token()
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		}
+
+		_, err := xmlstream.Copy(s, xmlstream.Wrap(
+			xmlstream.Token(xml.CharData("a < b")),
+			xml.StartElement{Name: xml.Name{Space: "urn:p", Local: "d"}, Attr: []xml.Attr{
+				{Name: xml.Name{Local: "xmlns"}, Value: "urn:p"}, {Name: xml.Name{Local: "k"}, Value: "'"},
+			}},
+		))
+		require.NoError(t, err)
+		c := p.hold("")
+		require.NoError(t, s.Flush())
+		assert.Equal(t, `<d xmlns="urn:p" k="&#39;">a &lt; b</d>`, c.Wait().Payload())
+
+		p.send("", "type='terminate'")
+		for err == nil {
+			_, err = s.Token()
+		}
+		assert.Equal(t, io.EOF, err)
+		require.NoError(t, s.EncodeToken(xml.StartElement{Name: a}))
+		require.NoError(t, s.EncodeToken(xml.EndElement{Name: a}))
+		assert.ErrorIs(t, s.Flush(), io.EOF)
+	})
+}
+
+// What Token gives EncodeToken takes, and the meaning stays the same.
+func TestTokensThroughEncoder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		in := "<m xmlns='u' xml:lang='de' xmlns:p='w' p:k='1' k='2'><p:n>&lt;&#x1F600;</p:n><o xmlns=''/><q xmlns='v'/></m>"
+		p.send(in)
+		for depth := 0; ; {
+			tok, err := s.Token()
+			require.NoError(t, err)
+			require.NoError(t, s.EncodeToken(tok))
+			switch tok.(type) {
+			case xml.StartElement:
+				depth++
+			case xml.EndElement:
+				depth--
+			}
+			if depth == 0 {
+				break
+			}
+		}
+		require.NoError(t, s.Flush())
+		out := p.send("").Payload()
+		assert.Equal(t, meaning(t, in), meaning(t, out), "%s", out)
+	})
+}
+
+// meaning returns the tokens in an element, without declarations.
+func meaning(t *testing.T, el string) (tokens []xml.Token) {
+	t.Helper()
+	d := xml.NewDecoder(strings.NewReader(el))
+	for {
+		tok, err := d.Token()
+		if err == io.EOF {
+			return tokens
+		}
+		require.NoError(t, err)
+		if start, ok := tok.(xml.StartElement); ok {
+			var attrs []xml.Attr
+			for _, a := range start.Attr {
+				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
+					attrs = append(attrs, a)
+				}
+			}
+			start.Attr = attrs
+			tok = start
+		}
+		tokens = append(tokens, xml.CopyToken(tok))
+	}
+}
