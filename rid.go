@@ -147,10 +147,13 @@ func (w *window) gap() bool {
 	return n > 0 && w.records[n-1].state == ridEarly
 }
 
-// take gives r its turn.
-func (w *window) take(r *record) {
+// take gives r its turn. It returns where r is then: what need not be kept any
+// more goes.
+func (w *window) take(r *record) *record {
 	r.state = ridOpen
 	w.last, w.arrived, w.empty = r.rid, r.arrived, r.empty
+	w.trim()
+	return w.find(w.last)
 }
 
 // overactive applies the rules on frequency to r, whose turn it is. If the

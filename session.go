@@ -37,8 +37,9 @@ type Session struct {
 	created   bool   // the creation has been answered
 	final     *Error // how the session is to end, once the client has been told; nil while it goes on
 	ended     bool   // nothing is done for the client any more but repeats
-	cause     error  // why it ended
-	forgotten bool   // the sid is unknown again
+	endedAt   time.Duration
+	cause     error // why it ended
+	forgotten bool  // the sid is unknown again
 
 	live    int         // exchanges that wait for their answer or are being answered
 	writing *exchange   // the one that is being answered: one at a time keeps them in order
@@ -69,7 +70,7 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.live++
 	ex.rid, ex.arrived = req.Rid.N, now
 	r := s.win.insert(record{rid: ex.rid, sum: s.h.sum(req.Body), arrived: now, ex: ex})
-	s.win.take(r)
+	r = s.win.take(r)
 	st := s.streams.list[0]
 	r.open.until = now + s.openingWait(st)
 	st.greet()
@@ -117,7 +118,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	} else {
 		r = s.win.find(s.win.last + 1) // the window may have been trimmed
 	}
-	s.win.take(r)
+	r = s.win.take(r)
 	s.pause = 0
 	r.open.until = max(now, r.arrived+s.grant.Patience())
 	switch {
@@ -359,33 +360,35 @@ func (s *Session) settleOrphans(rid int64) {
 	}
 }
 
-// nextExpiry returns when the session must end if nothing happens.
+// nextExpiry returns when the session must end if nothing happens, or, once it
+// has ended, be forgotten.
 func (s *Session) nextExpiry() time.Duration {
-	at := never
-	if s.win.gap() && !s.ended {
-		at = s.gapSince + s.grant.Wait + s.idleLimit()
+	switch {
+	case s.forgotten:
+		return never
+	case s.ended:
+		return s.endedAt + afterlife
 	}
-	if s.live == 0 && !s.forgotten {
-		if limit := s.idleLimit(); limit < never-s.idleSince {
-			at = min(at, s.idleSince+limit)
-		}
+	at := never
+	if s.win.gap() {
+		at = s.gapSince + s.grant.Wait + s.inactivity()
+	}
+	switch {
+	case s.live > 0:
+	case s.pause > 0:
+		at = min(at, s.idleSince+s.pause)
+	case s.grant.Inactivity > 0 || s.final != nil || s.win.gap():
+		at = min(at, s.idleSince+s.inactivity())
 	}
 	return at
 }
 
-// idleLimit is how long the client may be without an open request.
-func (s *Session) idleLimit() time.Duration {
-	switch {
-	case s.ended:
-		return afterlife
-	case s.pause > 0:
-		return s.pause
-	case s.grant.Inactivity > 0:
-		return s.grant.Inactivity
-	case s.final != nil, s.win.gap():
+// inactivity is how long a client may be silent when silence has a limit.
+func (s *Session) inactivity() time.Duration {
+	if s.grant.Inactivity == 0 {
 		return defaultInactivity
 	}
-	return never >> 1
+	return s.grant.Inactivity
 }
 
 // afterlife is how long a session that is over answers repeats at the most.
@@ -408,7 +411,7 @@ func (s *Session) expire(now time.Duration) {
 	switch {
 	case s.ended:
 		s.forget()
-	case s.live > 0 || s.win.gap():
+	case s.live > 0:
 		s.giveUp()
 	default:
 		cause := s.final
@@ -416,6 +419,7 @@ func (s *Session) expire(now time.Duration) {
 			cause = &Error{Remote: true, Err: errInactive}
 		}
 		s.end(cause)
+		s.forget()
 	}
 }
 
@@ -631,7 +635,7 @@ func (s *Session) end(e *Error) {
 	if s.ended {
 		return
 	}
-	s.ended = true
+	s.ended, s.endedAt = true, s.h.now()
 	s.cause = e
 	if e.Remote && e.Condition == "" && e.Err == nil {
 		s.cause = io.EOF

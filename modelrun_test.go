@@ -1,0 +1,343 @@
+package bosh_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+)
+
+var (
+	modelSeed  = flag.Uint64("modelseed", 0, "replay TestModel with this seed only")
+	modelSteps = flag.Int("modelsteps", 300, "steps of TestModel for each seed")
+	modelSeeds = flag.Int("modelseeds", 40, "seeds of TestModel for each kind of session")
+)
+
+// TestModel lets chance decide what client, network, application and clock do,
+// and compares every answer and the moment it comes with the model's. The seed
+// of a failure is printed; -modelseed replays it.
+func TestModel(t *testing.T) {
+	for _, kind := range []struct {
+		name       string
+		wait, hold int
+	}{
+		{"hold 1", 60, 1},
+		{"hold 2", 60, 2},
+		{"short wait", 10, 1},
+		{"polling", 60, 0},
+		{"polling by wait", 0, 1},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			for i := range uint64(*modelSeeds) {
+				seed := i
+				if *modelSeed != 0 {
+					seed = *modelSeed
+				}
+				synctest.Test(t, func(t *testing.T) { newModelRun(t, seed, kind.wait, kind.hold).run() })
+				if t.Failed() {
+					t.Fatalf("to replay: -run %q -modelseed %d", t.Name(), seed)
+				}
+				if *modelSeed != 0 {
+					break
+				}
+			}
+		})
+	}
+}
+
+// A modelRun is one random life of one session after the other.
+type modelRun struct {
+	*testing.T
+	rand       *rand.Rand
+	wait, hold int
+	log        []string
+
+	h      *bosh.Handler
+	stream *bosh.Stream
+	ctx    context.Context
+	sid    string
+	m      *model
+	epoch  time.Time
+	conns  int
+	bodies map[int]*modelRequest // what was sent under each rid
+	n      int                   // payloads so far
+
+	mu       sync.Mutex
+	in       []string // at the application
+	answered []string
+	cut      map[int]context.CancelFunc
+}
+
+func newModelRun(t *testing.T, seed uint64, wait, hold int) *modelRun {
+	return &modelRun{T: t, rand: rand.New(rand.NewPCG(seed, 0)), wait: wait, hold: hold, cut: make(map[int]context.CancelFunc)}
+}
+
+func (r *modelRun) run() {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	r.ctx = ctx
+	streams := make(chan *bosh.Stream, 1)
+	r.h = bosh.New(bosh.Options{
+		Framing: bosh.Elements, Grace: -1, NoAcks: true, MaxRepeats: 10, Polling: 5 * time.Second,
+		Inactivity: 30 * time.Second, Pause: 50 * time.Second, Hold: 2, Logger: slog.New(slog.DiscardHandler),
+		Serve: func(s *bosh.Stream) {
+			streams <- s
+			for {
+				el, err := s.ReadElement(context.Background())
+				if err != nil {
+					return
+				}
+				r.mu.Lock()
+				r.in = append(r.in, payload.FindStringSubmatch(string(el))[1])
+				r.mu.Unlock()
+			}
+		},
+	})
+	defer r.h.Close()
+	for range *modelSteps {
+		if r.m == nil || r.m.forgotten {
+			r.create(streams)
+		}
+		r.step()
+		synctest.Wait()
+		if r.compare(); r.Failed() {
+			r.Logf("what happened:\n%s", strings.Join(r.log, "\n"))
+			return
+		}
+	}
+}
+
+func (r *modelRun) note(format string, args ...any) {
+	r.log = append(r.log, fmt.Sprintf("%8v ", time.Since(r.epoch))+fmt.Sprintf(format, args...))
+}
+
+// create opens a session, in the library and in the model.
+func (r *modelRun) create(streams chan *bosh.Stream) {
+	w := httptest.NewRecorder()
+	r.h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(fmt.Sprintf(
+		"<body rid='1000' wait='%d' hold='%d' ver='1.11' xmlns='http://jabber.org/protocol/httpbind'/>", r.wait, r.hold))))
+	_, after, _ := strings.Cut(w.Body.String(), "sid='")
+	r.sid, _, _ = strings.Cut(after, "'")
+	r.stream = <-streams
+	wait := time.Duration(r.wait) * time.Second
+	m := &model{
+		hold: r.hold, requests: r.hold + 1, polls: r.wait == 0 || r.hold == 0,
+		wait: wait - min(wait/20, time.Second), granted: wait, inactivity: 30 * time.Second, polling: 5 * time.Second, last: 1000,
+	}
+	if m.polls {
+		m.inactivity = 65 * time.Second
+	}
+	m.reqs = []*modelRequest{{rid: 1000, open: true, done: true, answer: "created"}}
+	m.kept = m.reqs[:1:1]
+	r.m, r.epoch, r.log = m, time.Now(), nil
+	r.bodies = make(map[int]*modelRequest)
+	r.in, r.answered = nil, nil
+}
+
+// step does one thing at random.
+func (r *modelRun) step() {
+	top := r.m.last
+	for rid := range r.bodies {
+		top = max(top, rid)
+	}
+	switch p := r.rand.IntN(100); {
+	case p < 30:
+		r.request(r.m.last+1, r.rand.IntN(3) > 0)
+	case p < 40:
+		r.request(top+1, r.rand.IntN(2) > 0)
+	case p < 50:
+		r.request(r.m.last+r.rand.IntN(4)-2, true)
+	case p < 52:
+		r.request(r.m.last+2+r.rand.IntN(3), true)
+	case p < 60:
+		r.breakOne()
+	case p < 74:
+		r.write(1 + r.rand.IntN(3))
+	case p < 75:
+		r.close()
+	default:
+		ds := []time.Duration{1, 10, 500, 1000, 3000, 5000, 8000, 20000, 29999, 30001, 70000}
+		d := ds[r.rand.IntN(len(ds))] * time.Millisecond
+		r.note("%v pass", d)
+		r.m.advance(d)
+		time.Sleep(d)
+	}
+}
+
+// request sends a request: what was sent under its rid before, or a new one.
+func (r *modelRun) request(rid int, loaded bool) {
+	q := r.bodies[rid]
+	if q == nil {
+		if rid <= 1000 {
+			return
+		}
+		q = &modelRequest{rid: rid}
+		if loaded {
+			for range 1 + r.rand.IntN(2) {
+				r.n++
+				q.payloads = append(q.payloads, fmt.Sprint(r.n))
+			}
+		}
+		switch r.rand.IntN(25) {
+		case 0:
+			q.end = true
+		case 1, 2:
+			q.pause = 50 * time.Second
+		}
+		r.bodies[rid] = q
+	}
+	r.conns++
+	c := *q
+	c.conn = r.conns
+	r.note("%d: rid %d payloads %v pause %v end %v", c.conn, rid, c.payloads, c.pause, c.end)
+	r.send(&c)
+	r.m.request(&c)
+}
+
+func (r *modelRun) send(q *modelRequest) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "<body rid='%d' sid='%s' xmlns='http://jabber.org/protocol/httpbind'", q.rid, r.sid)
+	if q.pause > 0 {
+		fmt.Fprintf(&b, " pause='%d'", q.pause/time.Second)
+	}
+	if q.end {
+		b.WriteString(" type='terminate'")
+	}
+	b.WriteString(">")
+	for _, p := range q.payloads {
+		fmt.Fprintf(&b, "<p n='%s' xmlns=''/>", p)
+	}
+	b.WriteString("</body>")
+	ctx, cancel := context.WithCancel(r.ctx)
+	conn := q.conn
+	r.mu.Lock()
+	r.cut[conn] = cancel
+	r.mu.Unlock()
+	go func() {
+		w := httptest.NewRecorder()
+		r.h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(b.String())))
+		body, _ := io.ReadAll(w.Body)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.cut, conn)
+		if len(body) > 0 {
+			r.answered = append(r.answered, fmt.Sprintf("%d: %s", conn, plain(string(body))))
+		}
+	}()
+	synctest.Wait()
+}
+
+var payload = regexp.MustCompile(`<p(?: xmlns='')? n='(\d+)'`)
+
+// plain says what a body says in the model's words.
+func plain(body string) string {
+	kind := "body"
+	switch {
+	case strings.Contains(body, "sid='"):
+		return "created"
+	case strings.Contains(body, "type='error'"):
+		kind = "error"
+	case strings.Contains(body, "type='terminate'"):
+		kind = "terminate"
+	}
+	if _, after, ok := strings.Cut(body, "condition='"); ok {
+		condition, _, _ := strings.Cut(after, "'")
+		kind += " " + condition
+	}
+	for _, p := range payload.FindAllStringSubmatch(body, -1) {
+		kind += " " + p[1]
+	}
+	return kind
+}
+
+// breakOne breaks one of the connections that wait.
+func (r *modelRun) breakOne() {
+	var waiting []int
+	for _, q := range r.m.reqs {
+		if !q.done && q.conn != 0 {
+			waiting = append(waiting, q.conn)
+		}
+	}
+	if len(waiting) == 0 || r.m.over {
+		return
+	}
+	conn := waiting[r.rand.IntN(len(waiting))]
+	r.note("%d breaks", conn)
+	r.mu.Lock()
+	cancel := r.cut[conn]
+	r.mu.Unlock()
+	cancel()
+	r.m.cut(conn)
+}
+
+func (r *modelRun) write(n int) {
+	if r.m.over || r.m.client || r.m.app {
+		return
+	}
+	var b strings.Builder
+	for range n {
+		r.n++
+		fmt.Fprintf(&b, "<p n='%d'/>", r.n)
+		r.m.out = append(r.m.out, fmt.Sprint(r.n))
+	}
+	r.note("the application writes %d", n)
+	if _, err := io.WriteString(r.stream, b.String()); err != nil {
+		r.Errorf("write: %v", err)
+	}
+	r.m.settle()
+}
+
+func (r *modelRun) close() {
+	if r.m.over || r.m.client || r.m.app {
+		return
+	}
+	r.note("the application closes")
+	r.stream.Close()
+	r.m.app = true
+	r.m.settle()
+}
+
+// compare compares what has been answered, and what the application has read.
+func (r *modelRun) compare() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.answered {
+		r.note("answered %s", a)
+	}
+	sortAnswers(r.answered)
+	want := r.m.answered
+	sortAnswers(want)
+	if got, want := strings.Join(r.answered, "; "), strings.Join(want, "; "); got != want {
+		r.Errorf("answers\n got %s\nwant %s", got, want)
+	}
+	r.answered, r.m.answered = nil, nil
+	if r.m.app {
+		r.in = nil // it does not read any more
+		r.m.in = nil
+	}
+	if got, want := strings.Join(r.in, " "), strings.Join(r.m.in, " "); got != want {
+		r.Errorf("at the application\n got %s\nwant %s", got, want)
+	}
+	r.in, r.m.in = nil, nil
+}
+
+// sortAnswers puts answers in an order of their own: the goroutines that note
+// them do not keep the order in which they were written.
+func sortAnswers(a []string) {
+	for i := range a {
+		for j := i; j > 0 && a[j] < a[j-1]; j-- {
+			a[j], a[j-1] = a[j-1], a[j]
+		}
+	}
+}
