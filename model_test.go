@@ -240,7 +240,7 @@ func (m *model) rest() { m.idle = m.now }
 func (m *model) end(r *modelRequest) {
 	m.answer(r, m.body("terminate"))
 	rest := "terminate"
-	if m.client {
+	if !m.app {
 		rest = "body"
 	}
 	for _, o := range m.where(func(o *modelRequest) bool { return o.open && !o.done }) {

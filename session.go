@@ -152,7 +152,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 
 // goesOn reports whether the client may still send: it has not asked for the
 // end, and has done nothing that brings it about.
-func (s *Session) goesOn() bool { return !s.ended && (s.final == nil || !s.final.Remote) }
+func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil }
 
 // restarts reports whether the request restarts its stream, and whether it
 // says so in a valid way. XEP-0206, section 5.
