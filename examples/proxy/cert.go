@@ -1,0 +1,65 @@
+package main
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// A keyPair is a certificate and its key in files. They are read again when
+// they change, so that a renewal needs no restart.
+type keyPair struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu      sync.Mutex // Protects following.
+	cert    *tls.Certificate
+	changed [2]time.Time // when the files were changed that cert is from
+	checked time.Time
+}
+
+// checkEvery is how often the files are looked at.
+const checkEvery = time.Minute
+
+// load reads the files if they have changed.
+func (k *keyPair) load() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.checked = time.Now()
+	var changed [2]time.Time
+	for i, name := range []string{k.certFile, k.keyFile} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		changed[i] = info.ModTime()
+	}
+	if k.cert != nil && changed == k.changed {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
+	if err != nil {
+		return err
+	}
+	k.cert, k.changed = &cert, changed
+	return nil
+}
+
+// get returns the certificate for a handshake. Files that are no good do not
+// take the place of what there is.
+func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	cert, due := k.cert, time.Since(k.checked) > checkEvery
+	k.mu.Unlock()
+	if !due {
+		return cert, nil
+	}
+	if err := k.load(); err != nil {
+		k.log.Error("certificate not renewed", "cause", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.cert, nil
+}

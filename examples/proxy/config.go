@@ -1,0 +1,215 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+
+	"github.com/gobosh/bosh"
+)
+
+// A config is what the command line says.
+type config struct {
+	http, path, admin string
+	publicURL         string
+	certFile, keyFile string
+	logJSON, verbose  bool
+	keepalive, drain  time.Duration
+	perClient         int
+
+	frontage  frontage
+	connector connector
+	options   bosh.Options
+}
+
+// parse reads the command line.
+func parse(args []string, output io.Writer) (*config, error) {
+	cfg := &config{}
+	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
+	fs.SetOutput(output)
+	finishWeb := cfg.webFlags(fs)
+	finishServer := cfg.serverFlags(fs)
+	cfg.limitFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	err := errors.Join(finishWeb(), finishServer())
+	if fs.NArg() > 0 {
+		err = errors.Join(err, fmt.Errorf("no arguments are wanted, but there is %q", fs.Arg(0)))
+	}
+	if err != nil {
+		fmt.Fprintln(output, err)
+	}
+	return cfg, err
+}
+
+// webFlags defines the flags of the HTTP side.
+func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
+	fs.StringVar(&cfg.http, "http", "127.0.0.1:5280", "`address` to serve BOSH at")
+	fs.StringVar(&cfg.path, "path", "/http-bind", "`path` of BOSH")
+	fs.StringVar(&cfg.certFile, "cert", "", "PEM `file` of a certificate, to serve by HTTPS; read again when it changes")
+	fs.StringVar(&cfg.keyFile, "key", "", "PEM `file` of its key")
+	fs.StringVar(&cfg.admin, "admin", "", "`address` to serve /metrics and /healthz at, not for the public")
+	fs.StringVar(&cfg.publicURL, "public-url", "", "`URL` of BOSH as clients see it; with it host-meta is served (XEP-0156)")
+	fs.BoolVar(&cfg.logJSON, "log-json", false, "log in JSON")
+	fs.BoolVar(&cfg.verbose, "v", false, "log more; never what is said, nor any secret")
+	fs.Func("trust", "`network` (CIDR) of HTTP proxies in front, whose word on the client's address counts; may be given again",
+		prefixFlag(&cfg.frontage.trusted))
+	fs.BoolVar(&cfg.frontage.rfc7239, "forwarded", false, "take the client's address from Forwarded (RFC 7239) and not from X-Forwarded-For")
+	var origins []string
+	fs.Func("origin", "`origin` of pages that may use BOSH, as https://example.org; may be given again (default all)", listFlag(&origins))
+	return func() error {
+		if origins != nil {
+			cfg.options.AllowOrigin = func(origin string) bool { return slices.Contains(origins, origin) }
+		}
+		cfg.path = "/" + strings.Trim(cfg.path, "/")
+		if (cfg.certFile == "") != (cfg.keyFile == "") {
+			return errors.New("-cert and -key go together")
+		}
+		if u, err := url.Parse(cfg.publicURL); cfg.publicURL != "" && (err != nil || u.Host == "") {
+			return fmt.Errorf("-public-url: %q is no URL", cfg.publicURL)
+		}
+		if strings.ContainsAny(cfg.path, "{} ") || cfg.path == "/" || cfg.path == "/healthz" {
+			return fmt.Errorf("-path: %q cannot be", cfg.path)
+		}
+		return nil
+	}
+}
+
+// serverFlags defines the flags of the XMPP side.
+func (cfg *config) serverFlags(fs *flag.FlagSet) (finish func() error) {
+	c := &cfg.connector
+	c.resolver = net.DefaultResolver
+	c.dial = new(net.Dialer).DialContext
+	var upstream, ca, tlsFlag string
+	var domains, routes []string
+	fs.StringVar(&upstream, "upstream", "", "the XMPP server, as `host:port`; or a domain whose DNS records say where it is (default the domain that a client names)")
+	fs.Func("domain", "a `domain` that is served; may be given again; * for all (default all with -upstream, else none)", listFlag(&domains))
+	fs.Func("route", "a `host:port` that a client may ask for by route; may be given again", listFlag(&routes))
+	fs.Func("allow-net", "a private `network` (CIDR) that DNS records may lead to; may be given again", prefixFlag(&c.guard.allowed))
+	fs.StringVar(&tlsFlag, "tls", string(startTLS), "how to talk to an -upstream with a port: starttls, direct, or none (on loopback only)")
+	fs.StringVar(&ca, "ca", "", "PEM `file` of certificates to trust instead of the system's")
+	fs.BoolVar(&c.insecure, "insecure", false, "check no certificates; only for servers on loopback")
+	fs.BoolVar(&c.proxyProto, "proxy-protocol", false, "tell the server the client's address by the PROXY protocol, version 2")
+	fs.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long a server may take to be connected to, to answer, and to take what is sent to it")
+	fs.DurationVar(&cfg.keepalive, "keepalive", 2*time.Minute, "silence after which a server is sent a blank; 0 for never")
+	return func() (err error) {
+		c.maxStanza = cfg.options.MaxElement
+		if c.domains, err = domainSet(domains); err != nil {
+			return err
+		}
+		for _, r := range routes {
+			e, err := parseEndpoint(r)
+			if err != nil {
+				return fmt.Errorf("-route: %w", err)
+			}
+			c.routes = append(c.routes, e)
+		}
+		if ca != "" {
+			pem, err := os.ReadFile(ca)
+			if err != nil {
+				return err
+			}
+			if c.roots = x509.NewCertPool(); !c.roots.AppendCertsFromPEM(pem) {
+				return fmt.Errorf("-ca: no certificate in %s", ca)
+			}
+		}
+		return c.choose(upstream, tlsMode(tlsFlag), len(domains) > 0)
+	}
+}
+
+// choose sets what -upstream means.
+func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error {
+	if mode != startTLS && mode != directTLS && mode != noTLS {
+		return fmt.Errorf("-tls: %q is not starttls, direct or none", mode)
+	}
+	if upstream == "" && !restricted {
+		return errors.New("say which server to front, by -upstream, or which domains, by -domain; a proxy for all would be an open relay")
+	}
+	if strings.Contains(upstream, ":") {
+		e, err := parseEndpoint(upstream)
+		if err != nil {
+			return fmt.Errorf("-upstream: %w", err)
+		}
+		e.tls = mode
+		c.fixed = &e
+		return nil
+	}
+	if mode != startTLS {
+		return errors.New("-tls needs an -upstream with a port; DNS records say how to talk to others")
+	}
+	if upstream == "" {
+		return nil
+	}
+	via, err := idna.Lookup.ToASCII(upstream)
+	if err != nil {
+		return fmt.Errorf("-upstream: %w", err)
+	}
+	c.via = via
+	return nil
+}
+
+// limitFlags defines the flags of what is passed to the library.
+func (cfg *config) limitFlags(fs *flag.FlagSet) {
+	o := &cfg.options
+	fs.DurationVar(&o.Wait, "wait", 50*time.Second, "the longest time that a request is held; keep it below the time-outs of HTTP proxies in front")
+	fs.DurationVar(&o.Inactivity, "inactivity", 60*time.Second, "the longest time that a client may be without a request")
+	fs.IntVar(&o.MaxSessions, "max-sessions", 10000, "how many sessions there may be")
+	fs.IntVar(&cfg.perClient, "max-sessions-per-client", 0, "how many sessions one address may have; 0 for no limit")
+	fs.Int64Var(&o.MaxBody, "max-body", 1<<20, "the largest request in `bytes`")
+	fs.IntVar(&o.MaxElement, "max-stanza", 1<<20, "the largest stanza of a server in `bytes`")
+	fs.IntVar(&o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
+	fs.DurationVar(&cfg.drain, "drain", 20*time.Second, "how long clients and servers may take to hear of the end")
+}
+
+func listFlag(to *[]string) func(string) error {
+	return func(s string) error {
+		*to = append(*to, s)
+		return nil
+	}
+}
+
+func prefixFlag(to *[]netip.Prefix) func(string) error {
+	return func(s string) error {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			if aerr != nil {
+				return err
+			}
+			p = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+		}
+		*to = append(*to, p.Masked())
+		return nil
+	}
+}
+
+// domainSet returns the domains as names of DNS, or nil if all are meant.
+func domainSet(domains []string) (map[string]bool, error) {
+	var set map[string]bool
+	for _, d := range domains {
+		if d == "*" {
+			return nil, nil
+		}
+		name, err := idna.Lookup.ToASCII(d)
+		if err != nil {
+			return nil, fmt.Errorf("-domain: %w", err)
+		}
+		if set == nil {
+			set = make(map[string]bool)
+		}
+		set[name] = true
+	}
+	return set, nil
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh"
+)
+
+// A proxy is the connection manager: it takes BOSH sessions, connects to a
+// server for each, and carries between the two.
+type proxy struct {
+	bosh      *bosh.Handler
+	connector *connector
+	frontage  frontage
+	keepalive time.Duration
+	perClient int // sessions of one address; 0 is no limit
+	log       *slog.Logger
+	count     metrics
+
+	bridges sync.WaitGroup
+
+	mu      sync.Mutex // Protects following.
+	clients map[netip.Addr]int
+}
+
+// newProxy returns a proxy that keeps to the options, but for those which are
+// its own matter.
+func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
+	p := &proxy{
+		connector: &cfg.connector,
+		frontage:  cfg.frontage,
+		keepalive: cfg.keepalive,
+		perClient: cfg.perClient,
+		log:       log,
+		clients:   make(map[netip.Addr]int),
+	}
+	o.Framing = bosh.XMPP
+	o.Admit = p.admit
+	o.Serve = p.serve
+	o.ClientAddr = p.frontage.clientAddr
+	o.Secure = p.frontage.secure
+	o.Logger = log
+	p.bosh = bosh.New(o)
+	return p
+}
+
+// An errand is a connection on its way from admit to serve.
+type errand struct {
+	conn   net.Conn
+	leave  func() // gives the client's place back
+	expiry *time.Timer
+}
+
+// errandTimeout is how long a connection waits for its stream. One never comes
+// if what else the creation request says is no good.
+const errandTimeout = time.Minute
+
+type errandKey struct{}
+
+// send puts an errand into a context.
+func send(ctx context.Context, conn net.Conn, leave func()) context.Context {
+	e := &errand{conn: conn, leave: leave}
+	e.expiry = time.AfterFunc(errandTimeout, func() {
+		conn.Close()
+		leave()
+	})
+	return context.WithValue(ctx, errandKey{}, e)
+}
+
+// receive takes the errand out of a context, and reports whether it is in time.
+func receive(ctx context.Context) (*errand, bool) {
+	e, ok := ctx.Value(errandKey{}).(*errand)
+	return e, ok && e.expiry.Stop()
+}
+
+// admit connects to the server that a client asks for.
+func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
+	if o.To == "" {
+		p.count.refused.add(string(bosh.ImproperAddressing))
+		return nil, &bosh.Error{Condition: bosh.ImproperAddressing}
+	}
+	client := p.frontage.client(r).from
+	leave, ok := p.enter(client.Addr())
+	if !ok {
+		p.refuse(client, o.To, &bosh.Error{Condition: bosh.PolicyViolation, Err: errors.New("too many sessions of one address")})
+		return nil, &bosh.Error{Condition: bosh.PolicyViolation}
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	// A client that gives up need not be connected any more.
+	conn, err := p.connector.connect(r.Context(), o, net.TCPAddrFromAddrPort(client), local)
+	if err != nil {
+		leave()
+		p.refuse(client, o.To, err)
+		return nil, err
+	}
+	return send(ctx, conn, leave), nil
+}
+
+func (p *proxy) refuse(client netip.AddrPort, domain string, err error) {
+	condition := bosh.InternalServerError
+	var e *bosh.Error
+	if errors.As(err, &e) {
+		condition, err = e.Condition, e.Err
+	}
+	p.count.refused.add(string(condition))
+	p.log.Info("session refused", "client", client.Addr(), "domain", domain, "condition", condition, "cause", err)
+}
+
+// enter counts a session of an address, and reports whether it may have one
+// more. The session's end is to call leave.
+func (p *proxy) enter(a netip.Addr) (leave func(), ok bool) {
+	if p.perClient <= 0 {
+		return func() {}, true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.clients[a] >= p.perClient {
+		return nil, false
+	}
+	p.clients[a]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.clients[a]--; p.clients[a] == 0 {
+			delete(p.clients, a)
+		}
+	}, true
+}
+
+// serve carries between a stream and the connection that was made for it.
+func (p *proxy) serve(s *bosh.Stream) {
+	p.bridges.Add(1)
+	defer p.bridges.Done()
+	e, ok := receive(s.Context())
+	if !ok {
+		s.CloseWithError(&bosh.Error{Condition: bosh.RemoteConnectionFailed})
+		return
+	}
+	defer e.leave()
+	p.count.watch(s.Session())
+	log := p.log.With("session", s.Session().ID())
+	log.Info("session began", "client", s.RemoteAddr(), "domain", s.Opening().To, "server", e.conn.RemoteAddr())
+	b := &bridge{
+		stream:    s,
+		server:    e.conn,
+		split:     splitter{max: p.connector.maxStanza},
+		keepalive: p.keepalive,
+		patience:  p.connector.timeout,
+		count:     &p.count,
+	}
+	began := time.Now()
+	why := b.run()
+	p.count.ended.add(why)
+	log.Info("session ended", "reason", why, "after", time.Since(began).Round(time.Millisecond))
+}
+
+// shutdown tells all clients and servers of the end, and waits until they know.
+func (p *proxy) shutdown(ctx context.Context) error {
+	if err := p.bosh.Shutdown(ctx); err != nil {
+		p.bosh.Close()
+		return err
+	}
+	return nil
+}
+
+// wait waits until all servers have been taken leave of.
+func (p *proxy) wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		p.bridges.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
