@@ -5,13 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"iter"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -22,6 +22,8 @@ import (
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -60,7 +62,7 @@ func New(o Options) *Handler {
 	}
 	h.terms = h.o.terms()
 	h.requests.New = func() any { return new(wire.Request) }
-	h.accept = backlog.New(addr("bosh"), h.o.Backlog, func(c net.Conn) {
+	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
 	})
 	return h
@@ -412,7 +414,7 @@ func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *
 }
 
 func (h *Handler) newStream(s *Session, r *http.Request, ctx context.Context, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, writing: make(chan struct{}, 1), local: localAddr(r)}
+	st := &Stream{s: s, opening: o, writing: make(chan struct{}, 1), local: peer.Local(r)}
 	st.ctx, st.cancel = context.WithCancelCause(ctx)
 	if h.o.MaxStreams > 1 {
 		st.name = rand.Text()
@@ -541,14 +543,7 @@ func (s *Session) sameSecurity(r *http.Request) bool {
 	if !s.h.secure(r) {
 		return false
 	}
-	return bytes.Equal(certificate(s.request), certificate(r))
-}
-
-func certificate(r *http.Request) []byte {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return nil
-	}
-	return r.TLS.PeerCertificates[0].Raw
+	return bytes.Equal(peer.Certificate(s.request), peer.Certificate(r))
 }
 
 func (h *Handler) clientAddr(r *http.Request) net.Addr {
@@ -557,24 +552,8 @@ func (h *Handler) clientAddr(r *http.Request) net.Addr {
 			return a
 		}
 	}
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		return net.TCPAddrFromAddrPort(ap)
-	}
-	return addr(r.RemoteAddr)
+	return peer.Remote(r)
 }
-
-func localAddr(r *http.Request) net.Addr {
-	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		return a
-	}
-	return addr(r.Host)
-}
-
-// addr is an address that is not of TCP.
-type addr string
-
-func (addr) Network() string  { return "bosh" }
-func (a addr) String() string { return string(a) }
 
 // Sessions returns the sessions that have not ended.
 func (h *Handler) Sessions() iter.Seq[*Session] {
@@ -648,3 +627,44 @@ func (h *Handler) Close() error {
 	}
 	return nil
 }
+
+// Prebind opens a session in this process, for a page that is to go on with it:
+// the server logs its user in, and hands sid and rid to the page, which calls
+// what its client library has for that, such as Strophe's attach. r is the
+// request of that page; the session gets its address and security.
+//
+// Whoever has sid and rid has the session, logged in as it is: hand them out
+// over TLS only, in an answer that is not cached, to the one who proved to be
+// the user. The page must connect before [Options.Inactivity] is over.
+func (h *Handler) Prebind(ctx context.Context, r *http.Request, o Opening) (*Prebound, error) {
+	c, first, err := prebind.Open(ctx, h, r, map[string]string{
+		"to": o.To, "from": o.From, "xml:lang": o.Lang, "route": o.Route, "xmpp:version": o.Version,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bosh: prebind: %w", err)
+	}
+	return &Prebound{First: first, c: c}, nil
+}
+
+// A Prebound is a session opened by [Handler.Prebind] and not yet handed over.
+// It is for one goroutine.
+type Prebound struct {
+	// First is what the application said first: the stream features in XMPP.
+	First []byte
+
+	c *prebind.Client
+}
+
+// Exchange sends elements to the stream, and returns what the application
+// answers.
+func (p *Prebound) Exchange(ctx context.Context, elements []byte) ([]byte, error) {
+	return p.c.Exchange(ctx, elements)
+}
+
+// Restart restarts an XMPP stream after authentication, and returns its
+// features.
+func (p *Prebound) Restart(ctx context.Context) ([]byte, error) { return p.c.Restart(ctx) }
+
+// Attach returns what the page needs: the sid, and the rid of the last request.
+// The page's first request must have the next one.
+func (p *Prebound) Attach() (sid string, rid int64) { return p.c.Attach() }

@@ -1,0 +1,38 @@
+// Package peer tells who is at the two ends of an HTTP request.
+package peer
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+)
+
+// Remote returns the address that a request came from. It is never nil.
+func Remote(r *http.Request) net.Addr {
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return net.TCPAddrFromAddrPort(ap)
+	}
+	return Name(r.RemoteAddr)
+}
+
+// Local returns the address that a request came in on. It is never nil.
+func Local(r *http.Request) net.Addr {
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return a
+	}
+	return Name(r.Host)
+}
+
+// Certificate returns the client's certificate, or nil.
+func Certificate(r *http.Request) []byte {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0].Raw
+}
+
+// A Name is an address that is not of TCP.
+type Name string
+
+func (Name) Network() string  { return "bosh" }
+func (n Name) String() string { return string(n) }

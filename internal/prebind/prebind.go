@@ -1,0 +1,123 @@
+// Package prebind is a BOSH client inside the server's process. It opens a
+// session and takes it to where a page can go on with it.
+package prebind
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gobosh/bosh/internal/wire"
+	"github.com/gobosh/bosh/internal/xmlscan"
+)
+
+// A Client is a session that is not yet handed over. It sends one request at a
+// time, and may not be used by several goroutines at once.
+type Client struct {
+	handler http.Handler
+	request *http.Request // in whose name it speaks
+	sid     string
+	rid     int64
+}
+
+// An EndError says that the server ended the session.
+type EndError struct{ Condition string }
+
+func (e *EndError) Error() string {
+	if e.Condition == "" {
+		return "session ended"
+	}
+	return "session ended: " + e.Condition
+}
+
+// wait is how long a request is held at the most, in seconds.
+const wait = 60
+
+// Open opens a session with handler, in the name of the request r. The
+// attributes are those of the creation request that are not always the same. It
+// returns the payloads of the answer.
+func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[string]string) (*Client, []byte, error) {
+	c := &Client{handler: handler, request: r, rid: rand.Int64N(1 << 52)}
+	b := fmt.Appendf(nil, " hold='1' wait='%d' ver='1.11'", wait)
+	for name, value := range attrs {
+		if value != "" {
+			b = append(xmlscan.AppendEscaped(append(append(append(b, ' '), name...), "='"...), value), '\'')
+		}
+	}
+	answer, payload, err := c.exchange(ctx, b, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.sid = string(answer.SID)
+	return c, payload, nil
+}
+
+// Exchange sends payloads and returns those of the answer, which comes when the
+// application has something to say, or after a minute without any.
+func (c *Client) Exchange(ctx context.Context, payloads []byte) ([]byte, error) {
+	_, answer, err := c.exchange(ctx, nil, payloads)
+	return answer, err
+}
+
+// Restart restarts an XMPP stream and returns the payloads of the answer.
+func (c *Client) Restart(ctx context.Context) ([]byte, error) {
+	_, answer, err := c.exchange(ctx, []byte(" xmpp:restart='true'"), nil)
+	return answer, err
+}
+
+// Attach returns what a page needs to go on with the session: its sid, and the
+// rid of the last request, which the page's first one must follow.
+func (c *Client) Attach() (sid string, rid int64) { return c.sid, c.rid }
+
+func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Request, []byte, error) {
+	b := append([]byte("<body xmlns='"+wire.NS+"' xmlns:xmpp='"+wire.NSXBOSH+"' rid='"), strconv.FormatInt(c.rid+1, 10)...)
+	b = append(b, '\'')
+	if c.sid != "" {
+		b = append(append(append(b, " sid='"...), c.sid...), '\'')
+	}
+	b = append(append(append(append(b, attrs...), '>'), payloads...), "</body>"...)
+	r := c.request.Clone(ctx)
+	r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	for _, about := range []string{"Accept-Encoding", "Content-Encoding", "Content-Length", "Origin"} {
+		r.Header.Del(about) // of the page's request, and not of this one
+	}
+	w := &recorder{header: make(http.Header)}
+	c.handler.ServeHTTP(w, r)
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	c.rid++
+	answer := &wire.Request{Body: w.body.Bytes()}
+	if err := answer.Parse(wire.Limits{}); err != nil {
+		return nil, nil, err
+	}
+	var out []byte
+	for _, p := range answer.Payloads {
+		out = answer.AppendElement(out, p)
+	}
+	switch string(answer.Type) {
+	case "terminate":
+		return answer, out, &EndError{string(answer.Condition)}
+	case "error":
+		return answer, out, errors.New("answer to another request")
+	}
+	return answer, out, nil
+}
+
+// A recorder keeps an answer.
+type recorder struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (w *recorder) Header() http.Header            { return w.header }
+func (w *recorder) WriteHeader(int)                {}
+func (w *recorder) Write(p []byte) (int, error)    { return w.body.Write(p) }
+func (*recorder) SetReadDeadline(time.Time) error  { return nil }
+func (*recorder) SetWriteDeadline(time.Time) error { return nil }
