@@ -61,8 +61,10 @@ func remoteStreamError(payloads ...string) string {
 
 // msg is a message as the application writes it, and said is how the client
 // must get it.
-func msg(text string) string  { return "<message><body>" + text + "</body></message>" }
-func said(text string) string { return "<message xmlns='jabber:client'><body>" + text + "</body></message>" }
+func msg(text string) string { return "<message><body>" + text + "</body></message>" }
+func said(text string) string {
+	return "<message xmlns='jabber:client'><body>" + text + "</body></message>"
+}
 
 // XEP-0206, section 2: the wrapper.
 func TestXMPPWrapper(t *testing.T) {
