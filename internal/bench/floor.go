@@ -1,0 +1,240 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A floor is the least http.Handler that serves the clients of this command:
+// it takes the same requests as a BOSH server and gives the same answers, byte
+// for byte, but reads no XML, checks nothing, repeats nothing and bounds
+// nothing. Its application echoes.
+type floor struct {
+	mu       sync.RWMutex // guards sessions
+	sessions map[string]*floorSession
+}
+
+type floorSession struct {
+	mu   sync.Mutex // guards the following
+	last int64      // highest rid
+	out  []byte     // waits for a request
+	held *floorRequest
+	wait time.Duration
+}
+
+type floorRequest struct {
+	rid    int64
+	wait   time.Duration
+	answer chan []byte // of capacity 1
+}
+
+func newFloor() *floor { return &floor{sessions: make(map[string]*floorSession)} }
+
+// The answers, as the library makes them.
+const (
+	floorOpen    = "<body xmlns='http://jabber.org/protocol/httpbind'"
+	floorGranted = "' hold='1' requests='2' polling='0' inactivity='60' maxpause='120' ver='1.11' accept='gzip,deflate' ack='"
+)
+
+var (
+	floorBlank = []byte(floorOpen + "/>")
+	floorEnd   = []byte(floorOpen + " type='terminate'/>")
+)
+
+func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := readBody(r)
+	answer, held := f.receive(*body)
+	bodies.Put(body)
+	if held != nil {
+		timer := time.NewTimer(held.wait)
+		defer timer.Stop()
+		select {
+		case answer = <-held.answer:
+		case <-timer.C:
+			answer = floorBlank
+		case <-r.Context().Done():
+			return
+		}
+	}
+	sendAnswer(w, answer)
+}
+
+// receive returns the answer to a request, or the request if it must be held.
+func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
+	sid, rid := field(body, " sid='"), number(field(body, " rid='"))
+	if sid == nil {
+		id := rand.Text()
+		f.mu.Lock()
+		wait := time.Duration(number(field(body, " wait='"))) * time.Second
+		f.sessions[id] = &floorSession{last: rid, wait: wait - wait/20}
+		f.mu.Unlock()
+		b := append(make([]byte, 0, 256), floorOpen+" sid='"...)
+		b = append(append(b, id...), "' wait='"...)
+		b = append(append(b, field(body, " wait='")...), floorGranted...)
+		b = strconv.AppendInt(b, rid, 10)
+		return append(append(append(b, "' from='"...), field(body, " to='")...), "'/>"...), nil
+	}
+	f.mu.RLock()
+	s := f.sessions[string(sid)]
+	f.mu.RUnlock()
+	if s == nil {
+		return floorEnd, nil
+	}
+	if bytes.Contains(body[:bytes.IndexByte(body, '>')], []byte(" type='terminate'")) {
+		f.mu.Lock()
+		delete(f.sessions, string(sid))
+		f.mu.Unlock()
+		return s.terminate(rid), nil
+	}
+	return s.receive(rid, payload(body))
+}
+
+func (s *floorSession) terminate(rid int64) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil {
+		return floorEnd
+	}
+	s.held.answer <- append(strconv.AppendInt([]byte(floorOpen+" ack='"), rid, 10), "' type='terminate'/>"...)
+	s.held = nil
+	return floorBlank
+}
+
+func (s *floorSession) receive(rid int64, payload []byte) ([]byte, *floorRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = rid
+	s.out = append(s.out, payload...) // the application: an echo
+	older := s.held
+	s.held = &floorRequest{rid: rid, wait: s.wait, answer: make(chan []byte, 1)}
+	switch {
+	case older != nil && len(s.out) == 0:
+		older.answer <- floorBlank
+	case older != nil:
+		older.answer <- s.take(older)
+	case len(s.out) > 0:
+		answer := s.take(s.held)
+		s.held = nil
+		return answer, nil
+	}
+	return nil, s.held
+}
+
+// take returns the answer to r with all that waits.
+func (s *floorSession) take(r *floorRequest) []byte {
+	b := append(make([]byte, 0, len(floorOpen)+len(s.out)+32), floorOpen...)
+	if s.last != r.rid {
+		b = append(strconv.AppendInt(append(b, " ack='"...), s.last, 10), '\'')
+	}
+	b = append(append(append(b, '>'), s.out...), "</body>"...)
+	s.out = s.out[:0]
+	return b
+}
+
+// push sends b to all clients.
+func (f *floor) push(b []byte) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, s := range f.sessions {
+		s.mu.Lock()
+		s.out = append(s.out, b...)
+		if held := s.held; held != nil {
+			s.held = nil
+			held.answer <- s.take(held)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// bare is what net/http costs with no server behind it: it holds requests
+// without payload for ever, and answers all others at once by always the same.
+func bare(w http.ResponseWriter, r *http.Request) {
+	body := readBody(r)
+	answer := []byte(nil)
+	switch b := *body; {
+	case field(b, " sid='") == nil:
+		answer = bareGranted
+	case len(payload(b)) > 0:
+		answer = bareEcho
+	}
+	bodies.Put(body)
+	if answer == nil {
+		<-r.Context().Done()
+		return
+	}
+	sendAnswer(w, answer)
+}
+
+var (
+	bareGranted = []byte(floorOpen + " sid='AAAAAAAAAAAAAAAAAAAAAAAAAA' wait='60" + floorGranted + "1' from='example.com'/>")
+	bareEcho    = []byte(floorOpen + " ack='1000000001'>" + stanza + "</body>")
+)
+
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// readBody reads the whole body of r into a buffer of bodies.
+func readBody(r *http.Request) *[]byte {
+	b := bodies.Get().(*[]byte)
+	if n := int(r.ContentLength); cap(*b) < n {
+		*b = make([]byte, n)
+	} else {
+		*b = (*b)[:n]
+	}
+	io.ReadFull(r.Body, *b)
+	return b
+}
+
+// What every answer of the library has in its head.
+var (
+	noStore     = []string{"no-store"}
+	noSniff     = []string{"nosniff"}
+	sandbox     = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
+	anyOrigin   = []string{"*"}
+	contentType = []string{"text/xml; charset=utf-8"}
+)
+
+func sendAnswer(w http.ResponseWriter, b []byte) {
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	h["Content-Security-Policy"] = sandbox
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	h["Content-Type"] = contentType
+	if len(b) > 2<<10 { // else net/http adds it
+		h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	}
+	w.Write(b)
+}
+
+// field returns what follows name up to the next quote, or nil.
+func field(body []byte, name string) []byte {
+	i := bytes.Index(body, []byte(name))
+	if i < 0 {
+		return nil
+	}
+	rest := body[i+len(name):]
+	return rest[:bytes.IndexByte(rest, '\'')]
+}
+
+func number(b []byte) (n int64) {
+	for _, c := range b {
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+// payload returns what is inside the wrapper.
+func payload(body []byte) []byte {
+	i, j := bytes.IndexByte(body, '>'), len(body)-len("</body>")
+	if i+1 >= j {
+		return nil
+	}
+	return body[i+1 : j]
+}

@@ -1,0 +1,333 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A scenario is one way to use a server.
+type scenario struct {
+	name  string
+	about string
+	kinds []string
+	run   func(*run) (figures, error)
+	rows  []row
+}
+
+// figures are what one run of a scenario measured, by name.
+type figures map[string]float64
+
+// A row is a line of the table.
+type row struct {
+	figure string
+	what   string
+	ratio  bool    // the target is for the ratio to the floor
+	ours   bool    // the value is the difference to the bare server
+	limit  float64 // the target; 0 if there is none
+	least  bool    // the target is a lower limit
+}
+
+// burst is how many stanzas a body has in the scenario of that name.
+const burst = 50
+
+var (
+	three = []string{kindFloor, kindElements, kindBytes}
+	two   = []string{kindFloor, kindElements}
+	with  = []string{kindFloor, kindElements, kindBare}
+	all   = []string{kindFloor, kindElements, kindBytes, kindBare}
+)
+
+var scenarios = []scenario{
+	{"roundtrip", "200 sessions, one stanza each way, as fast as it goes", all, roundTrips(200, 1), []row{
+		{figure: "per CPU", what: "round trips per CPU second", ratio: true, limit: 0.85, least: true},
+		{figure: "requests", what: "HTTP requests per round trip", limit: 1.05},
+		{figure: "allocs", what: "allocations per request"},
+		{figure: "allocs", what: "allocations per request, over bare net/http", ours: true},
+	}},
+	{"burst", "20 sessions, 50 stanzas a body each way", three, roundTrips(20, burst), []row{
+		{figure: "per CPU", what: "stanzas per CPU second", ratio: true, limit: 0.5, least: true},
+		{figure: "per CPU", what: "stanzas per CPU second", limit: 250_000, least: true},
+		{figure: "requests", what: "HTTP requests per stanza"},
+	}},
+	{"push", "to 500 sessions, one stanza each", two, push, []row{
+		{figure: "per CPU", what: "deliveries per CPU second", ratio: true, limit: 0.85, least: true},
+		{figure: "requests", what: "HTTP requests per delivery", limit: 1.05},
+	}},
+	{"churn", "sessions created and terminated", two, churn, []row{
+		{figure: "per CPU", what: "sessions per CPU second", ratio: true, limit: 0.7, least: true},
+	}},
+	{"idle1k", "1,000 sessions, one held request each", with, idle(1_000), idleRows},
+	{"idle10k", "10,000 sessions, one held request each", with, idle(9_500), idleRows},
+	{"rate300", "100 sessions, 300 queries/s", two, rate(300), rateRows},
+	{"rate2000", "100 sessions, 2,000 queries/s", two, rate(2000), rateRows},
+	{"rate20", "100 sessions, 20 queries/s", two, rate(20), rateRows[1:2]},
+}
+
+var idleRows = []row{
+	{figure: "rss", what: "resident bytes per session", ratio: true, limit: 1.10},
+	{figure: "rss collected", what: "resident bytes per session, after a collection", ratio: true, limit: 1.10},
+	{figure: "heap", what: "heap bytes per session, over bare net/http", ours: true, limit: 2048},
+	{figure: "stack", what: "stack bytes per session, over bare net/http", ours: true},
+	{figure: "goroutines", what: "goroutines per session, over bare net/http", ours: true},
+	{figure: "cpu", what: "CPU µs per session and second"},
+}
+
+var rateRows = []row{
+	{figure: "p99", what: "latency, 99 %, ms", ratio: true, limit: 1.3},
+	{figure: "requests", what: "HTTP requests per query", limit: 1.05},
+	{figure: "p50", what: "latency, median, ms"},
+	{figure: "cpu", what: "CPU µs per query"},
+}
+
+// A run is one run of a scenario against one server.
+type run struct {
+	server *server
+	load   load
+}
+
+// start opens n clients that hold a request each.
+func (r *run) start(n, conns, wait int) error {
+	r.load.addr, r.load.wait, r.load.hold = r.server.addr, wait, true
+	if err := r.load.dial(n, conns); err != nil {
+		return err
+	}
+	for _, c := range r.load.clients {
+		c.poll()
+	}
+	return nil
+}
+
+// measure runs f and returns what the server spent meanwhile per unit, of
+// which f returns the number.
+func (r *run) measure(f func() float64) (figures, error) {
+	before, err := r.server.stats()
+	if err != nil {
+		return nil, err
+	}
+	requests := r.load.requests.Load()
+	units := f()
+	requests = r.load.requests.Load() - requests
+	after, err := r.server.stats()
+	if err != nil {
+		return nil, err
+	}
+	cpu := after.CPU - before.CPU
+	return figures{
+		"per CPU":  units / cpu.Seconds(),
+		"cpu":      cpu.Seconds() * 1e6 / units,
+		"requests": float64(requests) / units,
+		"allocs":   float64(after.Mallocs-before.Mallocs) / float64(requests),
+	}, r.load.err()
+}
+
+// roundTrips has each of n clients send a number of stanzas in one request as
+// soon as all that it sent before have come back.
+func roundTrips(n, number int) func(*run) (figures, error) {
+	return func(r *run) (figures, error) {
+		next := func(c *client) {
+			c.expected = number
+			c.send(number)
+		}
+		r.load.got = func(c *client, n int) {
+			if c.expected -= n; n > 0 && c.expected <= 0 {
+				next(c)
+			}
+		}
+		if err := r.start(n, 2, 60); err != nil {
+			return nil, err
+		}
+		time.Sleep(*duration / 10)
+		for _, c := range r.load.clients {
+			c.mu.Lock()
+			next(c)
+			c.mu.Unlock()
+		}
+		time.Sleep(*duration / 5)
+		return r.measure(func() float64 {
+			before := r.load.stanzas.Load()
+			time.Sleep(*duration)
+			return float64(r.load.stanzas.Load() - before)
+		})
+	}
+}
+
+// push has the server send a stanza to each client, again and again.
+func push(r *run) (figures, error) {
+	const n = 500
+	var want atomic.Int64
+	round := make(chan struct{}, 1)
+	r.load.got = func(*client, int) {
+		if r.load.stanzas.Load() == want.Load() {
+			select {
+			case round <- struct{}{}:
+			default:
+			}
+		}
+	}
+	if err := r.start(n, 2, 60); err != nil {
+		return nil, err
+	}
+	time.Sleep(*duration / 10)
+	var err error
+	rounds := func(d time.Duration) float64 {
+		before := r.load.stanzas.Load()
+		for end := time.Now().Add(d); time.Now().Before(end) && err == nil; {
+			want.Add(n)
+			if _, err = r.server.do("push"); err != nil {
+				break
+			}
+			select {
+			case <-round:
+			case <-time.After(10 * time.Second):
+				err = fmt.Errorf("%d of %d came", r.load.stanzas.Load(), want.Load())
+			}
+		}
+		return float64(r.load.stanzas.Load() - before)
+	}
+	rounds(*duration / 5)
+	f, merr := r.measure(func() float64 { return rounds(*duration) })
+	if err == nil {
+		err = merr
+	}
+	return f, err
+}
+
+// churn creates sessions and terminates them.
+func churn(r *run) (figures, error) {
+	const n = 100
+	over := make(map[*client]chan struct{})
+	r.load.got = func(c *client, _ int) { over[c] <- struct{}{} }
+	r.load.addr, r.load.wait = r.server.addr, 60
+	if err := r.load.dial(n, 1); err != nil {
+		return nil, err
+	}
+	for _, c := range r.load.clients {
+		over[c] = make(chan struct{}, 1)
+	}
+	var wg sync.WaitGroup
+	var sessions atomic.Int64
+	var stop atomic.Bool
+	for _, c := range r.load.clients {
+		wg.Go(func() {
+			for !stop.Load() && r.load.err() == nil {
+				c.mu.Lock()
+				c.terminate()
+				c.mu.Unlock()
+				select {
+				case <-over[c]:
+				case <-time.After(10 * time.Second):
+					return
+				}
+				sessions.Add(1)
+				if c.create() != nil {
+					return
+				}
+			}
+		})
+	}
+	time.Sleep(*duration / 5)
+	f, err := r.measure(func() float64 {
+		before := sessions.Load()
+		time.Sleep(*duration)
+		return float64(sessions.Load() - before)
+	})
+	stop.Store(true)
+	wg.Wait()
+	return f, err
+}
+
+// idle has n clients that say nothing.
+func idle(n int) func(*run) (figures, error) {
+	return func(r *run) (figures, error) {
+		if _, err := r.server.do("collect"); err != nil {
+			return nil, err
+		}
+		before, err := r.server.stats()
+		if err != nil {
+			return nil, err
+		}
+		if err := r.start(n, 1, int(idleTime.Seconds())); err != nil {
+			return nil, err
+		}
+		time.Sleep(time.Second / 2)
+		held, err := r.server.stats()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := r.server.do("collect"); err != nil {
+			return nil, err
+		}
+		after, err := r.server.stats()
+		if err != nil {
+			return nil, err
+		}
+		per := func(a, b int64) float64 { return float64(a-b) / float64(n) }
+		f := figures{
+			"rss":           per(held.RSS, before.RSS),
+			"rss collected": per(after.RSS, before.RSS),
+			"heap":          per(after.Heap, before.Heap),
+			"stack":         per(after.Stack, before.Stack),
+			"goroutines":    per(after.Goroutines, before.Goroutines),
+		}
+		time.Sleep(*idleTime)
+		end, err := r.server.stats()
+		f["cpu"] = float64((end.CPU - after.CPU).Microseconds()) / idleTime.Seconds() / float64(n)
+		if err == nil {
+			err = r.load.err()
+		}
+		return f, err
+	}
+}
+
+// rate has 100 clients send so many queries a second between them, whether or
+// not the earlier ones have been answered.
+func rate(perSecond int) func(*run) (figures, error) {
+	const n = 100
+	return func(r *run) (figures, error) {
+		var mu sync.Mutex
+		var latency []time.Duration
+		r.load.got = func(c *client, stanzas int) {
+			for range min(stanzas, len(c.due)) {
+				mu.Lock()
+				latency = append(latency, time.Since(c.due[0]))
+				mu.Unlock()
+				c.due = c.due[1:]
+			}
+		}
+		if err := r.start(n, 2, 60); err != nil {
+			return nil, err
+		}
+		time.Sleep(*duration / 10)
+		f, err := r.measure(func() float64 {
+			due, sent := time.Now(), 0
+			for end := due.Add(*duration); due.Before(end); sent++ {
+				time.Sleep(time.Until(due))
+				c := r.load.clients[sent%n]
+				c.mu.Lock()
+				c.due = append(c.due, due)
+				c.send(1)
+				c.mu.Unlock()
+				due = due.Add(time.Second / time.Duration(perSecond))
+			}
+			time.Sleep(100 * time.Millisecond)
+			return float64(sent)
+		})
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(latency) == 0 {
+			return nil, fmt.Errorf("nothing came back")
+		}
+		slices.Sort(latency)
+		f["p50"] = latency[len(latency)/2].Seconds() * 1e3
+		f["p99"] = latency[len(latency)*99/100].Seconds() * 1e3
+		return f, nil
+	}
+}
