@@ -25,7 +25,7 @@ const (
 type record struct {
 	rid     int64
 	state   ridState
-	sum     uint64 // hash of the body, for telling a repeat from an impostor
+	sum     uint64 // hash of the body, for telling a repeat from an impostor; 0 for the creation
 	key     string // the key it came with, in a keyed session
 	repeats int
 
@@ -48,6 +48,11 @@ type record struct {
 	ex    *exchange     // early, open: where to answer; nil if the connection broke
 	open  openRequest   // open: what is due
 }
+
+// matches reports whether a request whose body has the hash sum is a repeat of
+// r. The request that created the session cannot be repeated word for word: it
+// had no sid.
+func (r *record) matches(sum uint64) bool { return r.sum == sum || r.sum == 0 }
 
 // An openRequest is what a session knows of a request that is being held.
 type openRequest struct {
@@ -194,8 +199,8 @@ func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration)
 
 // trim forgets the answers that need not be kept: all but the last size, and,
 // for a client that acknowledges, those that it has acknowledged or that
-// exceed the limit. An answer to a pause is kept only while its rid is the
-// last.
+// exceed the limit. An answer to a pause takes none of these places, but a
+// repeat of it that comes late is no reason to end the session.
 func (w *window) trim() {
 	n, kept, bytes := len(w.records), int64(0), 0
 	for i := n - 1; i >= 0; i-- {
@@ -204,7 +209,7 @@ func (w *window) trim() {
 			continue
 		}
 		if r.pause {
-			if r.rid != w.last {
+			if r.rid <= w.last-w.size {
 				w.remove(i)
 			}
 			continue
@@ -433,7 +438,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.fail(ex, ItemNotFound)
 		return
 	}
-	if r.sum != sum {
+	if !r.matches(sum) {
 		// Something else under a rid that is taken. It is not acted on and
 		// gets nothing to see; the session is not at fault.
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
@@ -444,7 +449,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		return
 	}
 	if r.state == ridAnswered {
-		if r.pause {
+		if r.pause && r.rid == s.win.last {
 			s.pause = s.grant.Pauses(req)
 		}
 		s.override(ex, &reply{body: r.body})
@@ -464,7 +469,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 // resend answers a request to a session that is over.
 func (s *Session) resend(req *wire.Request, ex *exchange, sum uint64) {
 	r := s.win.find(ex.rid)
-	if r == nil || r.state != ridAnswered || r.sum != sum || r.key != "" && r.key != string(req.Key) {
+	if r == nil || r.state != ridAnswered || !r.matches(sum) || r.key != "" && r.key != string(req.Key) {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
@@ -492,6 +497,18 @@ func (s *Session) take(ex *exchange) *reply {
 	}
 	s.stats.BytesOut += int64(len(ex.reply.body))
 	return ex.reply
+}
+
+// release has ex answered as if its wait were over, and what must be answered
+// before it.
+func (s *Session) release(ex *exchange) {
+	s.mu.Lock()
+	defer s.unlock()
+	if r := s.win.find(ex.rid); r != nil && r.ex == ex {
+		s.win.release(ex.rid)
+		r.open.release = true
+		s.settle(s.h.now())
+	}
 }
 
 // gone takes note that the connection of ex has broken before its answer: no

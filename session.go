@@ -69,7 +69,7 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win.next = string(req.NewKey)
 	s.live++
 	ex.rid, ex.arrived = req.Rid.N, now
-	r := s.win.insert(record{rid: ex.rid, sum: s.h.sum(req.Body), arrived: now, ex: ex})
+	r := s.win.insert(record{rid: ex.rid, arrived: now, ex: ex})
 	r = s.win.take(r)
 	st := s.streams.list[0]
 	r.open.until = now + s.openingWait(st)
