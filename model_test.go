@@ -122,7 +122,7 @@ func (m *model) repeat(known, r *modelRequest) {
 		return
 	}
 	if known.done {
-		if known.pause > 0 {
+		if known.pause > 0 && known.rid == m.last {
 			m.pause = known.pause
 		}
 		m.say(r.conn, known.answer)
@@ -226,7 +226,7 @@ func (m *model) forget() {
 	n := 0
 	m.kept = slices.DeleteFunc(m.kept, func(r *modelRequest) bool {
 		if r.pause > 0 {
-			return r.rid != m.last
+			return r.rid <= m.last-m.requests
 		}
 		n++
 		return n > m.requests
