@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gobosh/bosh"
+	"mellium.im/xmpp/stream"
 )
 
 // newBOSH returns the handler that BOSH clients talk to.
@@ -41,6 +42,21 @@ func secureBOSH(c net.Conn) bool {
 func isBOSH(c net.Conn) bool {
 	_, ok := c.(*bosh.Stream)
 	return ok
+}
+
+// closeBOSH closes c if it is a stream. If the stream error could not be written
+// since too much waits already, the client is told now, behind all that.
+func closeBOSH(c net.Conn, e stream.Error) bool {
+	s, ok := c.(*bosh.Stream)
+	if !ok {
+		return false
+	}
+	if e.Err == "" {
+		s.Close()
+	} else {
+		s.CloseWithError(&bosh.Error{Condition: bosh.RemoteStreamError, Payload: errorElement(e)})
+	}
+	return true
 }
 
 // undelivered waits for the end of c and returns what it was given and could

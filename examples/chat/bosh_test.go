@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
@@ -24,7 +26,7 @@ type overBOSH struct {
 // dialBOSH returns a client that has not sent anything.
 func dialBOSH(t testing.TB, cfg boshtest.Config) *client {
 	ctx := context.Background()
-	if _, ok := cfg.Transport.(*boshtest.Memory); !ok { // in real time, no failure may hang
+	if _, ok := cfg.Transport.(*http.Transport); ok || cfg.Transport == nil { // in real time, no failure may hang
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 20*time.Second)
 		t.Cleanup(cancel)
@@ -191,4 +193,77 @@ func TestShutdownTellsAll(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Errorf("run: %v", err)
 	}
+}
+
+// A valve is a transport that can be shut.
+type valve struct {
+	http.RoundTripper
+	shut atomic.Pointer[chan struct{}]
+}
+
+func (v *valve) RoundTrip(r *http.Request) (*http.Response, error) {
+	if open := v.shut.Load(); open != nil {
+		<-*open
+	}
+	return v.RoundTripper.RoundTrip(r)
+}
+
+// TestSlowReaderOverBOSH is like TestSlowReader. The client hears why when it
+// comes back.
+func TestSlowReaderOverBOSH(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newTestServer(t)
+		h := newBOSH(&config{}, srv)
+		go srv.serve(h.Listener())
+		memory := boshtest.InMemory(h)
+		cfg := boshtest.Config{URL: "https://localhost/", Transport: memory}
+		bob := dialBOSH(t, cfg)
+		bob.login("bob", "hunter2", "b")
+		v := &valve{RoundTripper: memory}
+		cfg.Transport = v
+		slow := dialBOSH(t, cfg)
+		slow.login("alice", "secret", "slow")
+		open := make(chan struct{})
+		v.shut.Store(&open)
+
+		message := "<message to='" + slow.jid + "'><body>" + strings.Repeat("x", 64<<10) + "</body></message>"
+		alice := srv.lookup("alice@localhost")
+		count := func() (sessions, stored int) {
+			alice.mu.Lock()
+			defer alice.mu.Unlock()
+			return len(alice.sessions), len(alice.offline.packets)
+		}
+		for n := 1; n > 0; n, _ = count() {
+			bob.send("%s", message)
+			bob.wantNothing()
+		}
+		time.Sleep(10 * time.Second) // until it cannot be told by writing
+		if _, stored := count(); stored == 0 {
+			t.Error("no message was kept")
+		}
+		close(open)
+		var end *boshtest.EndError
+		got := 0
+		for {
+			el, err := slow.read()
+			if err == nil && el.XMLName.Local == "message" {
+				got++
+				continue
+			}
+			if err == nil && el.child("resource-constraint").XMLName.Space == nsStreamErrors {
+				continue
+			}
+			if !errors.As(err, &end) || end.Condition != "remote-stream-error" {
+				t.Errorf("got %v, %v; want remote-stream-error", el, err)
+			}
+			break
+		}
+		if got == 0 {
+			t.Error("what was written is lost")
+		}
+		bob.Close()
+		go h.Shutdown(context.Background())
+		srv.shutdown(context.Background())
+		memory.Wait()
+	})
 }

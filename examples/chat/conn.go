@@ -99,7 +99,10 @@ func (c *conn) dead() bool {
 // hangUp says that nothing more will be written, and gives the client a moment
 // to read it all: to close a TCP connection at once might lose what it has
 // not read yet. Without half-closed connections there is nothing to wait for.
-func (c *conn) hangUp() {
+func (c *conn) hangUp(last stream.Error) {
+	if closeBOSH(c.Conn, last) {
+		return
+	}
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		c.Close()

@@ -181,7 +181,7 @@ func (s *session) conclude(err error) {
 		}
 		s.srv.handBack(s, waiting)
 	}
-	s.conn.hangUp()
+	s.conn.hangUp(last)
 	s.conn.drain()
 	if s.user != nil {
 		s.srv.handBack(s, s.reclaim(undelivered(s.conn.Conn)))

@@ -2,11 +2,11 @@ package main
 
 import (
 	"encoding/xml"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
-	"time"
+
+	"mellium.im/xmpp/stream"
 )
 
 const goodHeader = "<stream:stream to='localhost' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
@@ -40,7 +40,7 @@ func TestBadStreams(t *testing.T) {
 		}
 		text := string(got)
 		if strings.Count(text, "<stream:stream ") != 1 || strings.Count(text, "</stream:stream>") != 1 ||
-			!strings.HasSuffix(text, fmt.Sprintf("<stream:error><%s xmlns='%s'/></stream:error></stream:stream>", tt.want, nsStreamErrors)) {
+			!strings.HasSuffix(text, string(ending(stream.Error{Err: tt.want}))) {
 			t.Errorf("%.100q: got %s, want %s", tt.send, text, tt.want)
 		}
 	}
@@ -165,15 +165,6 @@ func TestShutdown(t *testing.T) {
 	begun.open()
 	silent := dial(t, addr)
 	done := make(chan struct{})
-	for {
-		srv.mu.Lock()
-		n := len(srv.sessions)
-		srv.mu.Unlock()
-		if n == 3 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
 	go func() {
 		defer close(done)
 		srv.shutdown(t.Context())

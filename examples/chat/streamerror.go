@@ -45,7 +45,12 @@ func ending(e stream.Error) []byte {
 	if e.Err == "" {
 		return []byte(streamEnd)
 	}
-	return fmt.Appendf(nil, "<stream:error><%s xmlns='%s'/></stream:error>%s", e.Err, nsStreamErrors, streamEnd)
+	return append(errorElement(e), streamEnd...)
+}
+
+// errorElement returns a stream error that is complete in itself.
+func errorElement(e stream.Error) []byte {
+	return fmt.Appendf(nil, "<stream:error xmlns:stream='%s'><%s xmlns='%s'/></stream:error>", stream.NS, e.Err, nsStreamErrors)
 }
 
 // header returns a stream header, for the streams that end before mellium has
