@@ -152,9 +152,9 @@ func (w *window) gap() bool {
 	return n > 0 && w.records[n-1].state == ridEarly
 }
 
-// take gives r its turn. It returns where r is then: what need not be kept any
-// more goes.
-func (w *window) take(r *record) *record {
+// take gives the next request its turn. What need not be kept any more goes.
+func (w *window) take() *record {
+	r := w.find(w.last + 1)
 	r.state = ridOpen
 	w.last, w.arrived, w.empty = r.rid, r.arrived, r.empty
 	w.trim()

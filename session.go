@@ -69,8 +69,8 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win.next = string(req.NewKey)
 	s.live++
 	ex.rid, ex.arrived = req.Rid.N, now
-	r := s.win.insert(record{rid: ex.rid, arrived: now, ex: ex})
-	r = s.win.take(r)
+	s.win.insert(record{rid: ex.rid, arrived: now, ex: ex})
+	r := s.win.take()
 	st := s.streams.list[0]
 	r.open.until = now + s.openingWait(st)
 	st.greet()
@@ -111,16 +111,10 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.fail(r.ex, PolicyViolation)
 		return
 	}
-	if lost := s.win.ack(r.rid, req.Ack); lost != nil && s.h.o.ReportAfter >= 0 && now-lost.sent >= s.h.o.ReportAfter && s.grant.Acks {
-		rid, sent := lost.rid, lost.sent
-		r = s.win.find(s.win.last + 1)
-		r.open = openRequest{lost: rid, age: now - sent, release: true}
-	} else {
-		r = s.win.find(s.win.last + 1) // the window may have been trimmed
-	}
-	r = s.win.take(r)
+	lost, age := s.lost(r.rid, req.Ack, now)
+	r = s.win.take()
 	s.pause = 0
-	r.open.until = max(now, r.arrived+s.grant.Patience())
+	r.open = openRequest{until: max(now, r.arrived+s.grant.Patience()), lost: lost, age: age, release: lost > 0}
 	switch {
 	case restart:
 		s.restart(req)
@@ -148,6 +142,17 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 			r.open.until = now + s.h.o.Grace
 		}
 	}
+}
+
+// lost takes note of what the request rid acknowledges, and returns the rid and
+// the age of the answer that the client should be told it has lost, or 0.
+// XEP-0124, section 9.2.
+func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) (int64, time.Duration) {
+	r := s.win.ack(rid, ack)
+	if r == nil || !s.grant.Acks || s.h.o.ReportAfter < 0 || now-r.sent < s.h.o.ReportAfter {
+		return 0, 0
+	}
+	return r.rid, now - r.sent
 }
 
 // goesOn reports whether the client may still send: it has not asked for the
