@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -77,6 +78,22 @@ func TestPage(t *testing.T) {
 	text, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusOK || !strings.Contains(string(text), "<html") {
 		t.Errorf("got %s: %s", resp.Status, text)
+	}
+}
+
+func TestHostMeta(t *testing.T) {
+	c := startChat(t)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Get(c.https + ".well-known/host-meta.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	want := strings.Replace(c.https, "127.0.0.1", "localhost", 1) + "http-bind"
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(text), want) {
+		t.Errorf("got %s: %s; want a link to %s", resp.Status, text, want)
 	}
 }
 

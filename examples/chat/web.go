@@ -35,9 +35,8 @@ type door struct {
 // newWeb opens the HTTP ports.
 func newWeb(cfg *config, srv *server) (*web, error) {
 	w := &web{bosh: newBOSH(cfg, srv)}
-	handler := w.handler()
 	if cfg.http != "" {
-		if err := w.listen(cfg.http, handler, nil, srv.log); err != nil {
+		if err := w.listen(cfg.http, nil, srv.log); err != nil {
 			return nil, err
 		}
 	}
@@ -45,18 +44,23 @@ func newWeb(cfg *config, srv *server) (*web, error) {
 		host, _, _ := net.SplitHostPort(cfg.https)
 		cert, err := certificate(cfg.certFile, cfg.keyFile, host)
 		if err == nil {
-			err = w.listen(cfg.https, handler, &tls.Config{Certificates: []tls.Certificate{cert}}, srv.log)
+			err = w.listen(cfg.https, &tls.Config{Certificates: []tls.Certificate{cert}}, srv.log)
 		}
 		if err != nil {
 			w.close()
 			return nil, err
 		}
 	}
+	handler := w.handler(srv)
+	for _, d := range w.doors {
+		d.server.Handler = handler
+	}
 	return w, nil
 }
 
-// handler returns the handler of HTTP and HTTPS alike.
-func (w *web) handler() http.Handler {
+// handler returns the handler of HTTP and HTTPS alike. What it tells clients
+// that look for the domain's BOSH is where it is over HTTPS.
+func (w *web) handler(srv *server) http.Handler {
 	root, err := fs.Sub(pages, "web")
 	if err != nil {
 		panic(err) // the name is good
@@ -65,16 +69,28 @@ func (w *web) handler() http.Handler {
 	mux.Handle("/http-bind", w.bosh)
 	mux.Handle("/http-bind/", w.bosh)
 	mux.Handle("/", webclient.Serve(root))
+	for _, d := range w.doors {
+		if d.scheme != "https" {
+			continue
+		}
+		_, port, _ := net.SplitHostPort(d.Addr().String())
+		meta, err := w.bosh.HostMeta(bosh.Link{Rel: bosh.LinkBOSH, Href: "https://" + net.JoinHostPort(srv.domain, port) + "/http-bind"})
+		if err != nil {
+			srv.log.Warn("clients cannot look for BOSH", "err", err)
+			continue
+		}
+		mux.Handle("/.well-known/host-meta", meta)
+		mux.Handle("/.well-known/host-meta.json", meta)
+	}
 	return mux
 }
 
-func (w *web) listen(addr string, h http.Handler, tlsConfig *tls.Config, log *slog.Logger) error {
+func (w *web) listen(addr string, tlsConfig *tls.Config, log *slog.Logger) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
 	d := door{Listener: ln, scheme: "http", server: &http.Server{
-		Handler:           h,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
