@@ -1,6 +1,7 @@
 package bosh_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
@@ -354,7 +355,8 @@ func (s *session) alive() {
 // An app is the application's side of a stream. It reads all the time.
 type app struct {
 	*bosh.Stream
-	b *bench
+	b       *bench
+	headers chan struct{} // a token for each stream header read
 
 	mu    sync.Mutex
 	input []byte
@@ -367,7 +369,7 @@ func (b *bench) accept(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		a := &app{Stream: c.(*bosh.Stream), b: b}
+		a := &app{Stream: c.(*bosh.Stream), b: b, headers: make(chan struct{}, 10)}
 		b.mu.Lock()
 		b.apps = append(b.apps, a)
 		b.mu.Unlock()
@@ -379,14 +381,20 @@ func (b *bench) accept(ctx context.Context) {
 // as it is there.
 func (b *bench) app(i int) *app {
 	b.Helper()
+	apps := b.streams()
+	if i < 0 {
+		i += len(apps)
+	}
+	require.True(b, 0 <= i && i < len(apps), "no stream %d", i)
+	return apps[i]
+}
+
+// streams returns all streams so far.
+func (b *bench) streams() []*app {
 	synctest.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if i < 0 {
-		i += len(b.apps)
-	}
-	require.True(b, 0 <= i && i < len(b.apps), "no stream %d", i)
-	return b.apps[i]
+	return slices.Clone(b.apps)
 }
 
 func (a *app) listen() {
@@ -397,6 +405,12 @@ func (a *app) listen() {
 		a.input = append(a.input, buf[:n]...)
 		a.err = err
 		a.mu.Unlock()
+		if bytes.Contains(buf[:n], []byte("<stream:stream")) {
+			select {
+			case a.headers <- struct{}{}:
+			default: // nobody cares
+			}
+		}
 		if err != nil {
 			return
 		}
