@@ -24,6 +24,7 @@ import (
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/wire"
@@ -161,6 +162,7 @@ func (h *Handler) setCORS(hd http.Header, r *http.Request) {
 // post serves one BOSH request.
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	req := h.requests.Get().(*wire.Request)
+	pipelined := pipeline.Watch(r)
 	err := h.read(w, r, req)
 	if err != nil && r.Context().Err() != nil {
 		h.free(req)
@@ -201,6 +203,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	if t := h.o.Trace; t != nil && t.Request != nil {
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
+	}
+	if pipelined != nil {
+		defer pipelined.Hold(func() { s.release(ex) })()
 	}
 	h.serve(w, r, s, ex)
 }
@@ -695,3 +700,24 @@ func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 	}
 	return hm, nil
 }
+
+// PipelineListener returns a listener for an [http.Server] whose clients
+// pipeline: some BOSH clients send the next request on the connection on which
+// the last one is held. net/http reads the second request only after the first
+// was answered, so what the client has to say would wait until the poll before
+// it times out. A connection of a PipelineListener notices what comes behind a
+// held request, and has that one answered at once:
+//
+//	l, err := net.Listen("tcp", ":5280")
+//	…
+//	server.Serve(bosh.PipelineListener(l))
+//
+// For HTTPS give it to [http.Server.ServeTLS], or to [tls.NewListener]: it goes
+// below TLS. There it sees records come, not what is in them. A request in the
+// same record as the one before is not noticed, and a record that is none of a
+// request, as at the end of a connection, releases a held one in vain.
+//
+// It needs no more than this. The Handler finds the connection by its LocalAddr,
+// which is the one of l's connection in a wrapper; NetConn returns that
+// connection. HTTP/2 needs none of it and passes through.
+func PipelineListener(l net.Listener) net.Listener { return pipeline.Listener{Listener: l} }

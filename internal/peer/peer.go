@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+
+	"github.com/gobosh/bosh/internal/pipeline"
 )
 
 // Remote returns the address that a request came from. It is never nil.
@@ -18,7 +20,7 @@ func Remote(r *http.Request) net.Addr {
 // Local returns the address that a request came in on. It is never nil.
 func Local(r *http.Request) net.Addr {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		return a
+		return pipeline.Unwrap(a)
 	}
 	return Name(r.Host)
 }
