@@ -1,5 +1,6 @@
-// Package interop has no code, only tests: real clients against a running
-// examples/chat. They need Node.js, Chromium and what package-lock.json names:
+// Package interop has no code, only tests: real clients against running
+// programs of the examples. They need Node.js, Chromium and what
+// package-lock.json names:
 //
 //	npm --prefix internal/interop ci
 //	go test -tags interop ./internal/interop

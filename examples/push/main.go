@@ -1,0 +1,83 @@
+// Command push is a service that pushes JSON over BOSH to web pages. Its page
+// is a monitor of the very handler that serves it: it draws sessions,
+// requests, payloads and latencies as they are pushed to it, and has buttons
+// that load the handler.
+//
+//	go run ./examples/push
+//
+// It has nothing of XMPP. What a service of one's own needs of this program is
+// in service.go and element.go, and app.js on the page's side.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// shutdownTimeout is how long pages may take to hear of the end.
+const shutdownTimeout = 3 * time.Second
+
+func main() {
+	addr := flag.String("http", "127.0.0.1:5290", "`address` of the page and of BOSH")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "push: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ln, err := net.Listen("tcp", *addr)
+	if err == nil {
+		err = run(ctx, ln, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "push:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends, and then sees all pages off.
+func run(ctx context.Context, ln net.Listener, stdout io.Writer) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s := newService(log)
+	defer s.close()
+	server := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	defer server.Close()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(ln) }()
+	fmt.Fprintf(stdout, "push: open http://%s/\n", ln.Addr())
+
+	sampling, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.sample(sampling, time.Second)
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	fmt.Fprintln(stdout, "push: shutting down")
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	s.load.stop()
+	// First the sessions, then the server: a page hears of the end in the
+	// answer to the request that is held for it, or to its next.
+	if err := errors.Join(s.bosh.Shutdown(deadline), server.Shutdown(deadline)); err != nil {
+		log.Info("not all pages have heard the end", "err", err) // some are just gone
+	}
+	return nil
+}

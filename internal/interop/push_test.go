@@ -1,0 +1,24 @@
+//go:build interop
+
+package interop
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The page of examples/push, which is built for this.
+func TestPush(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "push")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = filepath.Join("..", "..", "examples", "push")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building examples/push: %v\n%s", err, out)
+	}
+	for _, name := range []string{"watch", "loads", "stop", "monitor", "shutdown"} {
+		t.Run(name, func(t *testing.T) {
+			node(t, launch(t, greetHTTP, exec.Command(program, "-http", "127.0.0.1:0")), "push.mjs", name)
+		})
+	}
+}
