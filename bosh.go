@@ -122,6 +122,12 @@ type Options struct {
 	// sets no limit.
 	MaxSessions int
 
+	// MaxPerAddr is how many sessions there may be at a time from one
+	// address, without its port, as ClientAddr has it. Further ones are
+	// refused with [PolicyViolation]. The default, 0, sets no limit, since
+	// many users may share an address.
+	MaxPerAddr int
+
 	// MaxStreams is how many streams a session may have open at a time. The
 	// default, 1, switches the protocol's multiple streams off. At most 64.
 	// XEP-0124, section 16.
@@ -134,6 +140,11 @@ type Options struct {
 	// MaxBody is the largest request body in bytes, after decompression.
 	// The default is 1 MiB. It cannot be switched off; at most 256 MiB.
 	MaxBody int64
+
+	// MaxPayloads is how many elements a request may carry. A small element
+	// costs many times its size while it is on its way. The default is 4096;
+	// negative sets no limit.
+	MaxPayloads int
 
 	// MaxElement is the largest single element that the application may
 	// write, in bytes. The default is 4 MiB. It cannot be switched off.
@@ -236,6 +247,8 @@ func (o Options) withDefaults() Options {
 	o.ReadTimeout = duration(o.ReadTimeout, 15*time.Second)
 	o.WriteTimeout = duration(o.WriteTimeout, 30*time.Second)
 	o.MaxSessions = number(o.MaxSessions, 100_000, 1<<31-1)
+	o.MaxPerAddr = max(o.MaxPerAddr, 0)
+	o.MaxPayloads = number(o.MaxPayloads, 4096, 1<<30)
 	o.MaxStreams = max(number(o.MaxStreams, 1, maxStreams), 1)
 	o.Backlog = number(o.Backlog, 128, 1<<20)
 	o.MaxBody = int64(number(int(min(o.MaxBody, maxMaxBody)), 1<<20, maxMaxBody))
@@ -588,7 +601,7 @@ func checkError(e *Error) (*Error, error) {
 	c := *e
 	c.Remote = false
 	var err error
-	if c.Payload, _, err = framing.Elements(e.Payload, len(e.Payload)); err != nil {
+	if c.Payload, err = framing.Last(e.Payload); err != nil {
 		return nil, fmt.Errorf("bosh: payload of an Error: %w", err)
 	}
 	return &c, nil

@@ -26,6 +26,7 @@ import (
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
+	"github.com/gobosh/bosh/internal/quota"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -38,7 +39,7 @@ type Handler struct {
 	epoch    time.Time
 	seed     maphash.Seed
 	sessions table.Table[*Session]
-	live     atomic.Int64 // sessions that have not ended
+	quota    quota.Quota  // of sessions that have not ended
 	serial   atomic.Int64 // for Session.ID
 	requests sync.Pool    // of *wire.Request
 	accept   *backlog.Listener
@@ -63,6 +64,7 @@ func New(o Options) *Handler {
 		quiet: make(chan struct{}, 1),
 	}
 	h.terms = h.o.terms()
+	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.requests.New = func() any { return new(wire.Request) }
 	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
@@ -75,11 +77,15 @@ func (h *Handler) now() time.Duration { return time.Since(h.epoch) }
 
 func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
 
-// maxPooled is the largest request buffer that is used again.
-const maxPooled = 64 << 10
+// maxPooled is the largest request buffer that is used again, in bytes, and
+// maxPooledPayloads in elements.
+const (
+	maxPooled         = 64 << 10
+	maxPooledPayloads = 256
+)
 
 func (h *Handler) free(req *wire.Request) {
-	if cap(req.Body) <= maxPooled {
+	if cap(req.Body) <= maxPooled && cap(req.Payloads) <= maxPooledPayloads {
 		req.Reset()
 		h.requests.Put(req)
 	}
@@ -168,7 +174,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.free(req)
 		return // the client has gone
 	}
-	if perr := req.Parse(wire.Limits{}); err == nil {
+	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
 		err = perr
 	}
 	if !req.Root {
@@ -328,13 +334,10 @@ func (h *Handler) settle(req *wire.Request, malformed bool) (negotiate.Grant, *E
 
 var errMalformed = errors.New("malformed body")
 
-// available returns why no further session can be had, or nil.
+// available returns why no session can be had, or nil.
 func (h *Handler) available() *Error {
 	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
 		return h.farewell()
-	}
-	if h.o.MaxSessions > 0 && h.live.Load() >= int64(h.o.MaxSessions) {
-		return &Error{Condition: PolicyViolation, Err: errors.New("too many sessions")}
 	}
 	return nil
 }
@@ -356,8 +359,12 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 		Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
 		Header: r.Header, Body: http.NoBody, Host: r.Host, RemoteAddr: r.RemoteAddr, RequestURI: r.RequestURI, TLS: r.TLS,
 	}
+	if err := h.quota.Take(peer.Host(s.addr)); err != nil {
+		return nil, &Error{Condition: PolicyViolation, Err: err}
+	}
 	st, e := h.admit(s, r, h.opening(req, Opening{Framing: h.o.Framing}))
 	if e != nil {
+		h.quota.Give(peer.Host(s.addr))
 		st.cancel(e)
 		return nil, e
 	}
@@ -484,7 +491,6 @@ func (h *Handler) run(st *Stream) {
 
 // began takes note of a new session.
 func (h *Handler) began(s *Session) {
-	h.live.Add(1)
 	h.sessions.Put(s.sid, s)
 	h.o.Logger.Debug("bosh: session begins", "session", s.id, "remote", s.addr)
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
@@ -501,7 +507,7 @@ func (h *Handler) over(s *Session, e *Error) {
 	h.past.add(gone)
 	h.ended[e.reason()]++
 	h.mu.Unlock()
-	if h.live.Add(-1) == 0 {
+	if h.quota.Give(peer.Host(s.addr)) == 0 {
 		h.hush()
 	}
 	level := slog.LevelDebug
@@ -525,7 +531,7 @@ func (h *Handler) Stats() HandlerStats {
 	h.mu.Lock()
 	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Ended: maps.Clone(h.ended)}
 	h.mu.Unlock()
-	n.Sessions = h.live.Load()
+	n.Sessions = h.quota.Taken()
 	for s := range h.Sessions() {
 		n.add(s.Stats())
 	}
@@ -596,7 +602,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
-	for h.live.Load() > 0 || h.active.Load() > 0 {
+	for h.quota.Taken() > 0 || h.active.Load() > 0 {
 		select {
 		case <-h.quiet:
 		case <-ctx.Done():

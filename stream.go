@@ -579,6 +579,9 @@ func (st *Stream) Close() error { return st.CloseWithError(nil) }
 // goes out behind all that was written. Nil, or an error without Condition, is
 // a graceful end. If the end has begun already, for example by a stream error
 // that was written, that stands.
+//
+// An error that is not fit to be sent, with an unknown Condition or a Payload
+// that is not well-formed, is returned, and the stream stays open.
 func (st *Stream) CloseWithError(e *Error) error {
 	e, err := checkError(e)
 	if err != nil {

@@ -331,10 +331,19 @@ func (c *Cutter) defaultNS() string {
 }
 
 // Elements returns the elements in b, which must be whole, and of at most max
-// bytes each, made self-contained but for the prefix stream; and how many they
-// are.
+// bytes each, made self-contained; and how many they are.
 func Elements(b []byte, max int) (out []byte, n int, err error) {
-	c := Cutter{max: max, inside: true}
+	return elements(b, Cutter{max: max, inside: true})
+}
+
+// Last is Elements for what goes out with the end of a stream, where the prefix
+// stream need not be declared.
+func Last(b []byte) (out []byte, err error) {
+	out, _, err = elements(b, Cutter{max: len(b), inside: true, bindings: usual[1:]})
+	return out, err
+}
+
+func elements(b []byte, c Cutter) (out []byte, n int, err error) {
 	for len(b) > 0 {
 		took, it, err := c.Cut(b)
 		if err != nil {

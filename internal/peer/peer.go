@@ -17,6 +17,18 @@ func Remote(r *http.Request) net.Addr {
 	return Name(r.RemoteAddr)
 }
 
+// Host returns the address a without its port.
+func Host(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return string(t.IP)
+	}
+	s := a.String()
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		return host
+	}
+	return s
+}
+
 // Local returns the address that a request came in on. It is never nil.
 func Local(r *http.Request) net.Addr {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
