@@ -11,7 +11,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -238,32 +237,40 @@ func TestSecrecyOfSids(t *testing.T) {
 	})
 }
 
-// sources parses the library's own files: the root package's and those under
-// internal.
+// sources parses the library's own files: the root package's, and those of the
+// packages of this module that it is made of.
 func sources(t *testing.T) map[string]*ast.File {
 	t.Helper()
+	const module = "github.com/gobosh/bosh/"
 	files := make(map[string]*ast.File)
 	fset := token.NewFileSet()
-	parse := func(path string) {
-		f, err := parser.ParseFile(fset, path, nil, 0)
-		require.NoError(t, err)
-		files[path] = f
-	}
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && path != "." && path != "internal" && !strings.HasPrefix(path, "internal"+string(filepath.Separator)):
-			return fs.SkipDir
-		case d.IsDir() && d.Name() == "node_modules":
-			return fs.SkipDir
-		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
-			parse(path)
+	seen := make(map[string]bool)
+	var parse func(dir string)
+	parse = func(dir string) {
+		if seen[dir] {
+			return
 		}
-		return nil
-	})
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
+		seen[dir] = true
+		paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		require.NoError(t, err)
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(fset, path, nil, 0)
+			require.NoError(t, err)
+			files[path] = f
+			for _, imp := range f.Imports {
+				name, err := strconv.Unquote(imp.Path.Value)
+				require.NoError(t, err)
+				if pkg, ok := strings.CutPrefix(name, module); ok {
+					parse(filepath.FromSlash(pkg))
+				}
+			}
+		}
+	}
+	parse(".")
+	require.Greater(t, len(seen), 5)
 	return files
 }
 

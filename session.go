@@ -114,7 +114,10 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	lost, age := s.lost(r.rid, req.Ack, now)
 	r = s.win.take()
 	s.pause = 0
-	r.open = openRequest{until: max(now, r.arrived+s.grant.Patience()), lost: lost, age: age, release: lost > 0}
+	r.open = openRequest{
+		until: max(now, r.arrived+s.grant.Patience()), lost: lost, age: age,
+		release: lost > 0 || r.open.release, // it may have been released while it was early
+	}
 	switch {
 	case restart:
 		s.restart(req)
