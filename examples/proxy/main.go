@@ -57,7 +57,10 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 	log.Info("draining", "for", cfg.drain)
 	late, cancel := context.WithTimeout(context.Background(), cfg.drain)
 	defer cancel()
-	return errors.Join(err, w.shutdown(late))
+	if lerr := w.shutdown(late); lerr != nil {
+		log.Warn("not all were told of the end", "cause", lerr)
+	}
+	return err
 }
 
 func logger(cfg *config, output io.Writer) *slog.Logger {
