@@ -1,0 +1,110 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gobosh/bosh"
+)
+
+// A Collector shows a [bosh.Handler] to Prometheus. Its metrics bear no label
+// of a session: there may be a hundred thousand of them, and each gone soon.
+type Collector struct {
+	stats func() bosh.HandlerStats
+
+	requestOpen  prometheus.Histogram
+	requestSize  prometheus.Histogram
+	responseSize prometheus.Histogram
+	refused      *prometheus.CounterVec
+}
+
+// NewCollector returns a Collector, and puts the hooks that feed its
+// histograms into o, before those that o has. The Handler is made from o
+// afterwards and given to [Collector.Watch].
+func NewCollector(o *bosh.Options) *Collector {
+	c := &Collector{
+		requestOpen: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "bosh_request_open_seconds",
+			Help:    "Time from the arrival of a request to the end of its answer; it includes the time that the request is held.",
+			Buckets: []float64{.001, .005, .025, .1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90},
+		}),
+		requestSize: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "bosh_request_size_bytes",
+			Help:    "Size of request bodies.",
+			Buckets: prometheus.ExponentialBuckets(64, 4, 8),
+		}),
+		responseSize: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "bosh_response_size_bytes",
+			Help:    "Size of response bodies.",
+			Buckets: prometheus.ExponentialBuckets(64, 4, 8),
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bosh_sessions_refused_total",
+			Help: "Sessions refused at their creation, by condition.",
+		}, []string{"condition"}),
+	}
+	o.Trace = c.trace(o.Trace)
+	return c
+}
+
+// Watch makes h the handler whose counts are collected.
+func (c *Collector) Watch(h *bosh.Handler) { c.stats = h.Stats }
+
+var (
+	sessions    = desc("bosh_sessions", "Sessions that live now.")
+	created     = desc("bosh_sessions_created_total", "Sessions that have begun.")
+	ended       = desc("bosh_sessions_ended_total", "Sessions that have ended, by reason: a condition, closed for a good end, inactive for a client's silence.", "reason")
+	open        = desc("bosh_requests_open", "Requests that are held, early, or being answered.")
+	requests    = desc("bosh_requests_total", "Requests received, repeats included.")
+	repeats     = desc("bosh_requests_repeated_total", "Requests that had been received before.")
+	payloads    = desc("bosh_payloads_total", "Payloads received (in) and sent (out).", "direction")
+	bodyBytes   = desc("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction")
+	queuedBytes = desc("bosh_queued_bytes", "Bytes that wait for clients.")
+	unreadBytes = desc("bosh_unread_bytes", "Bytes that wait for the application.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// Describe implements [prometheus.Collector].
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{sessions, created, ended, open, requests, repeats, payloads, bodyBytes, queuedBytes, unreadBytes} {
+		ch <- d
+	}
+	for _, m := range c.own() {
+		m.Describe(ch)
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.stats() // one look, so that the numbers fit each other
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	counter := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(sessions, float64(s.Sessions))
+	counter(created, s.Created)
+	for reason, n := range s.Ended {
+		counter(ended, n, reason)
+	}
+	gauge(open, float64(s.Open))
+	counter(requests, s.Requests)
+	counter(repeats, s.Repeats)
+	counter(payloads, s.PayloadsIn, "in")
+	counter(payloads, s.PayloadsOut, "out")
+	counter(bodyBytes, s.BytesIn, "in")
+	counter(bodyBytes, s.BytesOut, "out")
+	gauge(queuedBytes, float64(s.Queued))
+	gauge(unreadBytes, float64(s.Unread))
+	for _, m := range c.own() {
+		m.Collect(ch)
+	}
+}
+
+// own returns the metrics that the hooks feed.
+func (c *Collector) own() []prometheus.Collector {
+	return []prometheus.Collector{c.requestOpen, c.requestSize, c.responseSize, c.refused}
+}

@@ -1,0 +1,54 @@
+// Command prometheus is a BOSH echo service that Prometheus can watch. What it
+// takes is in collector.go, to be copied.
+//
+//	cd examples/prometheus
+//	go run .
+//	curl http://127.0.0.1:5291/metrics
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gobosh/bosh"
+)
+
+func main() {
+	addr := flag.String("http", "127.0.0.1:5291", "`address` of BOSH and of the metrics")
+	flag.Parse()
+	h, _ := newService()
+	server := &http.Server{Addr: *addr, Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	fmt.Printf("prometheus: BOSH at http://%s/http-bind, metrics at http://%s/metrics\n", *addr, *addr)
+	log.Fatal(server.ListenAndServe())
+}
+
+// newService returns what is served over HTTP, and the BOSH handler in it.
+func newService() (http.Handler, *bosh.Handler) {
+	o := bosh.Options{Framing: bosh.Elements, Serve: echo}
+	c := NewCollector(&o)
+	h := bosh.New(o)
+	c.Watch(h)
+
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	mux := http.NewServeMux()
+	mux.Handle("/http-bind", h)
+	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{})) // for the operators' network only
+	return mux, h
+}
+
+// echo sends back what comes, until the client has gone.
+func echo(st *bosh.Stream) {
+	for {
+		element, err := st.ReadElement(st.Context())
+		if err != nil || st.WriteElement(st.Context(), element) != nil {
+			return
+		}
+	}
+}
