@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/backlog"
+	"github.com/gobosh/bosh/internal/edge"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/httpbody"
@@ -36,6 +37,7 @@ import (
 type Handler struct {
 	o        Options
 	terms    negotiate.Terms
+	headers  edge.Headers
 	epoch    time.Time
 	seed     maphash.Seed
 	sessions table.Table[*Session]
@@ -64,6 +66,7 @@ func New(o Options) *Handler {
 		quiet: make(chan struct{}, 1),
 	}
 	h.terms = h.o.terms()
+	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.requests.New = func() any { return new(wire.Request) }
 	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
@@ -100,7 +103,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.hush()
 		}
 	}()
-	h.setHeaders(w.Header(), r)
+	h.headers.Set(w.Header(), r)
 	switch r.Method {
 	case http.MethodPost:
 		h.post(w, r)
@@ -121,49 +124,7 @@ var (
 
 	allow     = []string{"POST, OPTIONS, GET, HEAD"}
 	plainText = []string{"text/plain; charset=utf-8"}
-	noStore   = []string{"no-store"}
-	noSniff   = []string{"nosniff"}
-	sandbox   = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
 )
-
-// setHeaders sets what every answer has. A body may echo what somebody else's
-// page posted, so a browser must not take it for a document of ours.
-func (h *Handler) setHeaders(hd http.Header, r *http.Request) {
-	hd["Cache-Control"] = noStore
-	hd["X-Content-Type-Options"] = noSniff
-	hd["Content-Security-Policy"] = sandbox
-	if !h.o.NoCORS {
-		h.setCORS(hd, r)
-	}
-}
-
-var (
-	anyOrigin    = []string{"*"}
-	varyOrigin   = []string{"Origin"}
-	allowMethods = []string{"POST, OPTIONS"}
-	allowHeaders = []string{"Content-Type"}
-	corsMaxAge   = []string{"7200"}
-)
-
-// setCORS lets pages of the allowed origins use the Handler.
-func (h *Handler) setCORS(hd http.Header, r *http.Request) {
-	origin := r.Header["Origin"]
-	switch {
-	case h.o.AllowOrigin == nil:
-		hd["Access-Control-Allow-Origin"] = anyOrigin
-	case len(origin) == 1 && h.o.AllowOrigin(origin[0]):
-		hd["Access-Control-Allow-Origin"] = origin
-		hd["Vary"] = varyOrigin
-	default:
-		hd["Vary"] = varyOrigin
-		return
-	}
-	if r.Method == http.MethodOptions {
-		hd["Access-Control-Allow-Methods"] = allowMethods
-		hd["Access-Control-Allow-Headers"] = allowHeaders
-		hd["Access-Control-Max-Age"] = corsMaxAge
-	}
-}
 
 // post serves one BOSH request.
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,54 @@
+// Package edge sets the headers that every answer of a BOSH endpoint has, and
+// those by which browsers let pages of other origins use it.
+package edge
+
+import "net/http"
+
+// Headers says what to set. The zero value lets pages of any origin in.
+type Headers struct {
+	// AllowOrigin reports whether pages of an origin are let in. If it is
+	// nil, all are.
+	AllowOrigin func(origin string) bool
+
+	// NoCORS leaves that to somebody else.
+	NoCORS bool
+}
+
+// The values are shared by all answers: nobody may change them in place.
+var (
+	noStore      = []string{"no-store"}
+	noSniff      = []string{"nosniff"}
+	sandbox      = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
+	anyOrigin    = []string{"*"}
+	allowMethods = []string{"POST, OPTIONS"}
+	allowHeaders = []string{"Content-Type"}
+	maxAge       = []string{"7200"}
+)
+
+// Set sets the headers of the answer to r. A body may echo what somebody else's
+// page posted, so a browser must not take it for a document of ours.
+func (h *Headers) Set(hd http.Header, r *http.Request) {
+	hd["Cache-Control"] = noStore
+	hd["X-Content-Type-Options"] = noSniff
+	hd["Content-Security-Policy"] = sandbox
+	if h.NoCORS || !h.allow(hd, r.Header["Origin"]) || r.Method != http.MethodOptions {
+		return
+	}
+	hd["Access-Control-Allow-Methods"] = allowMethods
+	hd["Access-Control-Allow-Headers"] = allowHeaders
+	hd["Access-Control-Max-Age"] = maxAge
+}
+
+// allow lets a page of origin in, if it may.
+func (h *Headers) allow(hd http.Header, origin []string) bool {
+	if h.AllowOrigin == nil {
+		hd["Access-Control-Allow-Origin"] = anyOrigin
+		return true
+	}
+	hd.Add("Vary", "Origin")
+	if len(origin) != 1 || !h.AllowOrigin(origin[0]) {
+		return false
+	}
+	hd["Access-Control-Allow-Origin"] = origin
+	return true
+}
