@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"encoding/json"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +11,16 @@ import (
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
 )
+
+// The monitor goes where only operators come, here a port of its own.
+func ExampleHandler_Monitor() {
+	h := bosh.New(bosh.Options{})
+	public, private := http.NewServeMux(), http.NewServeMux()
+	public.Handle("/http-bind", h)
+	private.Handle("/bosh", h.Monitor())
+	go func() { log.Fatal(http.ListenAndServe("127.0.0.1:6060", private)) }()
+	log.Fatal(http.ListenAndServe(":8080", public))
+}
 
 func TestMonitor(t *testing.T) {
 	h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) { <-s.Context().Done() }})
