@@ -112,9 +112,10 @@ type Options struct {
 	CreateTimeout time.Duration
 
 	// ReadTimeout bounds how long a request body may take to arrive, and
-	// WriteTimeout how long the client may take to accept an answer. The
-	// defaults are 15 s and 30 s; negative sets no limit of ours, and leaves
-	// those of the [http.Server].
+	// WriteTimeout how long the client may take to accept an answer. What is
+	// late is cut off, and the client may try again. The defaults are 15 s
+	// and 30 s, whatever those of the [http.Server] are, which know nothing
+	// of waiting; negative sets no limit of ours, and leaves the Server's.
 	ReadTimeout, WriteTimeout time.Duration
 
 	// MaxSessions is how many sessions there may be at a time. Further ones
@@ -185,8 +186,9 @@ type Options struct {
 	Content []string
 
 	// Compress is the size in bytes from which answers are compressed for
-	// clients that accept it. The default, 0, compresses nothing. Requests
-	// may always be compressed by gzip and deflate.
+	// clients that accept it, by gzip or else deflate. The default, 0,
+	// compresses nothing, nor does a negative size. Requests may always be
+	// compressed.
 	Compress int
 
 	// AllowOrigin reports whether pages of an origin, as "https://host:port",

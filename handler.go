@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -131,16 +132,18 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	req := h.requests.Get().(*wire.Request)
 	pipelined := pipeline.Watch(r)
 	err := h.read(w, r, req)
-	if err != nil && r.Context().Err() != nil {
+	if errors.Is(err, httpbody.ErrBroken) {
+		// The client will repeat what it could not send. Whatever of it
+		// has arrived must not be held against it.
 		h.free(req)
-		return // the client has gone
+		panic(http.ErrAbortHandler)
 	}
 	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
 		err = perr
 	}
 	if !req.Root {
 		h.free(req)
-		h.reply(w, h.terminal(BadRequest, false), negotiate.TextXML)
+		h.reply(w, r, h.terminal(BadRequest, false), negotiate.TextXML)
 		return
 	}
 	if req.SID == nil {
@@ -150,7 +153,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	s, ok := h.sessions.Get(req.SID)
 	if !ok {
 		h.free(req)
-		h.reply(w, h.terminal(ItemNotFound, false), negotiate.TextXML)
+		h.reply(w, r, h.terminal(ItemNotFound, false), negotiate.TextXML)
 		return
 	}
 	if !s.sameSecurity(r) {
@@ -159,7 +162,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	if !req.Rid.OK || req.Rid.N == 0 {
 		h.free(req)
-		h.reply(w, h.terminal(BadRequest, s.grant.Legacy), s.grant.Content)
+		h.reply(w, r, h.terminal(BadRequest, s.grant.Legacy), s.grant.Content)
 		return
 	}
 	ex := &exchange{ready: make(chan struct{}, 1), request: r}
@@ -192,19 +195,38 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 		a = s.take(ex)
 	}
 	defer s.done(ex)
-	h.reply(w, a, s.grant.Content)
+	h.reply(w, r, a, s.grant.Content)
 	if t := h.o.Trace; t != nil && t.Response != nil {
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(a.body), Open: h.now() - ex.arrived})
 	}
 }
 
 // reply writes an answer.
-func (h *Handler) reply(w http.ResponseWriter, a *reply, contentType []string) {
+func (h *Handler) reply(w http.ResponseWriter, r *http.Request, a *reply, contentType []string) {
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 		return
 	}
-	h.send(w, a.body, contentType)
+	body := a.body
+	if h.o.Compress > 0 {
+		body = h.compress(w.Header(), r, body)
+	}
+	h.send(w, body, contentType)
+}
+
+// compress returns an answer in the content coding that is best for it. What is
+// kept for repeats is the answer as it was.
+func (h *Handler) compress(hd http.Header, r *http.Request, body []byte) []byte {
+	hd["Vary"] = append(slices.Clip(hd["Vary"]), "Accept-Encoding")
+	if len(body) < h.o.Compress {
+		return body
+	}
+	coding := httpbody.Accepted(r.Header["Accept-Encoding"])
+	if short := httpbody.Encode(body, coding); short != nil {
+		hd["Content-Encoding"] = []string{coding}
+		return short
+	}
+	return body
 }
 
 func (h *Handler) send(w http.ResponseWriter, body []byte, contentType []string) {
@@ -228,16 +250,31 @@ func (h *Handler) limited(err error) {
 
 // read reads the whole body of r into req.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) (err error) {
+	if h.o.WriteTimeout > 0 && hurried(r) {
+		// The Server's limit may be shorter than the wait. Ours begins when
+		// there is an answer.
+		h.limited(http.NewResponseController(w).SetWriteDeadline(time.Time{}))
+	}
 	if h.o.ReadTimeout > 0 {
 		rc := http.NewResponseController(w)
 		h.limited(rc.SetReadDeadline(time.Now().Add(h.o.ReadTimeout)))
-		defer rc.SetReadDeadline(time.Time{})
+		defer func() {
+			if err == nil { // or else the Server waits for what is still to come
+				rc.SetReadDeadline(time.Time{})
+			}
+		}()
 	}
 	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody)
 	if err == httpbody.ErrTooLarge {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return err
+}
+
+// hurried reports whether the [http.Server] limits the time for an answer.
+func hurried(r *http.Request) bool {
+	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	return ok && srv.WriteTimeout > 0
 }
 
 // terminal returns the answer that ends a session by a condition.
@@ -274,7 +311,7 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 		if t := h.o.Trace; t != nil && t.Refused != nil {
 			t.Refused(r, err)
 		}
-		h.reply(w, h.refusal(err, g.Legacy), g.Content)
+		h.reply(w, r, h.refusal(err, g.Legacy), g.Content)
 		return
 	}
 	h.serve(w, r, s, ex)

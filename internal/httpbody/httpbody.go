@@ -1,5 +1,5 @@
 // Package httpbody reads whole HTTP request bodies, compressed or not, under a
-// limit.
+// limit, and compresses those of responses.
 package httpbody
 
 import (
@@ -17,6 +17,10 @@ import (
 // ErrTooLarge says that a body exceeds the limit. What was read is good.
 var ErrTooLarge = errors.New("body too large")
 
+// ErrBroken says that a body did not arrive: the connection broke, or a
+// deadline passed. Nothing can be said of what the client meant to send.
+var ErrBroken = errors.New("body did not arrive")
+
 // Read appends the body of r to b, decompressed as its Content-Encoding says.
 // Neither what is read nor what is decompressed may exceed limit bytes.
 func Read(b []byte, r *http.Request, limit int64) ([]byte, error) {
@@ -25,9 +29,9 @@ func Read(b []byte, r *http.Request, limit int64) ([]byte, error) {
 		return b, err
 	}
 	if coding == "" {
-		return readAll(b, r.Body, limit)
+		return receive(b, r.Body, limit)
 	}
-	raw, err := readAll(nil, r.Body, limit)
+	raw, err := receive(nil, r.Body, limit)
 	if err != nil {
 		return b, err
 	}
@@ -36,6 +40,18 @@ func Read(b []byte, r *http.Request, limit int64) ([]byte, error) {
 		return b, err
 	}
 	return readAll(b, src, limit)
+}
+
+// receive appends to b what a client sends.
+func receive(b []byte, src io.Reader, limit int64) ([]byte, error) {
+	b, err := readAll(b, src, limit)
+	switch {
+	case err == nil || err == ErrTooLarge:
+		return b, err
+	case errors.As(err, new(*http.MaxBytesError)): // somebody else's limit
+		return b, ErrTooLarge
+	}
+	return b, fmt.Errorf("%w: %w", ErrBroken, err)
 }
 
 // readAll appends all of src to b.

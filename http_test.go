@@ -1,0 +1,402 @@
+package bosh_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An httpAnswer is an HTTP response that has been read.
+type httpAnswer struct {
+	*http.Response
+	text string
+}
+
+// do sends an HTTP request. Headers are pairs of name and value.
+func do(t *testing.T, rt http.RoundTripper, method, url string, body io.Reader, headers ...string) httpAnswer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	require.NoError(t, err)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	resp, err := rt.RoundTrip(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return httpAnswer{resp, string(text)}
+}
+
+const anyURL = "http://bosh.test/http-bind/"
+
+// requireSafe asserts that a browser cannot be made to run or keep an answer.
+func requireSafe(t *testing.T, r httpAnswer) {
+	t.Helper()
+	require.Equal(t, "no-store", r.Header.Get("Cache-Control"))
+	require.Equal(t, "nosniff", r.Header.Get("X-Content-Type-Options"))
+	require.Contains(t, r.Header.Get("Content-Security-Policy"), "sandbox")
+	require.Contains(t, r.Header.Get("Content-Security-Policy"), "default-src 'none'")
+	require.Empty(t, r.Header["Access-Control-Allow-Credentials"])
+	require.Empty(t, r.Header["Set-Cookie"])
+}
+
+func TestMethods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		text := p.body(1001, "<forged xmlns='u'/>")
+		for method, status := range map[string]int{
+			"GET": 200, "HEAD": 200, "OPTIONS": 204,
+			"PUT": 405, "DELETE": 405, "PATCH": 405, "TRACE": 405, "CONNECT": 405, "post": 405, "FOO": 405,
+		} {
+			r := do(t, p.rt, method, anyURL, strings.NewReader(text))
+			assert.Equal(t, status, r.StatusCode, method)
+			requireSafe(t, r)
+			switch {
+			case status != 200:
+				assert.Equal(t, "POST, OPTIONS, GET, HEAD", r.Header.Get("Allow"), method)
+				assert.Empty(t, r.text)
+			case method == "GET":
+				assert.Contains(t, r.text, "BOSH")
+				assert.True(t, strings.HasPrefix(r.Header.Get("Content-Type"), "text/plain"))
+			default:
+				assert.Empty(t, r.text)
+			}
+		}
+		assert.EqualValues(t, 1, s.Session().Stats().Requests, "none of them was for the session")
+		p.send("<real xmlns='u'/>")
+		requireRead(t, s, "<real xmlns='u'/>")
+	})
+}
+
+func TestCORS(t *testing.T) {
+	const page, evil = "https://page.example", "https://evil.example"
+	only := func(origin string) bool { return origin == page }
+	for name, test := range map[string]struct {
+		o      bosh.Options
+		origin []string
+		want   string // Access-Control-Allow-Origin
+		vary   string
+	}{
+		"any":           {bosh.Options{}, []string{page}, "*", ""},
+		"any, none":     {bosh.Options{}, nil, "*", ""},
+		"allowed":       {bosh.Options{AllowOrigin: only}, []string{page}, page, "Origin"},
+		"not allowed":   {bosh.Options{AllowOrigin: only}, []string{evil}, "", "Origin"},
+		"null":          {bosh.Options{AllowOrigin: only}, []string{"null"}, "", "Origin"},
+		"none":          {bosh.Options{AllowOrigin: only}, nil, "", "Origin"},
+		"two":           {bosh.Options{AllowOrigin: only}, []string{page, evil}, "", "Origin"},
+		"NoCORS":        {bosh.Options{NoCORS: true}, []string{page}, "", ""},
+		"with Compress": {bosh.Options{AllowOrigin: only, Compress: 1}, []string{page}, page, "Origin, Accept-Encoding"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				test.o.Framing = bosh.Elements
+				rt := boshtest.InMemory(newHandler(t, test.o))
+				var headers []string
+				for _, origin := range test.origin {
+					headers = append(headers, "Origin", origin)
+				}
+				pre := do(t, rt, "OPTIONS", anyURL, nil, append(headers, "Access-Control-Request-Method", "POST",
+					"Access-Control-Request-Headers", "content-type")...)
+				post := do(t, rt, "POST", anyURL, strings.NewReader(creation()), headers...)
+				for _, r := range []httpAnswer{pre, post} {
+					assert.Equal(t, test.want, r.Header.Get("Access-Control-Allow-Origin"))
+					requireSafe(t, r)
+				}
+				assert.Equal(t, test.vary, strings.Join(post.Header["Vary"], ", "))
+				assert.Equal(t, http.StatusNoContent, pre.StatusCode)
+				if test.want == "" {
+					assert.Empty(t, pre.Header["Access-Control-Allow-Methods"])
+					return
+				}
+				assert.Equal(t, "POST, OPTIONS", pre.Header.Get("Access-Control-Allow-Methods"))
+				assert.Equal(t, "Content-Type", pre.Header.Get("Access-Control-Allow-Headers"))
+				assert.NotEmpty(t, pre.Header.Get("Access-Control-Max-Age"))
+			})
+		})
+	}
+}
+
+// Whatever the outcome, the answer is safe and has an exact length.
+func TestEveryAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		body   func(p *peer) string
+		status int
+	}{
+		"creation":          {func(*peer) string { return creation() }, 200},
+		"refused":           {func(*peer) string { return creation("content='image/png'") }, 200},
+		"no body":           {func(*peer) string { return "" }, 200},
+		"no XML":            {func(*peer) string { return "<script>alert(1)</script>" }, 200},
+		"unknown session":   {func(p *peer) string { return strings.Replace(p.body(1001, ""), p.sid, "X"+p.sid, 1) }, 200},
+		"rid":               {func(p *peer) string { return p.body(5000, "") }, 200},
+		"malformed":         {func(p *peer) string { return p.body(1001, "<a>") }, 200},
+		"payload":           {func(p *peer) string { return p.body(1001, "<a/>") }, 200},
+		"pause":             {func(p *peer) string { return p.body(1001, "", "pause='10'") }, 200},
+		"terminate":         {func(p *peer) string { return p.body(1001, "", "type='terminate'") }, 200},
+		"legacy, refused":   {func(*peer) string { return "<body rid='0' to='a' xmlns='" + nsBind + "'/>" }, 400},
+		"legacy, malformed": {func(*peer) string { return "<body rid='1' to='a' xmlns='" + nsBind + "'><a>" }, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pipe := boshtest.NewPipeServer(newHandler(t, elements()))
+				defer pipe.Close()
+				p := dial(t, pipe)
+				r := do(t, pipe, "POST", anyURL, strings.NewReader(test.body(p)))
+				assert.Equal(t, test.status, r.StatusCode)
+				requireSafe(t, r)
+				assert.Equal(t, []string{strconv.Itoa(len(r.text))}, r.Header["Content-Length"])
+				assert.Empty(t, r.TransferEncoding)
+				if test.status == 200 {
+					_, err := boshtest.ParseBody([]byte(r.text))
+					assert.NoError(t, err)
+					assert.Equal(t, "text/xml; charset=utf-8", r.Header.Get("Content-Type"))
+				}
+			})
+		})
+	}
+}
+
+// Headers that mean nothing to BOSH change nothing. B5-3, B5-8.
+func TestHeadersWithoutMeaning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, elements())
+		rt := boshtest.InMemory(h)
+		var first string
+		for i, headers := range [][]string{
+			{},
+			{"Content-Type", "text/xml; charset=utf-8"},
+			{"Content-Type", "text/plain"},
+			{"Content-Type", "application/x-www-form-urlencoded"},
+			{"Content-Type", "application/xml; charset=us-ascii"},
+			{"Content-Type", "\x7f;"},
+			{"X-Foo", "bar", "Cookie", "a=b", "Authorization", "Basic eDp5", "If-None-Match", "*", "Range", "bytes=0-1"},
+		} {
+			p := dial(t, rt)
+			s := accept(t, h)
+			write(t, s, "<out xmlns='u'/>")
+			r := do(t, rt, "POST", anyURL, strings.NewReader(p.body(1001, "<in xmlns='u'/>")), headers...)
+			requireRead(t, s, "<in xmlns='u'/>")
+			assert.Equal(t, http.StatusOK, r.StatusCode)
+			if i == 0 {
+				first = r.text
+			}
+			assert.Equal(t, first, r.text, "%v", headers)
+		}
+	})
+}
+
+// rawHTTP sends a text over a connection of its own and returns all that comes
+// back until the server closes it.
+func rawHTTP(t *testing.T, l *boshtest.PipeListener, text string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := l.DialContext(t.Context(), "", "")
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	_, err = io.WriteString(c, text)
+	require.NoError(t, err)
+	return c, bufio.NewReader(c)
+}
+
+func postText(version, headers, body string) string {
+	return fmt.Sprintf("POST /http-bind HTTP/%s\r\nHost: a.example\r\n%sContent-Length: %d\r\n\r\n%s", version, headers, len(body), body)
+}
+
+// B5-4: HTTP/1.0 is served in full.
+func TestHTTP10(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipe := boshtest.NewPipeServer(newHandler(t, elements()))
+		defer pipe.Close()
+		for _, headers := range []string{"", "Connection: keep-alive\r\n"} {
+			_, b := rawHTTP(t, pipe.Listener, postText("1.0", headers, creation()))
+			r, err := http.ReadResponse(b, nil)
+			require.NoError(t, err)
+			text, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			assert.EqualValues(t, len(text), r.ContentLength)
+			assert.Contains(t, string(text), "sid=")
+			if headers == "" {
+				_, err = b.ReadByte()
+				assert.Equal(t, io.EOF, err, "the connection is closed")
+				continue
+			}
+			assert.Equal(t, "keep-alive", r.Header.Get("Connection"))
+		}
+	})
+}
+
+// overVersions runs a test with a server for HTTP/1.1 and one for HTTP/2, with
+// time-outs for reading and writing if the limit is not 0.
+func overVersions(t *testing.T, o bosh.Options, limit time.Duration, f func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer)) {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, o)
+				srv := &http.Server{
+					Handler: h, Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+					ReadTimeout: limit, WriteTimeout: limit,
+				}
+				srv.Protocols.SetHTTP1(version == "HTTP/1.1")
+				srv.Protocols.SetUnencryptedHTTP2(version == "HTTP/2.0")
+				pipe := boshtest.Pipe(srv)
+				defer pipe.Close()
+				pipe.Transport.Protocols = srv.Protocols
+				assert.Equal(t, version, do(t, pipe, "GET", anyURL, nil).Proto)
+				f(t, h, pipe)
+			})
+		})
+	}
+}
+
+// B5-5: an answer is never chunked, however large.
+func TestLargeAnswer(t *testing.T) {
+	overVersions(t, elements(), 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+		p := dial(t, pipe)
+		big := "<big xmlns='u'>" + strings.Repeat("x", 1<<20) + "</big>"
+		write(t, accept(t, h), big)
+		r := do(t, pipe, "POST", anyURL, strings.NewReader(p.body(1001, "")))
+		assert.Contains(t, r.text, big)
+		assert.EqualValues(t, len(r.text), r.ContentLength)
+		assert.Empty(t, r.TransferEncoding)
+	})
+}
+
+// B5-6: a request may be chunked.
+func TestChunkedRequest(t *testing.T) {
+	overVersions(t, elements(), 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+		p := dial(t, pipe)
+		s := accept(t, h)
+		body := struct{ io.Reader }{strings.NewReader(p.body(1001, "<a xmlns='u'/>"))} // of unknown length
+		answer := async(func() httpAnswer { return do(t, pipe, "POST", anyURL, body) })
+		requireRead(t, s, "<a xmlns='u'/>")
+		write(t, s, "<b xmlns='u'/>")
+		assert.Contains(t, (<-answer).text, "<b xmlns='u'/>")
+	})
+}
+
+// Time-outs of the Server that are shorter than the wait do not end it.
+func TestServerTimeouts(t *testing.T) {
+	for _, o := range []bosh.Options{{}, {WriteTimeout: time.Minute}} {
+		o.Framing = bosh.Elements
+		overVersions(t, o, 2*second, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+			p := dial(t, pipe)
+			s := accept(t, h)
+			for range 3 {
+				c := p.hold("<a xmlns='u'/>")
+				time.Sleep(50 * second)
+				write(t, s, "<b xmlns='u'/>")
+				assert.Equal(t, "<b xmlns='u'/>", c.Wait().Payload())
+			}
+		})
+	}
+}
+
+// A client that takes an answer too slowly is cut off, and gets the same answer
+// when it asks again.
+func TestWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, WriteTimeout: 5 * second})
+		pipe := boshtest.NewPipeServer(h)
+		defer pipe.Close()
+		p := dial(t, pipe)
+		s := accept(t, h)
+		big := "<big xmlns='u'>" + strings.Repeat("x", 1<<20) + "</big>"
+		write(t, s, big)
+		body := p.body(1001, "")
+		rawHTTP(t, pipe.Listener, postText("1.1", "", body))
+		synctest.Wait()
+		assert.Equal(t, 1, s.Session().Stats().Open)
+		time.Sleep(5 * second)
+		synctest.Wait()
+		assert.Zero(t, s.Session().Stats().Open)
+		assert.Equal(t, big, boshtest.Exchange(t, pipe, body).Payload())
+	})
+}
+
+// Behind what hides the connection's deadlines everything works, and the log
+// says once what is missing.
+func TestWithoutDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		o := elements()
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		h := newHandler(t, o)
+		for range 3 {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(creation())))
+			b, err := boshtest.ParseBody(w.Body.Bytes())
+			require.NoError(t, err)
+			assert.NotEmpty(t, b.Attr("sid"))
+			accept(t, h)
+		}
+		assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
+	})
+}
+
+// http.TimeoutHandler ends a held request before its time. For the session it
+// is a broken connection.
+func TestTimeoutHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, elements())
+		rt := boshtest.InMemory(http.TimeoutHandler(h, 10*second, "too late"))
+		p := dial(t, rt)
+		s := accept(t, h)
+		r := p.send("<a xmlns='u'/>")
+		assert.Equal(t, http.StatusServiceUnavailable, r.Status)
+		synctest.Wait()
+		write(t, s, "<b xmlns='u'/>")
+		r = boshtest.Exchange(t, rt, p.body(1001, "<a xmlns='u'/>"))
+		assert.Equal(t, "<b xmlns='u'/>", r.Payload())
+		requireRead(t, s, "<a xmlns='u'/>")
+		assert.Zero(t, s.Session().Stats().Unread, "read once")
+	})
+}
+
+// A held request whose client has gone gets nothing; what there is to say waits
+// for the next one.
+func TestClientGone(t *testing.T) {
+	overVersions(t, elements(), 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+		p := dial(t, pipe)
+		s := accept(t, h)
+		p.hold("").Cancel()
+		synctest.Wait()
+		assert.Zero(t, s.Session().Stats().Open)
+		write(t, s, "<a xmlns='u'/>")
+		synctest.Wait()
+		assert.Equal(t, "<a xmlns='u'/>", p.send("").Payload())
+		assert.Empty(t, boshtest.Exchange(t, pipe, p.body(1001, "")).Payload(), "the lost one is settled")
+	})
+}
+
+// A server that stops while requests are held leaves no session in a mess.
+func TestServerCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, elements())
+		pipe := boshtest.NewPipeServer(h)
+		p := dial(t, pipe)
+		s := accept(t, h)
+		c := p.hold("")
+		pipe.Close()
+		require.Error(t, c.Err())
+		synctest.Wait()
+		assert.Zero(t, s.Session().Stats().Open)
+		assert.NoError(t, s.Session().Err())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		assert.NoError(t, h.Shutdown(ctx))
+	})
+}
