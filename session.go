@@ -120,7 +120,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	}
 	switch {
 	case restart:
-		s.restart(req)
+		s.restart(req, now)
 	case opens:
 		s.openStream(r, req)
 		return
@@ -173,12 +173,24 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 	return yes && st != nil && st.opening.Framing == XMPP, ok
 }
 
-// restart begins the request's stream anew. Older requests are answered at
-// once, so that the features go where clients look for them: into the answer
-// to the restart. Payloads beside a restart are ignored, as the XEP has it.
-func (s *Session) restart(req *wire.Request) {
-	s.win.release(s.win.last)
-	s.stream(req).restart(req)
+// restart begins the request's stream anew. Older requests are answered with
+// what there is now, so that the features go where clients look for them: into
+// the answer to the restart. Payloads beside a restart are ignored, as the XEP
+// has it.
+func (s *Session) restart(req *wire.Request, now time.Duration) {
+	st := s.stream(req)
+	for s.final == nil {
+		r, _ := s.win.oldest()
+		if r == nil || r.rid == s.win.last {
+			break
+		}
+		if ex := r.ex; ex != nil {
+			s.dismissed(ex, &reply{body: s.answer(r, now)})
+		} else {
+			s.win.answer(r.rid, blank, false, now)
+		}
+	}
+	st.restart(req)
 }
 
 // stream returns the open stream that the request is about, or nil.

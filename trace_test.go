@@ -218,7 +218,7 @@ func (tr *trace) session(rid string) {
 	tr.start = tr.b.now()
 }
 
-var ridAttr = regexp.MustCompile(` rid=['"]\s*0*([^'"\s]*)`)
+var ridAttr = regexp.MustCompile(` rid=['"]([^'"]*)`)
 
 // send sends a request and labels it: by its rid, and #2, #3 … if it is not the
 // first of that.
