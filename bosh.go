@@ -28,6 +28,7 @@ package bosh
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,8 +37,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gobosh/bosh/internal/defaults"
 	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/hostmeta"
+	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/pipeline"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server.
@@ -237,33 +242,33 @@ const (
 // withDefaults returns a copy of o in which zero fields have their defaults,
 // negative ones mean what they say, and large ones are lowered.
 func (o Options) withDefaults() Options {
-	o.Wait = seconds(o.Wait, 60*time.Second)
-	o.Inactivity = seconds(o.Inactivity, defaultInactivity)
-	o.Pause = seconds(o.Pause, 120*time.Second)
+	o.Wait = defaults.Seconds(o.Wait, 60*time.Second)
+	o.Inactivity = defaults.Seconds(o.Inactivity, defaultInactivity)
+	o.Pause = defaults.Seconds(o.Pause, 120*time.Second)
 	if o.Polling > 0 {
-		o.Polling = seconds(o.Polling, 0)
+		o.Polling = defaults.Seconds(o.Polling, 0)
 	}
-	o.Hold = number(o.Hold, 1, maxHold)
-	o.Grace = min(duration(o.Grace, 5*time.Millisecond), maxGrace)
-	o.CreateTimeout = duration(o.CreateTimeout, 10*time.Second)
-	o.ReadTimeout = duration(o.ReadTimeout, 15*time.Second)
-	o.WriteTimeout = duration(o.WriteTimeout, 30*time.Second)
-	o.MaxSessions = number(o.MaxSessions, 100_000, 1<<31-1)
+	o.Hold = defaults.Number(o.Hold, 1, maxHold)
+	o.Grace = min(defaults.Duration(o.Grace, 5*time.Millisecond), maxGrace)
+	o.CreateTimeout = defaults.Duration(o.CreateTimeout, 10*time.Second)
+	o.ReadTimeout = defaults.Duration(o.ReadTimeout, 15*time.Second)
+	o.WriteTimeout = defaults.Duration(o.WriteTimeout, 30*time.Second)
+	o.MaxSessions = defaults.Number(o.MaxSessions, 100_000, 1<<31-1)
 	o.MaxPerAddr = max(o.MaxPerAddr, 0)
-	o.MaxPayloads = number(o.MaxPayloads, 4096, 1<<30)
-	o.MaxStreams = max(number(o.MaxStreams, 1, maxStreams), 1)
-	o.Backlog = number(o.Backlog, 128, 1<<20)
-	o.MaxBody = int64(number(int(min(o.MaxBody, maxMaxBody)), 1<<20, maxMaxBody))
+	o.MaxPayloads = defaults.Number(o.MaxPayloads, 4096, 1<<30)
+	o.MaxStreams = max(defaults.Number(o.MaxStreams, 1, maxStreams), 1)
+	o.Backlog = defaults.Number(o.Backlog, 128, 1<<20)
+	o.MaxBody = int64(defaults.Number(int(min(o.MaxBody, maxMaxBody)), 1<<20, maxMaxBody))
 	if o.MaxBody == 0 {
 		o.MaxBody = maxMaxBody
 	}
-	o.MaxElement = number(o.MaxElement, 4<<20, 1<<30)
+	o.MaxElement = defaults.Number(o.MaxElement, 4<<20, 1<<30)
 	if o.MaxElement == 0 {
 		o.MaxElement = 1 << 30
 	}
-	o.ReadBuffer = number(o.ReadBuffer, 64<<10, 1<<30)
-	o.WriteBuffer = max(number(o.WriteBuffer, 256<<10, 1<<30), 1)
-	o.ReplayBuffer = number(o.ReplayBuffer, 256<<10, 1<<30)
+	o.ReadBuffer = defaults.Number(o.ReadBuffer, 64<<10, 1<<30)
+	o.WriteBuffer = max(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1)
+	o.ReplayBuffer = defaults.Number(o.ReplayBuffer, 256<<10, 1<<30)
 	if o.MaxRepeats == 0 {
 		o.MaxRepeats = 10
 	}
@@ -277,32 +282,6 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	return o
-}
-
-// number returns n, the default if it is zero, 0 if it is negative, and top if
-// it is larger.
-func number(n, def, top int) int {
-	if n == 0 {
-		n = def
-	}
-	return min(max(n, 0), top)
-}
-
-func duration(d, def time.Duration) time.Duration {
-	if d == 0 {
-		d = def
-	}
-	return max(d, 0)
-}
-
-// seconds is duration for what goes over the wire: whole seconds, and not too
-// many of them.
-func seconds(d, def time.Duration) time.Duration {
-	d = duration(d, def)
-	if d > 0 {
-		d = max(d.Truncate(time.Second), time.Second)
-	}
-	return min(d, negotiate.MaxSeconds*time.Second)
 }
 
 // terms returns what sessions are offered.
@@ -608,3 +587,77 @@ func checkError(e *Error) (*Error, error) {
 	}
 	return &c, nil
 }
+
+// Monitor returns a handler that shows the live sessions, a hundred at a time,
+// as a page and as JSON (by the header Accept or by ?format=json), and that
+// ends the one whose ID is posted to it as id, by policy-violation. Pages of
+// other origins cannot do so; a program sends a header Bosh-Monitor along.
+//
+// It shows addresses, domains and counts, never a payload nor a sid. Even so
+// it is for operators: mount it where only they come.
+func (h *Handler) Monitor() http.Handler {
+	return monitor.New(monitor.Source[*Session]{
+		Totals: func() monitor.Totals {
+			n := h.Stats()
+			return monitor.Totals{Counts: monitor.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
+		},
+		Sessions: h.Sessions(),
+		Counts:   func(s *Session) monitor.Counts { return monitor.Counts(s.Stats()) },
+		Streams: func(s *Session) (to []string) {
+			for _, st := range s.Streams() {
+				to = append(to, st.Opening().To)
+			}
+			return to
+		},
+		End: func(s *Session) {
+			s.Terminate(&Error{Condition: PolicyViolation, Err: errors.New("ended by an operator")})
+		},
+	})
+}
+
+// A Link is a link of the documents that [Handler.HostMeta] serves.
+type Link = hostmeta.Link
+
+// The relations of the links by which clients find the endpoints of a domain.
+const (
+	LinkBOSH      = hostmeta.BOSH      // to an https URL
+	LinkWebSocket = hostmeta.WebSocket // to a wss URL
+)
+
+// HostMeta returns a handler by which clients find the endpoints of a domain:
+// it serves the links given, those to this Handler's URL and any others, at
+// /.well-known/host-meta and, as JSON, at /.well-known/host-meta.json. Mount it
+// at these two paths of the domain itself. Pages of all origins may read it,
+// which says nothing of the endpoints.
+//
+// As a client can trust only what came over TLS, an insecure request, as
+// [Options.Secure] has it, finds nothing; and HostMeta refuses links to
+// anything but https and wss URLs. XEP-0156.
+func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
+	hm, err := hostmeta.New(h.secure, links)
+	if err != nil {
+		return nil, fmt.Errorf("bosh: host-meta: %w", err)
+	}
+	return hm, nil
+}
+
+// PipelineListener returns a listener for an [http.Server] whose clients
+// pipeline: some BOSH clients send the next request on the connection on which
+// the last one is held. net/http reads the second request only after the first
+// was answered, so what the client has to say would wait until the poll before
+// it times out. A connection of a PipelineListener notices what comes behind a
+// held request, and has that one answered at once:
+//
+//	l, err := net.Listen("tcp", ":5280")
+//	…
+//	server.Serve(bosh.PipelineListener(l))
+//
+// For HTTPS give it to [http.Server.ServeTLS], or to [tls.NewListener]: it goes
+// below TLS. There it sees records come, not what is in them. A request in the
+// same record as the one before is not noticed, and a record that is none of a
+// request, as at the end of a connection, releases a held one in vain.
+//
+// It needs no more than this. The Handler finds the connection by its LocalAddr,
+// which is the one of l's connection in a wrapper; NetConn returns that
+// connection. HTTP/2 needs none of it and passes through.
+func PipelineListener(l net.Listener) net.Listener { return pipeline.Listener{Listener: l} }

@@ -22,7 +22,6 @@ import (
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/edge"
 	"github.com/gobosh/bosh/internal/framing"
-	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/peer"
@@ -678,50 +677,3 @@ func (p *Prebound) Restart(ctx context.Context) ([]byte, error) { return p.c.Res
 // Attach returns what the page needs: the sid, and the rid of the last request.
 // The page's first request must have the next one.
 func (p *Prebound) Attach() (sid string, rid int64) { return p.c.Attach() }
-
-// A Link is a link of the documents that [Handler.HostMeta] serves.
-type Link = hostmeta.Link
-
-// The relations of the links by which clients find the endpoints of a domain.
-const (
-	LinkBOSH      = hostmeta.BOSH      // to an https URL
-	LinkWebSocket = hostmeta.WebSocket // to a wss URL
-)
-
-// HostMeta returns a handler by which clients find the endpoints of a domain:
-// it serves the links given, those to this Handler's URL and any others, at
-// /.well-known/host-meta and, as JSON, at /.well-known/host-meta.json. Mount it
-// at these two paths of the domain itself. Pages of all origins may read it,
-// which says nothing of the endpoints.
-//
-// As a client can trust only what came over TLS, an insecure request, as
-// [Options.Secure] has it, finds nothing; and HostMeta refuses links to
-// anything but https and wss URLs. XEP-0156.
-func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
-	hm, err := hostmeta.New(h.secure, links)
-	if err != nil {
-		return nil, fmt.Errorf("bosh: host-meta: %w", err)
-	}
-	return hm, nil
-}
-
-// PipelineListener returns a listener for an [http.Server] whose clients
-// pipeline: some BOSH clients send the next request on the connection on which
-// the last one is held. net/http reads the second request only after the first
-// was answered, so what the client has to say would wait until the poll before
-// it times out. A connection of a PipelineListener notices what comes behind a
-// held request, and has that one answered at once:
-//
-//	l, err := net.Listen("tcp", ":5280")
-//	…
-//	server.Serve(bosh.PipelineListener(l))
-//
-// For HTTPS give it to [http.Server.ServeTLS], or to [tls.NewListener]: it goes
-// below TLS. There it sees records come, not what is in them. A request in the
-// same record as the one before is not noticed, and a record that is none of a
-// request, as at the end of a connection, releases a held one in vain.
-//
-// It needs no more than this. The Handler finds the connection by its LocalAddr,
-// which is the one of l's connection in a wrapper; NetConn returns that
-// connection. HTTP/2 needs none of it and passes through.
-func PipelineListener(l net.Listener) net.Listener { return pipeline.Listener{Listener: l} }
