@@ -38,8 +38,11 @@ func xmpp(t *testing.T, name string, f func(b *bench, s *session)) {
 
 func xmppWith(t *testing.T, name string, o bosh.Options, attrs string, f func(b *bench, s *session)) {
 	t.Helper()
+	if !strings.Contains(attrs, "rid=") {
+		attrs = "rid='1000' " + attrs
+	}
 	bubble(t, name, o, func(b *bench) {
-		s := &session{b: b, creator: b.post(complete("<body rid='1000' " + attrs + "/>"))}
+		s := &session{b: b, creator: b.post(complete("<body " + attrs + "/>"))}
 		s.app = b.app(0)
 		s.app.read()
 		s.app.writes(serverHeader + features)
