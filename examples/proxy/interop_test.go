@@ -89,6 +89,7 @@ func testTalk(t *testing.T, s *realServer, p *realProxy) {
 		require.Regexp(t, fmt.Sprintf("id=['\"]%d['\"]", i), alice.await("<message"))
 	}
 	require.NoError(t, c.Terminate(t.Context(), "<presence xmlns='jabber:client' type='unavailable'/>"))
+	eventually(t, "the server knows", func() bool { return strings.Contains(p.output.String(), "reason=client-ended") })
 	bob.say("<iq xmlns='jabber:client' type='get' id='gone' to='" + alice.jid + "'><ping xmlns='urn:xmpp:ping'/></iq>")
 	assert.Contains(t, bob.await("id=['\"]gone['\"]"), "<service-unavailable")
 }
