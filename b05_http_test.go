@@ -1,0 +1,306 @@
+package bosh_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// served runs f with a std session and an http.Server for it.
+func served(t *testing.T, name string, f func(b *bench, s *session, srv *boshtest.PipeServer)) {
+	t.Helper()
+	bubble(t, name, with(func(o *bosh.Options) { o.MaxBody = 10_000 }), func(b *bench) {
+		srv := boshtest.NewPipeServer(b.h)
+		defer srv.Close()
+		f(b, b.create(), srv)
+	})
+}
+
+// A socket is a connection that a client talks HTTP/1.1 over by hand.
+type socket struct {
+	net.Conn
+	b *bench
+	r *bufio.Reader
+}
+
+func openSocket(b *bench, srv *boshtest.PipeServer) *socket {
+	c, err := srv.Listener.DialContext(b.Context(), "", "")
+	require.NoError(b, err)
+	return &socket{Conn: c, b: b, r: bufio.NewReader(c)}
+}
+
+// post sends a request.
+func (c *socket) post(body string, headers ...string) {
+	c.b.Helper()
+	c.text("POST /http-bind HTTP/1.1", body, headers...)
+}
+
+func (c *socket) text(line, body string, headers ...string) {
+	c.b.Helper()
+	headers = append(headers, "Host: example.com", fmt.Sprint("Content-Length: ", len(body)))
+	_, err := io.WriteString(c, line+"\r\n"+strings.Join(headers, "\r\n")+"\r\n\r\n"+body)
+	require.NoError(c.b, err)
+	synctest.Wait()
+}
+
+// answer reads an answer, which must be as HTTP wants it.
+func (c *socket) answer() (*http.Response, string) {
+	c.b.Helper()
+	r, err := http.ReadResponse(c.r, nil)
+	require.NoError(c.b, err)
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(c.b, err)
+	assert.EqualValues(c.b, r.ContentLength, len(body))
+	assert.Empty(c.b, r.TransferEncoding)
+	synctest.Wait()
+	return r, string(body)
+}
+
+func (c *socket) gets(body string) {
+	c.b.Helper()
+	r, text := c.answer()
+	assert.Equal(c.b, http.StatusOK, r.StatusCode)
+	assert.Equal(c.b, canonical(c.b, body), canonical(c.b, text))
+}
+
+// XEP-0124, sections 2 to 4: goals, architecture, technique.
+func TestTechnique(t *testing.T) {
+	std(t, "B2-1 a client needs to see nothing but bodies", func(b *bench, s *session) {
+		// A session of this bench keeps no cookie and looks at no header.
+		held := s.send(1001, x("a"))
+		s.app.writes(x("b"))
+		held.getsNow(answer(x("b")))
+		s.send(1002, terminate).getsNow(end)
+		s.send(1003).getsNow(condition(bosh.ItemNotFound))
+	})
+
+	served(t, "B2-2 a cut while the request is sent", func(b *bench, s *session, srv *boshtest.PipeServer) {
+		text := s.text("1001", x("a"))
+		c := openSocket(b, srv)
+		_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: %d\r\n\r\n%s", len(text), text[:len(text)/2])
+		require.NoError(b, err)
+		synctest.Wait()
+		c.Close()
+		s.app.reads("")
+		c = openSocket(b, srv)
+		c.post(text)
+		s.app.reads(x("a"))
+		s.app.writes(x("1"))
+		c.gets(answer(x("1")))
+	})
+	served(t, "B2-2 a cut while it is held", func(b *bench, s *session, srv *boshtest.PipeServer) {
+		c := openSocket(b, srv)
+		c.post(s.text("1001", x("a")))
+		s.app.reads(x("a"))
+		c.Close()
+		synctest.Wait()
+		s.app.writes(x("1"))
+		c = openSocket(b, srv)
+		c.post(s.text("1001", x("a")))
+		c.gets(answer(x("1")))
+		s.app.reads("")
+	})
+	served(t, "B2-2 a cut in the answer", func(b *bench, s *session, srv *boshtest.PipeServer) {
+		c := openSocket(b, srv)
+		c.post(s.text("1001", x("a")))
+		s.app.writes(x("1"))
+		_, err := io.ReadFull(c, make([]byte, 50))
+		require.NoError(b, err)
+		c.Close()
+		synctest.Wait()
+		c = openSocket(b, srv)
+		c.post(s.text("1001", x("a")))
+		c.gets(answer(x("1")))
+		s.app.reads(x("a"))
+		s.app.writes(x("2"))
+		c.post(s.text("1002"))
+		c.gets(answer(x("2")))
+	})
+
+	std(t, "B4-1 a newcomer takes the place of the oldest", func(b *bench, s *session) {
+		held := s.send(1001)
+		b.wait(time.Second)
+		next := s.send(1002, x("a"))
+		held.getsNow(empty)
+		next.waits()
+	})
+
+	served(t, "B4-2 a session is not bound to a connection", func(b *bench, s *session, srv *boshtest.PipeServer) {
+		sockets := []*socket{openSocket(b, srv), openSocket(b, srv), openSocket(b, srv)}
+		for i := range int64(9) {
+			c := sockets[i%3]
+			c.post(s.text(fmt.Sprint(1001+i), x(fmt.Sprint(i))))
+			s.app.reads(x(fmt.Sprint(i)))
+			s.app.writes(x(fmt.Sprint(-i)))
+			c.gets(answer(x(fmt.Sprint(-i))))
+		}
+	})
+}
+
+// XEP-0124, section 5: HTTP.
+func TestHTTPErrors(t *testing.T) {
+	// requests are all that goes wrong, by the body that is sent.
+	requests := map[string]func(s *session) string{
+		"nothing":         func(*session) string { return "" },
+		"malformed":       func(s *session) string { return s.text("1001", "<a></b>") },
+		"no body":         func(*session) string { return "<foo/>" },
+		"too large":       func(s *session) string { return s.text("1001", x(strings.Repeat("a", 10_000))) },
+		"unknown sid":     func(s *session) string { return complete("<body rid='1001' sid='unknown'/>") },
+		"no rid":          func(s *session) string { return complete("<body sid='" + s.sid + "'/>") },
+		"beyond":          func(s *session) string { return s.text("1009") },
+		"gone":            func(s *session) string { return s.text("1", x("a")) },
+		"creation":        func(s *session) string { return opening("ver='1.11' wait='x'") },
+		"legacy creation": func(s *session) string { return opening("wait='x'") },
+		"the end":         func(s *session) string { return s.text("1001", terminate) },
+	}
+	for name, request := range requests {
+		served(t, "B5-1 B5-11 "+name, func(b *bench, s *session, srv *boshtest.PipeServer) {
+			c := openSocket(b, srv)
+			c.post(request(s))
+			r, text := c.answer()
+			if name == "legacy creation" {
+				assert.Equal(b, http.StatusBadRequest, r.StatusCode)
+				assert.Empty(b, text)
+			} else {
+				assert.Equal(b, http.StatusOK, r.StatusCode)
+				assert.Equal(b, []string{boshtest.NSBind + " body"}, names(b, text))
+			}
+			// Nothing is left behind the answer: the next one can be read.
+			if r.Close {
+				_, err := c.r.ReadByte()
+				assert.Equal(b, io.EOF, err)
+				return
+			}
+			c.post(complete("<body rid='1001' sid='unknown'/>"))
+			c.gets(condition(bosh.ItemNotFound))
+		})
+	}
+
+	for _, method := range []string{"PUT", "DELETE", "PATCH", "TRACE", "BREW"} {
+		served(t, "B5-2 "+method+" is not allowed", func(b *bench, s *session, srv *boshtest.PipeServer) {
+			c := openSocket(b, srv)
+			c.text(method+" /http-bind HTTP/1.1", s.text("1001", x("a")))
+			r, _ := c.answer()
+			assert.Equal(b, http.StatusMethodNotAllowed, r.StatusCode)
+			assert.Contains(b, r.Header.Get("Allow"), "POST")
+			s.app.reads("")
+			s.app.writes(x("1"))
+			s.send(1001).getsNow(answer(x("1")))
+		})
+	}
+	served(t, "B5-2 GET and HEAD show a notice", func(b *bench, s *session, srv *boshtest.PipeServer) {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			r, err := http.NewRequest(method, srv.URL, strings.NewReader(s.text("1001", x("a"))))
+			require.NoError(b, err)
+			a, err := srv.RoundTrip(r)
+			require.NoError(b, err)
+			assert.Equal(b, http.StatusOK, a.StatusCode)
+			assert.Contains(b, a.Header.Get("Content-Type"), "text/plain")
+			a.Body.Close()
+		}
+		s.app.reads("")
+	})
+}
+
+// B5-9: other origins.
+func TestPreflight(t *testing.T) {
+	for _, test := range []struct {
+		name, origin, allowed string
+		allow                 func(string) bool
+	}{
+		{"any", "https://a.example", "*", nil},
+		{"allowed", "https://a.example", "https://a.example", func(o string) bool { return o == "https://a.example" }},
+		{"not allowed", "https://b.example", "", func(o string) bool { return o == "https://a.example" }},
+	} {
+		bubble(t, "B5-9 "+test.name, with(func(o *bosh.Options) { o.AllowOrigin = test.allow }), func(b *bench) {
+			srv := boshtest.NewPipeServer(b.h)
+			defer srv.Close()
+			c := openSocket(b, srv)
+			c.text("OPTIONS /http-bind HTTP/1.1", "", "Origin: "+test.origin,
+				"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type")
+			r, err := http.ReadResponse(c.r, nil)
+			require.NoError(b, err)
+			assert.Equal(b, 2, r.StatusCode/100)
+			assert.Equal(b, test.allowed, r.Header.Get("Access-Control-Allow-Origin"))
+			if test.allowed != "" {
+				assert.Contains(b, r.Header.Get("Access-Control-Allow-Methods"), "POST")
+				assert.Contains(b, r.Header.Get("Access-Control-Allow-Methods"), "OPTIONS")
+				assert.Equal(b, "Content-Type", r.Header.Get("Access-Control-Allow-Headers"))
+			} else {
+				assert.Empty(b, r.Header.Get("Access-Control-Allow-Methods"))
+				assert.Empty(b, r.Header.Get("Access-Control-Allow-Headers"))
+			}
+			// An error, too, must be readable for the page.
+			for _, body := range []string{opening(stdAttrs), "<foo/>"} {
+				c.post(body, "Origin: "+test.origin)
+				a, _ := c.answer()
+				assert.Equal(b, test.allowed, a.Header.Get("Access-Control-Allow-Origin"))
+			}
+		})
+	}
+}
+
+// inCoding returns text in a content coding that is named in accept.
+func inCoding(t testing.TB, coding, text string) string {
+	var out bytes.Buffer
+	var w io.WriteCloser
+	switch coding {
+	case "gzip":
+		w = gzip.NewWriter(&out)
+	case "deflate":
+		w = zlib.NewWriter(&out)
+	default:
+		require.Fail(t, "accept has "+coding)
+	}
+	_, err := io.WriteString(w, text)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return out.String()
+}
+
+// XEP-0124, section 7.2: content codings of requests.
+func TestContentCoding(t *testing.T) {
+	std(t, "B7.2-12 each that accept lists works", func(b *bench, s *session) {
+		rid := int64(1001)
+		for coding := range strings.SplitSeq(s.granted.Attr("accept"), ",") {
+			b.headers.Set("Content-Encoding", coding)
+			s.app.writes(x("1"))
+			b.post(inCoding(b, coding, s.text(fmt.Sprint(rid), x(coding)))).getsNow(answer(x("1")))
+			s.app.reads(x(coding))
+			rid++
+		}
+		assert.Greater(b, rid, int64(1002))
+	})
+	std(t, "B7.2-13 one that is not known is refused", func(b *bench, s *session) {
+		b.headers.Set("Content-Encoding", "br")
+		s.send(1001, x("a")).getsNow(condition(bosh.BadRequest))
+		s.app.reads("")
+	})
+	bubble(t, "B7.2-13 and what is too large", with(func(o *bosh.Options) { o.MaxBody = 100_000 }), func(b *bench) {
+		s := b.create()
+		b.headers.Set("Content-Encoding", "gzip")
+		bomb := inCoding(b, "gzip", s.text("1001", x(strings.Repeat("\x00", 4<<20))))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		b.post(bomb).getsNow(condition(bosh.BadRequest))
+		runtime.ReadMemStats(&after)
+		assert.Less(b, after.TotalAlloc-before.TotalAlloc, uint64(2<<20))
+		s.app.reads("")
+	})
+}
