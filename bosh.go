@@ -136,7 +136,10 @@ type Options struct {
 
 	// MaxStreams is how many streams a session may have open at a time. The
 	// default, 1, switches the protocol's multiple streams off. At most 64.
-	// XEP-0124, section 16.
+	// A further one is refused with [PolicyViolation]. With more than one, an
+	// empty request that names a host in `to` opens a stream, as the XEP has
+	// it; one client, libpurple, names it in all its requests. XEP-0124,
+	// section 16.
 	MaxStreams int
 
 	// Backlog is how many streams wait for [net.Listener.Accept]. Sessions
