@@ -90,7 +90,8 @@ func (w *web) listen(addr string, tlsConfig *tls.Config, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	d := door{Listener: ln, scheme: "http", server: &http.Server{
+	// A client that pipelines would wait for its own poll without this.
+	d := door{Listener: bosh.PipelineListener(ln), scheme: "http", server: &http.Server{
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
