@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobosh/bosh/internal/alarm"
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/edge"
 	"github.com/gobosh/bosh/internal/framing"
@@ -44,6 +45,7 @@ type Handler struct {
 	quota    quota.Quota  // of sessions that have not ended
 	serial   atomic.Int64 // for Session.ID
 	requests sync.Pool    // of *wire.Request
+	spare    sync.Pool    // of *exchange
 	accept   *backlog.Listener
 
 	mu    sync.Mutex       // guards the following
@@ -69,6 +71,7 @@ func New(o Options) *Handler {
 	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.requests.New = func() any { return new(wire.Request) }
+	h.spare.New = func() any { return newExchange() }
 	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
 	})
@@ -164,7 +167,8 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.reply(w, r, h.terminal(BadRequest, s.grant.Legacy), s.grant.Content)
 		return
 	}
-	ex := &exchange{ready: make(chan struct{}, 1), request: r}
+	ex := h.spare.Get().(*exchange)
+	ex.request = r
 	info := RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
 	if !s.receive(req, ex, err != nil) {
 		h.free(req)
@@ -177,12 +181,16 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		defer pipelined.Hold(func() { s.release(ex) })()
 	}
 	h.serve(w, r, s, ex)
+	if pipelined == nil { // or it may still be released
+		ex.reset()
+		h.spare.Put(ex)
+	}
 }
 
 // serve waits until ex can be answered, and answers it.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *exchange) {
-	var a *reply
-	for gone := r.Context().Done(); a == nil; {
+	var a reply
+	for gone := r.Context().Done(); !a.given(); {
 		select {
 		case <-ex.ready:
 		case <-gone:
@@ -201,7 +209,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 }
 
 // reply writes an answer.
-func (h *Handler) reply(w http.ResponseWriter, r *http.Request, a *reply, contentType []string) {
+func (h *Handler) reply(w http.ResponseWriter, r *http.Request, a reply, contentType []string) {
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 		return
@@ -234,9 +242,15 @@ func (h *Handler) send(w http.ResponseWriter, body []byte, contentType []string)
 	}
 	hd := w.Header()
 	hd["Content-Type"] = contentType
-	hd["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if len(body) > buffered {
+		hd["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	w.Write(body) // an error means as little as success: the client repeats what it misses
 }
+
+// buffered is the longest body whose length net/http finds out by itself, which
+// costs it less than to be told.
+const buffered = 2 << 10
 
 // limited takes the result of setting a deadline.
 func (h *Handler) limited(err error) {
@@ -277,21 +291,21 @@ func hurried(r *http.Request) bool {
 }
 
 // terminal returns the answer that ends a session by a condition.
-func (h *Handler) terminal(c Condition, legacy bool) *reply {
+func (h *Handler) terminal(c Condition, legacy bool) reply {
 	if status := c.legacyStatus(); legacy && status != 0 {
-		return &reply{status: status}
+		return reply{status: status}
 	}
-	return &reply{body: (&wire.Response{Terminate: true, Condition: string(c)}).Bytes()}
+	return reply{body: (&wire.Response{Terminate: true, Condition: string(c)}).Bytes()}
 }
 
 // refusal returns the answer to a creation request that e refuses.
-func (h *Handler) refusal(e *Error, legacy bool) *reply {
+func (h *Handler) refusal(e *Error, legacy bool) reply {
 	if status := e.Condition.legacyStatus(); legacy && status != 0 {
-		return &reply{status: status}
+		return reply{status: status}
 	}
 	a := wire.Response{Terminate: true, Condition: string(e.Condition), URI: e.URI, Last: e.Payload}
 	a.XMPP = e.Condition == RemoteStreamError
-	return &reply{body: a.Bytes()}
+	return reply{body: a.Bytes()}
 }
 
 // create serves a request that asks for a new session.
@@ -302,7 +316,8 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 		err = h.available()
 	}
 	var s *Session
-	ex := &exchange{ready: make(chan struct{}, 1), request: r}
+	ex := newExchange()
+	ex.request = r
 	if err == nil {
 		s, err = h.open(r, req, ex, g)
 	}
@@ -350,6 +365,7 @@ func (h *Handler) farewell() *Error {
 // open opens a session.
 func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: g, sid: rand.Text()}
+	s.alarm = alarm.New(s.tick)
 	s.secure = h.secure(r)
 	s.addr = h.clientAddr(r)
 	s.request = &http.Request{

@@ -351,7 +351,7 @@ func (w *window) unlock(key, newkey string) bool {
 type exchange struct {
 	ready chan struct{} // of capacity 1
 	rid   int64
-	reply *reply // set when there is an answer for it
+	reply reply // the zero value until there is an answer for it
 
 	arrived       time.Duration
 	repeat, early bool
@@ -359,11 +359,25 @@ type exchange struct {
 	request *http.Request // for those who must decide on it
 }
 
-// A reply is an answer as the HTTP edge needs it.
+func newExchange() *exchange { return &exchange{ready: make(chan struct{}, 1)} }
+
+// reset makes an exchange that is over ready for another request.
+func (ex *exchange) reset() {
+	select {
+	case <-ex.ready:
+	default:
+	}
+	*ex = exchange{ready: ex.ready}
+}
+
+// A reply is an answer as the HTTP edge needs it. It is never empty.
 type reply struct {
 	body   []byte
 	status int // if not 0, an HTTP error without a body instead
 }
+
+// given reports whether there is a reply.
+func (a reply) given() bool { return a.body != nil || a.status != 0 }
 
 func (ex *exchange) wake() {
 	select {
@@ -452,7 +466,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		if r.pause && r.rid == s.win.last {
 			s.pause = s.grant.Pauses(req)
 		}
-		s.override(ex, &reply{body: r.body})
+		s.override(ex, reply{body: r.body})
 		return
 	}
 	old := r.ex
@@ -463,7 +477,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	if s.writing == old {
 		s.writing = nil
 	}
-	s.override(old, &reply{body: []byte(wire.Again)})
+	s.override(old, reply{body: []byte(wire.Again)})
 }
 
 // resend answers a request to a session that is over.
@@ -474,26 +488,26 @@ func (s *Session) resend(req *wire.Request, ex *exchange, sum uint64) {
 		return
 	}
 	s.stats.Repeats++
-	s.override(ex, &reply{body: r.body})
+	s.override(ex, reply{body: r.body})
 }
 
 // override answers ex out of turn.
-func (s *Session) override(ex *exchange, a *reply) {
+func (s *Session) override(ex *exchange, a reply) {
 	ex.reply = a
 	ex.wake()
 }
 
 // take returns the answer for ex, which was woken. Only now is it made, so
-// that it carries all there is. It returns nil for a false alarm: ex was woken,
+// that it carries all there is. It returns none for a false alarm: ex was woken,
 // and before it could take its answer another request took its place.
-func (s *Session) take(ex *exchange) *reply {
+func (s *Session) take(ex *exchange) reply {
 	s.mu.Lock()
 	defer s.unlock()
-	if ex.reply == nil {
+	if !ex.reply.given() {
 		if s.writing != ex {
-			return nil
+			return reply{}
 		}
-		ex.reply = &reply{body: s.answer(s.win.find(ex.rid), s.h.now())}
+		ex.reply = reply{body: s.answer(s.win.find(ex.rid), s.h.now())}
 	}
 	s.stats.BytesOut += int64(len(ex.reply.body))
 	return ex.reply

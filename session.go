@@ -185,7 +185,7 @@ func (s *Session) restart(req *wire.Request, now time.Duration) {
 			break
 		}
 		if ex := r.ex; ex != nil {
-			s.dismissed(ex, &reply{body: s.answer(r, now)})
+			s.dismissed(ex, reply{body: s.answer(r, now)})
 		} else {
 			s.win.answer(r.rid, blank, false, now)
 		}
@@ -310,7 +310,7 @@ func (s *Session) settle(now time.Duration) {
 		}
 	}
 	if next != never {
-		s.alarm.Set(now, next, s.tick)
+		s.alarm.Set(now, next)
 	}
 }
 
@@ -585,19 +585,19 @@ func (s *Session) dismiss(e *Error, now time.Duration) {
 		ex := r.ex
 		s.win.answer(r.rid, body, false, now)
 		if ex != nil {
-			s.dismissed(ex, &reply{body: body})
+			s.dismissed(ex, reply{body: body})
 		}
 	}
 	for _, r := range s.win.records {
 		if r.ex != nil {
-			s.dismissed(r.ex, &reply{body: body})
+			s.dismissed(r.ex, reply{body: body})
 		}
 	}
 	s.end(e)
 }
 
 // dismissed has ex answered after those that are being answered already.
-func (s *Session) dismissed(ex *exchange, a *reply) {
+func (s *Session) dismissed(ex *exchange, a reply) {
 	ex.reply = a
 	if s.writing != ex {
 		s.chain = append(s.chain, ex)

@@ -61,7 +61,7 @@ type Stream struct {
 	announce  bool         // head must be told to the client
 	announced bool         // it has been, and is told once
 
-	readable, writable   chan struct{} // closed when Read or Write may go on; nil if nobody waits
+	readable, writable   chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline deadline.Deadline
 }
 
@@ -210,18 +210,19 @@ func (st *Stream) feed(req *wire.Request) Condition {
 	return ""
 }
 
-// wake lets those go on that wait on one of the stream's channels.
+// wake lets one of those go on that wait on one of the stream's channels. It
+// may find that it must wait again; if there is more to do, it wakes the next.
 func (st *Stream) wake(ch *chan struct{}) {
-	if *ch != nil {
-		close(*ch)
-		*ch = nil
+	select {
+	case *ch <- struct{}{}:
+	default: // nobody ever waited, or the token is there
 	}
 }
 
 // wait returns one of the stream's channels for waiting on it.
 func (st *Stream) wait(ch *chan struct{}) <-chan struct{} {
 	if *ch == nil {
-		*ch = make(chan struct{})
+		*ch = make(chan struct{}, 1)
 	}
 	return *ch
 }
@@ -241,6 +242,9 @@ func (st *Stream) read(ctx context.Context, idle bool, take func()) error {
 		s.mu.Lock()
 		ready, err := st.readReady(idle, take)
 		if ready || err != nil {
+			if err != nil || st.in.Len() > 0 {
+				st.wake(&st.readable)
+			}
 			s.unlock()
 			return err
 		}

@@ -5,27 +5,35 @@ import "time"
 
 // An Alarm calls a function at or before the time it is set to. It is set
 // lazily: as long as it fires early enough it is left alone, so its owner must
-// look what there is to do, and set it again. The zero value is ready. Its
-// owner's lock guards it.
+// look what there is to do, and set it again. Its owner's lock guards it. Make
+// it by New.
 type Alarm struct {
+	f     func()
 	timer *time.Timer
 	at    time.Duration // when it fires; 0 if it does not
 }
 
-// Set has f called at next at the latest. Both times count from the same
-// moment.
-func (a *Alarm) Set(now, next time.Duration, f func()) {
-	if a.at != 0 && a.at <= next && a.at > now {
+// New returns an Alarm that calls f.
+func New(f func()) Alarm { return Alarm{f: f} }
+
+// soon is when it is cheaper to put the timer off than to be called for nothing:
+// most of what is due that soon is done before.
+const soon = 100 * time.Millisecond
+
+// Set has the function called at next at the latest. Both times count from the
+// same moment.
+func (a *Alarm) Set(now, next time.Duration) {
+	if a.at == next || a.at > now+soon && a.at < next {
 		return
 	}
 	a.at = next
 	d := max(next-now, 0)
 	if a.timer == nil {
-		a.timer = time.AfterFunc(d, f)
+		a.timer = time.AfterFunc(d, a.f)
 		return
 	}
 	a.timer.Reset(d)
 }
 
-// Fired must be called by f.
+// Fired must be called by the function.
 func (a *Alarm) Fired() { a.at = 0 }

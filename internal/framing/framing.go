@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gobosh/bosh/internal/wire"
 	"github.com/gobosh/bosh/internal/xmlscan"
@@ -331,7 +332,8 @@ func (c *Cutter) defaultNS() string {
 }
 
 // Elements returns the elements in b, which must be whole, and of at most max
-// bytes each, made self-contained; and how many they are.
+// bytes each, made self-contained; and how many they are. What it returns may
+// be b itself.
 func Elements(b []byte, max int) (out []byte, n int, err error) {
 	return elements(b, Cutter{max: max, inside: true})
 }
@@ -340,7 +342,7 @@ func Elements(b []byte, max int) (out []byte, n int, err error) {
 // stream need not be declared.
 func Last(b []byte) (out []byte, err error) {
 	out, _, err = elements(b, Cutter{max: len(b), inside: true, bindings: usual[1:]})
-	return out, err
+	return slices.Clone(out), err
 }
 
 func elements(b []byte, c Cutter) (out []byte, n int, err error) {
@@ -350,10 +352,13 @@ func elements(b []byte, c Cutter) (out []byte, n int, err error) {
 			return nil, 0, err
 		}
 		b = b[took:]
-		if it.Kind != None {
-			out = append(out, it.XML...)
-			n++
+		if it.Kind == None {
+			continue
 		}
+		if n++; n == 1 && len(b) == 0 {
+			return it.XML, n, nil
+		}
+		out = append(out, it.XML...)
 	}
 	if c.Pending() {
 		c.release()
