@@ -141,6 +141,20 @@ func TestXMPPRestart(t *testing.T) {
 		s.app.reads("")
 	})
 
+	many := with(func(o *bosh.Options) { o.Framing, o.MaxStreams = bosh.XMPP, 2 })
+	xmppWith(t, "X5-2 of several streams the one that is named", many, xmppAttrs, func(b *bench, s *session) {
+		c := s.send(1001, "to='example.net' xmpp:version='1.0' "+xmppNS)
+		two := b.app(1)
+		two.writes(serverHeader + features)
+		c.body()
+		two.read()
+		c = s.send(1002, restart, stream(two))
+		s.app.reads("")
+		two.reads(opened("to='example.net' version='1.0'"))
+		two.writes(serverHeader + bindFeatures)
+		c.getsNow("<body " + stream(two) + " " + streamNS + ">" + bindFeatures + "</body>")
+	})
+
 	t.Run("X5-11 the application sees the certificate and the HTTP credentials", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHandler(t, with(func(o *bosh.Options) { o.Framing, o.CreateTimeout = bosh.XMPP, -1 }))
