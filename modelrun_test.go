@@ -21,7 +21,7 @@ import (
 var (
 	modelSeed  = flag.Uint64("modelseed", 0, "replay TestModel with this seed only")
 	modelSteps = flag.Int("modelsteps", 300, "steps of TestModel for each seed")
-	modelSeeds = flag.Int("modelseeds", 40, "seeds of TestModel for each kind of session")
+	modelSeeds = flag.Int("modelseeds", 20, "seeds of TestModel for each kind of session")
 )
 
 // TestModel lets chance decide what client, network, application and clock do,
