@@ -207,6 +207,7 @@ func TestClientsForm(t *testing.T) {
 	onWire(t, "every stanza is in jabber:client, and stream: is the prefix", func(t *testing.T, h *bosh.Handler, c *rawConn) {
 		app, sid, _, _ := c.opens(h, usualAttrs, host)
 		c.sends(next(1001, sid, "/>"), host)
+		synctest.Wait()
 		_, err := io.WriteString(app, "<message to='a'/><iq id='1'/><presence/>"+features)
 		require.NoError(t, err)
 		_, body := c.hears()

@@ -50,6 +50,7 @@ type Stream struct {
 	in     inbox.Inbox
 	cause  error  // the end: what Read returns behind the input, and Write
 	out    []byte // written, and waiting for the client
+	late   []byte // written after the client's end
 	count  int64  // payloads in out
 	final  *Error // how the stream ends once its output has gone; nil while it lives
 	ended  bool   // the application has written the end of the XMPP stream
@@ -445,7 +446,8 @@ func (st *Stream) writeErr() error {
 }
 
 // lingers reports whether writes are still taken although the client has ended
-// the stream: an XMPP server has to end its own side.
+// the stream: an XMPP server has to end its own side, and may be in the middle
+// of a reply. What is written then is undelivered.
 func (st *Stream) lingers() bool {
 	return st.opening.Framing == XMPP && st.cause == io.EOF && !st.ended
 }
@@ -454,7 +456,11 @@ func (st *Stream) lingers() bool {
 func (st *Stream) room(ctx context.Context) error {
 	for {
 		st.s.mu.Lock()
-		if err := st.writeErr(); err != nil || len(st.out) < st.s.h.o.WriteBuffer {
+		err, full := st.writeErr(), len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer
+		if err == nil && full {
+			err = st.cause // then nobody will make room
+		}
+		if err != nil || !full {
 			st.s.unlock()
 			return err
 		}
@@ -508,16 +514,20 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 		st.ended = true
 		st.finish(&Error{Condition: RemoteStreamError, Payload: append([]byte(nil), it.XML...)})
 	default:
-		if st.cause != nil {
+		if st.cause != nil && !st.lingers() {
 			return false, st.cause
 		}
 		if st.ended || st.closed {
 			return false, net.ErrClosed
 		}
+		if st.cause != nil {
+			st.late = append(st.late, it.XML...)
+			break
+		}
 		st.out = append(st.out, it.XML...)
 		st.count++
 	}
-	return len(st.out) >= st.s.h.o.WriteBuffer, nil
+	return len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer, nil
 }
 
 func (st *Stream) fillOpaque(p []byte) int {
@@ -648,7 +658,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 		}
 		return lost
 	}
-	rest := wire.Response{XMPP: true, Payload: st.out, Stream: st.name}
+	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late...), Stream: st.name}
 	return st.unpack(lost, rest.Bytes(), false)
 }
 
