@@ -193,7 +193,7 @@ func TestPause(t *testing.T) {
 		time.Sleep(90*time.Second - 1)
 		synctest.Wait()
 		assert.Len(t, s.seen(), n, "nothing is sent in a pause")
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		synctest.Wait()
 		assert.Len(t, s.seen(), n+1, "but before its end")
 

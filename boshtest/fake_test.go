@@ -43,7 +43,6 @@ type fakeRequest struct {
 	body   *Body
 	answer string
 	conn   chan string // of the newest connection
-	turn   bool
 }
 
 func newFake() *fakeServer {
