@@ -93,7 +93,7 @@ func (s *splitter) next() (item, error) {
 		}
 	}
 	if s.depth < 2 && s.state == inText && s.pos > s.start {
-		return s.item(itemFiller), nil
+		return s.filler()
 	}
 	if s.pos-s.start > s.max || s.depth == 0 && s.pos-s.start > maxHeader {
 		return item{}, errTooLarge
@@ -114,7 +114,7 @@ func (s *splitter) step() (item, error) {
 		}
 		s.pos += i
 		if s.depth < 2 && s.pos > s.start {
-			return s.item(itemFiller), nil
+			return s.filler()
 		}
 		s.mark, s.state = s.pos, inMarkup
 		s.pos++
@@ -233,6 +233,14 @@ func (s *splitter) item(kind itemKind) item {
 	it := item{kind: kind, data: s.buf[s.start:s.pos:s.pos], end: s.pos}
 	s.start = s.pos
 	return it
+}
+
+// filler returns the text between two elements, which can only be white space.
+func (s *splitter) filler() (item, error) {
+	if len(bytes.Trim(s.buf[s.start:s.pos], " \t\r\n")) > 0 {
+		return item{}, errNotXMPP
+	}
+	return s.item(itemFiller), nil
 }
 
 // localName returns the name that a tag begins with, without its prefix.
