@@ -113,7 +113,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		c.header.Set("Content-Type", "text/xml; charset=utf-8")
 	}
 	if c.rt == nil {
-		conns := max(2, cfg.Hold+1)
+		conns := max(1, cfg.Hold) + 2 // a pause or an end may be open beyond `requests`
 		c.own = &http.Transport{MaxConnsPerHost: conns, MaxIdleConnsPerHost: conns}
 		c.rt = c.own
 	}

@@ -18,8 +18,7 @@ type Config struct {
 
 	// Transport carries the requests. The default is an [http.Transport] of
 	// the client's own with as many connections as it may have requests open,
-	// at least two, kept alive. A response's body must be whole or end with
-	// an error.
+	// kept alive. A response's body must be whole or end with an error.
 	Transport http.RoundTripper
 
 	// Header is added to each request.
