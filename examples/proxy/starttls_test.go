@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -18,16 +19,29 @@ const (
 	proceed   = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 )
 
-// expect reads until something has come.
-func expect(c net.Conn, what string) (string, error) {
+// expect reads until something has come, and no further.
+func expect(r io.Reader, what string) (string, error) {
+	in, ok := r.(io.ByteReader)
+	if !ok {
+		in = byByte{r}
+	}
 	var got []byte
-	for b := make([]byte, 1); !strings.HasSuffix(string(got), what); {
-		if _, err := io.ReadFull(c, b); err != nil {
+	for !bytes.HasSuffix(got, []byte(what)) {
+		b, err := in.ReadByte()
+		if err != nil {
 			return string(got), err
 		}
-		got = append(got, b[0])
+		got = append(got, b)
 	}
 	return string(got), nil
+}
+
+type byByte struct{ io.Reader }
+
+func (r byByte) ReadByte() (byte, error) {
+	var b [1]byte
+	_, err := io.ReadFull(r, b[:])
+	return b[0], err
 }
 
 // greet plays a server until TLS begins.

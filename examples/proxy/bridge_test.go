@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+)
+
+// Everything passes, byte for byte, but the features lose what is of no use.
+func TestCarry(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		created := make(chan *boshtest.Client)
+		go func() {
+			c, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
+			require.NoError(t, err)
+			created <- c
+		}()
+		s := r.accept()
+		hello := "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.org' version='1.0' xml:lang='en'>"
+		assert.Equal(t, hello, s.expect(">"))
+		for _, part := range []string{"<?xml vers", "ion='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='", nsStream, "' id='1' from='example.org' version='1.0'><stream:fea",
+			"tures><starttls xmlns='" + nsTLS + "'/>", plain + "</stream:features"} {
+			s.write(part)
+			synctest.Wait()
+		}
+		s.write(">")
+		c := <-created
+		features := r.recv(c, plain)
+		assert.NotContains(t, features, "starttls")
+		assert.Equal(t, "example.org", c.Granted().From)
+
+		auth := "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGEAYQ==</auth>"
+		require.NoError(t, c.Send(t.Context(), auth))
+		assert.Equal(t, auth, s.expect("</auth>"))
+		s.write(success)
+		r.recv(c, "<success")
+		require.NoError(t, c.Restart(t.Context()))
+		assert.Equal(t, hello, s.expect(">"))
+		s.write(header + "<stream:features><compression xmlns='http://jabber.org/features/compress'/><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>")
+		assert.NotContains(t, r.recv(c, "<bind"), "compression")
+
+		large := strings.Repeat("x > y &amp; ", 20_000)
+		odd := `<message  xmlns="jabber:client" to = 'a@example.org' ><body><![CDATA[<a>]]></body><x xmlns='y:z' a="'"/>` + large + `</message >`
+		require.NoError(t, c.Send(t.Context(), odd))
+		assert.Equal(t, odd, s.expect("</message >"))
+		s.write(odd)
+		assert.Equal(t, odd, r.recv(c, "<message"))
+
+		require.NoError(t, c.Terminate(t.Context(), "<presence xmlns='jabber:client' type='unavailable'/>"))
+		assert.Equal(t, "<presence xmlns='jabber:client' type='unavailable'/>", s.pong(""))
+		assert.Empty(t, s.farewell())
+		r.proxy.bridges.Wait()
+		assert.Equal(t, map[string]int64{"client-ended": 1}, r.proxy.count.ended.get())
+	})
+}
+
+// A client that has not logged in leaves without much ado.
+func TestLeaveEarly(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		c, s := r.dial()
+		require.NoError(t, c.Terminate(t.Context()))
+		assert.Empty(t, s.farewell())
+	})
+}
+
+// What a vanished client did not get is returned to the server, in order, and
+// what comes too late as well.
+func TestClientLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		c, s := r.loggedIn(func(cfg *boshtest.Config) { cfg.Acks = true })
+		r.recv(c, "<success")
+		s.write("<message id='0' from='a'/>")
+		r.recv(c, "id='0'")
+		synctest.Wait() // until its next request acknowledges that
+		c.Close()
+		synctest.Wait()
+		start := time.Now()
+		s.write("<message id='1' from='a'><body>x</body></message><presence from='a'/><iq type='get' id='2' from='a'/>")
+		returned := s.pong("<iq type='result' id='3' from='a'/><message id='4' from='a'/><iq type='set' id='5' from='a'/>")
+		assert.Equal(t, 60*time.Second, time.Since(start))
+		returned += s.farewell()
+		assert.Equal(t, []string{"1", "2", "4", "5"}, ids(returned))
+		assert.Contains(t, returned, "<body>x</body><error type='wait'>")
+		r.proxy.bridges.Wait()
+		assert.Equal(t, map[string]int64{"client-lost": 1}, r.proxy.count.ended.get())
+		assert.Equal(t, map[string]int64{"message": 2, "iq": 2}, r.proxy.count.bounced.get())
+	})
+}
+
+// ids returns the ids of the errors in a text, in order.
+func ids(text string) (list []string) {
+	for _, part := range strings.Split(text, "type='error' to='a' id='")[1:] {
+		list = append(list, part[:strings.IndexByte(part, '\'')])
+	}
+	return list
+}
+
+// A client that never takes anything slows down its own server only. When it is
+// given up, everything is returned once: what was queued, what was waiting to
+// be queued, and what the server had not even sent.
+func TestSlowClient(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		slow, s := r.loggedIn(func(cfg *boshtest.Config) { cfg.Manual = true })
+		defer slow.Close()
+		quick, other := r.loggedIn()
+		const n = 3000
+		go func() {
+			for i := range n {
+				if _, err := fmt.Fprintf(s.Conn, "<message id='%d' from='a'>%s</message>", i, strings.Repeat("x", 1000)); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		assert.Less(t, r.proxy.count.bytesDown.Load(), int64(512<<10), "the proxy takes all that there is")
+		for range 100 {
+			other.write("<message/>")
+			r.recv(quick, "<message")
+		}
+		require.NoError(t, quick.Terminate(t.Context()))
+		other.pong("")
+		other.farewell()
+
+		// Its end. The server reads and writes at the same time.
+		answered := make(chan string)
+		go func() {
+			var returned strings.Builder
+			returned.WriteString(s.expect("<presence type='unavailable'/><iq type='get' id='"))
+			id := strings.TrimSuffix(s.expect("'"), "'")
+			for got := strings.Count(returned.String(), "</message>"); got < n; got++ {
+				returned.WriteString(s.expect("</message>"))
+			}
+			s.write("<iq type='result' id='" + id + "'/>")
+			s.farewell()
+			answered <- returned.String()
+		}()
+		got := ids(<-answered)
+		require.Len(t, got, n)
+		for i, id := range got {
+			require.Equal(t, fmt.Sprint(i), id)
+		}
+	}, withOptions(bosh.Options{Inactivity: time.Second}))
+}
+
+// How the server's end looks to a client.
+func TestServerEnds(t *testing.T) {
+	const streamError = "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+	for name, test := range map[string]struct {
+		last      string
+		condition string
+		payload   string
+		reason    string
+	}{
+		"in good order": {streamEnd, "", "", "server-ended"},
+		"after a word":  {"<message/>" + streamEnd, "", "<message", "server-ended"},
+		"by an error":   {"<message/>" + streamError + streamEnd, "remote-stream-error", "<conflict", "server-error"},
+		"by force":      {"<message/>", "remote-connection-failed", "<message", "server-failed"},
+		"in mid-word":   {"<message", "remote-connection-failed", "", "server-failed"},
+		"by nonsense":   {"<!-- -->", "remote-connection-failed", "", "server-failed"},
+		"without end":   {"<message>" + strings.Repeat("x", 2<<20), "remote-connection-failed", "", "server-failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				c, s := r.dial()
+				go func() {
+					io.WriteString(s, test.last)
+					s.Close()
+				}()
+				<-c.Done()
+				if test.condition == "" {
+					require.ErrorIs(t, c.Err(), io.EOF)
+				} else {
+					require.Equal(t, test.condition, r.ended(c).Condition)
+				}
+				var got string
+				for {
+					el, err := c.Recv(context.Background())
+					if err != nil {
+						break
+					}
+					got += string(el)
+				}
+				assert.Contains(t, got, test.payload)
+				r.proxy.bridges.Wait()
+				assert.Equal(t, map[string]int64{test.reason: 1}, r.proxy.count.ended.get())
+			})
+		})
+	}
+}
+
+// A server that accepts and says nothing is given up.
+func TestServerSilent(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		var s *fakeServer
+		accepted := make(chan struct{})
+		go func() {
+			s = r.accept()
+			close(accepted)
+		}()
+		start := time.Now()
+		c, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
+		if err == nil {
+			<-c.Done()
+			err = c.Err()
+		}
+		require.ErrorIs(t, err, &boshtest.EndError{Condition: "remote-connection-failed"})
+		assert.Equal(t, 10*time.Second, time.Since(start))
+		<-accepted
+		s.Close()
+	})
+}
+
+// A server gets a blank when a client that has logged in is silent.
+func TestKeepalive(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		c, s := r.dial()
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, c.Send(t.Context(), "<a xmlns='b'/>"))
+		assert.Equal(t, "<a xmlns='b'/>", s.expect(">"), "a blank before the log-in")
+		s.write(success)
+		r.recv(c, "<success")
+		synctest.Wait()
+		start := time.Now()
+		for range 3 {
+			assert.Equal(t, " ", s.expect(" "))
+		}
+		assert.Equal(t, 3*time.Minute, time.Since(start).Round(time.Minute))
+		require.NoError(t, c.Terminate(t.Context()))
+		s.pong("")
+		s.farewell()
+	}, func(c *config) { c.keepalive = time.Minute })
+}
+
+// At shutdown all clients are told, and all servers get back what their
+// clients were not told.
+func TestShutdown(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		here, s1 := r.loggedIn()
+		away, s2 := r.loggedIn(func(cfg *boshtest.Config) { cfg.Manual = true })
+		defer away.Close()
+		s2.write("<message id='1' from='a'/>")
+		synctest.Wait()
+		served := make(chan string)
+		go func() { served <- s1.pong("") + s1.farewell() }()
+		go func() { served <- s2.pong("") + s2.farewell() }()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.ErrorIs(t, r.proxy.shutdown(ctx), context.DeadlineExceeded)
+		require.NoError(t, r.proxy.wait(t.Context()))
+		require.Equal(t, "system-shutdown", r.ended(here).Condition)
+		assert.Equal(t, []string{"1"}, ids(<-served+<-served))
+		_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
+		require.ErrorIs(t, err, &boshtest.EndError{Condition: "system-shutdown"})
+	})
+}
