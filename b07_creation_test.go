@@ -145,11 +145,11 @@ func TestCreationRequest(t *testing.T) {
 				s.app.writes(x("a"))
 				s.send(rid, "ack='1000'").getsNow(answer(x("a"))) // which acknowledges nothing
 			}
-			want := condition(bosh.ItemNotFound)
 			if acking {
-				want = answer(x("a"))
+				s.send(1001).getsNow(answer(x("a")))
+			} else {
+				s.send(1001).getsAfter(doubt, condition(bosh.ItemNotFound))
 			}
-			s.send(1001).getsNow(want)
 		})
 	}
 

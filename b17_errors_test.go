@@ -37,7 +37,9 @@ var offences = map[string]struct {
 		for rid := int64(1001); rid < 1005; rid++ {
 			s.send(rid, x("a"))
 		}
-		return s.send(1001, x("a"))
+		c := s.send(1001, x("a"))
+		s.b.wait(doubt)
+		return c
 	}},
 	"overactive": {bosh.PolicyViolation, 403, func(s *session) *call {
 		s.send(1001)

@@ -212,6 +212,10 @@ func (c *call) getsNow(body string) {
 	assert.Equal(c.b, c.b.now(), c.at(), "time of the answer to %s", c.name)
 }
 
+// doubt is how long a request whose answer is no longer kept has to turn out to
+// be nobody's, before it ends the session.
+const doubt = 20 * time.Millisecond
+
 // getsAfter lets the clock go on and expects the answer exactly then.
 func (c *call) getsAfter(d time.Duration, body string) {
 	c.b.Helper()

@@ -35,7 +35,14 @@ type model struct {
 	idle     time.Duration // since when no connection waits
 	gap      time.Duration // since when a request is early
 	kept     []*modelRequest
+	doubts   []modelDoubt
 	answered []string // what has been answered, in order: "connection: answer"
+}
+
+// A modelDoubt is a request whose answer is no longer kept.
+type modelDoubt struct {
+	conn  int
+	until time.Duration
 }
 
 type modelRequest struct {
@@ -102,8 +109,10 @@ func (m *model) request(r *modelRequest) {
 	}
 	known := m.find(r.rid)
 	switch {
-	case r.rid > top, known == nil && r.rid <= m.last:
+	case r.rid > top:
 		m.fail(r.conn, "item-not-found")
+	case known == nil && r.rid <= m.last:
+		m.doubts = append(m.doubts, modelDoubt{r.conn, m.now + doubt})
 	case known != nil:
 		m.repeat(known, r)
 	default:
@@ -253,6 +262,17 @@ func (m *model) end(r *modelRequest) {
 		}
 	}
 	m.over, m.ended = true, m.now
+	m.refuse(0)
+}
+
+// refuse answers the requests in doubt, but for the one on conn.
+func (m *model) refuse(conn int) {
+	for _, d := range m.doubts {
+		if d.conn != conn {
+			m.say(d.conn, "terminate item-not-found")
+		}
+	}
+	m.doubts = nil
 }
 
 // fail ends the session because of what came on conn, if that is not 0.
@@ -263,6 +283,7 @@ func (m *model) fail(conn int, condition string) {
 	if conn != 0 {
 		m.say(conn, "terminate "+condition)
 	}
+	m.refuse(conn)
 	m.over, m.forgotten = true, true
 }
 
@@ -292,6 +313,10 @@ func (m *model) next() (at time.Duration, do func()) {
 	at = 1<<63 - 1
 	if m.forgotten {
 		return at, nil
+	}
+	if len(m.doubts) > 0 {
+		d := m.doubts[0]
+		return d.until, func() { m.fail(d.conn, "item-not-found") }
 	}
 	waiting := len(m.where(func(r *modelRequest) bool { return !r.done && r.conn != 0 })) > 0
 	if m.over {
@@ -325,6 +350,7 @@ func (m *model) silence() {
 			m.say(r.conn, "terminate item-not-found")
 		}
 	}
+	m.refuse(0)
 	m.over, m.forgotten = true, true
 }
 

@@ -403,8 +403,10 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 		return false
 	}
 	switch s.win.classify(ex.rid, s.grant.Extra(req)) {
-	case ridBeyond, ridGone:
+	case ridBeyond:
 		s.fail(ex, ItemNotFound)
+	case ridGone:
+		s.doubts = append(s.doubts, doubt{ex, now + doubtful})
 	case ridRepeat:
 		s.repeat(req, ex, sum)
 	case ridAhead:
@@ -536,6 +538,28 @@ func (s *Session) gone(ex *exchange) {
 	s.done(ex)
 }
 
+// A doubt is a request whose rid was forgotten long ago. It ends the session,
+// as the XEP has it, unless it turns out that nobody waits for its answer: then
+// it is a copy of a request that was given up, which the network or our own
+// sluggishness has delayed, and the client has done nothing wrong.
+type doubt struct {
+	ex    *exchange
+	until time.Duration
+}
+
+// doubtful is how long a broken connection may take to be noticed.
+const doubtful = 20 * time.Millisecond
+
+// decide ends the session by a doubt that is due. XEP-0124, section 14.3.
+func (s *Session) decide(now time.Duration) {
+	for _, d := range s.doubts {
+		if d.until <= now {
+			s.fail(d.ex, ItemNotFound)
+			return
+		}
+	}
+}
+
 // done takes note that ex is over, answered or not.
 func (s *Session) done(ex *exchange) {
 	s.mu.Lock()
@@ -548,6 +572,9 @@ func (s *Session) done(ex *exchange) {
 	}
 	if i := slices.Index(s.chain, ex); i >= 0 {
 		s.chain = slices.Delete(s.chain, i, i+1)
+	}
+	if len(s.doubts) > 0 {
+		s.doubts = slices.DeleteFunc(s.doubts, func(d doubt) bool { return d.ex == ex })
 	}
 	s.settle(now)
 	s.unlock()

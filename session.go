@@ -50,6 +50,8 @@ type Session struct {
 	idleSince time.Duration // when the last exchange was done
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
 
+	doubts []doubt // requests that may be nobody's
+
 	alarm alarm.Alarm // rings for the next thing that is due by the clock
 
 	stats SessionStats
@@ -298,6 +300,9 @@ func (s *Session) settle(now time.Duration) {
 		s.settleEnd(now)
 	}
 	next := s.nextExpiry()
+	if len(s.doubts) > 0 && !s.ended {
+		next = min(next, s.doubts[0].until)
+	}
 	if s.writing == nil && !s.ended {
 		if r, at := s.due(); r != nil {
 			if at <= now {
@@ -419,7 +424,7 @@ func (s *Session) tick() {
 	s.mu.Lock()
 	now := s.h.now()
 	s.alarm.Fired()
-	if at := s.nextExpiry(); at <= now {
+	if s.decide(now); s.nextExpiry() <= now {
 		s.expire(now)
 	}
 	s.settle(now)
@@ -663,6 +668,12 @@ func (s *Session) end(e *Error) {
 	for _, req := range s.win.abandon() {
 		s.h.free(req)
 	}
+	for _, d := range s.doubts {
+		if d.ex.reply.body == nil && d.ex.reply.status == 0 {
+			s.dismissed(d.ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
+		}
+	}
+	s.doubts = nil
 	cause := e.streamCause()
 	if e.Err != nil {
 		cause = e
