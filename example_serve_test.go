@@ -1,0 +1,213 @@
+package bosh_test
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+)
+
+// Serve runs in a goroutine of its own for each client. The session ends in
+// good order when it returns, and what was written is still delivered.
+func ExampleOptions_serve() {
+	h := bosh.New(bosh.Options{
+		Framing: bosh.Elements,
+		Serve: func(s *bosh.Stream) {
+			if _, err := s.ReadElement(context.Background()); err != nil {
+				return
+			}
+			hello := fmt.Sprintf("<hello xmlns='urn:example' from='%s'/>", s.Opening().To)
+			if err := s.WriteElement(s.Context(), []byte(hello)); err != nil {
+				log.Print(err)
+			}
+		},
+	})
+	defer h.Close()
+
+	ctx := context.Background()
+	client, err := boshtest.Dial(ctx, boshtest.Config{To: "shop.example", Transport: boshtest.InMemory(h)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	client.Send(ctx, "<hello xmlns='urn:example'/>")
+	hello, _ := client.Recv(ctx)
+	fmt.Println(string(hello))
+	_, err = client.Recv(ctx)
+	fmt.Println(err)
+	// Output:
+	// <hello xmlns='urn:example' from='shop.example'/>
+	// EOF
+}
+
+// The elements of a client come one by one, then [io.EOF] if it ended in good
+// order, or an [*Error] that says why not. The context that the stream itself
+// has would be no good for reading: it ends when there may be something left.
+func ExampleStream_ReadElement() {
+	ended := make(chan error)
+	h := bosh.New(bosh.Options{
+		Framing: bosh.Elements,
+		Serve: func(s *bosh.Stream) {
+			for {
+				element, err := s.ReadElement(context.Background())
+				if err != nil {
+					ended <- err
+					return
+				}
+				fmt.Println(string(element))
+			}
+		},
+	})
+	defer h.Close()
+
+	ctx := context.Background()
+	client, err := boshtest.Dial(ctx, boshtest.Config{Transport: boshtest.InMemory(h)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	client.Send(ctx, "<a xmlns='urn:example'>1</a>", "<b xmlns='urn:example'/>")
+	client.Terminate(ctx, "<c xmlns='urn:example'/>")
+	fmt.Println(<-ended == io.EOF)
+	// Output:
+	// <a xmlns='urn:example'>1</a>
+	// <b xmlns='urn:example'/>
+	// <c xmlns='urn:example'/>
+	// true
+}
+
+// A Stream is an [xml.TokenReader] and, by EncodeToken and Flush, what
+// mellium.im/xmlstream calls a TokenWriteFlusher.
+func ExampleStream_Token() {
+	h := bosh.New(bosh.Options{
+		Framing: bosh.Elements,
+		Serve: func(s *bosh.Stream) {
+			in := xml.NewTokenDecoder(s)
+			for {
+				var order struct {
+					XMLName xml.Name `xml:"urn:example order"`
+					Item    string   `xml:"item"`
+				}
+				if in.Decode(&order) != nil {
+					return
+				}
+				receipt := xml.StartElement{
+					Name: xml.Name{Space: "urn:example", Local: "receipt"},
+					Attr: []xml.Attr{{Name: xml.Name{Local: "for"}, Value: order.Item}},
+				}
+				s.EncodeToken(receipt)
+				s.EncodeToken(receipt.End())
+				if s.Flush() != nil {
+					return
+				}
+			}
+		},
+	})
+	defer h.Close()
+
+	ctx := context.Background()
+	client, err := boshtest.Dial(ctx, boshtest.Config{Transport: boshtest.InMemory(h)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	client.Send(ctx, "<order xmlns='urn:example'><item>salt &amp; pepper</item></order>")
+	receipt, _ := client.Recv(ctx)
+	fmt.Println(string(receipt))
+	// Output: <receipt xmlns="urn:example" for="salt &amp; pepper"></receipt>
+}
+
+// A session may have several streams, each with a name and a destination of its
+// own. The application gets every one of them as if it were alone.
+func ExampleSession_Streams() {
+	h := bosh.New(bosh.Options{
+		Framing:    bosh.Elements,
+		MaxStreams: 4,
+		Serve: func(s *bosh.Stream) {
+			for {
+				element, err := s.ReadElement(context.Background())
+				if err != nil {
+					return
+				}
+				fmt.Printf("%s, one of %d, got %s\n", s.Opening().To, len(s.Session().Streams()), element)
+				s.WriteElement(s.Context(), element)
+			}
+		},
+	})
+	defer h.Close()
+
+	ctx := context.Background()
+	client, err := boshtest.Dial(ctx, boshtest.Config{To: "one.example", Transport: boshtest.InMemory(h)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	second, err := client.AddStream(ctx, "two.example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	client.SendTo(ctx, second, "<only-for-two xmlns='urn:example'/>")
+	answer, _ := client.Next(ctx)
+	fmt.Println(answer.Stream == second, string(answer.Data))
+	// Output:
+	// two.example, one of 2, got <only-for-two xmlns='urn:example'/>
+	// true <only-for-two xmlns='urn:example'/>
+}
+
+// What a client was not proven to have is handed back when its stream has
+// ended: here what the last answer carried, of which nobody knows whether it
+// arrived, and what nobody fetched.
+func ExampleStream_Undelivered_sent() {
+	next, ended := make(chan bool), make(chan bool)
+	h := bosh.New(bosh.Options{
+		Framing: bosh.Elements,
+		Serve: func(s *bosh.Stream) {
+			defer close(ended)
+			for _, event := range []string{"one", "two", "three"} {
+				s.WriteElement(s.Context(), []byte("<"+event+" xmlns='urn:example'/>"))
+				<-next
+			}
+			<-s.Context().Done()
+			for p := range s.Undelivered() {
+				fmt.Printf("%s sent: %t\n", p.Data, p.Sent)
+			}
+		},
+	})
+
+	ctx := context.Background()
+	client, err := boshtest.Dial(ctx, boshtest.Config{Transport: boshtest.InMemory(h), Manual: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 2 { // the second request proves that the answer to the first arrived
+		client.Poll(ctx)
+		client.Recv(ctx)
+		next <- true
+	}
+	next <- true   // the third event is written, and never fetched
+	client.Close() // without a word, like a browser whose tab is closed
+	h.Close()      // or after Options.Inactivity
+	<-ended
+	// Output:
+	// <two xmlns='urn:example'/> sent: true
+	// <three xmlns='urn:example'/> sent: false
+}
+
+// Clients that pipeline, such as gloox by default, need a listener that notices
+// a request behind one that is held.
+func ExamplePipelineListener() {
+	h := bosh.New(bosh.Options{})
+	mux := http.NewServeMux()
+	mux.Handle("/http-bind", h)
+	l, err := net.Listen("tcp", ":5280")
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(http.Serve(bosh.PipelineListener(l), mux))
+}
