@@ -50,17 +50,24 @@ type Attr struct{ Space, Local, Value string }
 type Payload struct {
 	Local, URI []byte // its name
 
-	start, end  int // in Body
-	nameEnd     int // where declarations can be inserted
-	usesDefault bool
-	decls       [2]int // in Request.decls: declarations it takes from the wrapper
+	start, end  int    // in Body
+	nameEnd     int    // where declarations can be inserted
+	usesDefault bool   // it takes the wrapper's namespace for its default
+	decls       [2]int // in Request.decls: other declarations it takes from the wrapper
 	rebinds     [2]int // in Request.rebinds: its declarations of NS
 }
 
 var (
 	errRoot  = errors.New("wire: the root is not a body of the httpbind namespace")
 	errEmpty = errors.New("wire: no body")
+	errDecls = errors.New("wire: too much to declare again on the payloads")
 )
+
+// minDecls is how many bytes the declarations that payloads take from the
+// wrapper may have at least, each counted as often as it is taken. Beyond that
+// they may not exceed twice the body: a long one on the wrapper that many small
+// payloads take would make a thousand times as much of it.
+const minDecls = 256 << 10
 
 // tolerated is in force without being declared, since there are clients that
 // forget to.
@@ -109,6 +116,9 @@ func (r *Request) Parse(lim Limits) error {
 				return errors.New("wire: too many payloads")
 			}
 			r.payload(off, it)
+			if len(r.decls) > max(minDecls, 2*len(b)) {
+				return errDecls
+			}
 		}
 		off += it.Len
 	}
@@ -207,9 +217,15 @@ func (r *Request) payload(off int, it xmlscan.Item) {
 	p := Payload{
 		Local: it.Local, URI: it.URI,
 		start: off, end: off + it.Len, nameEnd: off + it.NameEnd,
-		usesDefault: it.UsesDefault,
 	}
 	p.decls[0] = len(r.decls)
+	if it.UsesDefault {
+		// It is the wrapper's, unless that has a prefix.
+		uri := r.defaultNS()
+		if p.usesDefault = uri == NS; !p.usesDefault {
+			r.decls = appendDecl(r.decls, "", uri)
+		}
+	}
 	for _, u := range it.Uses {
 		r.decls = appendDecl(r.decls, u.Prefix, u.URI)
 	}
@@ -220,6 +236,16 @@ func (r *Request) payload(off int, it xmlscan.Item) {
 	}
 	p.rebinds[1] = len(r.rebinds)
 	r.Payloads = append(r.Payloads, p)
+}
+
+// defaultNS returns the default namespace that is in force in the wrapper.
+func (r *Request) defaultNS() string {
+	for _, d := range r.scan.Bindings() {
+		if d.Prefix == "" {
+			return d.URI
+		}
+	}
+	return ""
 }
 
 // appendDecl appends a namespace declaration with a blank before it.
