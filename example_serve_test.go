@@ -164,14 +164,14 @@ func ExampleSession_Streams() {
 // ended: here what the last answer carried, of which nobody knows whether it
 // arrived, and what nobody fetched.
 func ExampleStream_Undelivered_sent() {
-	next, ended := make(chan bool), make(chan bool)
+	events, written, ended := make(chan string), make(chan bool), make(chan bool)
 	h := bosh.New(bosh.Options{
 		Framing: bosh.Elements,
 		Serve: func(s *bosh.Stream) {
 			defer close(ended)
-			for _, event := range []string{"one", "two", "three"} {
+			for event := range events {
 				s.WriteElement(s.Context(), []byte("<"+event+" xmlns='urn:example'/>"))
-				<-next
+				written <- true
 			}
 			<-s.Context().Done()
 			for p := range s.Undelivered() {
@@ -185,14 +185,17 @@ func ExampleStream_Undelivered_sent() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for range 2 { // the second request proves that the answer to the first arrived
-		client.Poll(ctx)
+	for _, event := range []string{"one", "two"} {
+		events <- event
+		<-written
+		client.Poll(ctx) // the second poll proves that the answer to the first arrived
 		client.Recv(ctx)
-		next <- true
 	}
-	next <- true   // the third event is written, and never fetched
+	events <- "three"
+	<-written
+	close(events)
 	client.Close() // without a word, like a browser whose tab is closed
-	h.Close()      // or after Options.Inactivity
+	h.Close()      // or Options.Inactivity is over
 	<-ended
 	// Output:
 	// <two xmlns='urn:example'/> sent: true
