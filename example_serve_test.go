@@ -181,14 +181,14 @@ func ExampleStream_Undelivered_sent() {
 	})
 
 	ctx := context.Background()
-	client, err := boshtest.Dial(ctx, boshtest.Config{Transport: boshtest.InMemory(h), Manual: true})
+	client, err := boshtest.Dial(ctx, boshtest.Config{Transport: boshtest.InMemory(h), Manual: true, Acks: true})
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, event := range []string{"one", "two"} {
 		events <- event
 		<-written
-		client.Poll(ctx) // the second poll proves that the answer to the first arrived
+		client.Poll(ctx) // the second poll acknowledges the answer to the first
 		client.Recv(ctx)
 	}
 	events <- "three"
