@@ -234,7 +234,7 @@ func (m *model) forget() {
 	slices.SortFunc(m.kept, func(a, b *modelRequest) int { return cmp.Compare(b.rid, a.rid) })
 	n := 0
 	m.kept = slices.DeleteFunc(m.kept, func(r *modelRequest) bool {
-		if r.pause > 0 {
+		if r.pause > 0 || r.end {
 			return r.rid <= m.last-m.requests
 		}
 		n++

@@ -29,9 +29,11 @@ type record struct {
 	key     string // the key it came with, in a keyed session
 	repeats int
 
-	// pause says that the request asks for a pause: its answer takes no
-	// place in the window. XEP-0124, section 14.3.
-	pause bool
+	// pause says that the request asks for a pause, and end that it asks for
+	// the end of the session or of a stream. The client may send it with the
+	// window full, so its answer takes no place there. XEP-0124, sections 11
+	// and 14.3.
+	pause, end bool
 
 	// empty says that the request carried nothing that calls for attention,
 	// which is what the rules on frequency are about.
@@ -53,6 +55,9 @@ type record struct {
 // r. The request that created the session cannot be repeated word for word: it
 // had no sid.
 func (r *record) matches(sum uint64) bool { return r.sum == sum || r.sum == 0 }
+
+// extra reports whether r was allowed one place beyond the window.
+func (r *record) extra() bool { return r.pause || r.end }
 
 // An openRequest is what a session knows of a request that is being held.
 type openRequest struct {
@@ -199,8 +204,8 @@ func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration)
 
 // trim forgets the answers that need not be kept: all but the last size, and,
 // for a client that acknowledges, those that it has acknowledged or that
-// exceed the limit. An answer to a pause takes none of these places, but a
-// repeat of it that comes late is no reason to end the session.
+// exceed the limit. An answer to an extra request takes none of these places, but
+// a repeat of it that comes late is no reason to end the session.
 func (w *window) trim() {
 	n, kept, bytes := len(w.records), int64(0), 0
 	for i := n - 1; i >= 0; i-- {
@@ -208,7 +213,7 @@ func (w *window) trim() {
 		if r.state != ridAnswered {
 			continue
 		}
-		if r.pause {
+		if r.extra() {
 			if r.rid <= w.last-w.size {
 				w.remove(i)
 			}
@@ -266,7 +271,13 @@ func (w *window) ack(rid int64, ack wire.Number) (lost *record) {
 // proven returns the highest rid whose answer the client has beyond doubt:
 // because it acknowledged it, or because it could not have sent its last
 // request otherwise.
-func (w *window) proven() int64 { return max(w.acked, w.last-w.size) }
+func (w *window) proven() int64 {
+	n := w.last - w.size
+	if r := w.find(w.last); r != nil && r.extra() {
+		n--
+	}
+	return max(w.acked, n)
+}
 
 // unproven returns the answers with payloads that the client may not have.
 func (w *window) unproven() (bodies [][]byte) {

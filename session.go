@@ -107,8 +107,8 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	}
 	opens := s.grant.Opens(req)
 	pause := s.grant.Pauses(req)
-	r.pause = pause > 0
-	r.empty = len(req.Payloads) == 0 && pause == 0 && !negotiate.Terminates(req) && !restart && !opens
+	r.pause, r.end = pause > 0, negotiate.Terminates(req)
+	r.empty = len(req.Payloads) == 0 && pause == 0 && !r.end && !restart && !opens
 	if s.win.overactive(r, s.grant.Polling, s.grant.Polls(), s.grant.Extra(req)) {
 		s.fail(r.ex, PolicyViolation)
 		return
