@@ -160,8 +160,11 @@ type Options struct {
 	MaxElement int
 
 	// ReadBuffer is how many unread bytes of payload a stream keeps before
-	// requests go unanswered, which stops a client that respects `requests`.
-	// The default is 64 KiB.
+	// requests go unanswered, unless there is something to say, which stops a
+	// client that respects `requests`. A client that goes on sending until the
+	// application is behind by as many MaxBody as it may have requests on top
+	// of that has its session ended by [PolicyViolation]: an application that
+	// wants no input must read it all the same. The default is 64 KiB.
 	ReadBuffer int
 
 	// WriteBuffer is how many bytes of payload wait for the client before

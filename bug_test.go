@@ -1,11 +1,15 @@
 package bosh_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // What once went wrong.
@@ -40,4 +44,64 @@ func TestBugDeclarations(t *testing.T) {
 			s.app.reads("")
 		})
 	}
+}
+
+// Whatever keeps the answers coming, unread input has a limit.
+func TestBugFlood(t *testing.T) {
+	const body = 1 << 16
+	for name, flood := range map[string]struct {
+		framing bosh.Framing
+		parts   []string
+		writes  bool // the application does, to no end
+	}{
+		"by pauses":                     {bosh.Elements, []string{"pause='1'", x(strings.Repeat("x", body/2))}, false},
+		"by restarts":                   {bosh.XMPP, []string{"xmpp:restart='true'", "to='" + strings.Repeat("x", body/2) + "'"}, false},
+		"of an application that writes": {bosh.Elements, []string{x(strings.Repeat("x", body/2))}, true},
+	} {
+		o := with(func(o *bosh.Options) {
+			o.Framing, o.MaxBody, o.CreateTimeout = flood.framing, body, -1
+			o.Serve = func(st *bosh.Stream) { <-st.Context().Done() }
+		})
+		bubble(t, name, o, func(b *bench) {
+			s := &session{b: b, sid: b.post(complete(stdCreation)).body().Attr("sid")}
+			var peak int
+			var last *call
+			for rid := range int64(100) {
+				for live := range b.h.Sessions() {
+					peak = max(peak, live.Stats().Unread)
+					if flood.writes {
+						require.NoError(b, live.Streams()[0].WriteElement(b.Context(), []byte(x("y"))))
+					}
+				}
+				if peak > 10*body {
+					break
+				}
+				last = s.send(1001+rid, flood.parts...)
+			}
+			assert.Less(b, peak, 10*body)
+			last.gets(condition(bosh.ItemNotFound))
+			assert.Equal(b, int64(1), b.h.Stats().Ended[string(bosh.PolicyViolation)])
+		})
+	}
+}
+
+// What is kept of a client that acknowledges includes its keys.
+func TestBugLongKeys(t *testing.T) {
+	seed := strings.Repeat("k", 1<<16)
+	newkey := keySequence(seed, 1)[1]
+	custom(t, "kept", stdOptions, stdAttrs+" ack='1' newkey='"+newkey+"'", func(b *bench, s *session) {
+		var first string
+		for rid := range int64(20) {
+			body := s.text(fmt.Sprint(1001+rid), "ack='1000'", "key='"+seed+"'", "newkey='"+newkey+"'")
+			if rid == 0 {
+				first = body
+			}
+			c := b.post(body)
+			s.app.writes(x(""))
+			c.gets(answer(x("")))
+		}
+		repeat := b.post(first)
+		b.wait(time.Second)
+		repeat.gets(condition(bosh.ItemNotFound))
+	})
 }

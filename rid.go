@@ -51,6 +51,9 @@ type record struct {
 	open  openRequest   // open: what is due
 }
 
+// recordSize is what a record takes besides what it refers to, about.
+const recordSize = 200
+
 // matches reports whether a request whose body has the hash sum is a repeat of
 // r. The request that created the session cannot be repeated word for word: it
 // had no sid.
@@ -222,7 +225,7 @@ func (w *window) trim() {
 		if kept++; kept <= w.size {
 			continue
 		}
-		bytes += len(r.body)
+		bytes += len(r.body) + len(r.key) + recordSize
 		if !w.keep || r.rid <= w.acked || bytes > w.limit {
 			w.remove(i)
 		}

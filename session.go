@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,6 +106,10 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.fail(r.ex, BadRequest)
 		return
 	}
+	if (restart || len(req.Payloads) > 0) && s.flooded() {
+		s.fail(r.ex, PolicyViolation)
+		return
+	}
 	opens := s.grant.Opens(req)
 	pause := s.grant.Pauses(req)
 	r.pause, r.end = pause > 0, negotiate.Terminates(req)
@@ -147,6 +152,15 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 			r.open.until = now + s.h.o.Grace
 		}
 	}
+}
+
+// flooded reports whether more input waits for the application than may come
+// while requests go unanswered. Such a client got answers all the same, since
+// there was something to say, or it asked for them by a pause, and nothing else
+// stops it.
+func (s *Session) flooded() bool {
+	limit := int64(s.h.o.ReadBuffer) + int64(s.grant.Requests)*s.h.o.MaxBody
+	return slices.ContainsFunc(s.streams.list, func(st *Stream) bool { return int64(st.in.Len()) > limit })
 }
 
 // lost takes note of what the request rid acknowledges, and returns the rid and
