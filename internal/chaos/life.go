@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh/boshtest"
+)
+
+// patience is how long a session may take before it counts as dead.
+const patience = 5 * time.Minute
+
+// A life is one session from the client's side.
+type life struct {
+	w     *world
+	id    int
+	rng   *rand.Rand
+	cfg   boshtest.Config
+	route route
+	pause bool
+	c     *boshtest.Client
+
+	// One of each for each stream:
+	names   []string // of the jobs
+	jobs    []*job
+	streams []string // names on the wire
+	downs   []boshtest.Sequence
+}
+
+// live lives one session, of which the seed and the number say all.
+func (w *world) live(ctx context.Context, id int, rate float64) {
+	rng := rand.New(rand.NewPCG(w.seed, 3+uint64(id)))
+	l := &life{w: w, id: id, rng: rng, route: w.routes[id%len(w.routes)], pause: rng.IntN(3) == 0}
+	l.cfg = boshtest.Config{
+		URL: l.route.url, Transport: l.route.transport, Backoff: 5 * time.Millisecond,
+		Acks: rng.IntN(2) == 0, Hold: []int{1, 1, 1, 2, -1}[rng.IntN(5)],
+	}
+	if rng.IntN(3) == 0 {
+		l.cfg.Keys = 2 + rng.IntN(20)
+	}
+	faults := &boshtest.Faults{Seed: rng.Uint64(), Rates: boshtest.Evenly(rate), Latency: 10 * time.Millisecond}
+	if !l.route.proxied {
+		l.cfg.Fault = faults
+	}
+	streams := max(1, rng.IntN(8)-4)
+	ends := streams == 1 && rng.IntN(4) == 0
+	total := 0
+	for i := range streams {
+		j := &job{n: 1 + rng.IntN(200), close: ends, seed: rng.Uint64(), reports: make(chan error, 1)}
+		name := fmt.Sprintf("s%d-%d.test", id, i)
+		total += 2 * j.n
+		l.names, l.jobs = append(l.names, name), append(l.jobs, j)
+		w.put(name, j)
+		defer w.remove(name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := l.run(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.tally.failures = append(w.tally.failures, fmt.Errorf("%s: %w", l, err))
+	}
+	w.tally.sessions++
+	w.tally.payloads += total
+	w.tally.routes[l.route.name]++
+	w.tally.add(faults.Stats())
+}
+
+// String says what kind of session it is.
+func (l *life) String() string {
+	kind := fmt.Sprintf("session %d: %s, hold %d, %d streams", l.id, l.route.name, l.cfg.Hold, len(l.jobs))
+	for what, is := range map[string]bool{"acks": l.cfg.Acks, "keys": l.cfg.Keys > 0, "pauses": l.pause, "ended by the server": l.jobs[0].close} {
+		if is {
+			kind += ", " + what
+		}
+	}
+	return kind
+}
+
+// run lives the session.
+func (l *life) run(ctx context.Context) error {
+	l.cfg.To = l.names[0]
+	c, err := boshtest.Dial(ctx, l.cfg)
+	if err != nil {
+		return fmt.Errorf("dial: %w", err)
+	}
+	defer c.Close()
+	l.c = c
+	l.streams = []string{c.Granted().Stream}
+	for _, name := range l.names[1:] {
+		stream, err := c.AddStream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("add stream: %w", err)
+		}
+		l.streams = append(l.streams, stream)
+	}
+	l.downs = make([]boshtest.Sequence, len(l.jobs))
+	sent := make(chan error, 1)
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer c.Close()
+	sending.Go(func() { sent <- l.send(ctx) })
+	if err := l.receive(ctx); err != nil {
+		return err
+	}
+	if err := <-sent; err != nil {
+		return err
+	}
+	if !l.jobs[0].close {
+		if err := c.Terminate(ctx); err != nil {
+			return fmt.Errorf("terminate: %w", err)
+		}
+	}
+	for i, j := range l.jobs {
+		select {
+		case err := <-j.reports:
+			if err != nil {
+				return fmt.Errorf("%s: %w", l.names[i], err)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("%s: the application knows of no end", l.names[i])
+		}
+	}
+	return nil
+}
+
+// send sends all numbers, and pauses now and then.
+func (l *life) send(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(l.jobs[0].seed, 4))
+	most := 0
+	for _, j := range l.jobs {
+		most = max(most, j.n)
+	}
+	for i := range most {
+		for k, j := range l.jobs {
+			if i >= j.n {
+				continue
+			}
+			if err := l.c.SendTo(ctx, l.streams[k], string(boshtest.Numbered(i, rng.IntN(200)))); err != nil {
+				return fmt.Errorf("send %d: %w", i, err)
+			}
+		}
+		switch {
+		case l.pause && i%40 == 39 && i < most-1:
+			if err := l.c.Pause(ctx, l.c.Granted().MaxPause/2); err != nil {
+				return fmt.Errorf("pause: %w", err)
+			}
+		case rng.IntN(3) > 0:
+			if err := rest(ctx, time.Duration(rng.Int64N(int64(6*time.Millisecond)))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// receive takes all numbers, and the server's end if it is to come.
+func (l *life) receive(ctx context.Context) error {
+	left := 0
+	for _, j := range l.jobs {
+		left += j.n
+	}
+	for left > 0 {
+		p, err := l.c.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("receive, %d left: %w, %+v", left, err, l.c.Stats())
+		}
+		n, ok := boshtest.Number(p.Data)
+		i := slices.Index(l.streams, p.Stream)
+		if p.Stream == "" {
+			i = 0 // answers name no stream as long as there is but one
+		}
+		if !ok || i < 0 {
+			return fmt.Errorf("received %q on %q", p.Data, p.Stream)
+		}
+		l.downs[i].Got(n)
+		left--
+	}
+	for i := range l.downs {
+		if err := l.downs[i].Check(l.jobs[i].n); err != nil {
+			return fmt.Errorf("down %s: %w", l.names[i], err)
+		}
+	}
+	if l.jobs[0].close {
+		if p, err := l.c.Next(ctx); !errors.Is(err, io.EOF) {
+			return fmt.Errorf("at the end: %q, %v", p.Data, err)
+		}
+	}
+	return nil
+}

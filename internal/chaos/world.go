@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+)
+
+// A world is a handler, the ways to it, and what the application behind it has
+// to check.
+type world struct {
+	seed   uint64
+	h      *bosh.Handler
+	routes []route
+	closer []func()
+	soak   bool // the application sends back what it gets
+
+	starved atomic.Pointer[chan struct{}] // closed when the handler gets time again; nil if it has it
+
+	mu sync.Mutex
+	// Protects following.
+	jobs  map[string]*job
+	tally tally
+}
+
+// A route is a way to the handler.
+type route struct {
+	name      string
+	url       string
+	transport http.RoundTripper // nil: a transport of the client's own
+	proxied   bool              // the faults are on the way
+}
+
+// A tally counts what has happened.
+type tally struct {
+	sessions, payloads int // payloads both ways
+	exchanges, hit     int
+	hits               map[boshtest.Fault]int
+	routes             map[string]int // sessions
+	failures           []error
+}
+
+func (t *tally) add(st boshtest.FaultStats) {
+	t.exchanges += st.Requests
+	t.hit += st.Hit()
+	for f, n := range st.Hits {
+		t.hits[f] += n
+	}
+	if st.Differing > 0 {
+		t.failures = append(t.failures, fmt.Errorf("%d repeats got another answer", st.Differing))
+	}
+}
+
+// newWorld makes a world without routes.
+func newWorld(seed uint64) *world {
+	w := &world{seed: seed, jobs: make(map[string]*job)}
+	w.tally.hits = make(map[boshtest.Fault]int)
+	w.tally.routes = make(map[string]int)
+	w.h = bosh.New(bosh.Options{
+		Framing: bosh.Elements, MaxStreams: 4, Hold: 2, Polling: time.Second, Serve: w.serve,
+		Logger: slog.New(slog.DiscardHandler),
+		Admit: func(_ context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
+			if !w.soak && w.job(o.To) == nil {
+				return nil, &bosh.Error{Condition: bosh.HostUnknown}
+			}
+			return nil, nil
+		},
+	})
+	w.closer = append(w.closer, func() { w.h.Close() })
+	return w
+}
+
+// close ends everything.
+func (w *world) close() {
+	for i := len(w.closer) - 1; i >= 0; i-- {
+		w.closer[i]()
+	}
+}
+
+// ServeHTTP is the handler, which has to wait while the process is starved.
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if ch := w.starved.Load(); ch != nil {
+		<-*ch
+	}
+	w.h.ServeHTTP(rw, r)
+}
+
+// starve lets nothing reach the handler for a moment, again and again.
+func (w *world) starve(ctx context.Context) {
+	rng := rand.New(rand.NewPCG(w.seed, 1))
+	for rest(ctx, time.Duration(rng.Int64N(int64(time.Second)))) == nil {
+		ch := make(chan struct{})
+		w.starved.Store(&ch)
+		rest(ctx, time.Duration(rng.Int64N(int64(100*time.Millisecond))))
+		w.starved.Store(nil)
+		close(ch)
+	}
+}
+
+// rest waits for d, or for the end of ctx, whose error it returns.
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// server returns a server for a version of HTTP.
+func (w *world) server(version int) *http.Server {
+	srv := &http.Server{Handler: w, Protocols: new(http.Protocols), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	srv.Protocols.SetHTTP1(version == 1)
+	srv.Protocols.SetUnencryptedHTTP2(version == 2)
+	return srv
+}
+
+// overPipes adds routes without sockets, which work in a bubble of time too.
+func (w *world) overPipes() {
+	for version := 1; version <= 2; version++ {
+		s := boshtest.Pipe(w.server(version))
+		s.Transport.MaxIdleConnsPerHost = 1000
+		if version == 2 {
+			s.Transport.Protocols = new(http.Protocols)
+			s.Transport.Protocols.SetUnencryptedHTTP2(true)
+		}
+		w.routes = append(w.routes, route{name: fmt.Sprintf("HTTP/%d in memory", version), url: s.URL, transport: s})
+		w.closer = append(w.closer, func() { s.Close() })
+	}
+}
+
+// overSockets adds a route over TCP for each version, and one through a proxy
+// that cuts connections with this probability, if it is not 0.
+func (w *world) overSockets(rate float64) error {
+	for version := 1; version <= 2; version++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		srv := w.server(version)
+		go srv.Serve(l)
+		w.closer = append(w.closer, func() { srv.Close() })
+		r := route{name: fmt.Sprintf("HTTP/%d over TCP", version), url: "http://" + l.Addr().String()}
+		if version == 2 {
+			t := &http.Transport{Protocols: new(http.Protocols)}
+			t.Protocols.SetUnencryptedHTTP2(true)
+			w.closer = append(w.closer, t.CloseIdleConnections)
+			r.transport = t
+		}
+		w.routes = append(w.routes, r)
+		if version == 2 || rate == 0 {
+			continue
+		}
+		p, err := boshtest.NewProxy(l.Addr().String(), boshtest.ProxyFaults{Seed: w.seed, Rates: boshtest.Evenly(rate,
+			boshtest.CutBefore, boshtest.CutAfter, boshtest.CutMiddle, boshtest.CutHeld, boshtest.Delay)})
+		if err != nil {
+			return err
+		}
+		w.routes = append(w.routes, route{name: "HTTP/1 through a proxy", url: "http://" + p.Addr(), proxied: true})
+		w.closer = append(w.closer, func() {
+			p.Close()
+			st := p.Stats()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.tally.add(st)
+		})
+	}
+	return nil
+}
+
+// A job is what is to go over one stream: n numbers each way.
+type job struct {
+	n       int
+	close   bool // the application ends the stream when it has all
+	seed    uint64
+	reports chan error // of the application, one for each stream that was opened for the job and used
+}
+
+func (w *world) job(name string) *job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.jobs[name]
+}
+
+// put makes a job known by its name, and remove forgets it.
+func (w *world) put(name string, j *job) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.jobs[name] = j
+}
+
+func (w *world) remove(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.jobs, name)
+}
+
+// serve is the application.
+func (w *world) serve(s *bosh.Stream) {
+	if w.soak {
+		echo(s)
+		return
+	}
+	j := w.job(s.Opening().To)
+	if j == nil {
+		return // the client has given up meanwhile
+	}
+	ctx := context.Background()
+	written := make(chan error, 1)
+	go func() {
+		rng := rand.New(rand.NewPCG(j.seed, 2))
+		for i := range j.n {
+			if err := s.WriteElement(ctx, boshtest.Numbered(i, rng.IntN(200))); err != nil {
+				written <- err
+				return
+			}
+			if rng.IntN(3) == 0 {
+				rest(s.Context(), time.Duration(rng.Int64N(int64(4*time.Millisecond))))
+			}
+		}
+		written <- nil
+	}()
+	var up boshtest.Sequence
+	var end error
+	for end == nil && !(j.close && up.Count() == j.n) {
+		var el []byte
+		if el, end = s.ReadElement(ctx); end == nil {
+			if n, ok := boshtest.Number(el); ok {
+				up.Got(n)
+			}
+		}
+	}
+	if up.Count() == 0 {
+		s.Close()
+		<-written
+		return // a session that was made by a repeat of its creation
+	}
+	werr := <-written
+	s.Close()
+	switch err := up.Check(j.n); {
+	case err != nil:
+		end = fmt.Errorf("up: %w (ended by %v)", err, end)
+	case werr != nil:
+		end = fmt.Errorf("write: %w", werr)
+	case end != nil && !errors.Is(end, io.EOF):
+		end = fmt.Errorf("read: %w", end)
+	default:
+		end = nil
+	}
+	j.reports <- end
+}
