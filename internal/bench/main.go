@@ -111,7 +111,11 @@ func (sc *scenario) once(kind string) (figures, error) {
 	defer s.stop()
 	r := &run{server: s}
 	defer r.load.close()
-	return sc.run(r)
+	f, err := sc.run(r)
+	if err == nil && *profileDir != "" {
+		_, err = s.do("profile")
+	}
+	return f, err
 }
 
 // print prints a line of the table.

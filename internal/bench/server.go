@@ -50,9 +50,8 @@ func serve(kind, profiles string) error {
 	if err != nil {
 		return err
 	}
-	handler, push := newServer(kind)
-	go http.Serve(ln, handler)
 	if profiles != "" {
+		runtime.MemProfileRate = 4 << 10
 		runtime.SetMutexProfileFraction(1)
 		runtime.SetBlockProfileRate(int(10 * time.Microsecond))
 		cpu, err := os.Create(profiles + ".cpu")
@@ -61,6 +60,8 @@ func serve(kind, profiles string) error {
 		}
 		pprof.StartCPUProfile(cpu)
 	}
+	handler, push := newServer(kind)
+	go http.Serve(ln, handler)
 	fmt.Println(ln.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch in.Text() {
@@ -214,9 +215,6 @@ func (s *server) stats() (st Stats, err error) {
 
 // stop ends the process.
 func (s *server) stop() {
-	if *profileDir != "" {
-		s.do("profile")
-	}
 	s.in.Close()
 	s.cmd.Wait()
 }
