@@ -440,7 +440,7 @@ func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *
 }
 
 func (h *Handler) newStream(s *Session, r *http.Request, ctx context.Context, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, writing: make(chan struct{}, 1), local: peer.Local(r)}
+	st := &Stream{s: s, opening: o, local: peer.Local(r)}
 	st.ctx, st.cancel = context.WithCancelCause(ctx)
 	if h.o.MaxStreams > 1 {
 		st.name = rand.Text()

@@ -40,7 +40,13 @@ type opaqueConn struct {
 	buf    []byte
 	err    error         // why there is no more input
 	change chan struct{} // closed when buf or err has changed
-	rd, wr deadline.Deadline
+	rd, wr lateness
+}
+
+// lateness is a deadline and what to wait on for it.
+type lateness struct {
+	deadline.Deadline
+	passed chan struct{} // closed when it passes, and replaced
 }
 
 // maxUnread is how much an opaqueConn reads ahead.
@@ -53,6 +59,7 @@ func dialOpaque(ctx context.Context, cfg boshtest.Config) (*opaqueConn, error) {
 		return nil, err
 	}
 	c := &opaqueConn{c: client, closed: make(chan struct{}), change: make(chan struct{})}
+	c.rd.passed, c.wr.passed = make(chan struct{}), make(chan struct{})
 	ctx, c.end = context.WithCancel(context.Background())
 	c.running.Go(func() { c.pump(ctx) })
 	return c, nil
@@ -90,7 +97,7 @@ func (c *opaqueConn) Read(p []byte) (int, error) {
 	for {
 		c.mu.Lock()
 		n, err := c.read(p)
-		change, late := c.change, c.rd.Done()
+		change, late := c.change, c.rd.passed
 		c.mu.Unlock()
 		if n > 0 || err != nil || len(p) == 0 {
 			return n, err
@@ -122,7 +129,7 @@ func (c *opaqueConn) read(p []byte) (int, error) {
 
 func (c *opaqueConn) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
-	expired, late := c.wr.Expired(), c.wr.Done()
+	expired, late := c.wr.Expired(), c.wr.passed
 	c.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -189,10 +196,13 @@ func (c *opaqueConn) SetDeadline(t time.Time) error {
 func (c *opaqueConn) SetReadDeadline(t time.Time) error  { return c.set(&c.rd, t) }
 func (c *opaqueConn) SetWriteDeadline(t time.Time) error { return c.set(&c.wr, t) }
 
-func (c *opaqueConn) set(d *deadline.Deadline, t time.Time) error {
+func (c *opaqueConn) set(d *lateness, t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d.Set(&c.mu, t)
+	d.Set(&c.mu, t, func() {
+		close(d.passed)
+		d.passed = make(chan struct{})
+	})
 	return nil
 }
 

@@ -39,8 +39,7 @@ type Stream struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc // nil if ctx is the session's
 
-	writing chan struct{}  // of capacity 1, full while a Write is under way
-	cut     framing.Cutter // guarded by writing
+	cut framing.Cutter // for whoever has set writing
 
 	dec *xml.Decoder   // of Token; for one goroutine
 	enc *token.Encoder // of EncodeToken; for one goroutine
@@ -62,8 +61,10 @@ type Stream struct {
 	announce  bool         // head must be told to the client
 	announced bool         // it has been, and is told once
 
-	readable, writable   chan struct{} // of capacity 1, for waiting: see wake
-	rdeadline, wdeadline deadline.Deadline
+	writing bool // a Write is under way
+
+	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
+	rdeadline, wdeadline         deadline.Deadline
 }
 
 // streams are the streams of a session. The session's lock guards them.
@@ -220,12 +221,24 @@ func (st *Stream) wake(ch *chan struct{}) {
 	}
 }
 
-// wait returns one of the stream's channels for waiting on it.
-func (st *Stream) wait(ch *chan struct{}) <-chan struct{} {
+// wait waits without the lock until ch is woken, the deadline passes, or ctx is
+// done, and returns with the lock.
+func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *deadline.Deadline) (err error) {
 	if *ch == nil {
 		*ch = make(chan struct{}, 1)
 	}
-	return *ch
+	woken, passed := *ch, d.Passed()
+	st.s.unlock()
+	select {
+	case <-woken:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	st.s.mu.Lock()
+	if d.Passed() != passed {
+		err = os.ErrDeadlineExceeded
+	}
+	return err
 }
 
 // Read reads what the client sent. It blocks until there is something, the
@@ -238,27 +251,18 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 
 // read calls take under the lock when there is input, or need not be any.
 func (st *Stream) read(ctx context.Context, idle bool, take func()) error {
-	s := st.s
-	for {
-		s.mu.Lock()
-		ready, err := st.readReady(idle, take)
-		if ready || err != nil {
-			if err != nil || st.in.Len() > 0 {
-				st.wake(&st.readable)
-			}
-			s.unlock()
-			return err
-		}
-		readable, late := st.wait(&st.readable), st.rdeadline.Done()
-		s.unlock()
-		select {
-		case <-readable:
-		case <-late:
-			return os.ErrDeadlineExceeded
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	ready, err := st.readReady(idle, take)
+	for !ready && err == nil {
+		if err = st.wait(ctx, &st.readable, &st.rdeadline); err == nil {
+			ready, err = st.readReady(idle, take)
 		}
 	}
+	if err != nil || st.in.Len() > 0 {
+		st.wake(&st.readable)
+	}
+	return err
 }
 
 func (st *Stream) readReady(idle bool, take func()) (ready bool, err error) {
@@ -323,9 +327,11 @@ var (
 // an element larger than [Options.MaxElement], fails and ends the stream by
 // [InternalServerError].
 func (st *Stream) Write(p []byte) (n int, err error) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
 	if err = st.lockWrite(context.Background()); err == nil {
 		n, err = st.write(p)
-		<-st.writing
+		st.unlockWrite()
 	}
 	if err != nil {
 		err = st.opError("write", err)
@@ -335,19 +341,16 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 
 func (st *Stream) write(p []byte) (n int, err error) {
 	if len(p) == 0 {
-		st.s.mu.Lock()
-		defer st.s.unlock()
 		return 0, st.writeErr()
 	}
-	for {
-		if err := st.room(context.Background()); err != nil {
-			return n, err
-		}
-		took, err := st.fill(p[n:])
-		if n += took; err != nil || n == len(p) {
-			return n, err
+	for n < len(p) && err == nil {
+		if err = st.room(context.Background()); err == nil {
+			var took int
+			took, err = st.fill(p[n:])
+			n += took
 		}
 	}
+	return n, err
 }
 
 // WriteElement sends one element, or several, which must be whole: either all
@@ -369,19 +372,16 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 	if err != nil {
 		return err
 	}
+	st.s.mu.Lock()
+	defer st.s.unlock()
 	if err := st.lockWrite(ctx); err != nil {
 		return err
 	}
-	defer func() { <-st.writing }()
+	defer st.unlockWrite()
 	if st.cut.Pending() {
 		return errPartial
 	}
 	if err := st.room(ctx); err != nil {
-		return err
-	}
-	st.s.mu.Lock()
-	defer st.s.unlock()
-	if err := st.writeErr(); err != nil {
 		return err
 	}
 	st.out = append(st.out, b...)
@@ -409,27 +409,27 @@ func (st *Stream) Flush() error {
 	return st.enc.Flush()
 }
 
-// lockWrite waits for other Writes.
+// lockWrite waits for other Writes. Like all that writes, it is called with the
+// lock held, and may release it meanwhile.
 func (st *Stream) lockWrite(ctx context.Context) error {
-	select {
-	case st.writing <- struct{}{}:
-		return nil
-	default:
+	for st.writing {
+		err := st.writeErr()
+		if err == nil {
+			err = st.wait(ctx, &st.unlocked, &st.wdeadline)
+		}
+		if err != nil {
+			st.wake(&st.unlocked)
+			return err
+		}
 	}
-	st.s.mu.Lock()
-	err, late := st.writeErr(), st.wdeadline.Done()
-	st.s.unlock()
-	if err != nil {
-		return err
-	}
-	select {
-	case st.writing <- struct{}{}:
-		return nil
-	case <-late:
-		return os.ErrDeadlineExceeded
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	st.writing = true
+	return nil
+}
+
+// unlockWrite lets the next Write go on.
+func (st *Stream) unlockWrite() {
+	st.writing = false
+	st.wake(&st.unlocked)
 }
 
 // writeErr returns why nothing can be written, or nil.
@@ -455,54 +455,50 @@ func (st *Stream) lingers() bool {
 // room waits until there is room for output.
 func (st *Stream) room(ctx context.Context) error {
 	for {
-		st.s.mu.Lock()
 		err, full := st.writeErr(), len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer
 		if err == nil && full {
 			err = st.cause // then nobody will make room
 		}
 		if err != nil || !full {
-			st.s.unlock()
 			return err
 		}
-		writable, late := st.wait(&st.writable), st.wdeadline.Done()
-		st.s.unlock()
-		select {
-		case <-writable:
-		case <-late:
-			return os.ErrDeadlineExceeded
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := st.wait(ctx, &st.writable, &st.wdeadline); err != nil {
+			return err
 		}
 	}
 }
 
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
+	defer func() { st.s.settle(st.s.h.now()) }()
 	if st.opening.Framing == Opaque {
-		return st.fillOpaque(p), nil
+		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
+		st.out = append(st.out, p[:n]...)
+		st.count++
+		return n, nil
 	}
 	for full := false; n < len(p) && !full && err == nil; {
-		var took int
 		var it framing.Item
-		took, it, err = st.cut.Cut(p[n:])
-		n += took
-		switch {
-		case err != nil:
-			st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
-		case it.Kind != framing.None:
+		if n, it, err = st.cutItem(p, n); it.Kind != framing.None {
 			full, err = st.put(it)
 		}
 	}
-	st.s.mu.Lock()
-	defer st.s.unlock()
-	st.s.settle(st.s.h.now())
 	return n, err
+}
+
+// cutItem cuts an item from p[n:], without the lock.
+func (st *Stream) cutItem(p []byte, n int) (int, framing.Item, error) {
+	st.s.unlock()
+	defer st.s.mu.Lock()
+	took, it, err := st.cut.Cut(p[n:])
+	if err != nil {
+		st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
+	}
+	return n + took, it, err
 }
 
 // put queues one item, and reports whether the queue is full now.
 func (st *Stream) put(it framing.Item) (full bool, err error) {
-	st.s.mu.Lock()
-	defer st.s.unlock()
 	switch it.Kind {
 	case framing.Header:
 		st.head = it.Head
@@ -528,16 +524,6 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 		st.count++
 	}
 	return len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer, nil
-}
-
-func (st *Stream) fillOpaque(p []byte) int {
-	st.s.mu.Lock()
-	defer st.s.unlock()
-	n := min(len(p), st.s.h.o.WriteBuffer-len(st.out))
-	st.out = append(st.out, p[:n]...)
-	st.count++
-	st.s.settle(st.s.h.now())
-	return n
 }
 
 // taken is called when the client is given the output.
@@ -609,8 +595,8 @@ func (st *Stream) CloseWithError(e *Error) error {
 	st.closed = true
 	st.finish(e)
 	st.in.Clear()
-	st.rdeadline.Set(&st.s.mu, time.Time{})
-	st.wdeadline.Set(&st.s.mu, time.Time{})
+	st.rdeadline.Set(&st.s.mu, time.Time{}, nil)
+	st.wdeadline.Set(&st.s.mu, time.Time{}, nil)
 	st.wake(&st.readable)
 	st.wake(&st.writable)
 	st.s.settle(st.s.h.now())
@@ -702,18 +688,26 @@ func (st *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline sets the time at which a Read that is blocked, and every later
 // one, fails. The zero time means never. It fails only if the stream is closed.
-func (st *Stream) SetReadDeadline(t time.Time) error { return st.setDeadline(&st.rdeadline, t) }
+func (st *Stream) SetReadDeadline(t time.Time) error {
+	return st.setDeadline(&st.rdeadline, t, &st.readable)
+}
 
 // SetWriteDeadline is SetReadDeadline for Write.
-func (st *Stream) SetWriteDeadline(t time.Time) error { return st.setDeadline(&st.wdeadline, t) }
+func (st *Stream) SetWriteDeadline(t time.Time) error {
+	return st.setDeadline(&st.wdeadline, t, &st.writable, &st.unlocked)
+}
 
-func (st *Stream) setDeadline(d *deadline.Deadline, t time.Time) error {
+func (st *Stream) setDeadline(d *deadline.Deadline, t time.Time, waiting ...*chan struct{}) error {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if st.closed {
 		return st.opError("set", net.ErrClosed)
 	}
-	d.Set(&st.s.mu, t)
+	d.Set(&st.s.mu, t, func() {
+		for _, ch := range waiting {
+			st.wake(ch)
+		}
+	})
 	return nil
 }
 

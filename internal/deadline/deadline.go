@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// A Deadline ends what waits on its channel when a time has come. The zero
-// value is one that never comes. Its owner's lock guards it: all methods must
-// be called with that lock held.
+// A Deadline wakes its owner when a time has come. The zero value is one that
+// never comes. Its owner's lock guards it: all methods must be called with that
+// lock held.
 type Deadline struct {
 	expired bool
-	passed  chan struct{} // closed when expired; made when somebody waits
+	passed  int // how often the time has come
 	timer   *time.Timer
 	turn    int // tells the timer that counts from those that came too late to be stopped
 }
@@ -19,37 +19,26 @@ type Deadline struct {
 // Expired reports whether the time has come.
 func (d *Deadline) Expired() bool { return d.expired }
 
-// Done returns a channel that is closed when the time has come, as it is set
-// now or will be set while somebody waits. It stays closed if the deadline is
-// moved after that: whoever waits on it must give up then, and not look at the
-// deadline again, or a deadline that is set and cleared at once would be missed.
-func (d *Deadline) Done() <-chan struct{} {
-	d.make()
-	return d.passed
-}
+// Passed returns how often the time has come. Whoever waits must give up if that
+// changes meanwhile, and not look whether the deadline is expired still, or one
+// that is set and cleared at once would be missed.
+func (d *Deadline) Passed() int { return d.passed }
 
-func (d *Deadline) make() {
-	if d.passed == nil {
-		d.passed = make(chan struct{})
-	}
-}
-
-// Set sets the time; the zero time is never. mu is the owner's lock.
-func (d *Deadline) Set(mu sync.Locker, t time.Time) {
+// Set sets the time; the zero time is never. When it comes, wake is called with
+// the owner's lock mu held.
+func (d *Deadline) Set(mu sync.Locker, t time.Time, wake func()) {
 	d.turn++
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
 	}
-	if d.expired {
-		d.expired, d.passed = false, nil
-	}
+	d.expired = false
 	if t.IsZero() {
 		return
 	}
 	wait := time.Until(t)
 	if wait <= 0 {
-		d.expire()
+		d.expire(wake)
 		return
 	}
 	turn := d.turn
@@ -57,13 +46,13 @@ func (d *Deadline) Set(mu sync.Locker, t time.Time) {
 		mu.Lock()
 		defer mu.Unlock()
 		if d.turn == turn {
-			d.expire()
+			d.expire(wake)
 		}
 	})
 }
 
-func (d *Deadline) expire() {
-	d.make()
+func (d *Deadline) expire(wake func()) {
 	d.expired = true
-	close(d.passed)
+	d.passed++
+	wake()
 }
