@@ -26,7 +26,6 @@ type config struct {
 	certFile, keyFile string
 	logJSON, verbose  bool
 	keepalive, drain  time.Duration
-	perClient         int
 
 	frontage  frontage
 	connector connector
@@ -60,7 +59,7 @@ func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.StringVar(&cfg.path, "path", "/http-bind", "`path` of BOSH")
 	fs.StringVar(&cfg.certFile, "cert", "", "PEM `file` of a certificate, to serve by HTTPS; read again when it changes")
 	fs.StringVar(&cfg.keyFile, "key", "", "PEM `file` of its key")
-	fs.StringVar(&cfg.admin, "admin", "", "`address` to serve /metrics and /healthz at, not for the public")
+	fs.StringVar(&cfg.admin, "admin", "", "`address` to serve /metrics, /healthz and /sessions at, not for the public")
 	fs.StringVar(&cfg.publicURL, "public-url", "", "`URL` of BOSH as clients see it; with it host-meta is served (XEP-0156)")
 	fs.BoolVar(&cfg.logJSON, "log-json", false, "log in JSON")
 	fs.BoolVar(&cfg.verbose, "v", false, "log more; never what is said, nor any secret")
@@ -166,10 +165,11 @@ func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	fs.DurationVar(&o.Wait, "wait", 50*time.Second, "the longest time that a request is held; keep it below the time-outs of HTTP proxies in front")
 	fs.DurationVar(&o.Inactivity, "inactivity", 60*time.Second, "the longest time that a client may be without a request")
 	fs.IntVar(&o.MaxSessions, "max-sessions", 10000, "how many sessions there may be")
-	fs.IntVar(&cfg.perClient, "max-sessions-per-client", 0, "how many sessions one address may have; 0 for no limit")
+	fs.IntVar(&o.MaxPerAddr, "max-sessions-per-client", 0, "how many sessions one address may have; 0 for no limit")
 	fs.Int64Var(&o.MaxBody, "max-body", 1<<20, "the largest request in `bytes`")
 	fs.IntVar(&o.MaxElement, "max-stanza", 1<<20, "the largest stanza of a server in `bytes`")
 	fs.IntVar(&o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
+	fs.StringVar(&o.SeeOther, "see-other", "", "`URL` of BOSH that clients are sent to at the end")
 	fs.DurationVar(&cfg.drain, "drain", 20*time.Second, "how long clients and servers may take to hear of the end")
 }
 

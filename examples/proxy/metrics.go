@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -14,58 +13,13 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// metrics are what the metrics page shows.
+// metrics are what the library does not count, and how all counts are shown.
 type metrics struct {
+	stats              func() bosh.HandlerStats
 	bytesUp, bytesDown atomic.Int64
-	opened             atomic.Int64
 	refused            labelled // by condition
 	ended              labelled // by reason
 	bounced            labelled // by stanza
-
-	mu   sync.Mutex // Protects following.
-	live map[*bosh.Session]struct{}
-	past bosh.SessionStats // sums of the sessions that are over
-}
-
-// watch counts what a session does until its end.
-func (m *metrics) watch(s *bosh.Session) {
-	m.opened.Add(1)
-	m.mu.Lock()
-	if m.live == nil {
-		m.live = make(map[*bosh.Session]struct{})
-	}
-	m.live[s] = struct{}{}
-	m.mu.Unlock()
-	context.AfterFunc(s.Context(), func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.live, s)
-		add(&m.past, s.Stats())
-	})
-}
-
-// sums returns the number of live sessions, and the sums of all.
-func (m *metrics) sums() (live int, sum bosh.SessionStats) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	sum = m.past
-	for s := range m.live {
-		stats := s.Stats()
-		add(&sum, stats)
-		sum.Open += stats.Open
-		sum.Queued += stats.Queued
-		sum.Unread += stats.Unread
-	}
-	return len(m.live), sum
-}
-
-func add(to *bosh.SessionStats, s bosh.SessionStats) {
-	to.Requests += s.Requests
-	to.Repeats += s.Repeats
-	to.PayloadsIn += s.PayloadsIn
-	to.PayloadsOut += s.PayloadsOut
-	to.BytesIn += s.BytesIn
-	to.BytesOut += s.BytesOut
 }
 
 // ServeHTTP shows the metrics in the text format of Prometheus.
@@ -76,12 +30,12 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (m *metrics) write(w io.Writer) {
-	live, sum := m.sums()
-	metric(w, "bosh_proxy_sessions", "gauge", "Sessions that live.", int64(live))
+	sum := m.stats()
+	metric(w, "bosh_proxy_sessions", "gauge", "Sessions that live.", sum.Sessions)
 	metric(w, "bosh_proxy_requests_open", "gauge", "Requests that wait for an answer.", int64(sum.Open))
 	metric(w, "bosh_proxy_queued_bytes", "gauge", "Bytes that wait for clients.", int64(sum.Queued))
 	metric(w, "bosh_proxy_unread_bytes", "gauge", "Bytes that wait for servers.", int64(sum.Unread))
-	metric(w, "bosh_proxy_sessions_opened_total", "counter", "Sessions that began.", m.opened.Load())
+	metric(w, "bosh_proxy_sessions_opened_total", "counter", "Sessions that began.", sum.Created)
 	family(w, "bosh_proxy_sessions_refused_total", "Sessions that were refused, by condition.", "condition", m.refused.get())
 	family(w, "bosh_proxy_streams_ended_total", "Streams that ended, by reason.", "reason", m.ended.get())
 	family(w, "bosh_proxy_stanzas_bounced_total", "Stanzas that could not be delivered and were answered by an error.", "stanza", m.bounced.get())

@@ -20,14 +20,10 @@ type proxy struct {
 	connector *connector
 	frontage  frontage
 	keepalive time.Duration
-	perClient int // sessions of one address; 0 is no limit
 	log       *slog.Logger
 	count     metrics
 
 	bridges sync.WaitGroup
-
-	mu      sync.Mutex // Protects following.
-	clients map[netip.Addr]int
 }
 
 // newProxy returns a proxy that keeps to the options, but for those which are
@@ -37,9 +33,7 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 		connector: &cfg.connector,
 		frontage:  cfg.frontage,
 		keepalive: cfg.keepalive,
-		perClient: cfg.perClient,
 		log:       log,
-		clients:   make(map[netip.Addr]int),
 	}
 	o.Framing = bosh.XMPP
 	o.Admit = p.admit
@@ -48,13 +42,13 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 	o.Secure = p.frontage.secure
 	o.Logger = log
 	p.bosh = bosh.New(o)
+	p.count.stats = p.bosh.Stats
 	return p
 }
 
 // An errand is a connection on its way from admit to serve.
 type errand struct {
 	conn   net.Conn
-	leave  func() // gives the client's place back
 	expiry *time.Timer
 }
 
@@ -65,12 +59,8 @@ const errandTimeout = time.Minute
 type errandKey struct{}
 
 // send puts an errand into a context.
-func send(ctx context.Context, conn net.Conn, leave func()) context.Context {
-	e := &errand{conn: conn, leave: leave}
-	e.expiry = time.AfterFunc(errandTimeout, func() {
-		conn.Close()
-		leave()
-	})
+func send(ctx context.Context, conn net.Conn) context.Context {
+	e := &errand{conn: conn, expiry: time.AfterFunc(errandTimeout, func() { conn.Close() })}
 	return context.WithValue(ctx, errandKey{}, e)
 }
 
@@ -87,20 +77,14 @@ func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (co
 		return nil, &bosh.Error{Condition: bosh.ImproperAddressing}
 	}
 	client := p.frontage.client(r).from
-	leave, ok := p.enter(client.Addr())
-	if !ok {
-		p.refuse(client, o.To, &bosh.Error{Condition: bosh.PolicyViolation, Err: errors.New("too many sessions of one address")})
-		return nil, &bosh.Error{Condition: bosh.PolicyViolation}
-	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	// A client that gives up need not be connected any more.
 	conn, err := p.connector.connect(r.Context(), o, net.TCPAddrFromAddrPort(client), local)
 	if err != nil {
-		leave()
 		p.refuse(client, o.To, err)
 		return nil, err
 	}
-	return send(ctx, conn, leave), nil
+	return send(ctx, conn), nil
 }
 
 func (p *proxy) refuse(client netip.AddrPort, domain string, err error) {
@@ -113,27 +97,6 @@ func (p *proxy) refuse(client netip.AddrPort, domain string, err error) {
 	p.log.Info("session refused", "client", client.Addr(), "domain", domain, "condition", condition, "cause", err)
 }
 
-// enter counts a session of an address, and reports whether it may have one
-// more. The session's end is to call leave.
-func (p *proxy) enter(a netip.Addr) (leave func(), ok bool) {
-	if p.perClient <= 0 {
-		return func() {}, true
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.clients[a] >= p.perClient {
-		return nil, false
-	}
-	p.clients[a]++
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.clients[a]--; p.clients[a] == 0 {
-			delete(p.clients, a)
-		}
-	}, true
-}
-
 // serve carries between a stream and the connection that was made for it.
 func (p *proxy) serve(s *bosh.Stream) {
 	p.bridges.Add(1)
@@ -143,8 +106,6 @@ func (p *proxy) serve(s *bosh.Stream) {
 		s.CloseWithError(&bosh.Error{Condition: bosh.RemoteConnectionFailed})
 		return
 	}
-	defer e.leave()
-	p.count.watch(s.Session())
 	log := p.log.With("session", s.Session().ID())
 	log.Info("session began", "client", s.RemoteAddr(), "domain", s.Opening().To, "server", e.conn.RemoteAddr())
 	b := &bridge{

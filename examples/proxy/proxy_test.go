@@ -47,53 +47,31 @@ func TestSessionsPerClient(t *testing.T) {
 			require.NoError(t, client.Terminate(t.Context()))
 			server.farewell()
 		}
-		r.proxy.bridges.Wait()
-		assert.Empty(t, r.proxy.clients)
-	}, func(c *config) { c.perClient = 2 })
+	}, withOptions(bosh.Options{MaxPerAddr: 2}))
 }
 
 // A connection whose stream never comes is closed.
 func TestErrand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		left := 0
-		ctx := send(t.Context(), nopConn{}, func() { left++ })
-		_, ok := receive(ctx)
+		client, server := net.Pipe()
+		defer server.Close()
+		e, ok := receive(send(t.Context(), client))
 		require.True(t, ok)
 		time.Sleep(2 * errandTimeout)
-		assert.Zero(t, left)
+		go e.conn.Write([]byte("x"))
+		_, err := server.Read(make([]byte, 1))
+		require.NoError(t, err)
+		client.Close()
 
-		client, server := net.Pipe()
-		ctx = send(t.Context(), client, func() { left++ })
+		client, server = net.Pipe()
+		ctx := send(t.Context(), client)
 		time.Sleep(errandTimeout)
 		synctest.Wait()
-		assert.Equal(t, 1, left)
-		_, err := server.Read(make([]byte, 1))
+		_, err = server.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF)
 		_, ok = receive(ctx)
 		assert.False(t, ok)
 		_, ok = receive(context.Background())
 		assert.False(t, ok)
 	})
-}
-
-type nopConn struct{ net.Conn }
-
-func TestMetrics(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
-		c, s := r.loggedIn()
-		live, sum := r.proxy.count.sums()
-		assert.Equal(t, 1, live)
-		assert.Positive(t, sum.Requests)
-		assert.Equal(t, 1, sum.Open)
-		require.NoError(t, c.Terminate(t.Context()))
-		s.pong("")
-		s.farewell()
-		r.proxy.bridges.Wait()
-		synctest.Wait()
-		live, after := r.proxy.count.sums()
-		assert.Zero(t, live)
-		assert.Equal(t, sum.Requests+1, after.Requests)
-		assert.Equal(t, sum.PayloadsOut, after.PayloadsOut)
-		assert.Equal(t, int64(1), r.proxy.count.opened.Load())
-	}, withOptions(bosh.Options{}))
 }

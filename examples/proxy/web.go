@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +10,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/gobosh/bosh"
 )
 
 // A web is what is served over HTTP.
@@ -35,6 +35,10 @@ func listen(cfg *config, p *proxy, log *slog.Logger) (w *web, err error) {
 		}
 		tlsConfig = &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}
 	}
+	public, err := w.publicHandler(cfg.path, cfg.publicURL)
+	if err != nil {
+		return nil, err
+	}
 	if w.public, err = net.Listen("tcp", cfg.http); err != nil {
 		return nil, err
 	}
@@ -45,7 +49,7 @@ func listen(cfg *config, p *proxy, log *slog.Logger) (w *web, err error) {
 		}
 		w.serve(w.admin, w.adminHandler(), nil, log)
 	}
-	w.serve(w.public, w.publicHandler(cfg.path, cfg.publicURL), tlsConfig, log)
+	w.serve(w.public, public, tlsConfig, log)
 	return w, nil
 }
 
@@ -73,21 +77,27 @@ func (w *web) serve(ln net.Listener, h http.Handler, tlsConfig *tls.Config, log 
 }
 
 // publicHandler serves what is for everyone.
-func (w *web) publicHandler(path, publicURL string) http.Handler {
+func (w *web) publicHandler(path, publicURL string) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(path, w.proxy.bosh)
 	mux.Handle(path+"/{$}", w.proxy.bosh)
 	mux.HandleFunc("GET /healthz", w.health)
 	if publicURL != "" {
-		hostMeta(mux, publicURL)
+		meta, err := w.proxy.bosh.HostMeta(bosh.Link{Rel: bosh.LinkBOSH, Href: publicURL})
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle("/.well-known/host-meta", meta)
+		mux.Handle("/.well-known/host-meta.json", meta)
 	}
-	return mux
+	return mux, nil
 }
 
 // adminHandler serves what is for the operator.
 func (w *web) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", &w.proxy.count)
+	mux.Handle("/sessions", w.proxy.bosh.Monitor())
 	mux.HandleFunc("GET /healthz", w.health)
 	return mux
 }
@@ -115,41 +125,4 @@ func (w *web) shutdown(ctx context.Context) error {
 		}
 	}
 	return errors.Join(err, w.proxy.wait(ctx))
-}
-
-// relation is how a link to BOSH is called. XEP-0156, section 3.
-const relation = "urn:xmpp:alt-connections:xbosh"
-
-// hostMeta serves host-meta, by which clients find the way from a domain to
-// BOSH: in XML and in JSON, for pages of all origins. XEP-0156.
-func hostMeta(mux *http.ServeMux, url string) {
-	type link struct {
-		Rel  string `xml:"rel,attr" json:"rel"`
-		Href string `xml:"href,attr" json:"href"`
-	}
-	links := []link{{relation, url}}
-	asXML, err := xml.Marshal(struct {
-		XMLName xml.Name `xml:"http://docs.oasis-open.org/ns/xri/xrd-1.0 XRD"`
-		Links   []link   `xml:"Link"`
-	}{Links: links})
-	if err != nil {
-		panic(err) // there are only strings
-	}
-	asJSON, err := json.Marshal(map[string]any{"links": links})
-	if err != nil {
-		panic(err)
-	}
-	for _, file := range []struct {
-		name, contentType string
-		data              []byte
-	}{
-		{"host-meta", "application/xrd+xml", append([]byte(xml.Header), asXML...)},
-		{"host-meta.json", "application/json", asJSON},
-	} {
-		mux.HandleFunc("GET /.well-known/"+file.name, func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", file.contentType)
-			rw.Header().Set("Access-Control-Allow-Origin", "*")
-			rw.Write(file.data)
-		})
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -95,7 +96,7 @@ func TestProgram(t *testing.T) {
 	assert.Equal(t, 404, status, "metrics are not for the public")
 
 	_, head, body := fetch(t, client, public+"/.well-known/host-meta")
-	assert.Equal(t, "application/xrd+xml", head.Get("Content-Type"))
+	assert.Contains(t, head.Get("Content-Type"), "application/xrd+xml")
 	assert.Equal(t, "*", head.Get("Access-Control-Allow-Origin"))
 	var xrd struct {
 		XMLName xml.Name `xml:"http://docs.oasis-open.org/ns/xri/xrd-1.0 XRD"`
@@ -105,11 +106,16 @@ func TestProgram(t *testing.T) {
 		} `xml:"http://docs.oasis-open.org/ns/xri/xrd-1.0 Link"`
 	}
 	require.NoError(t, xml.Unmarshal([]byte(body), &xrd))
-	assert.Equal(t, relation, xrd.Link.Rel)
+	assert.Equal(t, bosh.LinkBOSH, xrd.Link.Rel)
 	assert.Equal(t, "https://example.org/http-bind", xrd.Link.Href)
 	_, _, body = fetch(t, client, public+"/.well-known/host-meta.json")
 	require.True(t, json.Valid([]byte(body)))
 	assert.JSONEq(t, `{"links":[{"rel":"urn:xmpp:alt-connections:xbosh","href":"https://example.org/http-bind"}]}`, body)
+
+	_, _, body = fetch(t, http.DefaultClient, admin+"/sessions?format=json")
+	assert.True(t, json.Valid([]byte(body)))
+	status, _, _ = fetch(t, client, public+"/sessions")
+	assert.Equal(t, 404, status, "sessions are not for the public")
 
 	for _, path := range []string{"/http-bind", "/http-bind/"} {
 		c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: public + path, To: "example.org", XMPP: true, Transport: transport,
@@ -138,7 +144,7 @@ func TestProgram(t *testing.T) {
 
 // The form of the metrics is that of Prometheus.
 func TestMetricsForm(t *testing.T) {
-	var m metrics
+	m := metrics{stats: func() bosh.HandlerStats { return bosh.HandlerStats{Sessions: 3} }}
 	m.refused.add("host-unknown")
 	m.refused.add("host-unknown")
 	m.bounced.add("iq")
@@ -159,6 +165,7 @@ func TestMetricsForm(t *testing.T) {
 			assert.True(t, kinds[strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '{' })[0]], line)
 		}
 	}
+	assert.Contains(t, b.String(), "bosh_proxy_sessions 3\n")
 	assert.Contains(t, b.String(), `bosh_proxy_sessions_refused_total{condition="host-unknown"} 2`+"\n")
 	assert.Contains(t, b.String(), `bosh_proxy_stanzas_bounced_total{stanza="iq"} 1`+"\n")
 }
