@@ -213,6 +213,9 @@ modules:
 `, filepath.Join(s.dir, "both.pem"), port(s.c2s), port(s.direct), port(s.proxied)))
 	spool := filepath.Join(s.dir, "spool")
 	require.NoError(t, os.Mkdir(spool, 0o700))
+	libs, err := filepath.Glob("/usr/lib/*/ejabberd-*")
+	require.NoError(t, err)
+	require.NotEmpty(t, libs, "ejabberd is not installed")
 	cmd := exec.Command("erl", "-noinput", "+B",
 		"-mnesia", "dir", fmt.Sprintf("%q", spool),
 		"-s", "ejabberd",
@@ -220,7 +223,7 @@ modules:
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(),
 		"HOME="+s.dir,
-		"ERL_LIBS=/usr/lib/x86_64-linux-gnu",
+		"ERL_LIBS="+filepath.Dir(libs[0]),
 		"EJABBERD_CONFIG_PATH="+config,
 		"EJABBERD_LOG_PATH="+filepath.Join(s.dir, "ejabberd.log"),
 		"ERL_CRASH_DUMP="+filepath.Join(s.dir, "crash.dump"))
