@@ -78,6 +78,14 @@ func TestUndeliveredSent(t *testing.T) {
 		{"ack of the one before", "ack='1'", func(_ *testing.T, _ *bosh.Stream, p *peer) {
 			p.hold("", "ack='1000'").Cancel()
 		}, []string{"sent " + el + "1'/>"}},
+		{"the end while two more are open", "", func(_ *testing.T, _ *bosh.Stream, p *peer) {
+			p.hold("")
+			p.send("", "type='terminate'") // one more than may be unanswered
+		}, []string{"sent " + el + "1'/>"}},
+		{"a pause while two more are open", "", func(_ *testing.T, _ *bosh.Stream, p *peer) {
+			p.hold("")
+			p.send("", "pause='10'")
+		}, []string{"sent " + el + "1'/>"}},
 		{"in two answers", "ack='1'", func(t *testing.T, s *bosh.Stream, p *peer) {
 			write(t, s, el+"2'/>")
 			p.send("", "ack='1000'")
