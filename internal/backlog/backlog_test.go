@@ -1,0 +1,95 @@
+package backlog
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A conn is a connection with a number.
+type conn struct {
+	net.Conn
+	n int
+}
+
+var anywhere = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80}
+
+func TestListener(t *testing.T) {
+	var refused []int
+	l := New(anywhere, 2, func(c net.Conn) { refused = append(refused, c.(conn).n) })
+	assert.Equal(t, anywhere, l.Addr())
+	assert.False(t, l.Closed())
+	require.NoError(t, l.Deliver(conn{n: 1}))
+	require.NoError(t, l.Deliver(conn{n: 2}))
+	require.Equal(t, ErrFull, l.Deliver(conn{n: 3}))
+	c, err := l.Accept()
+	require.NoError(t, err)
+	assert.Equal(t, 1, c.(conn).n, "first come, first served")
+	require.NoError(t, l.Deliver(conn{n: 4}))
+
+	require.NoError(t, l.Close())
+	assert.True(t, l.Closed())
+	assert.Equal(t, []int{2, 4}, refused)
+	assert.Equal(t, net.ErrClosed, l.Deliver(conn{n: 5}))
+	for range 2 {
+		_, err := l.Accept()
+		assert.ErrorIs(t, err, net.ErrClosed)
+		assert.ErrorIs(t, l.Close(), net.ErrClosed)
+	}
+	assert.Equal(t, []int{2, 4}, refused)
+}
+
+func TestAcceptWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(anywhere, 1, nil)
+		got := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := l.Accept()
+				got <- err
+			}()
+		}
+		synctest.Wait()
+		require.Empty(t, got)
+		require.NoError(t, l.Deliver(conn{}))
+		require.NoError(t, <-got)
+		synctest.Wait()
+		require.Empty(t, got)
+		require.NoError(t, l.Close())
+		assert.ErrorIs(t, <-got, net.ErrClosed)
+	})
+}
+
+// No connection is lost between Deliver and Close: each is accepted, refused,
+// or an error of Deliver.
+func TestCloseWhileDelivering(t *testing.T) {
+	for range 200 {
+		var refused, accepted, failed atomic.Int32
+		l := New(anywhere, 4, func(net.Conn) { refused.Add(1) })
+		var wg sync.WaitGroup
+		const n = 4
+		for range n {
+			wg.Go(func() {
+				if l.Deliver(conn{}) != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		wg.Go(func() {
+			for {
+				if _, err := l.Accept(); err != nil {
+					return
+				}
+				accepted.Add(1)
+			}
+		})
+		wg.Go(func() { l.Close() })
+		wg.Wait()
+		require.EqualValues(t, n, refused.Load()+accepted.Load()+failed.Load())
+	}
+}

@@ -1,0 +1,112 @@
+package inbox
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// put adds the elements of one request.
+func put(in *Inbox, elements ...string) {
+	for i, el := range elements {
+		in.Element(append(in.Buffer(), el...), i == len(elements)-1)
+	}
+}
+
+func read(in *Inbox, n int) string {
+	p := make([]byte, n)
+	return string(p[:in.Read(p)])
+}
+
+func TestRead(t *testing.T) {
+	var in Inbox
+	assert.Zero(t, in.Len())
+	assert.Empty(t, read(&in, 10))
+	put(&in, "<a/>", "<b/>")
+	put(&in, "<c/>")
+	in.Bytes(append(in.Buffer(), "bytes"...))
+	assert.Equal(t, 17, in.Len())
+	for _, test := range []struct {
+		n    int
+		want string
+	}{
+		{0, ""}, {2, "<a"}, {4, "/><b"}, {100, "/>"}, {4, "<c/>"}, {100, "bytes"}, {100, ""},
+	} {
+		assert.Equal(t, test.want, read(&in, test.n), "never beyond the end of a request")
+	}
+	assert.Zero(t, in.Len())
+}
+
+func TestNext(t *testing.T) {
+	var in Inbox
+	assert.Nil(t, in.Next())
+	put(&in, "<a/>", "<b/>")
+	put(&in, "<c/>")
+	a := in.Next()
+	assert.Equal(t, "<b", read(&in, 2))
+	for _, want := range []string{"/>", "<c/>"} {
+		assert.Equal(t, want, string(in.Next()))
+	}
+	assert.Nil(t, in.Next())
+	put(&in, "<d/>")
+	assert.Equal(t, "<a/>", string(a), "in a buffer of its own")
+	in.Clear()
+	assert.Zero(t, in.Len())
+	assert.Nil(t, in.Next())
+}
+
+// However it is filled and read, what comes out is what went in, and an Inbox
+// that is empty keeps no large buffer.
+func TestRandom(t *testing.T) {
+	for seed := range uint64(40) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		var in Inbox
+		var want, got strings.Builder
+		var whole []string // elements not read yet
+		for i := range 300 {
+			switch rnd.IntN(4) {
+			case 0, 1:
+				var els []string
+				for range 1 + rnd.IntN(3) {
+					els = append(els, fmt.Sprintf("<%d>%s</>", i, strings.Repeat("x", rnd.IntN(400))))
+				}
+				put(&in, els...)
+				want.WriteString(strings.Join(els, ""))
+				whole = append(whole, els...)
+			case 2:
+				n := 1 + rnd.IntN(1000)
+				b := read(&in, n)
+				got.WriteString(b)
+				for len(b) > 0 {
+					took := min(len(b), len(whole[0]))
+					require.Equal(t, whole[0][:took], b[:took])
+					if b, whole[0] = b[took:], whole[0][took:]; whole[0] == "" {
+						whole = whole[1:]
+					}
+				}
+			case 3:
+				el := string(in.Next())
+				got.WriteString(el)
+				if len(whole) == 0 {
+					require.Empty(t, el)
+					continue
+				}
+				require.Equal(t, whole[0], el)
+				whole = whole[1:]
+			}
+			require.Equal(t, want.Len()-got.Len(), in.Len())
+			if in.Len() == 0 {
+				require.LessOrEqual(t, cap(in.b), maxIdle)
+			}
+			require.LessOrEqual(t, cap(in.b), 4*(in.Len()+maxIdle)+8<<10, "what was read is let go")
+		}
+		for in.Len() > 0 {
+			got.WriteString(read(&in, 100))
+		}
+		require.Equal(t, want.String(), got.String())
+	}
+}
