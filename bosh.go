@@ -176,6 +176,14 @@ type Options struct {
 	// acknowledges. The default is 256 KiB.
 	ReplayBuffer int
 
+	// MaxMemory is how many bytes all sessions together may keep: input that
+	// waits for the application, output that waits for the client, answers
+	// kept for repeats, and early requests. While it is exceeded no session
+	// can be opened, and those that keep more than their share of it end with
+	// [PolicyViolation] when they send something new. The first KiB of each
+	// session is free. The default is 1 GiB; negative sets no limit.
+	MaxMemory int64
+
 	// MaxRepeats is how often a client may repeat one request before its
 	// session ends with [PolicyViolation]. The default is 10; negative sets
 	// no limit. XEP-0124, section 14.3.
@@ -275,6 +283,9 @@ func (o Options) withDefaults() Options {
 	o.ReadBuffer = defaults.Number(o.ReadBuffer, 64<<10, 1<<30)
 	o.WriteBuffer = max(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1)
 	o.ReplayBuffer = defaults.Number(o.ReplayBuffer, 256<<10, 1<<30)
+	if o.MaxMemory == 0 {
+		o.MaxMemory = 1 << 30
+	}
 	if o.MaxRepeats == 0 {
 		o.MaxRepeats = 10
 	}
@@ -426,6 +437,7 @@ func (n *SessionStats) add(m SessionStats) {
 type HandlerStats struct {
 	SessionStats
 	Sessions int64            // that live now
+	Memory   int64            // bytes that they keep, as MaxMemory counts
 	Created  int64            // since the Handler was made
 	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
 }

@@ -44,6 +44,7 @@ type Handler struct {
 	sessions table.Table[*Session]
 	quota    quota.Quota  // of sessions that have not ended
 	serial   atomic.Int64 // for Session.ID
+	memory   atomic.Int64 // bytes that the sessions keep; see Session.account
 	requests sync.Pool    // of *wire.Request
 	spare    sync.Pool    // of *exchange
 	accept   *backlog.Listener
@@ -351,7 +352,17 @@ func (h *Handler) available() *Error {
 	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
 		return h.farewell()
 	}
+	if h.crowded() {
+		return &Error{Condition: PolicyViolation, Err: errCrowded}
+	}
 	return nil
+}
+
+var errCrowded = errors.New("sessions keep too much")
+
+// crowded reports whether the sessions keep more than they may.
+func (h *Handler) crowded() bool {
+	return h.o.MaxMemory > 0 && h.memory.Load() > h.o.MaxMemory
 }
 
 // farewell is what clients are told at shutdown.
@@ -542,7 +553,7 @@ func (h *Handler) forget(s *Session) { h.sessions.Delete(s.sid) }
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
 	h.mu.Lock()
-	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Ended: maps.Clone(h.ended)}
+	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load(), Ended: maps.Clone(h.ended)}
 	h.mu.Unlock()
 	n.Sessions = h.quota.Taken()
 	for s := range h.Sessions() {

@@ -44,9 +44,11 @@ type record struct {
 	payload bool   // answered: the answer carries payloads
 	sent    time.Duration
 
+	weight int // what the window counts of it
+
 	// The two fields below are kept here for the session; the window does
 	// not touch them.
-	early *wire.Request // early: the request that waits for its turn
+	early *wire.Request // early: the request that waits for its turn; see weigh
 	ex    *exchange     // early, open: where to answer; nil if the connection broke
 	open  openRequest   // open: what is due
 }
@@ -85,6 +87,7 @@ type window struct {
 	limit   int           // bytes of answers kept beyond the last size, for a client that acknowledges
 	keep    bool          // the client acknowledges: answers are kept until it does
 	acked   int64         // all answers up to this rid have been acknowledged
+	weight  int           // bytes that all records take, about
 	next    string        // what the SHA-1 of the next key must be; "" if there are no keys
 }
 
@@ -143,7 +146,18 @@ func (w *window) insert(r record) *record {
 		i--
 	}
 	w.records[i] = r
+	w.weigh(&w.records[i])
 	return &w.records[i]
+}
+
+// weigh takes note of what r takes, after that has changed.
+func (w *window) weigh(r *record) {
+	n := recordSize + len(r.body) + len(r.key)
+	if r.early != nil {
+		n += cap(r.early.Body)
+	}
+	w.weight += n - r.weight
+	r.weight = n
 }
 
 // turn returns the record whose turn it is, if it has been received.
@@ -202,6 +216,7 @@ func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration)
 	r := w.find(rid)
 	r.state, r.body, r.payload, r.sent = ridAnswered, body, payload, now
 	r.ex, r.open = nil, openRequest{}
+	w.weigh(r)
 	w.trim()
 }
 
@@ -233,6 +248,7 @@ func (w *window) trim() {
 }
 
 func (w *window) remove(i int) {
+	w.weight -= w.records[i].weight
 	n := len(w.records) - 1
 	copy(w.records[i:], w.records[i+1:])
 	w.records[n] = record{}
@@ -416,7 +432,13 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 		s.resend(req, ex, sum)
 		return false
 	}
-	switch s.win.classify(ex.rid, s.grant.Extra(req)) {
+	verdict := s.win.classify(ex.rid, s.grant.Extra(req))
+	if (verdict == ridTurn || verdict == ridAhead) && s.hogs() && !negotiate.Terminates(req) {
+		s.fail(ex, PolicyViolation)
+		s.settle(now)
+		return false
+	}
+	switch verdict {
 	case ridBeyond:
 		s.fail(ex, ItemNotFound)
 	case ridGone:
@@ -443,6 +465,7 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 		for r := s.win.turn(); r != nil && s.goesOn(); r = s.win.turn() {
 			early := r.early
 			r.early = nil
+			s.win.weigh(r)
 			s.takeTurn(early, now)
 			s.h.free(early)
 		}

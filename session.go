@@ -53,6 +53,8 @@ type Session struct {
 
 	doubts []doubt // requests that may be nobody's
 
+	kept int64 // what the handler's memory counts of it
+
 	alarm alarm.Alarm // rings for the next thing that is due by the clock
 
 	stats SessionStats
@@ -331,6 +333,34 @@ func (s *Session) settle(now time.Duration) {
 	if next != never {
 		s.alarm.Set(now, next)
 	}
+	s.account()
+}
+
+// account tells the Handler how much the session keeps, if that has changed by
+// enough to be worth it. Most sessions never keep so much.
+func (s *Session) account() {
+	var n int64
+	if !s.forgotten {
+		n = int64(s.win.weight)
+	}
+	if !s.ended { // or else what is left in the streams is the application's
+		for _, st := range s.streams.list {
+			n += int64(st.in.Len() + len(st.out))
+		}
+	}
+	if d := n - s.kept; d >= worthCounting || d <= -worthCounting || s.forgotten {
+		s.kept = n
+		s.h.memory.Add(d)
+	}
+}
+
+// worthCounting is how many bytes of a session go uncounted.
+const worthCounting = 1 << 10
+
+// hogs reports whether all sessions together keep more than they may, and this
+// one more than its share of that.
+func (s *Session) hogs() bool {
+	return s.h.crowded() && s.kept > s.h.o.MaxMemory/max(s.h.quota.Taken(), 1)
 }
 
 // settleEnd ends a session whose client has asked for it and left without
@@ -665,6 +695,7 @@ func (s *Session) reject(ex *exchange, cond Condition) {
 // forget makes the sid unknown.
 func (s *Session) forget() {
 	s.forgotten = true
+	s.account()
 	s.todo(func() { s.h.forget(s) })
 }
 

@@ -278,6 +278,8 @@ func (st *Stream) readReady(idle bool, take func()) (ready bool, err error) {
 		take()
 		if full && !st.s.streams.full() {
 			st.s.settle(st.s.h.now())
+		} else {
+			st.s.account()
 		}
 		return true, nil
 	}
