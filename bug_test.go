@@ -1,7 +1,11 @@
 package bosh_test
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -104,4 +108,68 @@ func TestBugLongKeys(t *testing.T) {
 		b.wait(time.Second)
 		repeat.gets(condition(bosh.ItemNotFound))
 	})
+}
+
+// A session that is closed as soon as it is known still answers its creation.
+func TestBugClosedAtCreation(t *testing.T) {
+	for name, end := range map[string]func(*bosh.Handler, *bosh.Session){
+		"by the handler": func(h *bosh.Handler, _ *bosh.Session) { h.Close() },
+		"by itself":      func(_ *bosh.Handler, s *bosh.Session) { s.Terminate(&bosh.Error{Condition: bosh.SystemShutdown}) },
+	} {
+		var b *bench
+		o := with(func(o *bosh.Options) {
+			o.Trace = &bosh.Trace{SessionStart: func(s *bosh.Session) { end(b.h, s) }}
+			o.Serve = func(s *bosh.Stream) { <-s.Context().Done() }
+		})
+		bubble(t, name, o, func(bb *bench) {
+			b = bb
+			b.wait(time.Hour)
+			b.post(complete(stdCreation)).getsNow(condition(bosh.SystemShutdown))
+			assert.Equal(b, 0, b.h.Stats().Open)
+			assert.NoError(b, b.h.Shutdown(b.Context()))
+		})
+	}
+}
+
+// A panic while a request is served leaves nothing behind.
+func TestBugPanic(t *testing.T) {
+	for name, trace := range map[string]*bosh.Trace{
+		"when it was received": {Request: func(*bosh.Session, bosh.RequestInfo) { panic(http.ErrAbortHandler) }},
+		"when it was answered": {Response: func(_ *bosh.Session, r bosh.ResponseInfo) {
+			if r.Rid > 1000 {
+				panic(http.ErrAbortHandler)
+			}
+		}},
+	} {
+		o := with(func(o *bosh.Options) { o.Trace = trace })
+		custom(t, name, o, stdAttrs, func(b *bench, s *session) {
+			s.send(1001)
+			s.app.writes(x(""))
+			s.send(1002, "pause='60'")
+			assert.Equal(b, 0, s.app.Session().Stats().Open)
+			b.wait(60 * time.Second)
+			assert.Error(b, s.app.Session().Err())
+		})
+	}
+}
+
+// A request whose context is ended by something in front of the Handler does
+// not look as if it had been answered.
+func TestBugTimeoutInFront(t *testing.T) {
+	h := bosh.New(with(func(o *bosh.Options) {
+		o.Framing = bosh.XMPP
+		o.Serve = func(s *bosh.Stream) { <-s.Context().Done() }
+	}))
+	defer h.Close()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond)
+		defer cancel()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	}))
+	defer srv.Close()
+	r, err := http.Post(srv.URL, "text/xml", strings.NewReader(complete(stdCreation)))
+	if err == nil {
+		r.Body.Close()
+	}
+	assert.ErrorIs(t, err, io.EOF)
 }

@@ -169,6 +169,17 @@ func (b *bench) request(name string, body io.Reader) *call {
 	return c
 }
 
+// serve has h serve a request whose client may leave, and does what net/http does
+// with a panic that aborts it.
+func serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			panic(v)
+		}
+	}()
+	h.ServeHTTP(w, r)
+}
+
 // breaks breaks the connection of the call.
 func (c *call) breaks() {
 	c.cut.Store(true)

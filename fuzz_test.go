@@ -56,7 +56,7 @@ func runScript(t *testing.T, framing bosh.Framing, script string) {
 	var wg sync.WaitGroup
 	post := func(ctx context.Context, body string) {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(body)))
+		serve(h, w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(body)))
 		if ctx.Err() == nil {
 			checkAnswer(t, w)
 		}
@@ -65,7 +65,7 @@ func runScript(t *testing.T, framing bosh.Framing, script string) {
 	for i, line := range strings.Split(script, "\n") {
 		if i == 0 {
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(line)))
+			serve(h, w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(line)))
 			checkAnswer(t, w)
 			if _, after, ok := strings.Cut(w.Body.String(), "sid='"); ok {
 				sid, _, _ = strings.Cut(after, "'")

@@ -99,7 +99,10 @@ func (h *Handler) free(req *wire.Request) {
 }
 
 // ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
-// for the curious by GET.
+// for the curious by GET. It panics with [http.ErrAbortHandler], as handlers may
+// do, where the connection is to be closed without an answer: when the request
+// does not arrive whole, is less secure than its session, or has a context that
+// ends before there is an answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.active.Add(1)
 	defer func() {
@@ -174,6 +177,16 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	if !s.receive(req, ex, err != nil) {
 		h.free(req)
 	}
+	h.attend(w, r, s, ex, info, pipelined)
+	if pipelined == nil { // or it may still be released
+		ex.reset()
+		h.spare.Put(ex)
+	}
+}
+
+// attend attends to a request that has been received.
+func (h *Handler) attend(w http.ResponseWriter, r *http.Request, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
+	defer s.done(ex) // also if somebody panics
 	if t := h.o.Trace; t != nil && t.Request != nil {
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
@@ -182,10 +195,6 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		defer pipelined.Hold(func() { s.release(ex) })()
 	}
 	h.serve(w, r, s, ex)
-	if pipelined == nil { // or it may still be released
-		ex.reset()
-		h.spare.Put(ex)
-	}
 }
 
 // serve waits until ex can be answered, and answers it.
@@ -197,12 +206,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 		case <-gone:
 		}
 		if r.Context().Err() != nil {
-			s.gone(ex)
-			return
+			// The client has left, or else must not take the silence for
+			// an answer.
+			panic(http.ErrAbortHandler)
 		}
 		a = s.take(ex)
 	}
-	defer s.done(ex)
 	h.reply(w, r, a, s.grant.Content)
 	if t := h.o.Trace; t != nil && t.Response != nil {
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(a.body), Open: h.now() - ex.arrived})
@@ -329,6 +338,7 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 		h.reply(w, r, h.refusal(err, g.Legacy), g.Content)
 		return
 	}
+	defer s.done(ex)
 	h.serve(w, r, s, ex)
 }
 
@@ -398,8 +408,8 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
 	}
 	s.streams.list = []*Stream{st}
-	h.began(s)
 	cond := s.start(req, ex)
+	h.began(s)
 	if cond == "" {
 		if e := h.deliver(st); e != nil {
 			cond = e.Condition

@@ -226,7 +226,7 @@ func (r *modelRun) send(q *modelRequest) {
 	r.mu.Unlock()
 	go func() {
 		w := httptest.NewRecorder()
-		r.h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(b.String())))
+		serve(r.h, w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(b.String())))
 		body, _ := io.ReadAll(w.Body)
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -377,7 +377,7 @@ func (w *window) unlock(key, newkey string) bool {
 
 // An exchange is one HTTP request under way, as the session sees it: a place
 // to answer. Whoever serves it waits for ready, and then calls take to get the
-// answer and done when it is written; or gone, if the client has left.
+// answer and done when it is written, or when the client has left.
 type exchange struct {
 	ready chan struct{} // of capacity 1
 	rid   int64
@@ -564,17 +564,6 @@ func (s *Session) release(ex *exchange) {
 	}
 }
 
-// gone takes note that the connection of ex has broken before its answer: no
-// payload is spent on it, and its rid stays open for a repeat.
-func (s *Session) gone(ex *exchange) {
-	s.mu.Lock()
-	if r := s.win.find(ex.rid); r != nil && r.ex == ex {
-		r.ex = nil
-	}
-	s.mu.Unlock()
-	s.done(ex)
-}
-
 // A doubt is a request whose rid was forgotten long ago. It ends the session,
 // as the XEP has it, unless it turns out that nobody waits for its answer: then
 // it is a copy of a request that was given up, which the network or our own
@@ -597,10 +586,14 @@ func (s *Session) decide(now time.Duration) {
 	}
 }
 
-// done takes note that ex is over, answered or not.
+// done takes note that ex is over. If it has not been answered its connection has
+// broken: no payload is spent on it, and its rid stays open for a repeat.
 func (s *Session) done(ex *exchange) {
 	s.mu.Lock()
 	now := s.h.now()
+	if r := s.win.find(ex.rid); r != nil && r.ex == ex {
+		r.ex = nil
+	}
 	if s.live--; s.live == 0 {
 		s.idleSince = now
 	}

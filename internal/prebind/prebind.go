@@ -88,9 +88,12 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 		r.Header.Del(about) // of the page's request, and not of this one
 	}
 	w := &recorder{header: make(http.Header)}
-	c.handler.ServeHTTP(w, r)
+	served := c.serve(w, r)
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
+	}
+	if !served {
+		return nil, nil, errAborted
 	}
 	c.rid++
 	answer := &wire.Request{Body: w.body.Bytes()}
@@ -108,6 +111,19 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 		return answer, out, errors.New("answer to another request")
 	}
 	return answer, out, nil
+}
+
+var errAborted = errors.New("the server broke the connection")
+
+// serve has the handler serve r. It returns false if the handler aborts that.
+func (c *Client) serve(w http.ResponseWriter, r *http.Request) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			panic(v)
+		}
+	}()
+	c.handler.ServeHTTP(w, r)
+	return true
 }
 
 // A recorder keeps an answer.
