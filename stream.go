@@ -481,8 +481,11 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 	}
 	for full := false; n < len(p) && !full && err == nil; {
 		var it framing.Item
+		before := n
 		if n, it, err = st.cutItem(p, n); it.Kind != framing.None {
-			full, err = st.put(it)
+			if full, err = st.put(it); err != nil {
+				n = before // it is not taken, so it is not counted
+			}
 		}
 	}
 	return n, err

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need, and runs them. Chromium comes from
-# Debian's packages if there is none.
+# Installs what the interop tests need, and runs them. Chromium, Prosody and
+# ejabberd come from Debian's packages if they are not there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,5 +12,6 @@ if [ -z "$INTEROP_CHROMIUM" ]; then
 	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium
 	INTEROP_CHROMIUM=$(command -v chromium)
 fi
+examples/proxy/ci-install.sh
 npm --prefix internal/interop ci --no-audit --no-fund
-go test -tags interop -count=1 -timeout 15m -v ./internal/interop
+go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./examples/...
