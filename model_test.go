@@ -151,7 +151,7 @@ func (m *model) turns() {
 		if r == nil {
 			return
 		}
-		soon := r.empty() && r.arrived-m.arrived < m.polling
+		soon := r.empty() && r.arrived >= m.arrived && r.arrived-m.arrived < m.polling
 		if before := m.find(m.last); m.polls && soon && m.empty && before != nil && before.done && !strings.HasPrefix(before.answer, "body ") {
 			m.fail(r.conn, "policy-violation")
 			return

@@ -84,10 +84,27 @@ func newModelRun(t *testing.T, seed uint64, wait, hold int) *modelRun {
 }
 
 func (r *modelRun) run() {
+	streams, stop := r.start()
+	defer stop()
+	for range *modelSteps {
+		if r.m == nil || r.m.forgotten {
+			r.create(streams)
+		}
+		r.step()
+		synctest.Wait()
+		if r.compare(); r.Failed() {
+			r.Logf("what happened:\n%s", strings.Join(r.log, "\n"))
+			return
+		}
+	}
+}
+
+// start makes the Handler, and an application that notes what it reads and
+// hands out its streams.
+func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
 	r.ctx = ctx
-	streams := make(chan *bosh.Stream, 1)
+	streams = make(chan *bosh.Stream, 1)
 	r.h = bosh.New(bosh.Options{
 		Framing: bosh.Elements, Grace: -1, NoAcks: true, MaxRepeats: 10, Polling: 5 * time.Second,
 		Inactivity: 30 * time.Second, Pause: 50 * time.Second, Hold: 2, Logger: slog.New(slog.DiscardHandler),
@@ -104,17 +121,9 @@ func (r *modelRun) run() {
 			}
 		},
 	})
-	defer r.h.Close()
-	for range *modelSteps {
-		if r.m == nil || r.m.forgotten {
-			r.create(streams)
-		}
-		r.step()
-		synctest.Wait()
-		if r.compare(); r.Failed() {
-			r.Logf("what happened:\n%s", strings.Join(r.log, "\n"))
-			return
-		}
+	return streams, func() {
+		r.h.Close()
+		cancel()
 	}
 }
 
