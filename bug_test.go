@@ -173,3 +173,35 @@ func TestBugTimeoutInFront(t *testing.T) {
 	}
 	assert.ErrorIs(t, err, io.EOF)
 }
+
+// What takes more attributes on the wire than it was written with is handed back.
+func TestBugUndeliveredAttributes(t *testing.T) {
+	var attrs, decls, names strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&attrs, " a%d=''", i)
+		fmt.Fprintf(&decls, " xmlns:p%d='u%d'", i, i)
+		fmt.Fprintf(&names, "<p%d:x/>", i)
+	}
+	o := with(func(o *bosh.Options) { o.Framing, o.CreateTimeout = bosh.XMPP, -1 })
+	custom(t, "of the stream's root", o, stdAttrs, func(b *bench, s *session) {
+		s.app.writes("<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'" + decls.String() + ">")
+		s.app.writes("<message" + attrs.String() + ">" + names.String() + "</message><message/>")
+		c := s.send(1001)
+		c.answer()
+		s.app.writes("<presence/>")
+		assert.NoError(b, s.app.Close())
+		b.wait(time.Hour)
+		lost := s.app.undelivered()
+		require.Len(b, lost, 3)
+		assert.Contains(b, lost[0], names.String()+"</message>*")
+		assert.Equal(b, "<presence xmlns='jabber:client'/>", lost[2])
+	})
+}
+
+// A request that ends the session ends it, whatever else it asks for.
+func TestBugPauseAndTerminate(t *testing.T) {
+	std(t, "in one request", func(b *bench, s *session) {
+		s.send(1001, "pause='60'", "type='terminate'").getsNow(end)
+		assert.Equal(b, io.EOF, s.app.Session().Err())
+	})
+}

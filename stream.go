@@ -653,11 +653,15 @@ func (st *Stream) undelivered() (lost []Payload) {
 	return st.unpack(lost, rest.Bytes(), false)
 }
 
+// ours are limits for what we have made: an element that the application wrote
+// within the usual ones, with declarations added that the stream's root had.
+var ours = wire.Limits{Attrs: 256, Bindings: 512}
+
 // unpack appends the payloads in an answer that are of the stream.
 func (st *Stream) unpack(to []Payload, body []byte, sent bool) []Payload {
 	var req wire.Request
 	req.Body = body
-	if err := req.Parse(wire.Limits{}); err != nil || !st.named(req.Stream) {
+	if err := req.Parse(ours); err != nil || !st.named(req.Stream) {
 		return to
 	}
 	for _, p := range req.Payloads {

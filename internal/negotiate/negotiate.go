@@ -125,10 +125,10 @@ func (g *Grant) Attributes() *wire.Granted {
 	return a
 }
 
-// Pauses returns the pause that is granted to a request, or 0. XEP-0124,
-// section 10.
+// Pauses returns the pause that is granted to a request, or 0. One that asks
+// for the end gets none. XEP-0124, section 10.
 func (g *Grant) Pauses(req *wire.Request) time.Duration {
-	if !req.Pause.OK {
+	if !req.Pause.OK || Terminates(req) {
 		return 0
 	}
 	return min(time.Duration(min(req.Pause.N, MaxSeconds))*time.Second, g.Pause)

@@ -75,8 +75,8 @@ var tolerated = []xmlscan.Binding{{Prefix: "xmpp", URI: NSXBOSH}}
 
 // Limits bound what Parse accepts. Zero fields stand for xmlscan's defaults.
 type Limits struct {
-	Depth, Attrs int
-	Payloads     int // 0: no limit
+	Depth, Attrs, Bindings int
+	Payloads               int // 0: no limit
 }
 
 // Reset forgets what was parsed but keeps the buffers.
@@ -91,7 +91,7 @@ func (r *Request) Reset() {
 // Parse reads r.Body. If it fails, r.Root tells whether the attributes are
 // good nevertheless.
 func (r *Request) Parse(lim Limits) error {
-	r.scan.Limits = xmlscan.Limits{Depth: lim.Depth, Attrs: lim.Attrs}
+	r.scan.Limits = xmlscan.Limits{Depth: lim.Depth, Attrs: lim.Attrs, Bindings: lim.Bindings}
 	r.scan.Outer = tolerated
 	r.scan.Watch = NS
 	r.scan.Reset()
