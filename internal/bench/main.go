@@ -65,7 +65,7 @@ func command() error {
 	fmt.Printf("%s, %s/%s, %d CPUs, servers with GOMAXPROCS=%d; medians of %d runs of %v\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *procs, *repeats, *duration)
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(out, "| |\tfloor |\telements |\tratio |\tbytes |\tratio |\ttarget |\t |\t")
+	fmt.Fprintln(out, "| |\tfloor |\telements |\tratio |\tbytes, parked |\tratio |\ttarget |\t |\t")
 	fmt.Fprintln(out, "|-|\t-: |\t-: |\t-: |\t-: |\t-: |\t-: |\t- |\t")
 	for _, sc := range scenarios {
 		if !wanted.MatchString(sc.name) {
@@ -123,7 +123,11 @@ func (r row) print(out *tabwriter.Writer, results map[string][]figures) {
 	cell := func(kind string) string { return short(median(r.values(results, kind))) }
 	line := []string{"| " + r.what, cell(kindFloor)}
 	met := ""
-	for _, kind := range []string{kindElements, kindBytes} {
+	second := kindBytes
+	if len(results[kindParked]) > 0 {
+		second = kindParked
+	}
+	for _, kind := range []string{kindElements, second} {
 		ratio := median(r.ratios(results, kind))
 		line = append(line, cell(kind), short(ratio))
 		value := ratio

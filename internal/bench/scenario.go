@@ -38,7 +38,7 @@ const burst = 50
 var (
 	three = []string{kindFloor, kindElements, kindBytes}
 	two   = []string{kindFloor, kindElements}
-	with  = []string{kindFloor, kindElements, kindBare}
+	with  = []string{kindFloor, kindElements, kindParked, kindBare}
 	all   = []string{kindFloor, kindElements, kindBytes, kindBare}
 )
 

@@ -31,6 +31,7 @@ const (
 	kindBare     = "bare"     // see bare
 	kindElements = "elements" // the library; the application uses ReadElement and WriteElement
 	kindBytes    = "bytes"    // the library; the application uses Read and Write
+	kindParked   = "parked"   // the library; the application has no goroutine for a session
 )
 
 // Stats are what a server process tells of itself.
@@ -51,7 +52,7 @@ func serve(kind, profiles string) error {
 		return err
 	}
 	if profiles != "" {
-		runtime.MemProfileRate = 4 << 10
+		runtime.MemProfileRate = 512
 		runtime.SetMutexProfileFraction(1)
 		runtime.SetBlockProfileRate(int(10 * time.Microsecond))
 		cpu, err := os.Create(profiles + ".cpu")
@@ -122,10 +123,16 @@ func newServer(kind string) (http.Handler, func([]byte)) {
 		return http.HandlerFunc(bare), nil
 	}
 	app := echoElements
-	if kind == kindBytes {
+	switch kind {
+	case kindBytes:
 		app = echoBytes
+	case kindParked:
+		app = nil
 	}
 	h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: app, MaxSessions: -1})
+	if app == nil {
+		go park(h.Listener())
+	}
 	var to []*bosh.Stream
 	return h, func(b []byte) {
 		if to == nil {
@@ -146,6 +153,15 @@ func echoElements(st *bosh.Stream) {
 			return
 		}
 		st.WriteElement(ctx, el)
+	}
+}
+
+// park accepts streams and leaves them alone.
+func park(ln net.Listener) {
+	for {
+		if _, err := ln.Accept(); err != nil {
+			return
+		}
 	}
 }
 
