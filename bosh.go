@@ -365,18 +365,13 @@ func (s *Session) Err() error {
 	return s.cause
 }
 
-// Request returns the request that created the session, without its body and
-// context.
-func (s *Session) Request() *http.Request { return s.request }
+// Request returns a copy of the request that created the session, without its
+// body and context.
+func (s *Session) Request() *http.Request { return s.origin.Request() }
 
 // TLS returns the state of the connection that the session was created over,
 // with the client's certificates for SASL EXTERNAL; nil if that was not TLS.
-func (s *Session) TLS() *tls.ConnectionState {
-	if s.request == nil {
-		return nil
-	}
-	return s.request.TLS
-}
+func (s *Session) TLS() *tls.ConnectionState { return s.origin.TLS() }
 
 // Secure reports whether the session was created over TLS, as
 // [Options.Secure] has it. A secure session takes no insecure request.

@@ -25,6 +25,7 @@ import (
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
@@ -110,10 +111,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.hush()
 		}
 	}()
+	if r.Method == http.MethodPost {
+		h.post(w, r)
+		return
+	}
 	h.headers.Set(w.Header(), r)
 	switch r.Method {
-	case http.MethodPost:
-		h.post(w, r)
 	case http.MethodOptions:
 		w.Header()["Allow"] = allow
 		w.WriteHeader(http.StatusNoContent)
@@ -220,6 +223,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *
 
 // reply writes an answer.
 func (h *Handler) reply(w http.ResponseWriter, r *http.Request, a reply, contentType []string) {
+	h.headers.Set(w.Header(), r) // not before: they take room, and requests are held for long
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 		return
@@ -389,10 +393,7 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 	s.alarm = alarm.New(s.tick)
 	s.secure = h.secure(r)
 	s.addr = h.clientAddr(r)
-	s.request = &http.Request{
-		Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
-		Header: r.Header, Body: http.NoBody, Host: r.Host, RemoteAddr: r.RemoteAddr, RequestURI: r.RequestURI, TLS: r.TLS,
-	}
+	s.origin = origin.Keep(r)
 	if err := h.quota.Take(peer.Host(s.addr)); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
@@ -589,7 +590,7 @@ func (s *Session) sameSecurity(r *http.Request) bool {
 	if !s.h.secure(r) {
 		return false
 	}
-	return bytes.Equal(peer.Certificate(s.request), peer.Certificate(r))
+	return bytes.Equal(peer.Certificate(s.TLS()), peer.Certificate(r.TLS))
 }
 
 func (h *Handler) clientAddr(r *http.Request) net.Addr {

@@ -24,10 +24,12 @@ const (
 // A record is what a window keeps of one request.
 type record struct {
 	rid     int64
-	state   ridState
+	arrived time.Duration
 	sum     uint64 // hash of the body, for telling a repeat from an impostor; 0 for the creation
 	key     string // the key it came with, in a keyed session
-	repeats int
+	repeats int32
+	weight  uint32 // what the window counts of it
+	state   ridState
 
 	// pause says that the request asks for a pause, and end that it asks for
 	// the end of the session or of a stream. The client may send it with the
@@ -37,17 +39,14 @@ type record struct {
 
 	// empty says that the request carried nothing that calls for attention,
 	// which is what the rules on frequency are about.
-	empty   bool
-	arrived time.Duration
+	empty bool
 
-	body    []byte // answered: the answer, byte for byte
 	payload bool   // answered: the answer carries payloads
+	body    []byte // answered: the answer, byte for byte
 	sent    time.Duration
 
-	weight int // what the window counts of it
-
-	// The two fields below are kept here for the session; the window does
-	// not touch them.
+	// The fields below are kept here for the session; the window does not
+	// touch them.
 	early *wire.Request // early: the request that waits for its turn; see weigh
 	ex    *exchange     // early, open: where to answer; nil if the connection broke
 	open  openRequest   // open: what is due
@@ -67,11 +66,11 @@ func (r *record) extra() bool { return r.pause || r.end }
 // An openRequest is what a session knows of a request that is being held.
 type openRequest struct {
 	until   time.Duration // when its wait is over
-	release bool          // answer it at once
-	opening bool          // it opens a stream that the application has not admitted yet
 	opener  *Stream       // the answer names this new stream
 	lost    int64         // the answer reports this rid as lost, if not 0
 	age     time.Duration // of the lost one
+	release bool          // answer it at once
+	opening bool          // it opens a stream that the application has not admitted yet
 }
 
 // A window is the request-id arithmetic of one session: which rid is new,
@@ -156,8 +155,8 @@ func (w *window) weigh(r *record) {
 	if r.early != nil {
 		n += cap(r.early.Body)
 	}
-	w.weight += n - r.weight
-	r.weight = n
+	w.weight += n - int(r.weight)
+	r.weight = uint32(n)
 }
 
 // turn returns the record whose turn it is, if it has been received.
@@ -248,7 +247,7 @@ func (w *window) trim() {
 }
 
 func (w *window) remove(i int) {
-	w.weight -= w.records[i].weight
+	w.weight -= int(w.records[i].weight)
 	n := len(w.records) - 1
 	copy(w.records[i:], w.records[i+1:])
 	w.records[n] = record{}
@@ -497,7 +496,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
-	if r.repeats++; s.h.o.MaxRepeats >= 0 && r.repeats > s.h.o.MaxRepeats {
+	if r.repeats++; s.h.o.MaxRepeats >= 0 && int(r.repeats) > s.h.o.MaxRepeats {
 		s.fail(ex, PolicyViolation)
 		return
 	}

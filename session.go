@@ -11,6 +11,7 @@ import (
 
 	"github.com/gobosh/bosh/internal/alarm"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -20,15 +21,15 @@ import (
 // All its methods may be called from any goroutine, also from the callbacks of
 // [Options].
 type Session struct {
-	h       *Handler
-	id      string // for logs
-	sid     string // the secret
-	grant   negotiate.Grant
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	request *http.Request
-	addr    net.Addr
-	secure  bool
+	h      *Handler
+	id     string // for logs
+	sid    string // the secret
+	grant  negotiate.Grant
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	origin origin.Origin // the request that created it
+	addr   net.Addr
+	secure bool
 
 	mu sync.Mutex // guards everything below, and the guarded fields of the streams
 
@@ -224,7 +225,7 @@ func (s *Session) stream(req *wire.Request) *Stream {
 func (s *Session) openStream(r *record, req *wire.Request) {
 	rid, o := r.rid, s.h.opening(req, s.streams.list[0].opening)
 	if len(s.streams.list)+s.streams.asking >= s.h.o.MaxStreams {
-		st := s.h.newStream(s, s.request, s.ctx, o)
+		st := s.h.newStream(s, s.Request(), s.ctx, o)
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -233,9 +234,11 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		r.open.until += stall
 	}
 	s.streams.asking++
-	hr := s.request
+	var hr *http.Request
 	if r.ex != nil {
 		hr = r.ex.request
+	} else {
+		hr = s.Request()
 	}
 	go func() {
 		st, err := s.h.admit(s, hr, o)

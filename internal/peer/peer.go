@@ -2,6 +2,7 @@
 package peer
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -37,12 +38,13 @@ func Local(r *http.Request) net.Addr {
 	return Name(r.Host)
 }
 
-// Certificate returns the client's certificate, or nil.
-func Certificate(r *http.Request) []byte {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+// Certificate returns the certificate that the client of a connection showed, or
+// nil. The connection may be without TLS.
+func Certificate(c *tls.ConnectionState) []byte {
+	if c == nil || len(c.PeerCertificates) == 0 {
 		return nil
 	}
-	return r.TLS.PeerCertificates[0].Raw
+	return c.PeerCertificates[0].Raw
 }
 
 // A Name is an address that is not of TCP.

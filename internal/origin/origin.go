@@ -1,0 +1,63 @@
+// Package origin keeps what an HTTP request said of its client, in little room.
+package origin
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"net/http"
+	"net/url"
+)
+
+// An Origin is an HTTP request without its body and context. It takes a
+// fraction of the room of an http.Request, whose header is a map of slices: for
+// those who keep many for long, and look at few of them.
+type Origin struct {
+	text string // see Keep
+	tls  *tls.ConnectionState
+}
+
+// Keep returns the Origin of r.
+func Keep(r *http.Request) Origin {
+	var room [512]byte
+	b := room[:0]
+	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	for _, s := range [...]string{r.Method, r.URL.String(), r.Proto, r.Host, r.RemoteAddr, r.RequestURI} {
+		add(s)
+	}
+	for k, vs := range r.Header {
+		for _, v := range vs {
+			add(k)
+			add(v)
+		}
+	}
+	return Origin{text: string(b), tls: r.TLS}
+}
+
+// TLS returns the state of the connection, or nil.
+func (o *Origin) TLS() *tls.ConnectionState { return o.tls }
+
+// Request returns the request. It is the caller's.
+func (o *Origin) Request() *http.Request {
+	rest := []byte(o.text)
+	next := func() string {
+		n, size := binary.Uvarint(rest)
+		s := string(rest[size : size+int(n)])
+		rest = rest[size+int(n):]
+		return s
+	}
+	r := &http.Request{Method: next(), Header: make(http.Header), Body: http.NoBody, TLS: o.tls}
+	uri := next()
+	u, err := url.Parse(uri)
+	if err != nil {
+		u = &url.URL{Path: uri}
+	}
+	r.URL = u
+	r.Proto = next()
+	r.ProtoMajor, r.ProtoMinor, _ = http.ParseHTTPVersion(r.Proto)
+	r.Host, r.RemoteAddr, r.RequestURI = next(), next(), next()
+	for len(rest) > 0 {
+		k := next()
+		r.Header[k] = append(r.Header[k], next())
+	}
+	return r
+}
