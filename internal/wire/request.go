@@ -5,6 +5,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
@@ -281,7 +282,11 @@ func (r *Request) AppendStanza(dst []byte, p Payload) []byte {
 	if p.usesDefault {
 		dst = append(dst, " xmlns='"+NSClient+"'"...)
 	}
-	dst = append(dst, r.decls[p.decls[0]:p.decls[1]]...)
+	decls := r.decls[p.decls[0]:p.decls[1]]
+	if string(p.URI) == NS && len(decls) > 0 {
+		decls = bytes.ReplaceAll(decls, []byte("'"+NS+"'"), []byte("'"+NSClient+"'"))
+	}
+	dst = append(dst, decls...)
 	at := p.nameEnd
 	if string(p.URI) == NS {
 		for _, sp := range r.rebinds[p.rebinds[0]:p.rebinds[1]] {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
@@ -60,10 +61,15 @@ func (r *Response) Bytes() []byte {
 	if r.Opaque != "" && payload > 0 {
 		payload = base64.StdEncoding.EncodedLen(payload) + len(dataOpen) + len(r.Opaque) + len(dataClose) + 2
 	}
-	if payload+len(r.Last)+len(r.URI) == 0 {
+	last := r.Last
+	if r.URI != "" {
+		last = append(slices.Clip(last), uriOpen...)
+		last = append(xmlscan.AppendEscaped(last, r.URI), uriClose...)
+	}
+	if payload+len(last) == 0 {
 		return append(make([]byte, 0, len(b)+2), append(b, "/>"...)...)
 	}
-	out := append(make([]byte, 0, len(b)+1+payload+len(r.Last)+len(uriOpen)+len(uriClose)+2*len(r.URI)+len(end)), b...)
+	out := append(make([]byte, 0, len(b)+1+payload+len(last)+len(end)), b...)
 	out = append(out, '>')
 	switch {
 	case r.Opaque == "":
@@ -73,10 +79,7 @@ func (r *Response) Bytes() []byte {
 		out = base64.StdEncoding.AppendEncode(out, r.Payload)
 		out = append(out, dataClose...)
 	}
-	out = append(out, r.Last...)
-	if r.URI != "" {
-		out = append(xmlscan.AppendEscaped(append(out, uriOpen...), r.URI), uriClose...)
-	}
+	out = append(out, last...)
 	return append(out, end...)
 }
 
