@@ -147,7 +147,8 @@ type Options struct {
 	Backlog int
 
 	// MaxBody is the largest request body in bytes, after decompression.
-	// The default is 1 MiB. It cannot be switched off; at most 256 MiB.
+	// The default is 1 MiB. It cannot be switched off; at most 256 MiB. The
+	// attributes of the wrapper may take 16 KiB of it.
 	MaxBody int64
 
 	// MaxPayloads is how many elements a request may carry. A small element
@@ -178,10 +179,11 @@ type Options struct {
 
 	// MaxMemory is how many bytes all sessions together may keep: input that
 	// waits for the application, output that waits for the client, answers
-	// kept for repeats, and early requests. While it is exceeded no session
-	// can be opened, and those that keep more than their share of it end with
-	// [PolicyViolation] when they send something new. The first KiB of each
-	// session is free. The default is 1 GiB; negative sets no limit.
+	// kept for repeats, early requests, and the headers of first requests.
+	// While it is exceeded no session can be opened, and those that keep more
+	// than their share of it end with [PolicyViolation] when they send
+	// something new. The first KiB of each session is free. The default is
+	// 1 GiB; negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its

@@ -43,7 +43,7 @@ func TestBugDeclarations(t *testing.T) {
 				decl, name = " xmlns:p='", "<p:a/>"
 			}
 			b.post("<b:body xmlns:b='" + boshtest.NSBind + "' sid='" + s.sid + "' rid='1001'" +
-				decl + strings.Repeat("u", 100<<10) + "'>" + strings.Repeat(name, 1000) + "</b:body>").
+				decl + strings.Repeat("u", 10<<10) + "'>" + strings.Repeat(name, 1000) + "</b:body>").
 				getsNow(condition(bosh.BadRequest))
 			s.app.reads("")
 		})
@@ -52,7 +52,7 @@ func TestBugDeclarations(t *testing.T) {
 
 // Whatever keeps the answers coming, unread input has a limit.
 func TestBugFlood(t *testing.T) {
-	const body = 1 << 16
+	const body = 1 << 14
 	for name, flood := range map[string]struct {
 		framing bosh.Framing
 		parts   []string
@@ -89,13 +89,25 @@ func TestBugFlood(t *testing.T) {
 	}
 }
 
+// What a session keeps of the wrapper cannot be large.
+func TestBugLargeTag(t *testing.T) {
+	large := " x='" + strings.Repeat("x", 16<<10) + "'"
+	bubble(t, "at the creation", stdOptions, func(b *bench) {
+		b.post(complete("<body rid='1000' " + stdAttrs + large + "/>")).getsNow(condition(bosh.BadRequest))
+	})
+	std(t, "later", func(b *bench, s *session) {
+		s.send(1001, large, x("")).getsNow(condition(bosh.BadRequest))
+		s.app.reads("")
+	})
+}
+
 // What is kept of a client that acknowledges includes its keys.
 func TestBugLongKeys(t *testing.T) {
-	seed := strings.Repeat("k", 1<<16)
+	seed := strings.Repeat("k", 1<<13)
 	newkey := keySequence(seed, 1)[1]
 	custom(t, "kept", stdOptions, stdAttrs+" ack='1' newkey='"+newkey+"'", func(b *bench, s *session) {
 		var first string
-		for rid := range int64(20) {
+		for rid := range int64(60) {
 			body := s.text(fmt.Sprint(1001+rid), "ack='1000'", "key='"+seed+"'", "newkey='"+newkey+"'")
 			if rid == 0 {
 				first = body
@@ -203,5 +215,17 @@ func TestBugPauseAndTerminate(t *testing.T) {
 	std(t, "in one request", func(b *bench, s *session) {
 		s.send(1001, "pause='60'", "type='terminate'").getsNow(end)
 		assert.Equal(b, io.EOF, s.app.Session().Err())
+	})
+}
+
+// The header of the first request is kept, and so it counts.
+func TestBugLargeHeader(t *testing.T) {
+	bubble(t, "counted", with(func(o *bosh.Options) { o.MaxMemory = 100 << 10 }), func(b *bench) {
+		b.headers.Set("Cookie", strings.Repeat("x", 60<<10))
+		first := b.create()
+		b.create()
+		b.post(complete(stdCreation)).getsNow(condition(bosh.PolicyViolation))
+		first.send(1001, "type='terminate'").getsNow(end)
+		b.create()
 	})
 }

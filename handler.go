@@ -292,7 +292,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request
 		}()
 	}
 	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody)
-	if err == httpbody.ErrTooLarge {
+	if err == httpbody.ErrTooLarge && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return err

@@ -347,6 +347,7 @@ func (s *Session) account() {
 		n = int64(s.win.weight)
 	}
 	if !s.ended { // or else what is left in the streams is the application's
+		n += int64(s.origin.Size())
 		for _, st := range s.streams.list {
 			n += int64(st.in.Len() + len(st.out))
 		}

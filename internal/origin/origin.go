@@ -33,6 +33,9 @@ func Keep(r *http.Request) Origin {
 	return Origin{text: string(b), tls: r.TLS}
 }
 
+// Size returns how many bytes o takes, about, but for what belongs to TLS.
+func (o *Origin) Size() int { return len(o.text) }
+
 // TLS returns the state of the connection, or nil.
 func (o *Origin) TLS() *tls.ConnectionState { return o.tls }
 

@@ -61,8 +61,13 @@ type Payload struct {
 var (
 	errRoot  = errors.New("wire: the root is not a body of the httpbind namespace")
 	errEmpty = errors.New("wire: no body")
+	errTag   = errors.New("wire: start tag too large")
 	errDecls = errors.New("wire: too much to declare again on the payloads")
 )
+
+// MaxTag is how many bytes the wrapper's start tag may have. Much of what is in it
+// is kept for as long as the session lives.
+const MaxTag = 16 << 10
 
 // minDecls is how many bytes the declarations that payloads take from the
 // wrapper may have at least, each counted as often as it is taken. Beyond that
@@ -112,6 +117,9 @@ func (r *Request) Parse(lim Limits) error {
 			}
 			r.Root = true
 			r.attributes()
+			if it.Len > MaxTag {
+				return errTag
+			}
 		case xmlscan.Element:
 			if lim.Payloads > 0 && len(r.Payloads) == lim.Payloads {
 				return errors.New("wire: too many payloads")
