@@ -6,23 +6,63 @@
 // to clients; every stream that a client opens is handed to the application as
 // a [Stream], which is a [net.Conn].
 //
-// There are two ways to take the streams. [Handler.Listener] returns a
-// [net.Listener], so that a server which has an accept loop for TCP serves
-// BOSH with the same loop:
+// # Streams
+//
+// [Handler.Listener] is a [net.Listener], so that a server which has an accept
+// loop for TCP serves BOSH with the same loop. Or else [Options.Serve] is
+// called in a goroutine of its own for each stream:
 //
 //	h := bosh.New(bosh.Options{})
 //	http.Handle("/http-bind", h)
 //	go serve(h.Listener()) // the loop that already serves TCP
 //
-// [Options.Serve] is called in a goroutine of its own for each stream:
-//
-//	h := bosh.New(bosh.Options{
-//		Framing: bosh.Elements,
-//		Serve:   func(s *bosh.Stream) { defer s.Close(); … },
-//	})
+// # Framings
 //
 // What the bytes of a stream are is the matter of its [Framing]: an XMPP
-// stream as it is on TCP, a sequence of XML elements, or any bytes.
+// stream as it is on TCP; [Elements], for services without XMPP, which put
+// JSON into containers of XEP-0335; or any bytes, which are [Opaque].
+//
+// # Sessions
+//
+// A [Session] begins when [Options.Admit] lets it, and has one stream unless
+// [Options.MaxStreams] allows for more. It outlives every connection and request
+// of its client. It ends when either side wants it to, or when the client has
+// been silent for longer than [Options.Inactivity].
+//
+// # Deadlines and errors
+//
+// A Write succeeds when its bytes are queued; whether they arrived nobody knows
+// before the client's later requests prove it. What they did not prove by
+// the end of the stream, [Stream.Undelivered] hands back. Read and Write fail
+// as those of package net do, and at the end of the session by [io.EOF] or by
+// an [*Error], which [errors.As] finds and whose [Condition] says why.
+//
+// # Backpressure
+//
+// Write blocks while [Options.WriteBuffer] is full: set a deadline where a slow
+// client must not hold things up. While [Options.ReadBuffer] is full the client
+// has to wait for its answers; one that goes on all the same is ended.
+//
+// # Security
+//
+// Serve HTTPS: whoever learns a session's sid and rid has the session. Nothing
+// is authenticated but what Admit or the application asks for. Pages of all
+// origins may connect unless [Options.AllowOrigin] says otherwise; that rule is
+// the browser's to enforce. An Admit that goes by cookies must look where the
+// request comes from, as by [http.CrossOriginProtection], since a browser sends
+// them along with what other sites make it post.
+//
+// # Behind a proxy
+//
+// The proxy must not buffer, must wait for longer than [Options.Wait], and must
+// send all requests of a session to the same process. Who is behind it, and
+// whether by HTTPS, [Options.ClientAddr] and [Options.Secure] tell, from headers
+// that count only in a request that the proxy has sent.
+//
+// # Shutdown
+//
+// Call [Handler.Shutdown] first, which tells all clients, and then the one of
+// the [http.Server], which must serve until the last of them has come by.
 package bosh
 
 import (
@@ -213,15 +253,17 @@ type Options struct {
 	Compress int
 
 	// AllowOrigin reports whether pages of an origin, as "https://host:port",
-	// may use the Handler (CORS). If it is nil every origin may; credentials
-	// are never allowed, so that cookies mean nothing here. To leave CORS to
-	// a proxy in front, set NoCORS.
+	// may use the Handler (CORS). If it is nil every origin may, but without
+	// credentials, such as cookies. It is the browser that keeps the others
+	// from reading answers: their requests are served. To leave CORS to a
+	// proxy in front, set NoCORS.
 	AllowOrigin func(origin string) bool
 	NoCORS      bool
 
 	// ClientAddr returns the address of the client of a request that came
-	// through a proxy. If it is nil, or returns nil, the address is that of
-	// the connection.
+	// through a proxy. Believe a header only if [http.Request.RemoteAddr] is
+	// the proxy's. If it is nil, or returns nil, the address is that of the
+	// connection.
 	ClientAddr func(*http.Request) net.Addr
 
 	// Secure reports whether a request reached the first trusted proxy over
@@ -330,8 +372,14 @@ const (
 	// itself with all the namespaces it uses.
 	Elements
 
-	// Opaque makes the stream carry any bytes. On the wire they are
-	// base64 text in elements named data, of the namespace [OpaqueNS].
+	// Opaque makes the stream carry any bytes. On the wire, both ways, they
+	// are in elements <data xmlns='urn:bosh:opaque:0'>SGVsbG8=</data>, as
+	// base64 with padding (RFC 4648, section 4). White space in one of them is
+	// ignored, anything else but text is an error, and it may be empty. A body
+	// has any number of them, the first and the last body too. The stream is
+	// what they hold, in the order of their bodies' rids; where one ends means
+	// nothing, since a Write may be cut and several may be joined. Any other
+	// element from the client ends the session by [BadRequest].
 	Opaque
 )
 
@@ -383,7 +431,7 @@ func (s *Session) Secure() bool { return s.secure }
 // [Options.ClientAddr] has it. Later requests may come from others.
 func (s *Session) RemoteAddr() net.Addr { return s.addr }
 
-// Streams returns the session's open streams.
+// Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -486,21 +534,21 @@ type ResponseInfo struct {
 // XEP-0124, section 17.2.
 type Condition string
 
-// The terminal conditions.
+// The terminal conditions. The application may use any of them.
 const (
-	BadRequest             Condition = "bad-request"
-	HostGone               Condition = "host-gone"
-	HostUnknown            Condition = "host-unknown"
-	ImproperAddressing     Condition = "improper-addressing"
-	InternalServerError    Condition = "internal-server-error"
-	ItemNotFound           Condition = "item-not-found"
-	OtherRequest           Condition = "other-request"
-	PolicyViolation        Condition = "policy-violation"
-	RemoteConnectionFailed Condition = "remote-connection-failed"
-	RemoteStreamError      Condition = "remote-stream-error"
-	SeeOtherURI            Condition = "see-other-uri"
-	SystemShutdown         Condition = "system-shutdown"
-	UndefinedCondition     Condition = "undefined-condition"
+	BadRequest             Condition = "bad-request"              // the client's body is no good
+	HostGone               Condition = "host-gone"                // not served any more
+	HostUnknown            Condition = "host-unknown"             // not served
+	ImproperAddressing     Condition = "improper-addressing"      // no host is named
+	InternalServerError    Condition = "internal-server-error"    // trouble on this side
+	ItemNotFound           Condition = "item-not-found"           // no such session, rid, key or stream
+	OtherRequest           Condition = "other-request"            // another request brought the end
+	PolicyViolation        Condition = "policy-violation"         // refused, or more than allowed
+	RemoteConnectionFailed Condition = "remote-connection-failed" // to what is behind the application
+	RemoteStreamError      Condition = "remote-stream-error"      // Error.Payload says which
+	SeeOtherURI            Condition = "see-other-uri"            // Error.URI is where to go
+	SystemShutdown         Condition = "system-shutdown"          // of all sessions
+	UndefinedCondition     Condition = "undefined-condition"      // Error.Payload may say more
 )
 
 // legacyStatus is the HTTP status that stands for the condition when the
@@ -661,11 +709,7 @@ func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 // the last one is held. net/http reads the second request only after the first
 // was answered, so what the client has to say would wait until the poll before
 // it times out. A connection of a PipelineListener notices what comes behind a
-// held request, and has that one answered at once:
-//
-//	l, err := net.Listen("tcp", ":5280")
-//	…
-//	server.Serve(bosh.PipelineListener(l))
+// held request, and has that one answered at once.
 //
 // For HTTPS give it to [http.Server.ServeTLS], or to [tls.NewListener]: it goes
 // below TLS. There it sees records come, not what is in them. A request in the

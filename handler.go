@@ -35,7 +35,8 @@ import (
 )
 
 // A Handler serves BOSH. Mount it on any path, with and without a trailing
-// slash. It must be made by [New].
+// slash. It must be made by [New]. All its methods may be called from any
+// goroutine.
 type Handler struct {
 	o        Options
 	terms    negotiate.Terms
@@ -630,7 +631,11 @@ func (h *Handler) Listener() net.Listener { return h.accept }
 //	server.Shutdown(ctx)
 //
 // What was written before is delivered along. Streams can be read until their
-// client has been told.
+// client has been told. One that does not come back is waited for as long as it
+// may be inactive. Being told means that the answer was written: a client that
+// did not get it cannot ask again once the http.Server has stopped. So in the
+// place of a process behind a proxy start the new one first, send new sessions
+// to it, and then shut down the old one, which goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.closing.Store(true)
 	h.accept.Close()
@@ -702,8 +707,9 @@ type Prebound struct {
 	c *prebind.Client
 }
 
-// Exchange sends elements to the stream, and returns what the application
-// answers.
+// Exchange sends elements to the stream, none or more, and returns what the
+// application answers. It blocks until there is something, for at most a minute,
+// or until ctx is done.
 func (p *Prebound) Exchange(ctx context.Context, elements []byte) ([]byte, error) {
 	return p.c.Exchange(ctx, elements)
 }

@@ -26,7 +26,7 @@ import (
 // an error that is [os.ErrDeadlineExceeded]; Close ends it with one that is
 // [net.ErrClosed]; and once the session has ended both return the cause, which
 // is [io.EOF] if the client ended it in good order. Read returns what arrived
-// before the end first.
+// before the end first. But for io.EOF their errors are in a [*net.OpError].
 //
 // Besides bytes, a stream of [Elements] can be read and written by whole
 // elements, and any stream of XML by tokens. Use one way of reading and one way
@@ -131,7 +131,8 @@ func (ss *streams) remove(st *Stream) {
 const maxClosedNames = 16
 
 // Opening is what the client said when it opened a stream. None of it is
-// verified.
+// verified. To is the host or domain that it wants, From who it says it is, and
+// Lang its xml:lang.
 type Opening struct {
 	To, From, Lang, Route string
 
@@ -294,8 +295,9 @@ func (st *Stream) readError(err error) error {
 }
 
 // ReadElement returns the next element that the client sent, with all the
-// namespaces it needs declared on itself. It blocks as Read does, and until ctx
-// is done. It is for streams of [Elements].
+// namespaces it needs declared on itself. The caller owns it. It blocks as Read
+// does, and until ctx is done; not so with the context of the stream, which may
+// end before the last element was read. It is for streams of [Elements].
 func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 	if st.opening.Framing != Elements {
 		return nil, st.opError("read", errNotElements)
@@ -305,7 +307,8 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 }
 
 // Token returns the next token of the input, so that a Stream is an
-// [xml.TokenReader].
+// [xml.TokenReader]. It blocks and fails as Read does. It is for one goroutine,
+// as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
 	if st.dec == nil {
 		st.dec = xml.NewDecoder(st)
@@ -403,7 +406,8 @@ func (st *Stream) EncodeToken(t xml.Token) error {
 	return st.enc.EncodeToken(t)
 }
 
-// Flush writes the tokens added by EncodeToken.
+// Flush writes the tokens added by EncodeToken. It blocks and fails as Write
+// does.
 func (st *Stream) Flush() error {
 	if st.enc == nil {
 		return nil
@@ -621,7 +625,8 @@ type Payload struct {
 }
 
 // Undelivered yields what the stream could not deliver, in the order in which
-// it was written, once the stream has ended; before that it yields nothing.
+// it was written, once the stream has ended; before that it yields nothing, so
+// wait for the end of [Stream.Context], which after Close may take some time.
 // What is marked Sent may have arrived all the same. An XMPP server drops
 // presence, bounces iq and stores messages (XEP-0206, section 7).
 func (st *Stream) Undelivered() iter.Seq[Payload] {
@@ -695,13 +700,14 @@ func (st *Stream) SetDeadline(t time.Time) error {
 	return st.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the time at which a Read that is blocked, and every later
-// one, fails. The zero time means never. It fails only if the stream is closed.
+// SetReadDeadline sets the time at which a Read, ReadElement or Token that is
+// blocked, and every later one, fails by [os.ErrDeadlineExceeded]. The zero time
+// means never. It fails only if the stream is closed.
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	return st.setDeadline(&st.rdeadline, t, &st.readable)
 }
 
-// SetWriteDeadline is SetReadDeadline for Write.
+// SetWriteDeadline is SetReadDeadline for Write, WriteElement and Flush.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
 	return st.setDeadline(&st.wdeadline, t, &st.writable, &st.unlocked)
 }
@@ -728,7 +734,8 @@ func (st *Stream) LocalAddr() net.Addr { return st.local }
 // It is never nil.
 func (st *Stream) RemoteAddr() net.Addr { return st.s.addr }
 
-// Name returns the stream's name in a session of several streams.
+// Name returns the stream's name on the wire: empty unless
+// [Options.MaxStreams] allows for several streams.
 func (st *Stream) Name() string { return st.name }
 
 // Opening returns what the client said when it opened the stream, as Admit left
@@ -742,7 +749,8 @@ func (st *Stream) Opening() Opening {
 // Session returns the session that the stream belongs to.
 func (st *Stream) Session() *Session { return st.s }
 
-// Context returns a context that is cancelled when the stream ends.
+// Context returns a context that is cancelled when the stream ends. It descends
+// from the one that Admit returned.
 func (st *Stream) Context() context.Context { return st.ctx }
 
 func (st *Stream) opError(op string, err error) error {
