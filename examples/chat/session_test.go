@@ -143,7 +143,10 @@ func TestSlowReader(t *testing.T) {
 	for n := 1; n > 0; n, _ = count() { // the sender is never held up
 		bob.send("%s", message)
 		for _, el := range bob.sync() {
-			t.Fatalf("bob got %v", el)
+			// What is more than may be stored comes back: nothing is lost.
+			if el.XMLName.Local != "message" || el.attr("type") != "error" {
+				t.Fatalf("bob got %v", el)
+			}
 		}
 		if sent++; sent > 1000 {
 			t.Fatal("the session goes on")
