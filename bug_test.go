@@ -229,3 +229,23 @@ func TestBugLargeHeader(t *testing.T) {
 		b.create()
 	})
 }
+
+// A stream whose opening was not answered, since its connection broke, is told of
+// behind a restart of another.
+func TestBugRestartBehindOpening(t *testing.T) {
+	o := with(func(o *bosh.Options) { o.Framing, o.CreateTimeout, o.MaxStreams = bosh.XMPP, -1, 2 })
+	o.Admit = func(_ context.Context, _ *http.Request, op *bosh.Opening) (context.Context, error) {
+		if op.To == "example.net" {
+			time.Sleep(time.Second)
+		}
+		return nil, nil
+	}
+	custom(t, "orphaned", o, stdAttrs, func(b *bench, s *session) {
+		opening := s.send(1001, "to='example.net'")
+		opening.breaks()
+		b.wait(time.Second)
+		name := b.app(-1).Name()
+		s.send(1002, "xmpp:restart='true'", "stream='"+s.granted.Attr("stream")+"'").
+			getsNow("<body stream='" + name + "' from='example.net'/>")
+	})
+}

@@ -206,7 +206,7 @@ func (s *Session) restart(req *wire.Request, now time.Duration) {
 		if ex := r.ex; ex != nil {
 			s.dismissed(ex, reply{body: s.answer(r, now)})
 		} else {
-			s.win.answer(r.rid, blank, false, now)
+			s.settleOrphan(r, now)
 		}
 	}
 	st.restart(req)
@@ -426,11 +426,17 @@ func (s *Session) settleOrphans(rid int64) {
 		if r == nil || r.rid >= rid {
 			return
 		}
-		if st := r.open.opener; st != nil {
-			st.untold = true
-		}
-		s.win.answer(r.rid, blank, false, s.h.now())
+		s.settleOrphan(r, s.h.now())
 	}
+}
+
+// settleOrphan answers one of them. The name that it has asked for goes with
+// the next answer.
+func (s *Session) settleOrphan(r *record, now time.Duration) {
+	if st := r.open.opener; st != nil {
+		st.untold = true
+	}
+	s.win.answer(r.rid, blank, false, now)
 }
 
 // nextExpiry returns when the session must end if nothing happens, or, once it
