@@ -219,7 +219,8 @@ type Options struct {
 
 	// MaxMemory is how many bytes all sessions together may keep: input that
 	// waits for the application, output that waits for the client, answers
-	// kept for repeats, early requests, and the headers of first requests.
+	// kept for repeats, early requests, the headers and attributes of the
+	// first; and all of a session that is over, as long as it answers repeats.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
 	// something new. The first KiB of each session is free. The default is

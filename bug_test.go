@@ -226,6 +226,7 @@ func TestBugLargeHeader(t *testing.T) {
 		b.create()
 		b.post(complete(stdCreation)).getsNow(condition(bosh.PolicyViolation))
 		first.send(1001, "type='terminate'").getsNow(end)
+		b.wait(30 * time.Second) // until it is forgotten
 		b.create()
 	})
 }

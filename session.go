@@ -342,24 +342,29 @@ func (s *Session) settle(now time.Duration) {
 // account tells the Handler how much the session keeps, if that has changed by
 // enough to be worth it. Most sessions never keep so much.
 func (s *Session) account() {
-	var n int64
-	if !s.forgotten {
-		n = int64(s.win.weight)
-	}
-	if !s.ended { // or else what is left in the streams is the application's
-		n += int64(s.origin.Size())
+	var n int
+	switch {
+	case s.forgotten:
+	case s.ended: // what is left in the streams is the application's
+		n = sessionSize + s.origin.Size() + s.win.weight
+	default:
+		n = s.origin.Size() + s.win.weight
 		for _, st := range s.streams.list {
-			n += int64(st.in.Len() + len(st.out))
+			n += st.opening.size() + st.in.Len() + len(st.out)
 		}
 	}
-	if d := n - s.kept; d >= worthCounting || d <= -worthCounting || s.forgotten {
-		s.kept = n
+	if d := int64(n) - s.kept; d >= worthCounting || d <= -worthCounting || s.ended {
+		s.kept = int64(n)
 		s.h.memory.Add(d)
 	}
 }
 
-// worthCounting is how many bytes of a session go uncounted.
-const worthCounting = 1 << 10
+// worthCounting is how many bytes of a session go uncounted, and sessionSize
+// what one takes that is over, about: MaxSessions does not count those.
+const (
+	worthCounting = 1 << 10
+	sessionSize   = 2 << 10
+)
 
 // hogs reports whether all sessions together keep more than they may, and this
 // one more than its share of that.

@@ -146,6 +146,15 @@ type Opening struct {
 	Attr []Attr
 }
 
+// size returns how many bytes the client has had us keep.
+func (o *Opening) size() int {
+	n := len(o.To) + len(o.From) + len(o.Lang) + len(o.Route) + len(o.Version)
+	for _, a := range o.Attr {
+		n += len(a.Space) + len(a.Local) + len(a.Value)
+	}
+	return n
+}
+
 // Attr is an attribute with its namespace, empty if it has none.
 type Attr = wire.Attr
 
