@@ -121,7 +121,7 @@ func (c *opaqueConn) read(p []byte) (int, error) {
 		return 0, c.err
 	}
 	n := copy(p, c.buf)
-	c.buf = c.buf[:copy(c.buf, c.buf[n:])]
+	c.buf = c.buf[n:]
 	close(c.change)
 	c.change = make(chan struct{})
 	return n, nil
@@ -225,7 +225,7 @@ func TestConn(t *testing.T) {
 	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			h := newHandler(t, bosh.Options{Framing: bosh.Opaque})
+			h := newHandler(t, bosh.Options{Framing: bosh.Opaque, WriteBuffer: 32 << 10})
 			var proto sync.Map
 			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				proto.Store(r.Proto, true)

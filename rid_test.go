@@ -305,12 +305,15 @@ func TestWindowAtRandom(t *testing.T) {
 					p.state[p.last] = ridOpen
 				}
 			}
-			require.Equal(t, p.last, w.last, log)
-			require.Equal(t, p.proven(), w.proven(), log)
-			require.Equal(t, p.kept(), rids(&w), "seed %d: %v", seed, log)
+			if p.last != w.last || p.proven() != w.proven() || !slices.Equal(p.kept(), rids(&w)) {
+				t.Fatalf("seed %d: %d %d %v, want %d %d %v, after %v", seed, w.last, w.proven(), rids(&w), p.last, p.proven(), p.kept(), log)
+			}
 			for rid := max(p.last-8, 1); rid < p.last+8; rid++ {
-				require.Equal(t, p.classify(rid, false), w.classify(rid, false), "seed %d, rid %d: %v", seed, rid, log)
-				require.Equal(t, p.classify(rid, true), w.classify(rid, true), "seed %d, rid %d, extra: %v", seed, rid, log)
+				for _, extra := range []bool{false, true} {
+					if got, want := w.classify(rid, extra), p.classify(rid, extra); got != want {
+						t.Fatalf("seed %d: %d, extra %v, is %v, want %v, after %v", seed, rid, extra, got, want, log)
+					}
+				}
 			}
 		}
 	}
