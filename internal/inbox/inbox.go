@@ -7,6 +7,7 @@ type Inbox struct {
 	b     []byte
 	off   int    // how much of b has been read
 	marks []mark // ends in b, ascending
+	past  int    // how many marks have been passed
 }
 
 type mark struct {
@@ -36,8 +37,8 @@ func (in *Inbox) Bytes(b []byte) { in.b = b }
 // Read moves bytes to p, not beyond the end of a request.
 func (in *Inbox) Read(p []byte) int {
 	end := len(in.b)
-	for _, m := range in.marks {
-		if m.last {
+	for _, m := range in.marks[in.past:] {
+		if m.last || m.end-in.off >= len(p) {
 			end = m.end
 			break
 		}
@@ -50,10 +51,10 @@ func (in *Inbox) Read(p []byte) int {
 // Next returns the rest of the next element, in a buffer of its own, or nil if
 // there is none.
 func (in *Inbox) Next() []byte {
-	if len(in.marks) == 0 {
+	if in.past == len(in.marks) {
 		return nil
 	}
-	el := append([]byte(nil), in.b[in.off:in.marks[0].end]...)
+	el := append([]byte(nil), in.b[in.off:in.marks[in.past].end]...)
 	in.take(len(el))
 	return el
 }
@@ -64,14 +65,13 @@ func (in *Inbox) Clear() { *in = Inbox{} }
 // take drops n bytes, and the marks before them.
 func (in *Inbox) take(n int) {
 	in.off += n
-	passed := 0
-	for passed < len(in.marks) && in.marks[passed].end <= in.off {
-		passed++
+	for in.past < len(in.marks) && in.marks[in.past].end <= in.off {
+		in.past++
 	}
-	in.marks = in.marks[:copy(in.marks, in.marks[passed:])]
 	switch {
 	case in.off == len(in.b):
 		in.b, in.off = in.b[:0], 0
+		in.marks, in.past = in.marks[:0], 0
 		if cap(in.b) > maxIdle {
 			in.b = nil
 		}
@@ -79,6 +79,8 @@ func (in *Inbox) take(n int) {
 			in.marks = nil
 		}
 	case in.off > maxIdle && in.off > len(in.b)/2:
+		in.marks = in.marks[:copy(in.marks, in.marks[in.past:])]
+		in.past = 0
 		for i := range in.marks {
 			in.marks[i].end -= in.off
 		}

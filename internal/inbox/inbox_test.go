@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -109,4 +110,19 @@ func TestRandom(t *testing.T) {
 		}
 		require.Equal(t, want.String(), got.String())
 	}
+}
+
+// Taking elements one by one takes no longer for each the more there are.
+func TestManyElements(t *testing.T) {
+	const n = 300_000
+	var in Inbox
+	for i := range n {
+		in.Element(append(in.Buffer(), "<a/>"...), i == n-1)
+	}
+	begin := time.Now()
+	for range n {
+		require.Len(t, in.Next(), 4)
+	}
+	assert.Zero(t, in.Len())
+	assert.Less(t, time.Since(begin), 10*time.Second)
 }
