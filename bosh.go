@@ -255,9 +255,10 @@ type Options struct {
 
 	// AllowOrigin reports whether pages of an origin, as "https://host:port",
 	// may use the Handler (CORS). If it is nil every origin may, but without
-	// credentials, such as cookies. It is the browser that keeps the others
-	// from reading answers: their requests are served. To leave CORS to a
-	// proxy in front, set NoCORS.
+	// credentials, such as cookies. Pages of other origins, this host's own
+	// excepted, are refused a session by [PolicyViolation], and kept by the
+	// browser from reading answers. To leave all that to a proxy in front,
+	// set NoCORS.
 	AllowOrigin func(origin string) bool
 	NoCORS      bool
 

@@ -328,7 +328,7 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 	defer h.free(req)
 	g, err := h.settle(req, malformed)
 	if err == nil {
-		err = h.available()
+		err = h.available(r)
 	}
 	var s *Session
 	ex := newExchange()
@@ -360,10 +360,16 @@ func (h *Handler) settle(req *wire.Request, malformed bool) (negotiate.Grant, *E
 	return g, nil
 }
 
-var errMalformed = errors.New("malformed body")
+var (
+	errMalformed = errors.New("malformed body")
+	errForeign   = errors.New("page of an origin that is not allowed")
+)
 
-// available returns why no session can be had, or nil.
-func (h *Handler) available() *Error {
+// available returns why no session can be had by r, or nil.
+func (h *Handler) available(r *http.Request) *Error {
+	if h.headers.Foreign(r) {
+		return &Error{Condition: PolicyViolation, Err: errForeign}
+	}
 	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
 		return h.farewell()
 	}

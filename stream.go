@@ -265,8 +265,9 @@ func (st *Stream) read(ctx context.Context, idle bool, take func()) error {
 	defer st.s.unlock()
 	ready, err := st.readReady(idle, take)
 	for !ready && err == nil {
-		if err = st.wait(ctx, &st.readable, &st.rdeadline); err == nil {
-			ready, err = st.readReady(idle, take)
+		err = st.wait(ctx, &st.readable, &st.rdeadline)
+		if err == nil || err != os.ErrDeadlineExceeded && st.in.Len() > 0 {
+			ready, err = st.readReady(idle, take) // what came before ctx was done is not lost
 		}
 	}
 	if err != nil || st.in.Len() > 0 {
@@ -305,8 +306,7 @@ func (st *Stream) readError(err error) error {
 
 // ReadElement returns the next element that the client sent, with all the
 // namespaces it needs declared on itself. The caller owns it. It blocks as Read
-// does, and until ctx is done; not so with the context of the stream, which may
-// end before the last element was read. It is for streams of [Elements].
+// does, and until ctx is done. It is for streams of [Elements].
 func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 	if st.opening.Framing != Elements {
 		return nil, st.opError("read", errNotElements)

@@ -2,7 +2,11 @@
 // those by which browsers let pages of other origins use it.
 package edge
 
-import "net/http"
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
 
 // Headers says what to set. The zero value lets pages of any origin in.
 type Headers struct {
@@ -51,4 +55,19 @@ func (h *Headers) allow(hd http.Header, origin []string) bool {
 	}
 	hd["Access-Control-Allow-Origin"] = origin
 	return true
+}
+
+// Foreign reports whether r comes from a page that is not let in. Withheld
+// headers keep such a page from reading the answer, not from having its request
+// served, with the user's cookies perhaps.
+func (h *Headers) Foreign(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if h.NoCORS || h.AllowOrigin == nil || origin == "" || h.AllowOrigin(origin) {
+		return false
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site != "same-origin" && site != "none"
+	}
+	u, err := url.Parse(origin)
+	return err != nil || !strings.EqualFold(u.Host, r.Host)
 }

@@ -45,3 +45,31 @@ func TestSet(t *testing.T) {
 		})
 	}
 }
+
+func TestForeign(t *testing.T) {
+	list := Headers{AllowOrigin: func(o string) bool { return o == "https://good.example" }}
+	for _, test := range [...]struct {
+		headers      Headers
+		origin, site string
+		want         bool
+	}{
+		{Headers{}, "https://bad.example", "cross-site", false},
+		{list, "", "", false}, // no browser
+		{list, "https://good.example", "cross-site", false},
+		{list, "https://bad.example", "cross-site", true},
+		{list, "https://bad.example", "", true},
+		{list, "null", "", true},
+		{list, "https://bosh.example", "", false},               // the page of the host itself
+		{list, "https://outside.example", "same-origin", false}, // behind a proxy that changes the host
+		{Headers{NoCORS: true, AllowOrigin: list.AllowOrigin}, "https://bad.example", "", false},
+	} {
+		r := httptest.NewRequest("POST", "http://bosh.example/", nil)
+		if test.origin != "" {
+			r.Header.Set("Origin", test.origin)
+		}
+		if test.site != "" {
+			r.Header.Set("Sec-Fetch-Site", test.site)
+		}
+		assert.Equal(t, test.want, test.headers.Foreign(r), "%+v", test)
+	}
+}
