@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/deadline"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/inbox"
@@ -173,7 +174,7 @@ func (st *Stream) greet() {
 		return
 	}
 	o := &st.opening
-	st.in.Element(framing.AppendHeader(st.in.Buffer(), o.To, o.From, o.Version, o.Lang), true)
+	st.in.Element(framing.AppendHeader(st.in.Buffer(0), o.To, o.From, o.Version, o.Lang), true)
 	st.wake(&st.readable)
 }
 
@@ -199,7 +200,7 @@ func (st *Stream) feed(req *wire.Request) Condition {
 		return "" // it reads no more
 	}
 	if st.opening.Framing == Opaque {
-		b := st.in.Buffer()
+		b := st.in.Buffer(len(req.Body) / 4 * 3)
 		for _, p := range req.Payloads {
 			var ok bool
 			if b, ok = wire.AppendData(b, req, p, OpaqueNS); !ok {
@@ -208,8 +209,9 @@ func (st *Stream) feed(req *wire.Request) Condition {
 		}
 		st.in.Bytes(b)
 	} else {
+		st.in.Buffer(len(req.Body)) // at once for all of them
 		for i, p := range req.Payloads {
-			b := st.in.Buffer()
+			b := st.in.Buffer(0)
 			if st.opening.Framing == XMPP {
 				b = req.AppendStanza(b, p)
 			} else {
@@ -398,7 +400,7 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 	if err := st.room(ctx); err != nil {
 		return err
 	}
-	st.out = append(st.out, b...)
+	st.out = append(buffer.Grow(st.out, len(b)), b...)
 	st.count += int64(n)
 	st.s.settle(st.s.h.now())
 	return nil
@@ -488,7 +490,7 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 	defer func() { st.s.settle(st.s.h.now()) }()
 	if st.opening.Framing == Opaque {
 		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
-		st.out = append(st.out, p[:n]...)
+		st.out = append(buffer.Grow(st.out, n), p[:n]...)
 		st.count++
 		return n, nil
 	}
@@ -538,7 +540,7 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 			st.late = append(st.late, it.XML...)
 			break
 		}
-		st.out = append(st.out, it.XML...)
+		st.out = append(buffer.Grow(st.out, len(it.XML)), it.XML...)
 		st.count++
 	}
 	return len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer, nil
@@ -547,15 +549,9 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 // taken is called when the client is given the output.
 func (st *Stream) taken() {
 	st.s.stats.PayloadsOut += st.count
-	st.out, st.count = st.out[:0], 0
-	if cap(st.out) > maxIdleBuffer {
-		st.out = nil
-	}
+	st.out, st.count = buffer.Rest(st.out), 0
 	st.wake(&st.writable)
 }
-
-// maxIdleBuffer is the largest buffer that a stream at rest keeps.
-const maxIdleBuffer = 1 << 10
 
 // finish makes the stream end by e when its output has gone. Reading goes on
 // until then. It does nothing if the end has come already.
@@ -577,7 +573,7 @@ func (st *Stream) end(cause error) {
 	st.cause = cause
 	// An XMPP server is told by the end tag, whoever ended first.
 	if cause == io.EOF && st.opening.Framing == XMPP && !st.closed {
-		st.in.Element(append(st.in.Buffer(), "</stream:stream>"...), true)
+		st.in.Element(append(st.in.Buffer(0), "</stream:stream>"...), true)
 	}
 	st.wake(&st.readable)
 	st.wake(&st.writable)

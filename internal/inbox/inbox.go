@@ -2,6 +2,8 @@
 // remembers where elements and requests end.
 package inbox
 
+import "github.com/gobosh/bosh/internal/buffer"
+
 // An Inbox is a queue of bytes. The zero value is empty.
 type Inbox struct {
 	b     []byte
@@ -15,14 +17,18 @@ type mark struct {
 	last bool // of its request
 }
 
-// maxIdle is the largest buffer that an empty Inbox keeps.
-const maxIdle = 1 << 10
+// maxMarks is how many marks an empty Inbox keeps room for.
+const maxMarks = 64
 
 // Len returns how many bytes there are.
 func (in *Inbox) Len() int { return len(in.b) - in.off }
 
-// Buffer returns the buffer for appending to it. Element and Bytes take it back.
-func (in *Inbox) Buffer() []byte { return in.b }
+// Buffer returns the buffer for appending n bytes or so to it. Element and Bytes
+// take it back.
+func (in *Inbox) Buffer(n int) []byte {
+	in.b = buffer.Grow(in.b, n)
+	return in.b
+}
 
 // Element takes back the buffer with one element appended. The last one of a
 // request ends what one Read returns.
@@ -60,7 +66,10 @@ func (in *Inbox) Next() []byte {
 }
 
 // Clear drops everything.
-func (in *Inbox) Clear() { *in = Inbox{} }
+func (in *Inbox) Clear() {
+	buffer.Rest(in.b)
+	*in = Inbox{}
+}
 
 // take drops n bytes, and the marks before them.
 func (in *Inbox) take(n int) {
@@ -68,23 +77,25 @@ func (in *Inbox) take(n int) {
 	for in.past < len(in.marks) && in.marks[in.past].end <= in.off {
 		in.past++
 	}
-	switch {
-	case in.off == len(in.b):
-		in.b, in.off = in.b[:0], 0
+	switch rest := in.b[in.off:]; {
+	case len(rest) == 0:
+		in.b, in.off = buffer.Rest(in.b), 0
 		in.marks, in.past = in.marks[:0], 0
-		if cap(in.b) > maxIdle {
-			in.b = nil
-		}
-		if cap(in.marks) > maxIdle/16 {
+		if cap(in.marks) > maxMarks {
 			in.marks = nil
 		}
-	case in.off > maxIdle && in.off > len(in.b)/2:
-		in.marks = in.marks[:copy(in.marks, in.marks[in.past:])]
-		in.past = 0
-		for i := range in.marks {
-			in.marks[i].end -= in.off
+	case in.off > buffer.Small && in.off > len(rest):
+		for i, m := range in.marks[in.past:] {
+			in.marks[i] = mark{m.end - in.off, m.last}
 		}
-		in.b = in.b[:copy(in.b, in.b[in.off:])]
+		in.marks, in.past = in.marks[:len(in.marks)-in.past], 0
+		if len(rest) > buffer.Small {
+			in.b = in.b[:copy(in.b, rest)]
+		} else {
+			small := append([]byte(nil), rest...)
+			buffer.Rest(in.b)
+			in.b = small
+		}
 		in.off = 0
 	}
 }

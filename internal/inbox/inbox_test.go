@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -14,7 +15,7 @@ import (
 // put adds the elements of one request.
 func put(in *Inbox, elements ...string) {
 	for i, el := range elements {
-		in.Element(append(in.Buffer(), el...), i == len(elements)-1)
+		in.Element(append(in.Buffer(0), el...), i == len(elements)-1)
 	}
 }
 
@@ -29,7 +30,7 @@ func TestRead(t *testing.T) {
 	assert.Empty(t, read(&in, 10))
 	put(&in, "<a/>", "<b/>")
 	put(&in, "<c/>")
-	in.Bytes(append(in.Buffer(), "bytes"...))
+	in.Bytes(append(in.Buffer(0), "bytes"...))
 	assert.Equal(t, 17, in.Len())
 	for _, test := range []struct {
 		n    int
@@ -101,9 +102,9 @@ func TestRandom(t *testing.T) {
 			}
 			require.Equal(t, want.Len()-got.Len(), in.Len())
 			if in.Len() == 0 {
-				require.LessOrEqual(t, cap(in.b), maxIdle)
+				require.LessOrEqual(t, cap(in.b), buffer.Small)
 			}
-			require.LessOrEqual(t, cap(in.b), 4*(in.Len()+maxIdle)+8<<10, "what was read is let go")
+			require.LessOrEqual(t, cap(in.b), 4*(in.Len()+buffer.Small)+8<<10, "what was read is let go")
 		}
 		for in.Len() > 0 {
 			got.WriteString(read(&in, 100))
@@ -117,7 +118,7 @@ func TestManyElements(t *testing.T) {
 	const n = 300_000
 	var in Inbox
 	for i := range n {
-		in.Element(append(in.Buffer(), "<a/>"...), i == n-1)
+		in.Element(append(in.Buffer(0), "<a/>"...), i == n-1)
 	}
 	begin := time.Now()
 	for range n {

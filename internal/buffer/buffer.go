@@ -1,0 +1,51 @@
+// Package buffer lends out large buffers for as long as they are full. Many
+// have bytes to keep now and then, and few at the same time.
+package buffer
+
+import (
+	"slices"
+	"sync"
+)
+
+const (
+	// Small is the capacity up to which a buffer is worth keeping while it
+	// is empty.
+	Small = 1 << 10
+
+	block = 16 << 10
+)
+
+// blocks are the spare buffers, all of one capacity.
+var blocks = sync.Pool{New: func() any { return new([block]byte) }}
+
+// Grow returns b with room for n more bytes. The buffer that b had is taken
+// back if it is another one.
+func Grow(b []byte, n int) []byte {
+	if n <= cap(b)-len(b) {
+		return b
+	}
+	if need := len(b) + n; need <= Small || need > block {
+		grown := slices.Grow(b, n)
+		giveBack(b)
+		return grown
+	}
+	grown := append(blocks.Get().(*[block]byte)[:0], b...)
+	giveBack(b)
+	return grown
+}
+
+// Rest takes back the buffer of somebody who has nothing to keep any more, and
+// returns what he may keep of it.
+func Rest(b []byte) []byte {
+	if cap(b) <= Small {
+		return b[:0]
+	}
+	giveBack(b)
+	return nil
+}
+
+func giveBack(b []byte) {
+	if cap(b) == block {
+		blocks.Put((*[block]byte)(b[:block]))
+	}
+}

@@ -1,0 +1,53 @@
+package buffer
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestGrow(t *testing.T) {
+	var b, want []byte
+	for i := range 100 {
+		chunk := bytes.Repeat([]byte{byte(i)}, i*11)
+		before := cap(b)
+		b = Grow(b, len(chunk))
+		require.GreaterOrEqual(t, cap(b)-len(b), len(chunk))
+		if before >= len(b)+len(chunk) {
+			require.Equal(t, before, cap(b), "there was room")
+		}
+		b, want = append(b, chunk...), append(want, chunk...)
+		require.Equal(t, want, b)
+	}
+	require.Greater(t, len(b), block, "or it proves little")
+	assert.Nil(t, Rest(b))
+}
+
+func TestRest(t *testing.T) {
+	small := make([]byte, 10, Small)
+	assert.Equal(t, Small, cap(Rest(small)))
+	assert.Empty(t, Rest(small))
+	assert.Empty(t, Rest(nil))
+	assert.Nil(t, Rest(Grow(nil, Small+1)))
+	assert.Nil(t, Rest(make([]byte, block+1)))
+}
+
+// Nobody gets a buffer that somebody else still has.
+func TestOwners(t *testing.T) {
+	var bufs [8][]byte
+	for i := range 10_000 {
+		k := rand.IntN(len(bufs))
+		for _, c := range bufs[k] {
+			require.Equal(t, byte(k), c)
+		}
+		if i%3 == 0 {
+			bufs[k] = Rest(bufs[k])
+			continue
+		}
+		n := rand.IntN(6000)
+		bufs[k] = append(Grow(bufs[k], n), bytes.Repeat([]byte{byte(k)}, n)...)
+	}
+}
