@@ -37,7 +37,7 @@ func (w *smallWorld) String() string {
 
 // smallWorlds returns all there are.
 func smallWorlds() (all []smallWorld) {
-	for _, hold := range []int{1, 2, 0} {
+	for _, hold := range []int{1, 0} {
 		for _, second := range []modelRequest{{payloads: []string{"102"}}, {}, {pause: 50 * time.Second}, {end: true}} {
 			for _, step := range []time.Duration{59 * time.Second, 30001 * time.Millisecond} {
 				for _, fault := range [][]string{
