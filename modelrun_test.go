@@ -39,7 +39,7 @@ func TestModel(t *testing.T) {
 		{"polling by wait", 0, 1},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
-			for i := range uint64(*modelSeeds) {
+			for i := range uint64((*modelSeeds + oneOf - 1) / oneOf) {
 				seed := i
 				if *modelSeed != 0 {
 					seed = *modelSeed
