@@ -95,6 +95,24 @@ func TestStreamsAdded(t *testing.T) {
 		s.gone()
 	})
 
+	two := with(func(o *bosh.Options) {
+		o.MaxStreams, o.Hold = 3, 2
+		o.Admit = func(ctx context.Context, _ *http.Request, op *bosh.Opening) (context.Context, error) {
+			if op.To == "example.net" {
+				op.Framing = bosh.XMPP // so that its opening waits for output
+			}
+			return ctx, nil
+		}
+	})
+	custom(t, "B16.3-2 the answer to the opening speaks first for the stream", two, "to='example.com' hold='2' wait='60' ver='1.11'", func(b *bench, s *session) {
+		older := s.send(1001)
+		opening := s.send(1002, "to='example.net'")
+		b.app(-1).writes("<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>" + x("a"))
+		older.getsNow(empty)
+		assert.Equal(b, b.app(-1).Name(), opening.body().Attr("stream"))
+		assert.Equal(b, x("a"), string(opening.body().Payloads[0]))
+	})
+
 	bubble(t, "B16.2-2 names are unpredictable and unique", with(func(o *bosh.Options) { o.MaxStreams = 64 }), func(b *bench) {
 		seen := make(map[string]bool)
 		const sessions = 30

@@ -265,10 +265,11 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 		return
 	}
 	if r := s.win.find(rid); r != nil && r.state == ridOpen {
-		r.open.opening, r.open.opener = false, st
+		r.open.opening, r.open.opener, st.hidden = false, st, true
+		s.win.release(rid) // what is older would hold it up
 		r.open.until = s.h.now() + s.openingWait(st)
 	} else {
-		st.untold = true
+		st.untold, st.hidden = true, false
 	}
 	s.streams.named = true
 	s.streams.list = append(s.streams.list, st)
@@ -418,7 +419,7 @@ const stall = 10 * time.Second
 // output reports whether there is anything to say on an open request.
 func (s *Session) output(o *openRequest) bool {
 	if o.opener != nil {
-		return o.opener.pending()
+		return o.opener.speaks()
 	}
 	return s.streams.pending()
 }
@@ -439,7 +440,7 @@ func (s *Session) settleOrphans(rid int64) {
 // the next answer.
 func (s *Session) settleOrphan(r *record, now time.Duration) {
 	if st := r.open.opener; st != nil {
-		st.untold = true
+		st.untold, st.hidden = true, false
 	}
 	s.win.answer(r.rid, blank, false, now)
 }
@@ -582,7 +583,7 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 	}
 	if st == opener || st.untold {
 		a.From, a.Stream = st.opening.To, st.name
-		st.untold = false
+		st.untold, st.hidden = false, false
 	}
 	if s.streams.named && len(st.out) > 0 {
 		a.Stream = st.name

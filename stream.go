@@ -56,6 +56,7 @@ type Stream struct {
 	ended  bool   // the application has written the end of the XMPP stream
 	closed bool   // Close has been called
 	added  bool   // the session had another one before
+	hidden bool   // the answer to its opening, which names it, is still to come, and speaks for it alone
 	untold bool   // the client has not been told the name, and will be by the next answer
 
 	head      framing.Head // the server's header
@@ -163,7 +164,10 @@ type Attr = wire.Attr
 func (st *Stream) open() bool { return st.cause == nil }
 
 // pending reports whether the stream has something for the client.
-func (st *Stream) pending() bool { return len(st.out) > 0 || st.final != nil || st.untold }
+func (st *Stream) pending() bool { return !st.hidden && st.speaks() }
+
+// speaks is pending for the answer to the stream's own opening.
+func (st *Stream) speaks() bool { return len(st.out) > 0 || st.final != nil || st.untold }
 
 // full reports whether so much input waits for Read that the client must wait.
 func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
