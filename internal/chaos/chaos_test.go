@@ -30,6 +30,9 @@ func TestInMemory(t *testing.T) {
 		w := newWorld(*seed)
 		w.overPipes()
 		w.run(t.Context(), options{payloads: 8000, sessions: 20, rate: 0.25, starve: true})
+		time.Sleep(2 * time.Minute) // until all is forgotten
+		assert.Zero(t, w.h.Stats().Sessions)
+		assert.Zero(t, w.h.Stats().Memory)
 		w.close()
 		t.Log(w)
 		assert.NoError(t, w.verdict())
