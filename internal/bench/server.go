@@ -52,7 +52,9 @@ func serve(kind, profiles string) error {
 		return err
 	}
 	if profiles != "" {
-		runtime.MemProfileRate = 512
+		if strings.HasPrefix(filepath.Base(profiles), "idle") {
+			runtime.MemProfileRate = 512 // what is kept; elsewhere that would cost too much
+		}
 		runtime.SetMutexProfileFraction(1)
 		runtime.SetBlockProfileRate(int(10 * time.Microsecond))
 		cpu, err := os.Create(profiles + ".cpu")
