@@ -191,6 +191,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 // attend attends to a request that has been received.
 func (h *Handler) attend(w http.ResponseWriter, r *http.Request, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
 	defer s.done(ex) // also if somebody panics
+	s.yield()
 	if t := h.o.Trace; t != nil && t.Request != nil {
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)

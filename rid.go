@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -472,6 +473,34 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	s.settle(now)
 	return kept
 }
+
+// yield gives the application the chance to answer a request before a timer is
+// set for it. Most do so at once, and a timer costs more than all else there is
+// to do for a request, since an idle process wakes up for it. It is called by
+// whoever has called receive.
+func (s *Session) yield() {
+	for range yields {
+		s.mu.Lock()
+		_, live := s.win.oldestLive()
+		if s.ended || s.writing != nil || live <= s.grant.Hold {
+			s.yielding = false
+		}
+		goesOn := s.yielding
+		s.mu.Unlock()
+		if !goesOn {
+			return
+		}
+		runtime.Gosched()
+	}
+	s.mu.Lock()
+	s.yielding = false
+	s.settle(s.h.now())
+	s.unlock()
+}
+
+// yields is how often it is tried, which takes some microseconds if nothing else
+// is to be done.
+const yields = 20
 
 // key returns what must be remembered of the request's key.
 func (s *Session) key(req *wire.Request) string {

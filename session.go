@@ -48,6 +48,7 @@ type Session struct {
 	chain   []*exchange // answered, and to be written in this order after writing
 
 	grace     time.Duration // until then a surplus request waits for output
+	yielding  bool          // grace does not count yet: see yield
 	gapSince  time.Duration // when the first early request came
 	idleSince time.Duration // when the last exchange was done
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
@@ -150,7 +151,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.pause = pause
 		s.win.release(negotiate.MaxRid + 1)
 	case len(req.Payloads) > 0 && !restart:
-		s.grace = now + s.h.o.Grace
+		s.grace, s.yielding = now+s.h.o.Grace, s.h.o.Grace > 0
 		if s.grant.Polls() {
 			r.open.until = now + s.h.o.Grace
 		}
@@ -406,7 +407,7 @@ func (s *Session) due() (*record, time.Duration) {
 	at := o.until
 	if full := s.streams.full(); full && s.grant.Polls() {
 		at += stall
-	} else if live > s.grant.Hold && !full {
+	} else if live > s.grant.Hold && !full && !s.yielding {
 		at = min(at, s.grace)
 	}
 	return oldest, at
