@@ -62,7 +62,7 @@ var scenarios = []scenario{
 		{figure: "per CPU", what: "sessions per CPU second", ratio: true, limit: 0.7, least: true},
 	}},
 	{"idle1k", "1,000 sessions, one held request each", with, idle(1_000), idleRows},
-	{"idle10k", "10,000 sessions, one held request each", with, idle(9_500), idleRows},
+	{"idle10k", "10,000 sessions, one held request each", with, idle(10_000), idleRows},
 	{"rate300", "100 sessions, 300 queries/s", two, rate(300), rateRows},
 	{"rate2000", "100 sessions, 2,000 queries/s", two, rate(2000), rateRows},
 	{"rate20", "100 sessions, 20 queries/s", two, rate(20), rateRows[1:2]},
