@@ -70,6 +70,7 @@ func newWorld(seed uint64) *world {
 	w.h = bosh.New(bosh.Options{
 		Framing: bosh.Elements, MaxStreams: 4, Hold: 2, Polling: time.Second, Serve: w.serve,
 		Logger: slog.New(slog.DiscardHandler),
+		Trace:  &bosh.Trace{SessionEnd: w.ended},
 		Admit: func(_ context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
 			if !w.soak && w.job(o.To) == nil {
 				return nil, &bosh.Error{Condition: bosh.HostUnknown}
@@ -79,6 +80,18 @@ func newWorld(seed uint64) *world {
 	})
 	w.closer = append(w.closer, func() { w.h.Close() })
 	return w
+}
+
+// ended takes note of a session that has not ended in good order: what its
+// client is told may get lost, and it hears item-not-found then.
+func (w *world) ended(s *bosh.Session) {
+	var e *bosh.Error
+	if !errors.As(s.Err(), &e) || e.Condition == "" || e.Condition == bosh.SystemShutdown {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally.failures = append(w.tally.failures, fmt.Errorf("the server has ended session %s: %w, %+v", s.ID(), e, s.Stats()))
 }
 
 // close ends everything.
