@@ -37,7 +37,6 @@ type turmoil struct {
 	seed   uint64
 	calls  atomic.Uint64
 	panics atomic.Int64
-	logged atomic.Int64 // panics in the log
 }
 
 // TestTurmoil finds deadlocks: in a bubble everything stands still then, and
