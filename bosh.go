@@ -47,10 +47,10 @@
 //
 // Serve HTTPS: whoever learns a session's sid and rid has the session. Nothing
 // is authenticated but what Admit or the application asks for. Pages of all
-// origins may connect unless [Options.AllowOrigin] says otherwise; that rule is
-// the browser's to enforce. An Admit that goes by cookies must look where the
-// request comes from, as by [http.CrossOriginProtection], since a browser sends
-// them along with what other sites make it post.
+// origins may connect unless [Options.AllowOrigin] says otherwise; those that it
+// refuses get no session. An Admit that goes by cookies needs it, or must look
+// itself where the request comes from, as by [http.CrossOriginProtection], since
+// a browser may send them along with what other sites make it post.
 //
 // # Behind a proxy
 //
