@@ -31,6 +31,7 @@ import (
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/quota"
 	"github.com/gobosh/bosh/internal/table"
+	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -43,12 +44,13 @@ type Handler struct {
 	headers  edge.Headers
 	epoch    time.Time
 	seed     maphash.Seed
-	sessions table.Table[*Session]
-	quota    quota.Quota  // of sessions that have not ended
-	serial   atomic.Int64 // for Session.ID
-	memory   atomic.Int64 // bytes that the sessions keep; see Session.account
-	requests sync.Pool    // of *wire.Request
-	spare    sync.Pool    // of *exchange
+	sessions table.Table[*Session] // that have not ended
+	yard     *tomb.Yard            // those that have, and may be asked to repeat an answer
+	quota    quota.Quota           // of sessions that have not ended
+	serial   atomic.Int64          // for Session.ID
+	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
+	requests sync.Pool             // of *wire.Request
+	spare    sync.Pool             // of *exchange
 	accept   *backlog.Listener
 
 	mu    sync.Mutex       // guards the following
@@ -70,6 +72,7 @@ func New(o Options) *Handler {
 		ended: make(map[string]int64),
 		quiet: make(chan struct{}, 1),
 	}
+	h.yard = tomb.New(afterlife, &h.memory)
 	h.terms = h.o.terms()
 	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
@@ -162,14 +165,10 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	s, ok := h.sessions.Get(req.SID)
 	if !ok {
-		h.free(req)
-		h.reply(w, r, h.terminal(ItemNotFound, false), negotiate.TextXML)
+		h.late(w, r, req)
 		return
 	}
-	if !s.sameSecurity(r) {
-		// XEP-0124, section 19.1: close the connection, and no more.
-		panic(http.ErrAbortHandler)
-	}
+	h.sameSecurity(r, s.secure, peer.Certificate(s.TLS()))
 	if !req.Rid.OK || req.Rid.N == 0 {
 		h.free(req)
 		h.reply(w, r, h.terminal(BadRequest, s.grant.Legacy), s.grant.Content)
@@ -186,6 +185,31 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		ex.reset()
 		h.spare.Put(ex)
 	}
+}
+
+// late serves a request whose session is over, or never was.
+func (h *Handler) late(w http.ResponseWriter, r *http.Request, req *wire.Request) {
+	defer h.free(req)
+	stone, ok := h.yard.Get(req.SID)
+	if !ok {
+		h.reply(w, r, h.terminal(ItemNotFound, false), negotiate.TextXML)
+		return
+	}
+	was := stone.Life()
+	h.sameSecurity(r, was.Secure, was.Cert)
+	a := h.terminal(BadRequest, was.Legacy)
+	if req.Rid.OK && req.Rid.N > 0 {
+		a = h.again(stone, req)
+	}
+	h.reply(w, r, a, []string{was.Content})
+}
+
+// again returns the answer to a request whose session is over.
+func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
+	if body := stone.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
+		return reply{body: body}
+	}
+	return h.terminal(ItemNotFound, stone.Life().Legacy)
 }
 
 // attend attends to a request that has been received.
@@ -550,6 +574,7 @@ func (h *Handler) over(s *Session, e *Error) {
 	h.past.add(gone)
 	h.ended[e.reason()]++
 	h.mu.Unlock()
+	h.sessions.Delete(s.sid)
 	if h.quota.Give(peer.Host(s.addr)) == 0 {
 		h.hush()
 	}
@@ -565,9 +590,6 @@ func (h *Handler) over(s *Session, e *Error) {
 		t.SessionEnd(s)
 	}
 }
-
-// forget takes note that a session's answers need not be repeated any more.
-func (h *Handler) forget(s *Session) { h.sessions.Delete(s.sid) }
 
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
@@ -589,16 +611,13 @@ func (h *Handler) secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// sameSecurity reports whether r is as secure as the session's first request,
-// and of the same client as far as certificates tell.
-func (s *Session) sameSecurity(r *http.Request) bool {
-	if !s.secure {
-		return true
+// sameSecurity aborts r unless it is as secure as the session's first request,
+// and of the same client as far as certificates tell. XEP-0124, section 19.1:
+// close the connection, and no more.
+func (h *Handler) sameSecurity(r *http.Request, secure bool, cert []byte) {
+	if secure && (!h.secure(r) || !bytes.Equal(cert, peer.Certificate(r.TLS))) {
+		panic(http.ErrAbortHandler)
 	}
-	if !s.h.secure(r) {
-		return false
-	}
-	return bytes.Equal(peer.Certificate(s.TLS()), peer.Certificate(r.TLS))
 }
 
 func (h *Handler) clientAddr(r *http.Request) net.Addr {
@@ -681,7 +700,6 @@ func (h *Handler) Close() error {
 			s.dismiss(h.farewell(), h.now())
 			s.settle(h.now())
 		}
-		s.forget()
 		s.unlock()
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -343,6 +344,17 @@ func (w *window) release(rid int64) {
 	}
 }
 
+// answers returns the answers that are kept.
+func (w *window) answers() []tomb.Answer {
+	as := make([]tomb.Answer, 0, len(w.records))
+	for i := range w.records {
+		if r := &w.records[i]; r.state == ridAnswered {
+			as = append(as, tomb.Answer{Rid: r.rid, Sum: r.sum, Key: r.key, Body: r.body})
+		}
+	}
+	return as
+}
+
 // abandon forgets all requests that are not answered, and returns those that
 // were early.
 func (w *window) abandon() (early []*wire.Request) {
@@ -429,7 +441,7 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	ex.rid, ex.arrived = req.Rid.N, now
 	defer s.unlock()
 	if s.ended {
-		s.resend(req, ex, sum)
+		s.resend(req, ex)
 		return false
 	}
 	verdict := s.win.classify(ex.rid, s.grant.Extra(req))
@@ -547,15 +559,14 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	s.override(old, reply{body: []byte(wire.Again)})
 }
 
-// resend answers a request to a session that is over.
-func (s *Session) resend(req *wire.Request, ex *exchange, sum uint64) {
-	r := s.win.find(ex.rid)
-	if r == nil || r.state != ridAnswered || !r.matches(sum) || r.key != "" && r.key != string(req.Key) {
+// resend answers a request to a session that has ended meanwhile.
+func (s *Session) resend(req *wire.Request, ex *exchange) {
+	stone, ok := s.h.yard.Get(req.SID)
+	if !ok {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
-	s.stats.Repeats++
-	s.override(ex, reply{body: r.body})
+	s.override(ex, s.h.again(stone, req))
 }
 
 // override answers ex out of turn.

@@ -12,6 +12,8 @@ import (
 	"github.com/gobosh/bosh/internal/alarm"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
+	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -36,12 +38,10 @@ type Session struct {
 	win     window
 	streams streams
 
-	created   bool   // the creation has been answered
-	final     *Error // how the session is to end, once the client has been told; nil while it goes on
-	ended     bool   // nothing is done for the client any more but repeats
-	endedAt   time.Duration
-	cause     error // why it ended
-	forgotten bool  // the sid is unknown again
+	created bool   // the creation has been answered
+	final   *Error // how the session is to end, once the client has been told; nil while it goes on
+	ended   bool   // nothing is done for the client any more
+	cause   error  // why it ended
 
 	live    int         // exchanges that wait for their answer or are being answered
 	writing *exchange   // the one that is being answered: one at a time keeps them in order
@@ -344,12 +344,8 @@ func (s *Session) settle(now time.Duration) {
 // account tells the Handler how much the session keeps, if that has changed by
 // enough to be worth it. Most sessions never keep so much.
 func (s *Session) account() {
-	var n int
-	switch {
-	case s.forgotten:
-	case s.ended: // what is left in the streams is the application's
-		n = sessionSize + s.origin.Size() + s.win.weight
-	default:
+	n := 0
+	if !s.ended { // what is left then is the application's
 		n = s.origin.Size() + s.win.weight
 		for _, st := range s.streams.list {
 			n += st.opening.size() + st.in.Len() + len(st.out)
@@ -361,12 +357,8 @@ func (s *Session) account() {
 	}
 }
 
-// worthCounting is how many bytes of a session go uncounted, and sessionSize
-// what one takes that is over, about: MaxSessions does not count those.
-const (
-	worthCounting = 1 << 10
-	sessionSize   = 2 << 10
-)
+// worthCounting is how many bytes of a session go uncounted.
+const worthCounting = 1 << 10
 
 // hogs reports whether all sessions together keep more than they may, and this
 // one more than its share of that.
@@ -446,14 +438,10 @@ func (s *Session) settleOrphan(r *record, now time.Duration) {
 	s.win.answer(r.rid, blank, false, now)
 }
 
-// nextExpiry returns when the session must end if nothing happens, or, once it
-// has ended, be forgotten.
+// nextExpiry returns when the session must end if nothing happens.
 func (s *Session) nextExpiry() time.Duration {
-	switch {
-	case s.forgotten:
+	if s.ended {
 		return never
-	case s.ended:
-		return s.endedAt + afterlife
 	}
 	at := never
 	if s.win.gap() {
@@ -477,7 +465,7 @@ func (s *Session) inactivity() time.Duration {
 	return s.grant.Inactivity
 }
 
-// afterlife is how long a session that is over answers repeats at the most.
+// afterlife is how long the answers of a session are kept that has ended.
 const afterlife = 30 * time.Second
 
 // tick is called by the timer.
@@ -486,27 +474,23 @@ func (s *Session) tick() {
 	now := s.h.now()
 	s.alarm.Fired()
 	if s.decide(now); s.nextExpiry() <= now {
-		s.expire(now)
+		s.expire()
 	}
 	s.settle(now)
 	s.unlock()
 }
 
 // expire ends the session because of silence, or a gap that was not filled.
-func (s *Session) expire(now time.Duration) {
-	switch {
-	case s.ended:
-		s.forget()
-	case s.live > 0:
+func (s *Session) expire() {
+	if s.live > 0 {
 		s.giveUp()
-	default:
-		cause := s.final
-		if cause == nil {
-			cause = &Error{Remote: true, Err: errInactive}
-		}
-		s.end(cause)
-		s.forget()
+		return
 	}
+	cause := s.final
+	if cause == nil {
+		cause = &Error{Remote: true, Err: errInactive}
+	}
+	s.end(cause)
 }
 
 // todo has f called as soon as the lock is released. What calls out of the
@@ -565,6 +549,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	}
 	if ends {
 		s.dismiss(s.final, now)
+		s.bury()
 	}
 	return body
 }
@@ -683,7 +668,6 @@ func (s *Session) fail(ex *exchange, cond Condition) {
 		s.dismissed(ex, s.h.terminal(cond, s.grant.Legacy))
 	}
 	s.end(&Error{Condition: cond, Remote: true})
-	s.forget()
 }
 
 // giveUp ends the session because a missing request did not come. The early
@@ -709,21 +693,21 @@ func (s *Session) reject(ex *exchange, cond Condition) {
 	s.settle(s.h.now())
 }
 
-// forget makes the sid unknown.
-func (s *Session) forget() {
-	s.forgotten = true
-	s.account()
-	s.todo(func() { s.h.forget(s) })
+// bury has the answers that were given kept for repeats, after the end.
+func (s *Session) bury() {
+	l := tomb.Life{SID: s.sid, Content: s.grant.Content[0], Legacy: s.grant.Legacy, Secure: s.secure}
+	if s.secure {
+		l.Cert = peer.Certificate(s.TLS())
+	}
+	s.h.yard.Put(tomb.Carve(&l, s.win.answers()))
 }
 
-// end ends the session for the application. Answers that were given are kept
-// for repeats.
+// end ends the session for the application, and makes the sid unknown.
 func (s *Session) end(e *Error) {
 	if s.ended {
 		return
 	}
-	s.ended, s.endedAt = true, s.h.now()
-	s.cause = e
+	s.ended, s.cause = true, e
 	if e.Remote && e.Condition == "" && e.Err == nil {
 		s.cause = io.EOF
 	}
@@ -736,6 +720,7 @@ func (s *Session) end(e *Error) {
 		}
 	}
 	s.doubts = nil
+	s.alarm.Stop()
 	cause := e.streamCause()
 	if e.Err != nil {
 		cause = e

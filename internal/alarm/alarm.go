@@ -35,5 +35,14 @@ func (a *Alarm) Set(now, next time.Duration) {
 	a.timer.Reset(d)
 }
 
+// Stop keeps the function from being called, if that has not begun, and lets go
+// of it until the next Set.
+func (a *Alarm) Stop() {
+	if a.at != 0 {
+		a.timer.Stop()
+		a.at = 0
+	}
+}
+
 // Fired must be called by the function.
 func (a *Alarm) Fired() { a.at = 0 }

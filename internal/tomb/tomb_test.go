@@ -1,0 +1,107 @@
+package tomb
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestStone(t *testing.T) {
+	life := Life{SID: "sid", Content: "text/xml; charset=utf-8", Legacy: true, Secure: true, Cert: []byte{0, 1, 2}}
+	long := strings.Repeat("long", 1000)
+	s := Carve(&life, []Answer{
+		{Rid: 1<<53 - 2, Body: []byte("created")},
+		{Rid: 1<<53 - 1, Sum: 1<<64 - 1, Key: "key", Body: []byte(long)},
+	})
+	assert.Equal(t, "sid", s.SID())
+	assert.Equal(t, life, s.Life())
+	assert.Equal(t, "created", string(s.Answer(1<<53-2, 4711, nil)))
+	assert.Equal(t, long, string(s.Answer(1<<53-1, 1<<64-1, []byte("key"))))
+	assert.Nil(t, s.Answer(1<<53-1, 1<<64-1, nil), "no key")
+	assert.Nil(t, s.Answer(1<<53-1, 1, []byte("key")), "another body")
+	assert.Nil(t, s.Answer(1<<53, 1, nil), "another rid")
+}
+
+func TestStoneWithoutAnything(t *testing.T) {
+	s := Carve(&Life{SID: "sid"}, nil)
+	assert.Equal(t, "sid", s.SID())
+	assert.Equal(t, Life{SID: "sid", Cert: []byte{}}, s.Life())
+	assert.Nil(t, s.Answer(1, 1, nil))
+}
+
+func stone(n int) Stone { return Carve(&Life{SID: fmt.Sprint("sid", n)}, nil) }
+
+func TestYard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var size atomic.Int64
+		y := New(30*time.Second, &size)
+		has := func(n int) bool {
+			_, ok := y.Get(fmt.Append(nil, "sid", n))
+			return ok
+		}
+		y.Put(stone(1))
+		one := size.Load()
+		assert.Positive(t, one)
+		time.Sleep(20 * time.Second)
+		y.Put(stone(2))
+		assert.Equal(t, 2*one, size.Load())
+		time.Sleep(10*time.Second - 1)
+		assert.True(t, has(1))
+		assert.False(t, has(3))
+		time.Sleep(1)
+		synctest.Wait()
+		assert.False(t, has(1))
+		assert.True(t, has(2))
+		assert.Equal(t, one, size.Load())
+		time.Sleep(20*time.Second - 1)
+		assert.True(t, has(2))
+		time.Sleep(1)
+		synctest.Wait()
+		assert.False(t, has(2))
+		assert.Zero(t, size.Load())
+		assert.Nil(t, y.place)
+		assert.Nil(t, y.queue)
+
+		time.Sleep(time.Hour)
+		y.Put(stone(4))
+		assert.True(t, has(4))
+	})
+}
+
+// Stones of the same second go together, and none is seen after its time.
+func TestYardSweepsRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		var size atomic.Int64
+		y := New(30*time.Second, &size)
+		for i := range n {
+			y.Put(stone(i))
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(30*time.Second - time.Millisecond)
+		synctest.Wait()
+		assert.Len(t, y.queue, n-1)
+		_, ok := y.Get([]byte("sid500"))
+		assert.False(t, ok)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Zero(t, size.Load())
+	})
+}
+
+func BenchmarkYard(b *testing.B) {
+	var size atomic.Int64
+	y := New(time.Second, &size)
+	life := Life{SID: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Content: "text/xml; charset=utf-8"}
+	answers := []Answer{{Rid: 1, Body: make([]byte, 300)}, {Rid: 2, Sum: 4711, Body: make([]byte, 80)}}
+	b.ReportAllocs()
+	for i := range b.N {
+		life.SID = fmt.Sprintf("%026d", i)
+		y.Put(Carve(&life, answers))
+	}
+}
