@@ -278,6 +278,11 @@ type Options struct {
 	// on, by the condition see-other-uri instead of system-shutdown.
 	SeeOther string
 
+	// Direct has the Handler take over HTTP/1.1 connections of an
+	// [http.Server] at their first BOSH request, and serve them by an engine
+	// of its own. TODO
+	Direct bool
+
 	// Logger gets what an operator should know; never payloads, nor a sid.
 	// The default is [slog.Default]. Sessions are logged at level Debug when
 	// they begin and end, with the keys session (its ID), remote, and at the

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gobosh/bosh/internal/alarm"
 	"github.com/gobosh/bosh/internal/backlog"
+	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/edge"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/httpbody"
@@ -53,6 +54,10 @@ type Handler struct {
 	spare    sync.Pool             // of *exchange
 	accept   *backlog.Listener
 
+	engine        *direct.Engine // nil without Options.Direct
+	before, after string         // what all its answers have in their heads, if static is set
+	static        bool
+
 	mu    sync.Mutex       // guards the following
 	past  SessionStats     // counts of the sessions that have ended
 	ended map[string]int64 // how many ended, by reason
@@ -75,6 +80,13 @@ func New(o Options) *Handler {
 	h.yard = tomb.New(afterlife, &h.memory)
 	h.terms = h.o.terms()
 	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
+	h.before, h.after, h.static = h.headers.Static()
+	if h.o.Direct || direct.Always {
+		h.engine = &direct.Engine{
+			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect,
+			MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout, Logger: h.o.Logger,
+		}
+	}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.requests.New = func() any { return new(wire.Request) }
 	h.spare.New = func() any { return newExchange() }
@@ -119,7 +131,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.post(w, r)
 		return
 	}
-	h.headers.Set(w.Header(), r)
+	h.headers.Set(w.Header(), r.Method, r.Header["Origin"])
 	switch r.Method {
 	case http.MethodOptions:
 		w.Header()["Allow"] = allow
@@ -151,57 +163,168 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.free(req)
 		panic(http.ErrAbortHandler)
 	}
-	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
-		err = perr
-	}
-	if !req.Root {
-		h.free(req)
-		h.reply(w, r, h.terminal(BadRequest, false), negotiate.TextXML)
-		return
-	}
-	if req.SID == nil {
-		h.create(w, r, req, err != nil)
-		return
-	}
-	s, ok := h.sessions.Get(req.SID)
-	if !ok {
-		h.late(w, r, req)
-		return
-	}
-	h.sameSecurity(r, s.secure, peer.Certificate(s.TLS()))
-	if !req.Rid.OK || req.Rid.N == 0 {
-		h.free(req)
-		h.reply(w, r, h.terminal(BadRequest, s.grant.Legacy), s.grant.Content)
+	if err == nil && h.takeOver(w, r, req) {
 		return
 	}
 	ex := h.spare.Get().(*exchange)
 	ex.request = r
-	info := RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
-	if !s.receive(req, ex, err != nil) {
-		h.free(req)
+	if s, info := h.begin(ex, req, err); s != nil {
+		h.attend(w, s, ex, info, pipelined)
+	} else {
+		h.reply(w, ex)
 	}
-	h.attend(w, r, s, ex, info, pipelined)
 	if pipelined == nil { // or it may still be released
 		ex.reset()
 		h.spare.Put(ex)
 	}
 }
 
-// late serves a request whose session is over, or never was.
-func (h *Handler) late(w http.ResponseWriter, r *http.Request, req *wire.Request) {
-	defer h.free(req)
+// begin takes in a request and returns its session. For one that has none the
+// answer is on ex. If err is not nil the request has not been read whole.
+func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo) {
+	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
+		err = perr
+	}
+	ex.content = negotiate.TextXML
+	switch {
+	case !req.Root:
+		ex.reply = h.terminal(BadRequest, false)
+	case req.SID == nil:
+		s = h.create(ex, req, err != nil)
+	default:
+		var ok bool
+		if s, ok = h.sessions.Get(req.SID); !ok {
+			h.late(ex, req)
+			break
+		}
+		info = RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
+		if h.resume(s, ex, req, err != nil) {
+			return s, info
+		}
+		s = ex.session
+	}
+	h.free(req)
+	return s, info
+}
+
+// resume takes in a request of s. It reports whether it keeps req.
+func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) (kept bool) {
+	switch {
+	case !h.sameSecurity(ex, s.secure, peer.Certificate(s.TLS())):
+		return false
+	case !req.Rid.OK || req.Rid.N == 0:
+		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
+		return false
+	}
+	ex.session, ex.content = s, s.grant.Content
+	return s.receive(req, ex, malformed)
+}
+
+// late answers a request whose session is over, or never was.
+func (h *Handler) late(ex *exchange, req *wire.Request) {
 	stone, ok := h.yard.Get(req.SID)
 	if !ok {
-		h.reply(w, r, h.terminal(ItemNotFound, false), negotiate.TextXML)
+		ex.reply = h.terminal(ItemNotFound, false)
 		return
 	}
 	was := stone.Life()
-	h.sameSecurity(r, was.Secure, was.Cert)
-	a := h.terminal(BadRequest, was.Legacy)
-	if req.Rid.OK && req.Rid.N > 0 {
-		a = h.again(stone, req)
+	if !h.sameSecurity(ex, was.Secure, was.Cert) {
+		return
 	}
-	h.reply(w, r, a, []string{was.Content})
+	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), []string{was.Content}
+	if req.Rid.OK && req.Rid.N > 0 {
+		ex.reply = h.again(stone, req)
+	}
+}
+
+// takeOver serves a request, and all that follow it on its connection, by the
+// direct engine, if there is one, and the connection can be taken over.
+func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request) bool {
+	if h.engine == nil {
+		return false
+	}
+	q := h.engine.Take(w, r)
+	if q != nil {
+		q.Begin(func(q *direct.Request) { h.serveRequest(q, req, nil) })
+	}
+	return q != nil
+}
+
+// serveDirect serves a request on a connection that was taken over.
+func (h *Handler) serveDirect(q *direct.Request) {
+	req := h.requests.Get().(*wire.Request)
+	var err error
+	req.Body, err = httpbody.Decode(req.Body[:0], q.Body, q.Header("Content-Encoding"), h.o.MaxBody)
+	h.serveRequest(q, req, err)
+}
+
+func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) {
+	h.active.Add(1)
+	ex, ok := q.Context.(*exchange)
+	if !ok {
+		ex = new(exchange)
+		q.Context = ex
+	}
+	*ex = exchange{direct: q}
+	switch s, info := h.begin(ex, req, err); {
+	case s == nil:
+		h.answer(ex)
+	case ex.creates:
+		s.attended()
+	default:
+		h.received(s, ex, info)
+		s.yield(ex)
+	}
+}
+
+// leave is called when the client has left before q was answered.
+func (h *Handler) leave(q *direct.Request) {
+	if ex := q.Context.(*exchange); ex.session == nil || ex.session.leave(ex) {
+		q.Abort()
+	}
+}
+
+// doneDirect is called when q is over.
+func (h *Handler) doneDirect(q *direct.Request) {
+	ex := q.Context.(*exchange)
+	if s := ex.session; s != nil {
+		if ex.reply.given() {
+			h.answered(s, ex)
+		}
+		s.done(ex)
+	}
+	if h.active.Add(-1) == 0 {
+		h.hush()
+	}
+}
+
+// answer writes the answer to ex. Without one it closes the connection.
+func (h *Handler) answer(ex *exchange) {
+	q := ex.direct
+	if !ex.reply.given() {
+		q.Abort()
+		return
+	}
+	a := direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
+	if hd := q.Extra(); hd != nil || !h.static || h.o.Compress > 0 {
+		if hd == nil {
+			hd = make(http.Header)
+		}
+		h.headers.Set(hd, http.MethodPost, q.Header("Origin"))
+		if h.o.Compress > 0 && a.Status == 0 {
+			a.Body = h.compress(hd, q.Header("Accept-Encoding"), a.Body)
+		}
+		if a.Status == 0 {
+			hd["Content-Type"] = ex.content
+		}
+		a.Header = hd
+	} else {
+		a.Fields[0], a.Fields[2] = h.before, h.after
+		if a.Status == 0 {
+			a.Fields[1] = ex.content[0]
+		}
+	}
+	q.Answer(a)
 }
 
 // again returns the answer to a request whose session is over.
@@ -213,62 +336,78 @@ func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
 }
 
 // attend attends to a request that has been received.
-func (h *Handler) attend(w http.ResponseWriter, r *http.Request, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
+func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
 	defer s.done(ex) // also if somebody panics
-	s.yield()
+	if !ex.creates {
+		h.received(s, ex, info)
+		s.yield(ex)
+		if pipelined != nil {
+			defer pipelined.Hold(func() { s.hurry(ex) })()
+		}
+	}
+	h.serve(w, s, ex)
+}
+
+// received tells the application of a request.
+func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 	if t := h.o.Trace; t != nil && t.Request != nil {
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
 	}
-	if pipelined != nil {
-		defer pipelined.Hold(func() { s.release(ex) })()
+}
+
+// answered tells the application of an answer.
+func (h *Handler) answered(s *Session, ex *exchange) {
+	if t := h.o.Trace; t != nil && t.Response != nil {
+		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
 	}
-	h.serve(w, r, s, ex)
 }
 
 // serve waits until ex can be answered, and answers it.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, s *Session, ex *exchange) {
-	var a reply
-	for gone := r.Context().Done(); !a.given(); {
+func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) {
+	ctx := ex.request.Context()
+	for gone, ok := ctx.Done(), false; !ok; {
 		select {
 		case <-ex.ready:
 		case <-gone:
 		}
-		if r.Context().Err() != nil {
+		if ctx.Err() != nil {
 			// The client has left, or else must not take the silence for
 			// an answer.
 			panic(http.ErrAbortHandler)
 		}
-		a = s.take(ex)
+		ok = s.take(ex)
 	}
-	h.reply(w, r, a, s.grant.Content)
-	if t := h.o.Trace; t != nil && t.Response != nil {
-		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(a.body), Open: h.now() - ex.arrived})
-	}
+	h.reply(w, ex)
+	h.answered(s, ex)
 }
 
-// reply writes an answer.
-func (h *Handler) reply(w http.ResponseWriter, r *http.Request, a reply, contentType []string) {
-	h.headers.Set(w.Header(), r) // not before: they take room, and requests are held for long
-	if a.status != 0 {
-		w.WriteHeader(a.status)
+// reply writes the answer to ex. Without one it closes the connection.
+func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
+	if !ex.reply.given() {
+		panic(http.ErrAbortHandler)
+	}
+	r := ex.request
+	h.headers.Set(w.Header(), r.Method, r.Header["Origin"]) // not before: they take room, and requests are held for long
+	if ex.reply.status != 0 {
+		w.WriteHeader(ex.reply.status)
 		return
 	}
-	body := a.body
+	body := ex.reply.body
 	if h.o.Compress > 0 {
-		body = h.compress(w.Header(), r, body)
+		body = h.compress(w.Header(), r.Header["Accept-Encoding"], body)
 	}
-	h.send(w, body, contentType)
+	h.send(w, body, ex.content)
 }
 
 // compress returns an answer in the content coding that is best for it. What is
 // kept for repeats is the answer as it was.
-func (h *Handler) compress(hd http.Header, r *http.Request, body []byte) []byte {
+func (h *Handler) compress(hd http.Header, accepted []string, body []byte) []byte {
 	hd["Vary"] = append(slices.Clip(hd["Vary"]), "Accept-Encoding")
 	if len(body) < h.o.Compress {
 		return body
 	}
-	coding := httpbody.Accepted(r.Header["Accept-Encoding"])
+	coding := httpbody.Accepted(accepted)
 	if short := httpbody.Encode(body, coding); short != nil {
 		hd["Content-Encoding"] = []string{coding}
 		return short
@@ -348,16 +487,16 @@ func (h *Handler) refusal(e *Error, legacy bool) reply {
 	return reply{body: a.Bytes()}
 }
 
-// create serves a request that asks for a new session.
-func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Request, malformed bool) {
-	defer h.free(req)
+// create opens the session that a request asks for, and returns it. If there is
+// to be none, the answer is on ex.
+func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Session) {
+	r := ex.http()
+	ex.creates = true
 	g, err := h.settle(req, malformed)
 	if err == nil {
 		err = h.available(r)
 	}
-	var s *Session
-	ex := newExchange()
-	ex.request = r
+	ex.content = g.Content
 	if err == nil {
 		s, err = h.open(r, req, ex, g)
 	}
@@ -365,11 +504,9 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, req *wire.Reque
 		if t := h.o.Trace; t != nil && t.Refused != nil {
 			t.Refused(r, err)
 		}
-		h.reply(w, r, h.refusal(err, g.Legacy), g.Content)
-		return
+		ex.reply = h.refusal(err, g.Legacy)
 	}
-	defer s.done(ex)
-	h.serve(w, r, s, ex)
+	return s
 }
 
 // settle settles what a creation request asks for.
@@ -441,6 +578,7 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
 	}
 	s.streams.list = []*Stream{st}
+	ex.session = s
 	cond := s.start(req, ex)
 	h.began(s)
 	if cond == "" {
@@ -611,13 +749,19 @@ func (h *Handler) secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// sameSecurity aborts r unless it is as secure as the session's first request,
+// sameSecurity reports whether a request is as secure as the session's first one,
 // and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
-func (h *Handler) sameSecurity(r *http.Request, secure bool, cert []byte) {
-	if secure && (!h.secure(r) || !bytes.Equal(cert, peer.Certificate(r.TLS))) {
-		panic(http.ErrAbortHandler)
+func (h *Handler) sameSecurity(ex *exchange, secure bool, cert []byte) bool {
+	if !secure {
+		return true
 	}
+	if h.o.Secure != nil {
+		secure = h.o.Secure(ex.http())
+	} else {
+		secure = ex.tls() != nil
+	}
+	return secure && bytes.Equal(cert, peer.Certificate(ex.tls()))
 }
 
 func (h *Handler) clientAddr(r *http.Request) net.Addr {

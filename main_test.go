@@ -3,6 +3,7 @@ package bosh_test
 import (
 	"testing"
 
+	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/gobosh/bosh/internal/leak"
 )
 

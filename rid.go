@@ -2,6 +2,7 @@ package bosh
 
 import (
 	"crypto/sha1"
+	"crypto/tls"
 	"encoding/hex"
 	"net/http"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
@@ -391,14 +393,24 @@ func (w *window) unlock(key, newkey string) bool {
 // to answer. Whoever serves it waits for ready, and then calls take to get the
 // answer and done when it is written, or when the client has left.
 type exchange struct {
-	ready chan struct{} // of capacity 1
-	rid   int64
-	reply reply // the zero value until there is an answer for it
+	ready   chan struct{} // of capacity 1; nil if direct is set
+	session *Session      // nil if there is none
+	rid     int64
+	reply   reply    // the zero value until there is an answer for it
+	content []string // its media type
 
-	arrived       time.Duration
-	repeat, early bool
+	arrived                time.Duration
+	repeat, early, creates bool
 
-	request *http.Request // for those who must decide on it
+	request *http.Request // for those who must decide on it: see http
+
+	// What follows is for a request on a connection that was taken over,
+	// which nobody waits for: see speak. The session's lock guards it.
+
+	direct *direct.Request
+	next   *exchange // to be answered behind this one
+	queued bool      // it is to be answered
+	taken  bool      // somebody has the answer, or the client has left
 }
 
 func newExchange() *exchange { return &exchange{ready: make(chan struct{}, 1)} }
@@ -412,6 +424,22 @@ func (ex *exchange) reset() {
 	*ex = exchange{ready: ex.ready}
 }
 
+// http returns the HTTP request.
+func (ex *exchange) http() *http.Request {
+	if ex.request == nil {
+		ex.request = ex.direct.HTTP()
+	}
+	return ex.request
+}
+
+// tls returns the state of the connection, or nil.
+func (ex *exchange) tls() *tls.ConnectionState {
+	if ex.direct != nil {
+		return ex.direct.TLS()
+	}
+	return ex.request.TLS
+}
+
 // A reply is an answer as the HTTP edge needs it. It is never empty.
 type reply struct {
 	body   []byte
@@ -421,13 +449,6 @@ type reply struct {
 // given reports whether there is a reply.
 func (a reply) given() bool { return a.body != nil || a.status != 0 }
 
-func (ex *exchange) wake() {
-	select {
-	case ex.ready <- struct{}{}:
-	default:
-	}
-}
-
 // receive takes a request of the session. Its answer becomes ready on ex. It
 // reports whether it keeps req. If req could not be parsed to its end,
 // malformed is set.
@@ -435,10 +456,7 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	sum := s.h.sum(req.Body)
 	s.mu.Lock()
 	now := s.h.now()
-	s.live++
-	s.stats.Requests++
-	s.stats.BytesIn += int64(len(req.Body))
-	ex.rid, ex.arrived = req.Rid.N, now
+	s.arrive(req, ex, now)
 	defer s.unlock()
 	if s.ended {
 		s.resend(req, ex)
@@ -486,28 +504,45 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	return kept
 }
 
+// arrive takes note of a request.
+func (s *Session) arrive(req *wire.Request, ex *exchange, now time.Duration) {
+	s.live++
+	s.stats.Requests++
+	s.stats.BytesIn += int64(len(req.Body))
+	ex.rid, ex.arrived = req.Rid.N, now
+	if ex.direct != nil {
+		s.attending++
+	}
+}
+
 // yield gives the application the chance to answer a request before a timer is
 // set for it. Most do so at once, and a timer costs more than all else there is
 // to do for a request, since an idle process wakes up for it. It is called by
 // whoever has called receive.
-func (s *Session) yield() {
+func (s *Session) yield(ex *exchange) {
+	s.mu.Lock()
 	for range yields {
-		s.mu.Lock()
 		_, live := s.win.oldestLive()
 		if s.ended || s.writing != nil || live <= s.grant.Hold {
 			s.yielding = false
 		}
-		goesOn := s.yielding
-		s.mu.Unlock()
-		if !goesOn {
-			return
+		if !s.yielding {
+			break
 		}
+		s.mu.Unlock()
 		runtime.Gosched()
+		s.mu.Lock()
 	}
-	s.mu.Lock()
-	s.yielding = false
-	s.settle(s.h.now())
-	s.unlock()
+	if s.yielding {
+		s.yielding = false
+		s.settle(s.h.now())
+	}
+	if ex.direct != nil {
+		s.attending--
+	}
+	if s.release() {
+		s.speak()
+	}
 }
 
 // yields is how often it is tried, which takes some microseconds if nothing else
@@ -572,28 +607,106 @@ func (s *Session) resend(req *wire.Request, ex *exchange) {
 // override answers ex out of turn.
 func (s *Session) override(ex *exchange, a reply) {
 	ex.reply = a
-	ex.wake()
+	s.wake(ex)
 }
 
-// take returns the answer for ex, which was woken. Only now is it made, so
-// that it carries all there is. It returns none for a false alarm: ex was woken,
-// and before it could take its answer another request took its place.
-func (s *Session) take(ex *exchange) reply {
+// take takes the answer for ex, which was woken. Only now is it made, so that it
+// carries all there is. There is none after a false alarm: ex was woken, and
+// before it could take its answer another request took its place.
+func (s *Session) take(ex *exchange) (ok bool) {
 	s.mu.Lock()
 	defer s.unlock()
+	return s.give(ex)
+}
+
+// give puts the answer for ex on it, if there is one.
+func (s *Session) give(ex *exchange) (ok bool) {
 	if !ex.reply.given() {
 		if s.writing != ex {
-			return reply{}
+			return false
 		}
 		ex.reply = reply{body: s.answer(s.win.find(ex.rid), s.h.now())}
 	}
 	s.stats.BytesOut += int64(len(ex.reply.body))
-	return ex.reply
+	return true
 }
 
-// release has ex answered as if its wait were over, and what must be answered
+// wake has ex answered.
+func (s *Session) wake(ex *exchange) {
+	if ex.direct == nil {
+		select {
+		case ex.ready <- struct{}{}:
+		default:
+		}
+		return
+	}
+	if ex.queued || ex.taken {
+		return
+	}
+	last := &s.queue
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last, ex.queued = ex, true
+}
+
+// unqueue takes ex out of the queue.
+func (s *Session) unqueue(ex *exchange) {
+	for p := &s.queue; *p != nil; p = &(*p).next {
+		if *p == ex {
+			*p = ex.next
+			break
+		}
+	}
+	ex.next, ex.queued = nil, false
+}
+
+// attended is called by whoever has received a request on a connection that was
+// taken over, when the application knows of it.
+func (s *Session) attended() {
+	s.mu.Lock()
+	s.attending--
+	if s.release() {
+		s.speak()
+	}
+}
+
+// speak answers the requests in the queue. One goroutine does it at a time, which
+// has set speaking: who receives a request, since the application's answer to it
+// mostly comes at once, or else one that is made for it.
+func (s *Session) speak() {
+	s.mu.Lock()
+	for s.queue != nil && s.attending == 0 {
+		ex := s.queue
+		s.unqueue(ex)
+		if ex.taken || !s.give(ex) {
+			continue
+		}
+		ex.taken = true
+		s.release() // never true: we are speaking
+		s.h.answer(ex)
+		s.mu.Lock()
+	}
+	s.speaking = false
+	s.unlock()
+}
+
+// leave takes note that the client has left before ex was answered. It reports
+// whether nobody is answering it.
+func (s *Session) leave(ex *exchange) bool {
+	s.mu.Lock()
+	defer s.unlock()
+	if ex.taken {
+		return false
+	}
+	ex.taken = true
+	s.unqueue(ex)
+	return true
+}
+
+// hurry has ex answered as if its wait were over, and what must be answered
 // before it.
-func (s *Session) release(ex *exchange) {
+func (s *Session) hurry(ex *exchange) {
 	s.mu.Lock()
 	defer s.unlock()
 	if r := s.win.find(ex.rid); r != nil && r.ex == ex {

@@ -47,6 +47,10 @@ type Session struct {
 	writing *exchange   // the one that is being answered: one at a time keeps them in order
 	chain   []*exchange // answered, and to be written in this order after writing
 
+	queue     *exchange // to be answered on connections that were taken over
+	speaking  bool      // somebody does that
+	attending int       // requests on such connections that the application has still to learn of, and may answer
+
 	grace     time.Duration // until then a surplus request waits for output
 	yielding  bool          // grace does not count yet: see yield
 	gapSince  time.Duration // when the first early request came
@@ -74,15 +78,12 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win.keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
 	s.win.limit = s.h.o.ReplayBuffer
 	s.win.next = string(req.NewKey)
-	s.live++
-	ex.rid, ex.arrived = req.Rid.N, now
+	s.arrive(req, ex, now)
 	s.win.insert(record{rid: ex.rid, arrived: now, ex: ex})
 	r := s.win.take()
 	st := s.streams.list[0]
 	r.open.until = now + s.openingWait(st)
 	st.greet()
-	s.stats.Requests++
-	s.stats.BytesIn += int64(len(req.Body))
 	cond := s.forward(req)
 	s.settle(now)
 	return cond
@@ -237,7 +238,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	s.streams.asking++
 	var hr *http.Request
 	if r.ex != nil {
-		hr = r.ex.request
+		hr = r.ex.http()
 	} else {
 		hr = s.Request()
 	}
@@ -315,7 +316,7 @@ func (s *Session) settle(now time.Duration) {
 	if s.writing == nil && len(s.chain) > 0 {
 		s.writing = s.chain[0]
 		s.chain = s.chain[1:]
-		s.writing.wake()
+		s.wake(s.writing)
 	}
 	if s.writing == nil && !s.ended {
 		s.settleEnd(now)
@@ -329,7 +330,7 @@ func (s *Session) settle(now time.Duration) {
 			if at <= now {
 				s.writing = r.ex
 				s.settleOrphans(r.rid)
-				s.writing.wake()
+				s.wake(s.writing)
 			} else {
 				next = min(next, at)
 			}
@@ -499,12 +500,24 @@ func (s *Session) todo(f func()) { s.after = append(s.after, f) }
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
+	if s.release() {
+		go s.speak()
+	}
+}
+
+// release is unlock, but for answering the requests in the queue: it reports
+// whether the caller must see to that.
+func (s *Session) release() (speak bool) {
 	after := s.after
 	s.after = nil
+	if speak = s.queue != nil && !s.speaking && s.attending == 0; speak {
+		s.speaking = true
+	}
 	s.mu.Unlock()
 	for _, f := range after {
 		f()
 	}
+	return speak
 }
 
 // answer makes the answer to the open request r, and keeps it for repeats.

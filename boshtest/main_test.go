@@ -3,6 +3,7 @@ package boshtest
 import (
 	"testing"
 
+	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/gobosh/bosh/internal/leak"
 )
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/gobosh/bosh/internal/leak"
 )
 

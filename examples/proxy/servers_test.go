@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/stretchr/testify/require"
 )
 

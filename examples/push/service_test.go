@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
+	_ "github.com/gobosh/bosh/internal/enginetest"
 )
 
 // A page is what a browser is to the service.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/gobosh/bosh/internal/leak"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -3,8 +3,10 @@
 package edge
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -29,18 +31,38 @@ var (
 	maxAge       = []string{"7200"}
 )
 
-// Set sets the headers of the answer to r. A body may echo what somebody else's
-// page posted, so a browser must not take it for a document of ours.
-func (h *Headers) Set(hd http.Header, r *http.Request) {
+// Set sets the headers of the answer to a request with the method and the values
+// of its Origin header. A body may echo what somebody else's page posted, so a
+// browser must not take it for a document of ours.
+func (h *Headers) Set(hd http.Header, method string, origin []string) {
 	hd["Cache-Control"] = noStore
 	hd["X-Content-Type-Options"] = noSniff
 	hd["Content-Security-Policy"] = sandbox
-	if h.NoCORS || !h.allow(hd, r.Header["Origin"]) || r.Method != http.MethodOptions {
+	if h.NoCORS || !h.allow(hd, origin) || method != http.MethodOptions {
 		return
 	}
 	hd["Access-Control-Allow-Methods"] = allowMethods
 	hd["Access-Control-Allow-Headers"] = allowHeaders
 	hd["Access-Control-Max-Age"] = maxAge
+}
+
+// Static reports whether all answers to POST have the same headers, and returns
+// them as they are written, but for the Content-Type that belongs between the two.
+func (h *Headers) Static() (before, after string, ok bool) {
+	if h.AllowOrigin != nil && !h.NoCORS {
+		return "", "", false
+	}
+	hd := make(http.Header)
+	h.Set(hd, http.MethodPost, nil)
+	for _, name := range slices.Sorted(maps.Keys(hd)) {
+		line := name + ": " + hd[name][0] + "\r\n"
+		if name < "Content-Type" {
+			before += line
+		} else {
+			after += line
+		}
+	}
+	return before, after, true
 }
 
 // allow lets a page of origin in, if it may.

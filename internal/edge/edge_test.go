@@ -37,7 +37,7 @@ func TestSet(t *testing.T) {
 			if test.headers.AllowOrigin != nil {
 				hd.Set("Vary", "Accept") // of some middleware
 			}
-			test.headers.Set(hd, r)
+			test.headers.Set(hd, r.Method, r.Header["Origin"])
 			want := test.want.Clone()
 			want["Cache-Control"], want["X-Content-Type-Options"] = []string{"no-store"}, []string{"nosniff"}
 			want["Content-Security-Policy"] = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}

@@ -35,6 +35,26 @@ func Read(b []byte, r *http.Request, limit int64) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
+	return decompress(b, coding, raw, limit)
+}
+
+// Decode is Read for a body that has come already, with the values of its
+// Content-Encoding.
+func Decode(b, raw []byte, encoding []string, limit int64) ([]byte, error) {
+	if len(encoding) == 0 {
+		return append(b, raw...), nil
+	}
+	coding, err := coding(encoding)
+	if err != nil {
+		return b, err
+	}
+	if coding == "" {
+		return append(b, raw...), nil
+	}
+	return decompress(b, coding, raw, limit)
+}
+
+func decompress(b []byte, coding string, raw []byte, limit int64) ([]byte, error) {
 	src, err := decompressor(coding, raw)
 	if err != nil {
 		return b, err

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	_ "github.com/gobosh/bosh/internal/enginetest"
 	"io"
 	"os"
 	"os/exec"

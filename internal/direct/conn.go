@@ -1,0 +1,475 @@
+package direct
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A conn is a connection that was taken over.
+type conn struct {
+	e     *Engine
+	rwc   net.Conn
+	raw   syscall.RawConn // of rwc, if it can be read and written without waiting; or else nil
+	tls   *tls.ConnectionState
+	route *route
+
+	// What follows is for the goroutine that reads.
+
+	buf      []byte // what has been read, and not been served
+	used     int    // how much of it has
+	skip     bool   // empty lines before the next request are to be overlooked
+	head     *head  // of the last request
+	readable func(fd uintptr) bool
+	n        int // what readable has read
+	err      error
+	limited  bool // there is a read deadline for the request that is under way
+	one      [1]byte
+	ctx      context.Context
+
+	// What follows is for the goroutine that has set writing.
+
+	writable func(fd uintptr) bool
+	rest     []byte // what is still to be written
+	broken   bool   // that failed
+
+	mu      sync.Mutex // guards the following
+	first   *Request   // the oldest one that is not over
+	last    *Request
+	count   int  // of them
+	writing bool // somebody writes answers
+	ending  bool // close when all has been answered
+	shut    bool // the client has been told that there is no more
+	gone    bool // nothing can be written any more
+	room    int  // the reader waits until count is less; 0 if it does not
+	freed   chan struct{}
+	since   time.Time // of the last answer, if the server limits idleness
+}
+
+// Limits on what a connection reads ahead while answers are due.
+const (
+	maxCount = 32       // requests
+	maxAhead = 64 << 10 // bytes
+)
+
+// serve serves requests until the connection ends, or is given back.
+func (c *conn) serve() {
+	for {
+		q, ok := c.next()
+		if q != nil {
+			if !c.e.guard(c.e.Serve, q) {
+				c.fail()
+			}
+			c.consumed()
+			continue
+		}
+		if ok {
+			c.e.remove(c)
+			c.giveBack()
+		} else {
+			c.leave()
+		}
+		return
+	}
+}
+
+// next returns the next request. Without one the connection is to be given back
+// if ok is set, or else has ended.
+func (c *conn) next() (q *Request, ok bool) {
+	for {
+		if !c.ready() {
+			return nil, false
+		}
+		q, verdict := c.parse()
+		switch verdict {
+		case whole:
+			if c.limited {
+				c.limited = false
+				c.limit(time.Time{})
+			}
+			return q, true
+		case foreign:
+			return nil, c.wait(1)
+		}
+		if !c.fill() {
+			return nil, false
+		}
+	}
+}
+
+// A verdict is what the bytes are that have been read.
+type verdict uint8
+
+const (
+	partial verdict = iota
+	whole
+	foreign // not ours, or not understood
+)
+
+// consumed takes note that a request has been served.
+func (c *conn) consumed() {
+	c.skip = true
+	if c.used == len(c.buf) {
+		putBuffer(c.buf)
+		c.buf, c.used = nil, 0
+	}
+}
+
+// parse looks at what has been read.
+func (c *conn) parse() (*Request, verdict) {
+	b := c.buf[c.used:]
+	if c.skip && len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
+		if len(b) < 4 {
+			return nil, partial
+		}
+		c.used += emptyLines(b[:4])
+		b = c.buf[c.used:]
+	}
+	c.skip = c.skip && len(b) == 0
+	h := c.head
+	var size, length int
+	ok := false
+	if h != nil {
+		size, length, ok = h.match(b)
+	}
+	if !ok {
+		end := bytes.Index(b, emptyLine) + len(emptyLine)
+		switch {
+		case end < len(emptyLine) && (len(b) > maxHead || hopeless(b)), end > maxHead:
+			return nil, foreign
+		case end < len(emptyLine):
+			return nil, partial
+		}
+		if h = c.e.heads.get(b[:end]); h == nil || h.uri != c.route.uri || h.host != c.route.host {
+			return nil, foreign
+		}
+		size, length, _ = h.match(b)
+		c.head = h
+	}
+	if int64(length) > c.e.MaxBody {
+		return nil, foreign
+	}
+	if len(b) < size+length {
+		return nil, partial
+	}
+	q := newRequest(c)
+	q.head, q.Body = h, b[size:size+length]
+	c.mu.Lock()
+	c.push(q)
+	c.mu.Unlock()
+	c.used += size + length
+	return q, whole
+}
+
+var emptyLine = []byte("\r\n\r\n")
+
+// hopeless reports whether b, which has no end of a head, cannot become one that
+// is served here. Nobody should have to wait for an end that net/http sees.
+func hopeless(b []byte) bool {
+	const method = "POST "
+	if n := min(len(b), len(method)); string(b[:n]) != method[:n] {
+		return true
+	}
+	for i := bytes.IndexByte(b, '\n'); i >= 0; {
+		if i == 0 || b[i-1] != '\r' {
+			return true
+		}
+		next := bytes.IndexByte(b[i+1:], '\n')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	return false
+}
+
+// push puts q behind the others.
+func (c *conn) push(q *Request) {
+	if c.last == nil {
+		c.first = q
+	} else {
+		c.last.next = q
+	}
+	c.last = q
+	c.count++
+}
+
+// emptyLines returns how many bytes of line ends b begins with. net/http
+// overlooks four bytes of them behind a POST, for the sake of old clients.
+func emptyLines(b []byte) (n int) {
+	for n < len(b) && (b[n] == '\r' || b[n] == '\n') {
+		n++
+	}
+	return n
+}
+
+// settle takes note of what has become of q, and writes what can be written now.
+// It is called with the lock, which it releases.
+func (c *conn) settle(q *Request, s status) {
+	q.status = s
+	if c.first.status != waiting && !c.writing {
+		c.writing = true
+		c.mu.Unlock()
+		c.flush()
+		return
+	}
+	behind := false
+	for p := c.first; p != q; p = p.next {
+		behind = behind || p.status == waiting
+	}
+	if behind {
+		q.finished = true
+	}
+	c.mu.Unlock()
+	if behind {
+		c.e.guard(c.e.Done, q)
+	}
+}
+
+// flush writes what can be written now: by the caller as long as that does not
+// block, or else by a goroutine of its own. The caller has set writing.
+func (c *conn) flush() {
+	c.mu.Lock()
+	for {
+		q := c.first
+		if q == nil || q.status == waiting {
+			break
+		}
+		gone := c.gone
+		c.mu.Unlock()
+		switch {
+		case gone:
+		case q.status == aborted:
+			c.fail()
+		case !c.write(q.out):
+			go func() {
+				c.finishWrite()
+				c.pop(q)
+				c.flush()
+			}()
+			return
+		}
+		c.pop(q)
+		c.mu.Lock()
+	}
+	c.writing = false
+	end := c.ending && c.first == nil
+	c.wakeReader()
+	c.mu.Unlock()
+	if end {
+		c.closeWrite()
+	}
+}
+
+// pop removes the oldest request, which has been answered.
+func (c *conn) pop(q *Request) {
+	c.mu.Lock()
+	if c.first = q.next; c.first == nil {
+		c.last = nil
+	}
+	c.count--
+	if c.route.server.idle > 0 {
+		c.since = time.Now()
+	}
+	finished, gone := q.finished, c.gone
+	c.mu.Unlock()
+	if !finished {
+		c.e.guard(c.e.Done, q)
+	}
+	putBuffer(q.out)
+	if !gone { // or leave may have it
+		q.free()
+	}
+}
+
+// wakeReader wakes the reader if it waits for room. It is called with the lock.
+func (c *conn) wakeReader() {
+	if c.room == 0 || c.count >= c.room {
+		return
+	}
+	c.room = 0
+	c.rwc.SetReadDeadline(past)
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// ready waits until another request may be read.
+func (c *conn) ready() bool { return c.wait(maxCount) }
+
+// wait waits until there are less than n requests. Meanwhile it reads on, so that
+// it is noticed when the client leaves. It reports whether the connection goes
+// on.
+func (c *conn) wait(n int) bool {
+	for {
+		c.mu.Lock()
+		if c.ending {
+			n = 1
+		}
+		if c.count < n {
+			if c.freed != nil {
+				c.room, c.freed = 0, nil
+				c.rwc.SetReadDeadline(time.Time{})
+			}
+			ending := c.ending
+			c.mu.Unlock()
+			if ending {
+				c.drain()
+			}
+			return !ending
+		}
+		c.room = n
+		if c.freed == nil {
+			c.freed, c.limited = make(chan struct{}, 1), false
+			c.rwc.SetReadDeadline(time.Time{})
+		}
+		freed := c.freed
+		c.mu.Unlock()
+		if len(c.buf)-c.used >= maxAhead {
+			<-freed
+			continue
+		}
+		if err := c.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return false
+		}
+	}
+}
+
+// limit sets the time when reading must end.
+func (c *conn) limit(t time.Time) {
+	c.mu.Lock()
+	if !c.shut {
+		c.rwc.SetReadDeadline(t)
+	}
+	c.mu.Unlock()
+}
+
+// fill reads more of a request, or waits for one.
+func (c *conn) fill() bool {
+	if len(c.buf) > c.used {
+		if !c.limited && c.e.ReadTimeout > 0 {
+			c.limited = true
+			c.limit(time.Now().Add(c.e.ReadTimeout))
+		}
+		return c.read() == nil
+	}
+	idle := c.route.server.idle
+	if idle <= 0 {
+		return c.read() == nil
+	}
+	c.limit(time.Now().Add(idle))
+	err := c.read()
+	if err == nil {
+		c.limit(time.Time{})
+		return true
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.shut && (c.first != nil || time.Since(c.since) < idle)
+}
+
+// fail closes the connection: nothing more can be read or written.
+func (c *conn) fail() {
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+	c.rwc.Close()
+}
+
+// leave is called when the connection has ended.
+func (c *conn) leave() {
+	c.fail()
+	c.e.remove(c)
+	putBuffer(c.buf)
+	c.buf = nil
+	c.mu.Lock()
+	var left []*Request
+	for q := c.first; q != nil; q = q.next {
+		if q.status == waiting {
+			left = append(left, q)
+		}
+	}
+	c.mu.Unlock()
+	for _, q := range left {
+		c.e.guard(c.e.Gone, q)
+	}
+}
+
+// end closes the connection as soon as all has been answered.
+func (c *conn) end() {
+	c.mu.Lock()
+	c.ending = true
+	idle := c.first == nil
+	c.mu.Unlock()
+	if idle {
+		c.closeWrite()
+	}
+}
+
+// linger is how long a client may take to read the last answer: to close a
+// connection on which something unread has come destroys what is on its way.
+const linger = 500 * time.Millisecond
+
+// closeWrite tells the client that nothing more will come. The reader closes the
+// connection when the client does, or soon.
+func (c *conn) closeWrite() {
+	c.mu.Lock()
+	if c.shut {
+		c.mu.Unlock()
+		return
+	}
+	c.shut = true
+	c.rwc.SetReadDeadline(time.Now().Add(linger))
+	c.mu.Unlock()
+	if cw, ok := c.rwc.(interface{ CloseWrite() error }); !ok || cw.CloseWrite() != nil {
+		c.fail()
+	}
+}
+
+// drain waits until the client has closed the connection.
+func (c *conn) drain() {
+	c.closeWrite()
+	for c.used = 0; c.read() == nil; {
+		c.buf = c.buf[:0]
+	}
+}
+
+// giveBack gives the connection back to the server.
+func (c *conn) giveBack() {
+	unread := append([]byte(nil), c.buf[c.used:]...)
+	putBuffer(c.buf)
+	c.buf = nil
+	c.route.server.serve(&returned{
+		Conn: c.rwc, unread: unread, tls: c.tls,
+		kept: bytes.HasPrefix(unread, []byte("POST "+c.route.uri+" ")),
+	})
+}
+
+// context returns what the requests of the connection have for a context: what
+// the server's ConnContext gives it, and nothing of the request it was taken over
+// with, which may have been somebody else's.
+func (c *conn) context() context.Context {
+	if c.ctx == nil {
+		srv := c.route.server.srv
+		ctx := context.WithValue(context.Background(), http.ServerContextKey, srv)
+		ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr())
+		if srv.ConnContext != nil {
+			ctx = srv.ConnContext(ctx, c.rwc)
+		}
+		c.ctx = ctx
+	}
+	return c.ctx
+}

@@ -1,0 +1,119 @@
+// Package direct serves HTTP/1.1 requests on connections that it has taken over
+// from an [http.Server]. It is for a handler that holds many requests for long:
+// net/http keeps some 30 KB for each of them, and serves the requests of a
+// connection one after the other.
+//
+// It serves one kind of request only: a POST with a Content-Length, to the host
+// and URI of the request that the connection was taken over with, and with
+// nothing in its head that would change how it is to be read. For whatever else
+// comes, well-formed or not, the connection is given back to the Server with all
+// that has been read of it, and net/http answers.
+//
+// A connection has one goroutine, which reads. While it waits it has no buffer.
+// Answers are written by whoever has them, as long as that does not block, in
+// the order of the requests.
+package direct
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Always has every handler use an Engine. It is for tests; see enginetest.
+var Always bool
+
+// An Engine has the connections of one handler. Its exported fields must be set
+// before its first use.
+type Engine struct {
+	// Serve is called for each request by the goroutine that reads the
+	// connection, but for the first. It may keep the request, but not its
+	// Body. For every request exactly one of Answer and Abort must be
+	// called, at any time, by anyone.
+	Serve func(*Request)
+
+	// Gone is called when a client has left before there was an answer.
+	// Nobody will read one, but Answer or Abort are still due.
+	Gone func(*Request)
+
+	// Done is called once for each request, after its answer has been
+	// written, or has been put behind those that its connection must write
+	// before, or has turned out not to be wanted. After it the request may
+	// not be touched.
+	Done func(*Request)
+
+	MaxBody                   int64
+	ReadTimeout, WriteTimeout time.Duration // none if not positive
+	Logger                    *slog.Logger
+
+	heads heads
+
+	mu      sync.Mutex // guards the following
+	conns   map[*conn]struct{}
+	servers map[*http.Server]*server
+	closed  bool
+}
+
+// add registers a connection, unless the Engine is closed.
+func (e *Engine) add(c *conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	if e.conns == nil {
+		e.conns = make(map[*conn]struct{})
+	}
+	e.conns[c] = struct{}{}
+	return true
+}
+
+func (e *Engine) remove(c *conn) {
+	e.mu.Lock()
+	delete(e.conns, c)
+	e.mu.Unlock()
+}
+
+// Close takes no further connections, and closes those that it has as soon as
+// what they have asked has been answered. It does not wait.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.end(func(*conn) bool { return true })
+}
+
+// end closes some connections when they have no more to answer.
+func (e *Engine) end(which func(*conn) bool) {
+	var cs []*conn
+	e.mu.Lock()
+	for c := range e.conns {
+		if which(c) {
+			cs = append(cs, c)
+		}
+	}
+	e.mu.Unlock()
+	for _, c := range cs {
+		c.end()
+	}
+}
+
+// Conns returns how many connections there are.
+func (e *Engine) Conns() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.conns)
+}
+
+// guard calls f. It reports whether f returned, rather than panic.
+func (e *Engine) guard(f func(*Request), q *Request) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil && v != http.ErrAbortHandler {
+			e.Logger.Error("bosh: panic while serving", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	f(q)
+	return true
+}

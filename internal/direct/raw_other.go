@@ -1,0 +1,9 @@
+//go:build !unix
+
+package direct
+
+type syscallConn any
+
+// initRaw does nothing: reading waits with a buffer of a byte, and every answer
+// is written by a goroutine of its own.
+func (c *conn) initRaw() {}

@@ -1,0 +1,63 @@
+//go:build unix
+
+package direct
+
+import "syscall"
+
+type syscallConn interface{ syscall.Conn }
+
+// initRaw lets the connection be read and written without waiting, if it is one
+// of the operating system.
+func (c *conn) initRaw() {
+	sc := plain(c.rwc)
+	if sc == nil {
+		return
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return
+	}
+	c.raw = raw
+	c.readable, c.writable = c.tryRead, c.tryWrite
+}
+
+// tryRead reads into the buffer. It reports whether it need not be tried again.
+func (c *conn) tryRead(fd uintptr) bool {
+	if c.buf == nil {
+		c.buf = getBuffer()
+	}
+	for {
+		c.n, c.err = syscall.Read(int(fd), c.buf[len(c.buf):cap(c.buf)])
+		switch {
+		case c.err == syscall.EINTR:
+			continue
+		case c.err == syscall.EAGAIN:
+			if len(c.buf) == 0 {
+				putBuffer(c.buf)
+				c.buf = nil
+			}
+			return false
+		case c.err == nil:
+			c.buf = c.buf[:len(c.buf)+max(c.n, 0)]
+		}
+		return true
+	}
+}
+
+// tryWrite writes of the rest what can be written now.
+func (c *conn) tryWrite(fd uintptr) bool {
+	for len(c.rest) > 0 {
+		n, err := syscall.Write(int(fd), c.rest)
+		switch err {
+		case nil:
+			c.rest = c.rest[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return true
+		default:
+			c.broken = true
+			return true
+		}
+	}
+	return true
+}

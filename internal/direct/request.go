@@ -1,0 +1,191 @@
+package direct
+
+import (
+	"context"
+	"crypto/tls"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Request is one request on a connection that was taken over.
+type Request struct {
+	// Context is the handler's own. It is kept when the Request is used for
+	// another one.
+	Context any
+
+	// Body is what the client sent. It is good until Serve returns.
+	Body []byte
+
+	c     *conn
+	head  *head         // nil for the first one
+	first *http.Request // what net/http made of that
+	extra http.Header   // what others have put into the answer to it
+
+	// What follows is guarded by the connection's lock.
+
+	next     *Request // behind this one on its connection
+	out      []byte   // the answer
+	status   status
+	finished bool // Done has been called
+}
+
+// A status is how far a Request has come.
+type status uint8
+
+const (
+	waiting status = iota
+	answered
+	aborted
+)
+
+var requests = sync.Pool{New: func() any { return new(Request) }}
+
+func newRequest(c *conn) *Request {
+	q := requests.Get().(*Request)
+	q.c = c
+	return q
+}
+
+func (q *Request) free() {
+	*q = Request{Context: q.Context}
+	requests.Put(q)
+}
+
+// HTTP returns the request. It is the caller's.
+func (q *Request) HTTP() *http.Request {
+	if q.first != nil {
+		return q.first.Clone(q.first.Context())
+	}
+	c := q.c
+	r := c.route.request.WithContext(c.context())
+	r.Header = q.head.header.Clone()
+	r.RemoteAddr = c.rwc.RemoteAddr().String()
+	r.TLS = c.tls
+	r.Body, r.ContentLength = http.NoBody, 0
+	return r
+}
+
+// Header returns the values of a field, by its canonical name.
+func (q *Request) Header(name string) []string {
+	if q.first != nil {
+		return q.first.Header[name]
+	}
+	return q.head.header[name]
+}
+
+// Extra returns the fields that others have set for the answer: those around the
+// handler that was called for the first request of a connection. All others have
+// none.
+func (q *Request) Extra() http.Header { return q.extra.Clone() }
+
+// TLS returns the state of the connection, or nil.
+func (q *Request) TLS() *tls.ConnectionState { return q.c.tls }
+
+// An Answer is what a Request is answered.
+type Answer struct {
+	Status int         // 0 stands for 200
+	Fields [3]string   // of the head, as they are written; the second is the Content-Type's value
+	Header http.Header // more of them
+	Body   []byte
+}
+
+// Answer answers the request. It does not block, nor keep a.
+func (q *Request) Answer(a Answer) {
+	c := q.c
+	c.mu.Lock()
+	last := c.ending && q.next == nil
+	c.mu.Unlock()
+	out := q.render(a, last)
+	c.mu.Lock()
+	q.out = out
+	c.settle(q, answered)
+}
+
+// Abort closes the connection instead, after what is to be answered before.
+func (q *Request) Abort() {
+	q.c.mu.Lock()
+	q.c.settle(q, aborted)
+}
+
+// render returns an answer as it is sent.
+func (q *Request) render(a Answer, last bool) []byte {
+	b := getBuffer()
+	if a.Status == 0 || a.Status == http.StatusOK {
+		b = append(b, "HTTP/1.1 200 OK\r\n"...)
+	} else {
+		b = append(b, "HTTP/1.1 "...)
+		b = strconv.AppendInt(b, int64(a.Status), 10)
+		b = append(append(append(b, ' '), http.StatusText(a.Status)...), "\r\n"...)
+	}
+	b = append(b, a.Fields[0]...)
+	if a.Fields[1] != "" {
+		b = append(append(append(b, "Content-Type: "...), a.Fields[1]...), "\r\n"...)
+	}
+	b = append(b, a.Fields[2]...)
+	b = appendHeader(b, a.Header)
+	b = append(append(append(b, "Date: "...), date()...), "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(a.Body)), 10)
+	if last {
+		b = append(b, "\r\nConnection: close"...)
+	}
+	b = append(b, "\r\n\r\n"...)
+	return append(b, a.Body...)
+}
+
+// appendHeader appends the fields of h but for those that are added in any case.
+func appendHeader(b []byte, h http.Header) []byte {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		switch name {
+		case "Connection", "Content-Length", "Date", "Transfer-Encoding":
+			continue
+		}
+		for _, v := range h[name] {
+			if isToken(name) && isFieldValue(v) {
+				b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+			}
+		}
+	}
+	return b
+}
+
+// A second is one, and how HTTP writes it.
+type second struct {
+	unix int64
+	text string
+}
+
+var lastSecond atomic.Pointer[second]
+
+// date returns the time as HTTP writes it.
+func date() string {
+	now := time.Now()
+	if s := lastSecond.Load(); s != nil && s.unix == now.Unix() {
+		return s.text
+	}
+	s := &second{now.Unix(), now.UTC().Format(http.TimeFormat)}
+	lastSecond.Store(s)
+	return s.text
+}
+
+// A route is what the requests of a connection have in common, and several
+// connections may.
+type route struct {
+	server  *server
+	host    string
+	uri     string
+	request *http.Request // without what belongs to a single request
+}
+
+// newRoute returns the route that r has come.
+func newRoute(s *server, r *http.Request) *route {
+	shared := r.WithContext(context.Background())
+	shared.Header, shared.Trailer, shared.TLS, shared.RemoteAddr = nil, nil, nil, ""
+	shared.Body, shared.GetBody, shared.Response, shared.Cancel = nil, nil, nil, nil
+	shared.Form, shared.PostForm, shared.MultipartForm = nil, nil, nil
+	return &route{server: s, host: r.Host, uri: r.RequestURI, request: shared}
+}

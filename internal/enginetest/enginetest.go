@@ -1,0 +1,18 @@
+// Package enginetest is imported by the tests of packages that serve BOSH, so
+// that they can be run against either engine:
+//
+//	BOSH_ENGINE=direct go test ./...
+//
+// has every Handler of these tests serve as with Options.Direct.
+package enginetest
+
+import (
+	"os"
+
+	"github.com/gobosh/bosh/internal/direct"
+)
+
+func init() { direct.Always = Direct }
+
+// Direct reports whether the direct engine is asked for.
+var Direct = os.Getenv("BOSH_ENGINE") == "direct"
