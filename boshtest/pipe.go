@@ -77,6 +77,7 @@ func newPipe() (client, server net.Conn) {
 type pipeConn struct {
 	in, out       *half
 	local, remote pipeAddr
+	closed        func(net.Conn) // called by Close, if not nil
 }
 
 func (c *pipeConn) Read(p []byte) (int, error) {
@@ -99,6 +100,9 @@ func (c *pipeConn) Write(p []byte) (int, error) {
 func (c *pipeConn) Close() error {
 	c.in.close(io.ErrClosedPipe, net.ErrClosed)
 	c.out.close(net.ErrClosed, io.EOF)
+	if c.closed != nil {
+		c.closed(c)
+	}
 	return nil
 }
 

@@ -1,7 +1,10 @@
 package boshtest
 
 import (
+	"maps"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -21,6 +24,9 @@ type PipeServer struct {
 
 	srv     *http.Server
 	serving sync.WaitGroup
+
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]struct{}
 }
 
 // NewPipeServer serves h. The caller calls Close.
@@ -37,8 +43,35 @@ func Pipe(srv *http.Server) *PipeServer {
 		Transport: &http.Transport{DialContext: l.DialContext, MaxIdleConnsPerHost: 2},
 		srv:       srv,
 	}
-	s.serving.Go(func() { srv.Serve(l) })
+	s.serving.Go(func() { srv.Serve(accepter{l, s}) })
 	return s
+}
+
+// An accepter takes note of the connections that a server accepts.
+type accepter struct {
+	*PipeListener
+	s *PipeServer
+}
+
+func (a accepter) Accept() (net.Conn, error) {
+	c, err := a.PipeListener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.(*pipeConn).closed = a.s.forget
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	if a.s.conns == nil {
+		a.s.conns = make(map[net.Conn]struct{})
+	}
+	a.s.conns[c] = struct{}{}
+	return c, nil
+}
+
+func (s *PipeServer) forget(c net.Conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
 }
 
 // RoundTrip implements [http.RoundTripper] by the Transport.
@@ -46,11 +79,17 @@ func (s *PipeServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.Transport.RoundTrip(r)
 }
 
-// Close closes the server and all connections. It does not wait for handlers,
-// as [http.Server.Close] does not.
+// Close closes the server and all connections, those that a handler has hijacked
+// included. It does not wait for handlers, as [http.Server.Close] does not.
 func (s *PipeServer) Close() error {
 	err := s.srv.Close()
 	s.serving.Wait()
+	s.mu.Lock()
+	left := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	for _, c := range left {
+		c.Close()
+	}
 	s.Transport.CloseIdleConnections()
 	return err
 }
