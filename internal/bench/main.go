@@ -9,6 +9,7 @@
 //	go run ./internal/bench          # some minutes
 //	go run ./internal/bench -quick   # under a minute
 //	go run ./internal/bench -run 'roundtrip|push' -n 9 -d 5s
+//	go run ./internal/bench -growth growth.svg -n 1 -idle 5s
 package main
 
 import (
@@ -30,6 +31,8 @@ var (
 	idleTime   = flag.Duration("idle", 20*time.Second, "how long sessions are idle")
 	procs      = flag.Int("procs", 1, "GOMAXPROCS of the servers")
 	only       = flag.String("run", "", "only scenarios that match this regular expression")
+	growth     = flag.String("growth", "", "measure the cost by the number of sessions instead, and draw it to this file")
+	sizes      = flag.String("sizes", "100,300,1000,3000,10000,20000", "the numbers of sessions for -growth")
 	servers    = flag.String("servers", "", "only servers that match this regular expression")
 )
 
@@ -61,6 +64,9 @@ func command() error {
 	}
 	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return !sorts.MatchString(k.name) })
 	fmt.Printf("%s; medians of %d runs of %v\n\n", machine(), *repeats, *duration)
+	if *growth != "" {
+		return measureGrowth(*growth)
+	}
 	t := newTable(os.Stdout)
 	for _, sc := range scenarios {
 		if !wanted.MatchString(sc.name) {

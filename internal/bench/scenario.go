@@ -117,6 +117,9 @@ func (r *run) start(n, wait int, reach func(i int) reach) error {
 // measure runs f and returns what the server spent meanwhile per unit, of
 // which f returns the number.
 func (r *run) measure(f func() float64) (figures, error) {
+	if _, err := r.server.do("begin"); err != nil {
+		return nil, err
+	}
 	before, err := r.server.stats()
 	if err != nil {
 		return nil, err

@@ -73,6 +73,11 @@ func (s server) obey(command, profiles string) (answer []byte, err error) {
 		runtime.GC()
 		runtime.GC()
 		debug.FreeOSMemory()
+	case "begin":
+		if profiles != "" {
+			pprof.StopCPUProfile() // what led here is of no interest
+			return nil, profileCPU(profiles)
+		}
 	case "stats":
 		return json.Marshal(measure())
 	case "profile":
@@ -87,6 +92,10 @@ func startProfiles(name string) error {
 	}
 	runtime.SetMutexProfileFraction(1)
 	runtime.SetBlockProfileRate(int(10 * time.Microsecond))
+	return profileCPU(name)
+}
+
+func profileCPU(name string) error {
 	cpu, err := os.Create(name + ".cpu")
 	if err != nil {
 		return err

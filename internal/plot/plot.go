@@ -34,8 +34,9 @@ type Panel struct {
 // A Line is a curve: a value for each X of the Plot. Lines of the same place in
 // different panels are drawn alike; the names are those of the first panel's.
 type Line struct {
-	Name string
-	Y    []float64
+	Name  string
+	Y     []float64
+	Faint bool // it is what others are compared with
 }
 
 // The measures of a plot, in pixels.
@@ -48,11 +49,16 @@ const (
 
 // style is legible on light and on dark pages.
 const style = `<style>text{fill:#222}.small{font-size:11px}.axis{stroke:#bbb}.line{fill:none;stroke-width:1.5}` +
-	`.c0{stroke:#0969da}.c1{stroke:#888}.c2{stroke:#d4662a}.c3{stroke:#2c974b}` +
-	`@media(prefers-color-scheme:dark){text{fill:#ddd}.axis{stroke:#555}.c0{stroke:#6cb6ff}.c1{stroke:#999}}</style>`
+	`.faint{stroke:#999}.c0{stroke:#0969da}.c1{stroke:#d4662a}.c2{stroke:#2c974b}` +
+	`@media(prefers-color-scheme:dark){text{fill:#ddd}.axis{stroke:#555}.c0{stroke:#6cb6ff}}</style>`
 
-// colours is how many classes c0, c1 and so on there are.
-const colours = 4
+// class returns the class of a line, the i-th of its panel.
+func (l *Line) class(i int) string {
+	if l.Faint {
+		return "line faint"
+	}
+	return fmt.Sprintf("line c%d", i%3)
+}
 
 // SVG returns the drawing.
 func (p *Plot) SVG() []byte {
@@ -93,8 +99,8 @@ func (p *Plot) named() bool { return len(p.Panels) > 0 && len(p.Panels[0].Lines)
 func (p *Plot) legend(b *bytes.Buffer, y int) {
 	x := left
 	for i, l := range p.Panels[0].Lines {
-		fmt.Fprintf(b, `<path class="line c%d" d="M%d %dh24"/><text class="small" x="%d" y="%d">%s</text>`+"\n",
-			i%colours, x, y-4, x+30, y, html.EscapeString(l.Name))
+		fmt.Fprintf(b, `<path class="%s" d="M%d %dh24"/><text class="small" x="%d" y="%d">%s</text>`+"\n",
+			l.class(i), x, y-4, x+30, y, html.EscapeString(l.Name))
 		x += 60 + 7*len(l.Name)
 	}
 }
@@ -113,7 +119,7 @@ func (p *Plot) panel(b *bytes.Buffer, panel *Panel, top int) {
 			left, y, panelWidth, left-6, y+4, part*most)
 	}
 	for i, l := range panel.Lines {
-		fmt.Fprintf(b, `<path class="line c%d" d="`, i%colours)
+		fmt.Fprintf(b, `<path class="%s" d="`, l.class(i))
 		for k, y := range l.Y {
 			op := 'L'
 			if k == 0 {
