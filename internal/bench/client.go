@@ -39,7 +39,19 @@ type load struct {
 	clients  []*client
 }
 
-// A client is one session over two connections.
+// A reach is how a client reaches the server: over how many connections, and
+// with how many requests at a time.
+type reach struct{ conns, requests int }
+
+var (
+	overOne    = reach{1, 1}
+	overTwo    = reach{2, 2}
+	behindHeld = reach{1, 2} // the second request is sent behind the first: HTTP pipelining
+)
+
+func allOver(r reach) func(int) reach { return func(int) reach { return r } }
+
+// A client is one session.
 type client struct {
 	l *load
 
@@ -47,17 +59,18 @@ type client struct {
 	sid    string
 	rid    int64
 	conns  []*conn
-	idle   []*conn // connections without an open request
+	idle   []*conn // connections that can take a request, each as often as it can
 	open   int     // open requests
 	queue  []int   // stanzas to send when a connection is idle again
 	closed bool
 
 	due      []time.Time // when the queries under way should have been sent
-	expected int         // stanzas
+	latency  []time.Duration
+	expected int // stanzas
 	created  chan struct{}
 }
 
-// A conn is a connection that carries one request at a time.
+// A conn is one of a client's connections.
 type conn struct {
 	c   *client
 	nc  net.Conn
@@ -66,7 +79,7 @@ type conn struct {
 
 // dial opens n clients, each of which has created its session over the first
 // of its connections when dial returns.
-func (l *load) dial(n, conns int) error {
+func (l *load) dial(n int, reach func(i int) reach) error {
 	l.clients = make([]*client, n)
 	errs := make(chan error, 16)
 	var next atomic.Int64
@@ -80,7 +93,7 @@ func (l *load) dial(n, conns int) error {
 				}
 				c := &client{l: l, created: make(chan struct{}, 1)}
 				l.clients[i] = c
-				if err := c.dial(conns); err != nil {
+				if err := c.dial(reach(i)); err != nil {
 					errs <- err
 					return
 				}
@@ -94,17 +107,22 @@ func (l *load) dial(n, conns int) error {
 	return err
 }
 
-func (c *client) dial(conns int) error {
-	for range conns {
+func (c *client) dial(r reach) error {
+	for range r.conns {
 		nc, err := net.Dial("tcp", c.l.addr)
 		if err != nil {
 			return err
 		}
 		nc.(*net.TCPConn).SetLinger(0) // or the ports run out
 		k := &conn{c: c, nc: nc}
-		c.conns, c.idle = append(c.conns, k), append(c.idle, k)
+		c.conns = append(c.conns, k)
 		go k.read()
 	}
+	c.mu.Lock()
+	for i := range r.requests {
+		c.idle = append(c.idle, c.conns[i%r.conns])
+	}
+	c.mu.Unlock()
 	return c.create()
 }
 

@@ -9,18 +9,16 @@
 //	go run ./internal/bench          # some minutes
 //	go run ./internal/bench -quick   # under a minute
 //	go run ./internal/bench -run 'roundtrip|push' -n 9 -d 5s
+//	go run ./internal/bench -growth growth.svg -n 1 -idle 5s
 package main
 
 import (
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"regexp"
 	"runtime"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -33,6 +31,8 @@ var (
 	idleTime   = flag.Duration("idle", 20*time.Second, "how long sessions are idle")
 	procs      = flag.Int("procs", 1, "GOMAXPROCS of the servers")
 	only       = flag.String("run", "", "only scenarios that match this regular expression")
+	growth     = flag.String("growth", "", "measure the cost by the number of sessions instead, and draw it to this file")
+	sizes      = flag.String("sizes", "100,300,1000,3000,10000,20000", "the numbers of sessions for -growth")
 	servers    = flag.String("servers", "", "only servers that match this regular expression")
 )
 
@@ -51,60 +51,68 @@ func command() error {
 	if *quick {
 		*repeats, *duration, *idleTime = 2, 400*time.Millisecond, 4*time.Second
 		if *only == "" {
-			*only = "^(roundtrip|burst|push|churn|idle1k|rate)"
+			*only = "^(roundtrip|burst|push|churn|idle1k|rate|pipelined)"
 		}
 	}
 	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		return err
 	}
-	kinds, err := regexp.Compile(*servers)
+	sorts, err := regexp.Compile(*servers)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s, %s/%s, %d CPUs, servers with GOMAXPROCS=%d; medians of %d runs of %v\n\n",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *procs, *repeats, *duration)
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(out, "| |\tfloor |\telements |\tratio |\tbytes, parked |\tratio |\ttarget |\t |\t")
-	fmt.Fprintln(out, "|-|\t-: |\t-: |\t-: |\t-: |\t-: |\t-: |\t- |\t")
+	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return !sorts.MatchString(k.name) })
+	fmt.Printf("%s; medians of %d runs of %v\n\n", machine(), *repeats, *duration)
+	if *growth != "" {
+		return measureGrowth(*growth)
+	}
+	t := newTable(os.Stdout)
 	for _, sc := range scenarios {
 		if !wanted.MatchString(sc.name) {
 			continue
 		}
-		sc.kinds = slices.DeleteFunc(slices.Clone(sc.kinds), func(k string) bool { return !kinds.MatchString(k) })
 		results, err := sc.measure()
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "| **%s**: %s |\t |\t |\t |\t |\t |\t |\t |\t\n", sc.name, sc.about)
-		for _, r := range sc.rows {
-			r.print(out, results)
-		}
+		t.add(&sc, results)
 	}
-	return out.Flush()
+	return t.flush()
 }
 
+// machine says what the figures are of.
+func machine() string {
+	return fmt.Sprintf("%s, %s/%s, %d CPUs, servers with GOMAXPROCS=%d", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *procs)
+}
+
+// results are what the runs of a scenario measured, by the name of the kind.
+type results map[string][]figures
+
 // measure runs a scenario, the servers taking turns.
-func (sc *scenario) measure() (map[string][]figures, error) {
-	results := make(map[string][]figures)
+func (sc *scenario) measure() (results, error) {
+	rs := make(results)
 	for i := range *repeats {
-		order := slices.Clone(sc.kinds)
+		order := slices.Clone(kinds)
 		if i%2 == 1 {
 			slices.Reverse(order)
 		}
-		for _, kind := range order {
-			f, err := sc.once(kind)
-			if err != nil {
-				return nil, fmt.Errorf("%s, %s: %w", sc.name, kind, err)
+		for _, k := range order {
+			if !slices.Contains(sc.does, k.does) {
+				continue
 			}
-			results[kind] = append(results[kind], f)
+			f, err := sc.once(&k)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", sc.name, k.name, err)
+			}
+			rs[k.name] = append(rs[k.name], f)
 		}
 	}
-	return results, nil
+	return rs, nil
 }
 
-func (sc *scenario) once(kind string) (figures, error) {
-	s, err := startServer(kind, sc.name)
+func (sc *scenario) once(k *kind) (figures, error) {
+	s, err := k.start(sc.name)
 	if err != nil {
 		return nil, err
 	}
@@ -116,90 +124,4 @@ func (sc *scenario) once(kind string) (figures, error) {
 		_, err = s.do("profile")
 	}
 	return f, err
-}
-
-// print prints a line of the table.
-func (r row) print(out *tabwriter.Writer, results map[string][]figures) {
-	cell := func(kind string) string { return short(median(r.values(results, kind))) }
-	line := []string{"| " + r.what, cell(kindFloor)}
-	met := ""
-	second := kindBytes
-	if len(results[kindParked]) > 0 {
-		second = kindParked
-	}
-	for _, kind := range []string{kindElements, second} {
-		ratio := median(r.ratios(results, kind))
-		line = append(line, cell(kind), short(ratio))
-		value := ratio
-		if !r.ratio {
-			value = median(r.values(results, kind))
-		}
-		if r.limit != 0 && value == value && met != "missed" {
-			met = "met"
-			if r.least && value < r.limit || !r.least && value > r.limit {
-				met = "missed"
-			}
-		}
-	}
-	line = append(line, r.target(), met)
-	fmt.Fprintln(out, strings.Join(line, " |\t")+" |\t")
-}
-
-func (r row) target() string {
-	switch {
-	case r.limit == 0:
-		return ""
-	case r.least:
-		return "≥ " + short(r.limit)
-	}
-	return "≤ " + short(r.limit)
-}
-
-// values returns the values of a row for a kind of server, by run.
-func (r row) values(results map[string][]figures, kind string) (vs []float64) {
-	for i, f := range results[kind] {
-		v := f[r.figure]
-		if r.ours {
-			if i >= len(results[kindBare]) {
-				return nil
-			}
-			v -= results[kindBare][i][r.figure]
-		}
-		vs = append(vs, v)
-	}
-	return vs
-}
-
-// ratios returns the ratios to the floor, by run.
-func (r row) ratios(results map[string][]figures, kind string) (vs []float64) {
-	floor := r.values(results, kindFloor)
-	for i, v := range r.values(results, kind) {
-		if i < len(floor) && !r.ours {
-			vs = append(vs, v/floor[i])
-		}
-	}
-	return vs
-}
-
-// median returns NaN for no values.
-func median(vs []float64) float64 {
-	vs = slices.Sorted(slices.Values(vs))
-	n := len(vs)
-	if n == 0 {
-		return math.NaN()
-	}
-	return (vs[(n-1)/2] + vs[n/2]) / 2
-}
-
-// short prints v with three digits that matter, and NaN as nothing.
-func short(v float64) string {
-	switch {
-	case v != v:
-		return ""
-	case v >= 1000 || v <= -1000:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 10 || v <= -10:
-		return fmt.Sprintf("%.1f", v)
-	}
-	return fmt.Sprintf("%.3f", v)
 }

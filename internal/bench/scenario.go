@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,7 +15,7 @@ import (
 type scenario struct {
 	name  string
 	about string
-	kinds []string
+	does  []string // what the servers do that it is for
 	run   func(*run) (figures, error)
 	rows  []row
 }
@@ -24,76 +25,87 @@ type figures map[string]float64
 
 // A row is a line of the table.
 type row struct {
-	figure string
-	what   string
-	ratio  bool    // the target is for the ratio to the floor
-	ours   bool    // the value is the difference to the bare server
-	limit  float64 // the target; 0 if there is none
-	least  bool    // the target is a lower limit
+	figure  string
+	what    string
+	ratio   bool    // the targets are for the ratio to the floor
+	ours    bool    // the value is the difference to the bare server
+	targets targets // none if empty
+	least   bool    // the targets are lower limits
 }
+
+// targets are by engine; 0 is none.
+type targets [engines]float64
 
 // burst is how many stanzas a body has in the scenario of that name.
 const burst = 50
 
 var (
-	three = []string{kindFloor, kindElements, kindBytes}
-	two   = []string{kindFloor, kindElements}
-	with  = []string{kindFloor, kindElements, kindParked, kindBare}
-	all   = []string{kindFloor, kindElements, kindBytes, kindBare}
+	plain   = []string{doesFloor, doesElements}
+	copying = []string{doesFloor, doesElements, doesBytes}
+	full    = []string{doesFloor, doesElements, doesBytes, doesBare}
+	kept    = []string{doesFloor, doesElements, doesNothing, doesBare}
 )
 
 var scenarios = []scenario{
-	{"roundtrip", "200 sessions, one stanza each way, as fast as it goes", all, roundTrips(200, 1), []row{
-		{figure: "per CPU", what: "round trips per CPU second", ratio: true, limit: 0.85, least: true},
-		{figure: "requests", what: "HTTP requests per round trip", limit: 1.05},
+	{"roundtrip", "200 sessions, one stanza each way, as fast as it goes", full, roundTrips(200, 200, 1), []row{
+		{figure: "per CPU", what: "round trips per CPU second", ratio: true, targets: targets{0.85, 2.2}, least: true},
+		{figure: "requests", what: "HTTP requests per round trip", targets: targets{1.05, 1.05}},
 		{figure: "allocs", what: "allocations per request"},
 		{figure: "allocs", what: "allocations per request, over bare net/http", ours: true},
 	}},
-	{"burst", "20 sessions, 50 stanzas a body each way", three, roundTrips(20, burst), []row{
-		{figure: "per CPU", what: "stanzas per CPU second", ratio: true, limit: 0.5, least: true},
-		{figure: "per CPU", what: "stanzas per CPU second", limit: 250_000, least: true},
+	{"burst", "20 sessions, 50 stanzas a body each way", copying, roundTrips(20, 20, burst), []row{
+		{figure: "per CPU", what: "stanzas per CPU second", ratio: true, targets: targets{0.5}, least: true},
+		{figure: "per CPU", what: "stanzas per CPU second", targets: targets{250_000}, least: true},
 		{figure: "requests", what: "HTTP requests per stanza"},
 	}},
-	{"push", "to 500 sessions, one stanza each", two, push, []row{
-		{figure: "per CPU", what: "deliveries per CPU second", ratio: true, limit: 0.85, least: true},
-		{figure: "requests", what: "HTTP requests per delivery", limit: 1.05},
+	{"push", "to 500 sessions, one stanza each", plain, push, []row{
+		{figure: "per CPU", what: "deliveries per CPU second", ratio: true, targets: targets{0.85, 1.8}, least: true},
+		{figure: "requests", what: "HTTP requests per delivery", targets: targets{1.05, 1.05}},
 	}},
-	{"churn", "sessions created and terminated", two, churn, []row{
-		{figure: "per CPU", what: "sessions per CPU second", ratio: true, limit: 0.7, least: true},
+	{"churn", "sessions created and terminated", plain, churn, []row{
+		{figure: "per CPU", what: "sessions per CPU second", ratio: true, targets: targets{0.7, 1.4}, least: true},
 	}},
-	{"idle1k", "1,000 sessions, one held request each", with, idle(1_000), idleRows},
-	{"idle10k", "10,000 sessions, one held request each", with, idle(10_000), idleRows},
-	{"rate300", "100 sessions, 300 queries/s", two, rate(300), rateRows},
-	{"rate2000", "100 sessions, 2,000 queries/s", two, rate(2000), rateRows},
-	{"rate20", "100 sessions, 20 queries/s", two, rate(20), rateRows[1:2]},
+	{"idle1k", "1,000 sessions, one held request each", kept, idle(1_000), idleRows},
+	{"idle10k", "10,000 sessions, one held request each", kept, idle(10_000), idleRows},
+	{"rate300", "100 sessions, 300 queries/s", plain, rate(300), rateRows},
+	{"rate2000", "100 sessions, 2,000 queries/s", plain, rate(2000), rateRows},
+	{"rate20", "100 sessions, 20 queries/s", plain, rate(20), rateRows[1:2]},
+	{"pipelined", "100 sessions, 300 queries/s, half of them over one connection each", []string{doesPipelined}, pipelining(300), []row{
+		{figure: "p99 one/two", what: "latency, 99 %, one connection to two", targets: targets{direct: 1.2}},
+		{figure: "p50 one/two", what: "latency, median, one connection to two", targets: targets{direct: 1.2}},
+		{figure: "p99 one", what: "latency, 99 %, ms, one connection"},
+		{figure: "p99 two", what: "latency, 99 %, ms, two connections"},
+		{figure: "p50 one", what: "latency, median, ms, one connection"},
+		{figure: "p50 two", what: "latency, median, ms, two connections"},
+	}},
 }
 
 var idleRows = []row{
-	{figure: "rss", what: "resident bytes per session", ratio: true, limit: 1.10},
-	{figure: "rss collected", what: "resident bytes per session, after a collection", ratio: true, limit: 1.10},
-	{figure: "heap", what: "heap bytes per session, over bare net/http", ours: true, limit: 2048},
+	{figure: "rss", what: "resident bytes per session", ratio: true, targets: targets{1.10, 0.35}},
+	{figure: "rss collected", what: "resident bytes per session, after a collection", ratio: true, targets: targets{1.10, 0.35}},
+	{figure: "heap", what: "heap bytes per session, over bare net/http", ours: true, targets: targets{2048}},
 	{figure: "stack", what: "stack bytes per session, over bare net/http", ours: true},
 	{figure: "goroutines", what: "goroutines per session, over bare net/http", ours: true},
 	{figure: "cpu", what: "CPU µs per session and second"},
 }
 
 var rateRows = []row{
-	{figure: "p99", what: "latency, 99 %, ms", ratio: true, limit: 1.3},
-	{figure: "requests", what: "HTTP requests per query", limit: 1.05},
+	{figure: "p99", what: "latency, 99 %, ms", ratio: true, targets: targets{1.3, 1.0}},
+	{figure: "requests", what: "HTTP requests per query", targets: targets{1.05, 1.05}},
 	{figure: "p50", what: "latency, median, ms"},
 	{figure: "cpu", what: "CPU µs per query"},
 }
 
 // A run is one run of a scenario against one server.
 type run struct {
-	server *server
+	server *process
 	load   load
 }
 
 // start opens n clients that hold a request each.
-func (r *run) start(n, conns, wait int) error {
+func (r *run) start(n, wait int, reach func(i int) reach) error {
 	r.load.addr, r.load.wait, r.load.hold = r.server.addr, wait, true
-	if err := r.load.dial(n, conns); err != nil {
+	if err := r.load.dial(n, reach); err != nil {
 		return err
 	}
 	for _, c := range r.load.clients {
@@ -105,6 +117,9 @@ func (r *run) start(n, conns, wait int) error {
 // measure runs f and returns what the server spent meanwhile per unit, of
 // which f returns the number.
 func (r *run) measure(f func() float64) (figures, error) {
+	if _, err := r.server.do("begin"); err != nil {
+		return nil, err
+	}
 	before, err := r.server.stats()
 	if err != nil {
 		return nil, err
@@ -125,9 +140,9 @@ func (r *run) measure(f func() float64) (figures, error) {
 	}, r.load.err()
 }
 
-// roundTrips has each of n clients send a number of stanzas in one request as
-// soon as all that it sent before have come back.
-func roundTrips(n, number int) func(*run) (figures, error) {
+// roundTrips has each of active clients of n send a number of stanzas in one
+// request as soon as all that it sent before have come back.
+func roundTrips(n, active, number int) func(*run) (figures, error) {
 	return func(r *run) (figures, error) {
 		next := func(c *client) {
 			c.expected = number
@@ -138,11 +153,17 @@ func roundTrips(n, number int) func(*run) (figures, error) {
 				next(c)
 			}
 		}
-		if err := r.start(n, 2, 60); err != nil {
+		err := r.start(n, 60, func(i int) reach {
+			if i < active {
+				return overTwo
+			}
+			return overOne
+		})
+		if err != nil {
 			return nil, err
 		}
 		time.Sleep(*duration / 10)
-		for _, c := range r.load.clients {
+		for _, c := range r.load.clients[:active] {
 			c.mu.Lock()
 			next(c)
 			c.mu.Unlock()
@@ -169,7 +190,7 @@ func push(r *run) (figures, error) {
 			}
 		}
 	}
-	if err := r.start(n, 2, 60); err != nil {
+	if err := r.start(n, 60, allOver(overTwo)); err != nil {
 		return nil, err
 	}
 	time.Sleep(*duration / 10)
@@ -203,7 +224,7 @@ func churn(r *run) (figures, error) {
 	over := make(map[*client]chan struct{})
 	r.load.got = func(c *client, _ int) { over[c] <- struct{}{} }
 	r.load.addr, r.load.wait = r.server.addr, 60
-	if err := r.load.dial(n, 1); err != nil {
+	if err := r.load.dial(n, allOver(overOne)); err != nil {
 		return nil, err
 	}
 	for _, c := range r.load.clients {
@@ -251,7 +272,7 @@ func idle(n int) func(*run) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := r.start(n, 1, int(idleTime.Seconds())); err != nil {
+		if err := r.start(n, int(idleTime.Seconds()), allOver(overOne)); err != nil {
 			return nil, err
 		}
 		time.Sleep(time.Second / 2)
@@ -287,47 +308,82 @@ func idle(n int) func(*run) (figures, error) {
 // rate has 100 clients send so many queries a second between them, whether or
 // not the earlier ones have been answered.
 func rate(perSecond int) func(*run) (figures, error) {
-	const n = 100
 	return func(r *run) (figures, error) {
-		var mu sync.Mutex
-		var latency []time.Duration
-		r.load.got = func(c *client, stanzas int) {
-			for range min(stanzas, len(c.due)) {
-				mu.Lock()
-				latency = append(latency, time.Since(c.due[0]))
-				mu.Unlock()
-				c.due = c.due[1:]
-			}
+		f, err := r.query(100, perSecond, allOver(overTwo))
+		if err == nil {
+			err = f.latency("", r.load.clients)
 		}
-		if err := r.start(n, 2, 60); err != nil {
-			return nil, err
-		}
-		time.Sleep(*duration / 10)
-		f, err := r.measure(func() float64 {
-			due, sent := time.Now(), 0
-			for end := due.Add(*duration); due.Before(end); sent++ {
-				time.Sleep(time.Until(due))
-				c := r.load.clients[sent%n]
-				c.mu.Lock()
-				c.due = append(c.due, due)
-				c.send(1)
-				c.mu.Unlock()
-				due = due.Add(time.Second / time.Duration(perSecond))
-			}
-			time.Sleep(100 * time.Millisecond)
-			return float64(sent)
-		})
+		return f, err
+	}
+}
+
+// pipelining is like rate, but every other client has one connection only. What
+// these send while a request is held comes behind it.
+func pipelining(perSecond int) func(*run) (figures, error) {
+	return func(r *run) (figures, error) {
+		f, err := r.query(100, perSecond, func(i int) reach { return []reach{overTwo, behindHeld}[i%2] })
 		if err != nil {
 			return nil, err
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(latency) == 0 {
-			return nil, fmt.Errorf("nothing came back")
+		var one, two []*client
+		for i, c := range r.load.clients {
+			if i%2 == 0 {
+				two = append(two, c)
+			} else {
+				one = append(one, c)
+			}
 		}
-		slices.Sort(latency)
-		f["p50"] = latency[len(latency)/2].Seconds() * 1e3
-		f["p99"] = latency[len(latency)*99/100].Seconds() * 1e3
+		if err := errors.Join(f.latency(" one", one), f.latency(" two", two)); err != nil {
+			return nil, err
+		}
+		f["p50 one/two"] = f["p50 one"] / f["p50 two"]
+		f["p99 one/two"] = f["p99 one"] / f["p99 two"]
 		return f, nil
 	}
+}
+
+// query has n clients take turns to send a query. Each notes how long it waits
+// for the answers.
+func (r *run) query(n, perSecond int, reach func(i int) reach) (figures, error) {
+	r.load.got = func(c *client, stanzas int) {
+		for range min(stanzas, len(c.due)) {
+			c.latency = append(c.latency, time.Since(c.due[0]))
+			c.due = c.due[1:]
+		}
+	}
+	if err := r.start(n, 60, reach); err != nil {
+		return nil, err
+	}
+	time.Sleep(*duration / 10)
+	return r.measure(func() float64 {
+		due, sent := time.Now(), 0
+		for end := due.Add(*duration); due.Before(end); sent++ {
+			time.Sleep(time.Until(due))
+			c := r.load.clients[sent%n]
+			c.mu.Lock()
+			c.due = append(c.due, due)
+			c.send(1)
+			c.mu.Unlock()
+			due = due.Add(time.Second / time.Duration(perSecond))
+		}
+		time.Sleep(100 * time.Millisecond)
+		return float64(sent)
+	})
+}
+
+// latency adds how long clients have waited for answers, in milliseconds.
+func (f figures) latency(suffix string, clients []*client) error {
+	var all []time.Duration
+	for _, c := range clients {
+		c.mu.Lock()
+		all = append(all, c.latency...)
+		c.mu.Unlock()
+	}
+	if len(all) == 0 {
+		return errors.New("nothing came back")
+	}
+	slices.Sort(all)
+	f["p50"+suffix] = all[len(all)/2].Seconds() * 1e3
+	f["p99"+suffix] = all[len(all)*99/100].Seconds() * 1e3
+	return nil
 }

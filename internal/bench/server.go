@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,17 +20,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/gobosh/bosh"
-)
-
-// Kinds of servers.
-const (
-	kindFloor    = "floor"    // see floor
-	kindBare     = "bare"     // see bare
-	kindElements = "elements" // the library; the application uses ReadElement and WriteElement
-	kindBytes    = "bytes"    // the library; the application uses Read and Write
-	kindParked   = "parked"   // the library; the application has no goroutine for a session
 )
 
 // Stats are what a server process tells of itself.
@@ -46,53 +34,87 @@ type Stats struct {
 
 // serve is the server process: it listens, tells its address, and obeys
 // commands from standard input, one a line, answering each by a line.
-func serve(kind, profiles string) error {
+func serve(name, profiles string) error {
+	k := kindNamed(name)
+	if k == nil {
+		return fmt.Errorf("no server of the kind %q", name)
+	}
+	if profiles != "" {
+		if err := startProfiles(profiles); err != nil {
+			return err
+		}
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	if profiles != "" {
-		if strings.HasPrefix(filepath.Base(profiles), "idle") {
-			runtime.MemProfileRate = 512 // what is kept; elsewhere that would cost too much
-		}
-		runtime.SetMutexProfileFraction(1)
-		runtime.SetBlockProfileRate(int(10 * time.Microsecond))
-		cpu, err := os.Create(profiles + ".cpu")
+	s := k.new()
+	if s.wrap != nil {
+		go http.Serve(s.wrap(ln), s)
+	} else {
+		go http.Serve(ln, s)
+	}
+	fmt.Println(ln.Addr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		answer, err := s.obey(in.Text(), profiles)
 		if err != nil {
 			return err
 		}
-		pprof.StartCPUProfile(cpu)
+		fmt.Printf("%s\n", answer)
 	}
-	handler, push := newServer(kind)
-	go http.Serve(ln, handler)
-	fmt.Println(ln.Addr())
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		switch in.Text() {
-		case "push":
-			push([]byte(stanza))
-			fmt.Println()
-		case "collect":
-			runtime.GC()
-			runtime.GC()
-			debug.FreeOSMemory()
-			fmt.Println()
-		case "stats":
-			b, err := json.Marshal(measure())
-			if err != nil {
-				return err
-			}
-			fmt.Printf("%s\n", b)
-		case "profile":
-			pprof.StopCPUProfile()
-			for _, name := range []string{"heap", "mutex", "block", "goroutine"} {
-				f, err := os.Create(profiles + "." + name)
-				if err != nil {
-					return err
-				}
-				pprof.Lookup(name).WriteTo(f, 0)
-				f.Close()
-			}
-			fmt.Println()
+	return nil
+}
+
+func (s server) obey(command, profiles string) (answer []byte, err error) {
+	switch command {
+	case "push":
+		s.push([]byte(stanza))
+	case "collect":
+		runtime.GC()
+		runtime.GC()
+		debug.FreeOSMemory()
+	case "begin":
+		if profiles != "" {
+			pprof.StopCPUProfile() // what led here is of no interest
+			return nil, profileCPU(profiles)
+		}
+	case "stats":
+		return json.Marshal(measure())
+	case "profile":
+		return nil, writeProfiles(profiles)
+	}
+	return nil, nil
+}
+
+func startProfiles(name string) error {
+	if strings.HasPrefix(filepath.Base(name), "idle") {
+		runtime.MemProfileRate = 512 // what is kept; elsewhere that would cost too much
+	}
+	runtime.SetMutexProfileFraction(1)
+	runtime.SetBlockProfileRate(int(10 * time.Microsecond))
+	return profileCPU(name)
+}
+
+func profileCPU(name string) error {
+	cpu, err := os.Create(name + ".cpu")
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(cpu)
+}
+
+func writeProfiles(name string) error {
+	pprof.StopCPUProfile()
+	for _, what := range []string{"heap", "mutex", "block", "goroutine"} {
+		f, err := os.Create(name + "." + what)
+		if err != nil {
+			return err
+		}
+		if err := pprof.Lookup(what).WriteTo(f, 0); err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -114,89 +136,25 @@ func measure() (s Stats) {
 	return s
 }
 
-// newServer returns a server of a kind, and how to send something to all its
-// clients.
-func newServer(kind string) (http.Handler, func([]byte)) {
-	switch kind {
-	case kindFloor:
-		f := newFloor()
-		return f, f.push
-	case kindBare:
-		return http.HandlerFunc(bare), nil
-	}
-	app := echoElements
-	switch kind {
-	case kindBytes:
-		app = echoBytes
-	case kindParked:
-		app = nil
-	}
-	h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: app, MaxSessions: -1})
-	if app == nil {
-		go park(h.Listener())
-	}
-	var to []*bosh.Stream
-	return h, func(b []byte) {
-		if to == nil {
-			for s := range h.Sessions() {
-				to = append(to, s.Streams()...)
-			}
-		}
-		for _, st := range to {
-			st.WriteElement(context.Background(), b)
-		}
-	}
-}
-
-func echoElements(st *bosh.Stream) {
-	for ctx := context.Background(); ; {
-		el, err := st.ReadElement(ctx)
-		if err != nil {
-			return
-		}
-		st.WriteElement(ctx, el)
-	}
-}
-
-// park accepts streams and leaves them alone.
-func park(ln net.Listener) {
-	for {
-		if _, err := ln.Accept(); err != nil {
-			return
-		}
-	}
-}
-
-func echoBytes(st *bosh.Stream) {
-	buf := make([]byte, 4<<10)
-	for {
-		n, err := st.Read(buf)
-		if err != nil {
-			return
-		}
-		st.Write(buf[:n])
-	}
-}
-
-// A server is a server process, seen from outside.
-type server struct {
+// A process is a server process, seen from outside.
+type process struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	out  *bufio.Reader
 	addr string
 }
 
-// startServer starts a server of a kind in a process of its own.
-func startServer(kind, scenario string) (*server, error) {
+// start starts a server of a kind in a process of its own.
+func (k *kind) start(scenario string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	profiles := ""
 	if *profileDir != "" {
-		profiles = filepath.Join(*profileDir, scenario+"-"+kind)
+		profiles = filepath.Join(*profileDir, scenario+"-"+strings.ReplaceAll(k.name, " ", "-"))
 	}
-	s := &server{cmd: exec.Command(self, "-serve", kind, "-profile", profiles)}
+	s := &process{cmd: exec.Command(self, "-serve", k.name, "-profile", profiles)}
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(*procs))
 	s.cmd.Stderr = os.Stderr
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
@@ -216,14 +174,14 @@ func startServer(kind, scenario string) (*server, error) {
 }
 
 // do sends a command and returns its result.
-func (s *server) do(command string) ([]byte, error) {
+func (s *process) do(command string) ([]byte, error) {
 	if _, err := fmt.Fprintln(s.in, command); err != nil {
 		return nil, err
 	}
 	return s.out.ReadBytes('\n')
 }
 
-func (s *server) stats() (st Stats, err error) {
+func (s *process) stats() (st Stats, err error) {
 	b, err := s.do("stats")
 	if err != nil {
 		return st, err
@@ -232,7 +190,7 @@ func (s *server) stats() (st Stats, err error) {
 }
 
 // stop ends the process.
-func (s *server) stop() {
+func (s *process) stop() {
 	s.in.Close()
 	s.cmd.Wait()
 }

@@ -59,7 +59,7 @@ func TestSoak(t *testing.T) {
 	svg, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.NoError(t, xml.Unmarshal(svg, new(any)))
-	assert.Equal(t, len(curves), strings.Count(string(svg), `class="line"`))
+	assert.Equal(t, len(curves), strings.Count(string(svg), `class="line `))
 }
 
 func TestFlat(t *testing.T) {
@@ -70,10 +70,4 @@ func TestFlat(t *testing.T) {
 	}
 	assert.NoError(t, flat(level))
 	assert.ErrorContains(t, flat(rising), "MiB of heap")
-}
-
-func TestCeiling(t *testing.T) {
-	for x, want := range map[float64]float64{0: 1, 1: 1, 1.1: 2, 4: 5, 5.1: 10, 1234: 2000, 0.03: 0.05} {
-		assert.InDelta(t, want, ceiling(x), 1e-9)
-	}
 }

@@ -1,0 +1,137 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+
+	"github.com/gobosh/bosh"
+)
+
+// What a server does with its sessions. A scenario names those it is for, and
+// runs with the servers of all kinds that do it.
+const (
+	doesFloor     = "floor"     // see floor
+	doesBare      = "bare"      // see bare
+	doesElements  = "elements"  // echo, by ReadElement and WriteElement
+	doesBytes     = "bytes"     // echo, by Read and Write
+	doesNothing   = "nothing"   // nor is there a goroutine for a session
+	doesPipelined = "pipelined" // echo, to clients that pipeline
+)
+
+// A kind is a kind of server.
+type kind struct {
+	name   string
+	does   string
+	column string // of the table; kinds that are never in one scenario may share it
+	engine engine
+	new    func() server
+}
+
+// An engine is what reads and writes the HTTP of a server. Each has targets of
+// its own.
+type engine int
+
+const (
+	standard engine = iota // net/http
+	direct                 // the library itself, on connections that net/http has accepted
+	engines                // how many there are
+)
+
+var engineNames = [engines]string{"", "direct"}
+
+// A server is what a server process runs.
+type server struct {
+	http.Handler
+	push func([]byte)                    // sends something to all clients
+	wrap func(net.Listener) net.Listener // nil for none
+}
+
+// kinds has the floor first.
+var kinds = []kind{
+	{"floor", doesFloor, "floor", standard, newFloorServer},
+	{"bare", doesBare, "", standard, func() server { return server{Handler: http.HandlerFunc(bare)} }},
+	{"elements", doesElements, "elements", standard, library(bosh.Options{Serve: echoElements})},
+	{"bytes", doesBytes, "bytes, parked", standard, library(bosh.Options{Serve: echoBytes})},
+	{"parked", doesNothing, "bytes, parked", standard, library(bosh.Options{})},
+	{"pipelined", doesPipelined, "elements", standard, pipelined(library(bosh.Options{Serve: echoElements}))},
+}
+
+// kindNamed returns the kind of that name, or nil.
+func kindNamed(name string) *kind {
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &kinds[i]
+}
+
+func newFloorServer() server {
+	f := newFloor()
+	return server{Handler: f, push: f.push}
+}
+
+// library returns what makes a server with the library. Without Options.Serve
+// streams are accepted and left alone.
+func library(o bosh.Options) func() server {
+	o.Framing, o.MaxSessions = bosh.Elements, -1
+	return func() server {
+		h := bosh.New(o)
+		if o.Serve == nil {
+			go park(h.Listener())
+		}
+		var to []*bosh.Stream
+		return server{Handler: h, push: func(b []byte) {
+			if to == nil {
+				for s := range h.Sessions() {
+					to = append(to, s.Streams()...)
+				}
+			}
+			for _, st := range to {
+				st.WriteElement(context.Background(), b)
+			}
+		}}
+	}
+}
+
+// pipelined has a server notice what its clients send behind a held request.
+func pipelined(make func() server) func() server {
+	return func() server {
+		s := make()
+		s.wrap = bosh.PipelineListener
+		return s
+	}
+}
+
+func echoElements(st *bosh.Stream) {
+	for ctx := context.Background(); ; {
+		el, err := st.ReadElement(ctx)
+		if err != nil {
+			return
+		}
+		st.WriteElement(ctx, el)
+	}
+}
+
+func echoBytes(st *bosh.Stream) {
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := st.Read(buf)
+		if err != nil {
+			return
+		}
+		st.Write(buf[:n])
+	}
+}
+
+// park accepts streams and leaves them alone.
+func park(ln net.Listener) {
+	for {
+		if _, err := ln.Accept(); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,166 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// A table is what is printed, in Markdown: a column for the floor, one for each
+// other column of kinds with ratios to the floor in parentheses, and the
+// targets.
+type table struct {
+	out     *tabwriter.Writer
+	columns []string
+}
+
+func newTable(w io.Writer) *table {
+	t := &table{out: tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)}
+	for _, k := range kinds {
+		if k.column != "" && !slices.Contains(t.columns, k.column) {
+			t.columns = append(t.columns, k.column)
+		}
+	}
+	head := append(append([]string{""}, t.columns...), "target")
+	t.line(head)
+	for i := range head {
+		head[i] = "-:"
+	}
+	head[0], head[len(head)-1] = "-", "-"
+	t.line(head)
+	return t
+}
+
+func (t *table) line(cells []string) {
+	fmt.Fprintln(t.out, "| "+strings.Join(cells, "\t| ")+"\t|")
+}
+
+// add adds the results of a scenario.
+func (t *table) add(sc *scenario, rs results) {
+	head := make([]string, len(t.columns)+2)
+	head[0] = fmt.Sprintf("**%s**: %s", sc.name, sc.about)
+	t.line(head)
+	for _, r := range sc.rows {
+		cells := []string{r.what}
+		for _, c := range t.columns {
+			cells = append(cells, r.cell(c, rs))
+		}
+		t.line(append(cells, r.verdict(rs)))
+	}
+}
+
+func (t *table) flush() error { return t.out.Flush() }
+
+// cell returns what a column says: of the only kind of it that was measured.
+func (r row) cell(column string, rs results) string {
+	for _, k := range kinds {
+		if k.column != column || rs[k.name] == nil {
+			continue
+		}
+		value := short(median(r.values(rs, &k)))
+		if ratio := median(r.ratios(rs, &k)); ratio == ratio && k.does != doesFloor {
+			value += " (" + short(ratio) + ")"
+		}
+		return value
+	}
+	return ""
+}
+
+// verdict returns the targets of the engines that were measured, and whether
+// they are met by all kinds that have a column.
+func (r row) verdict(rs results) string {
+	var said []string
+	for e, limit := range r.targets {
+		values := r.judged(rs, engine(e))
+		if limit == 0 || len(values) == 0 {
+			continue
+		}
+		sign, missed := "≤", slices.Max(values) > limit
+		if r.least {
+			sign, missed = "≥", slices.Min(values) < limit
+		}
+		text := strings.TrimSpace(fmt.Sprintf("%s %s %s", engineNames[e], sign, short(limit)))
+		if missed {
+			text += " **missed**"
+		} else {
+			text += " met"
+		}
+		said = append(said, text)
+	}
+	return strings.Join(said, ", ")
+}
+
+// judged returns what an engine's kinds have to be compared with its target.
+func (r row) judged(rs results, e engine) (values []float64) {
+	for _, k := range kinds {
+		if k.engine != e || k.column == "" || k.does == doesFloor {
+			continue
+		}
+		v := median(r.values(rs, &k))
+		if r.ratio {
+			v = median(r.ratios(rs, &k))
+		}
+		if v == v {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+// values returns the values of a row for a kind of server, by run.
+func (r row) values(rs results, k *kind) (vs []float64) {
+	for i, f := range rs[k.name] {
+		v := f[r.figure]
+		if r.ours {
+			if i >= len(rs["bare"]) {
+				return nil
+			}
+			v -= rs["bare"][i][r.figure]
+		}
+		vs = append(vs, v)
+	}
+	return vs
+}
+
+// ratios returns the ratios to the floor, by run.
+func (r row) ratios(rs results, k *kind) (vs []float64) {
+	if r.ours {
+		return nil
+	}
+	for i, v := range r.values(rs, k) {
+		if i < len(rs["floor"]) {
+			vs = append(vs, v/rs["floor"][i][r.figure])
+		}
+	}
+	return vs
+}
+
+// median returns NaN for no values.
+func median(vs []float64) float64 {
+	vs = slices.Sorted(slices.Values(vs))
+	n := len(vs)
+	if n == 0 {
+		return math.NaN()
+	}
+	return (vs[(n-1)/2] + vs[n/2]) / 2
+}
+
+// short prints v with three digits that matter, and NaN as nothing.
+func short(v float64) string {
+	switch size := math.Abs(v); {
+	case v != v:
+		return ""
+	case size >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case size >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case size >= 1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
