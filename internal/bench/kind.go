@@ -58,6 +58,9 @@ var kinds = []kind{
 	{"bytes", doesBytes, "bytes, parked", standard, library(bosh.Options{Serve: echoBytes})},
 	{"parked", doesNothing, "bytes, parked", standard, library(bosh.Options{})},
 	{"pipelined", doesPipelined, "elements", standard, pipelined(library(bosh.Options{Serve: echoElements}))},
+	{"direct", doesElements, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
+	{"direct-parked", doesNothing, "direct, parked", direct, library(bosh.Options{Direct: true})},
+	{"direct-pipelined", doesPipelined, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 }
 
 // kindNamed returns the kind of that name, or nil.
