@@ -41,6 +41,7 @@ var stricter = map[string]string{
 	"reference to an unknown entity":                 "XML 1.0, 2.8: in encoding/xml the declaration may hold anything",
 	"invalid character":                              "XML 1.0, 2.8: in encoding/xml the declaration may hold anything",
 	"invalid character in a name":                    "XML 1.0, 2.8: in encoding/xml the declaration may hold anything",
+	"'>' expected":                                   "XML 1.0, 2.8: in encoding/xml the declaration may hold anything",
 	"more than one colon in a name":                  "XML 1.0, 2.8: in encoding/xml the declaration may hold anything",
 	"elements nested too deeply":                     "a limit",
 	"too many attributes":                            "a limit",
