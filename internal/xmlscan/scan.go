@@ -125,7 +125,6 @@ type Scanner struct {
 	err   error
 	base  int   // offset of the current item in the document
 	place place // where the current item stands
-	began bool  // the scope has been made
 	inner bool  // there is no root: it was presumed by ResetInside
 	kind  Kind  // what the current item will be
 
@@ -148,7 +147,8 @@ type Scanner struct {
 	root    []byte
 
 	// Namespaces: binds are the declarations made inside the current item,
-	// scope those made outside it.
+	// scope those made outside it. Around a root it is what the root before
+	// has left, since the next one mostly declares the same.
 	binds       []bind
 	arena       []byte // namespace names that had to be unescaped
 	scope       []outer
@@ -212,8 +212,7 @@ func (s *Scanner) Reset() {
 	s.err = nil
 	s.base, s.pos = 0, 0
 	s.place, s.state = atStart, atItem
-	s.began, s.inner = false, false
-	s.bindings = s.bindings[:0]
+	s.inner = false
 	s.dropRoot()
 	if cap(s.arena) > maxKept {
 		s.arena = nil
@@ -230,13 +229,12 @@ func (s *Scanner) Reset() {
 // as if a root with these declarations had just been opened.
 func (s *Scanner) ResetInside(bindings []Binding) {
 	s.Reset()
-	s.began, s.inner = true, true
+	s.inner = true
 	s.place = inContent
-	s.clearScope()
-	for _, d := range bindings {
-		s.addScope(s.internString(d.Prefix), s.internString(d.URI))
+	for k, d := range bindings {
+		s.setScope(k, d)
 	}
-	s.addOuter()
+	s.setOuter(len(bindings))
 }
 
 // dropRoot forgets the slices of the input that the root's item and Attrs gave
@@ -252,8 +250,8 @@ func (s *Scanner) dropRoot() {
 func (s *Scanner) Attrs() []Attr { return s.rootAttrs }
 
 // Bindings returns the declarations that are in force in the root outside its
-// children, those of Outer included. The result is valid until the scanner is
-// reset.
+// children, those of Outer included. It may be called once the root has been
+// scanned, and the result is valid until the scanner is reset.
 func (s *Scanner) Bindings() []Binding { return s.bindings }
 
 // Done reports whether the root has been closed. Only white space may follow,
@@ -313,11 +311,6 @@ const (
 // item begins an item. It looks at so few bytes that it can begin anew when
 // there are more.
 func (s *Scanner) item(b []byte) (int, result) {
-	if !s.began {
-		s.began = true
-		s.clearScope()
-		s.addOuter()
-	}
 	if len(b) == 0 {
 		return 0, more
 	}

@@ -238,6 +238,31 @@ func TestErrorsStay(t *testing.T) {
 	assert.EqualError(t, again, "xmlscan: character data outside of the root's children")
 }
 
+// A scanner reads a document the same whatever it has read before, although it
+// keeps the declarations of the root for the next one.
+func TestResetForgets(t *testing.T) {
+	docs := append([]string{
+		`<a xmpp:b='1'><xmpp:c/><d/></a>`,
+		`<a xmlns='u' xmpp:b='1'><xmpp:c/><d/></a>`,
+		`<a xmlns='u' xmlns:xmpp='v' xmpp:b='1'><xmpp:c/><d/></a>`,
+		`<a xmlns='u' xmlns:p='v'><p:c/><d/></a>`,
+		`<xmpp:a xmlns:p='urn:xmpp:xbosh'><c p:b='' xmpp:b=''/></xmpp:a>`,
+		`<a><p:c/></a>`,
+		`<a p:b=''/>`,
+	}, samples...)
+	for _, first := range docs {
+		for _, second := range docs {
+			want, wantErr := scan(newScanner(), []byte(second))
+			s := newScanner()
+			scan(s, []byte(first))
+			s.Reset()
+			got, err := scan(s, []byte(second))
+			assert.Equal(t, want, got, "%q after %q", second, first)
+			assert.Equal(t, wantErr, err, "%q after %q", second, first)
+		}
+	}
+}
+
 // The declarations outlive their document's bytes.
 func TestBindingsAreCopies(t *testing.T) {
 	var s Scanner
