@@ -126,7 +126,8 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 	if c.inside && c.xmpp && ends(b) {
 		return c.end(b, had, len(p))
 	}
-	x, err := c.scan.Next(b)
+	var x xmlscan.Item
+	err = c.scan.Next(b, &x)
 	if err == xmlscan.ErrMore {
 		return c.keep(b, had, len(p))
 	}
@@ -136,7 +137,7 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 	if x.Len > c.max {
 		return 0, Item{}, ErrTooLarge
 	}
-	it, err = c.item(b[:x.Len], x)
+	it, err = c.item(b[:x.Len], &x)
 	c.part = c.part[:0]
 	if cap(c.part) > maxIdle {
 		c.part = nil
@@ -236,7 +237,7 @@ func (c *Cutter) end(b []byte, had, took int) (int, Item, error) {
 const maxSpace = 64
 
 // item makes an Item of what the scanner found.
-func (c *Cutter) item(b []byte, x xmlscan.Item) (Item, error) {
+func (c *Cutter) item(b []byte, x *xmlscan.Item) (Item, error) {
 	switch x.Kind {
 	case xmlscan.Decl:
 		return Item{}, nil // the same scanner goes on to the root
@@ -263,7 +264,7 @@ func (c *Cutter) item(b []byte, x xmlscan.Item) (Item, error) {
 	return it, nil
 }
 
-func (c *Cutter) header(x xmlscan.Item) (Item, error) {
+func (c *Cutter) header(x *xmlscan.Item) (Item, error) {
 	if string(x.Local) != "stream" || string(x.URI) != wire.NSStream {
 		return Item{}, fmt.Errorf("root element %q is not an XMPP stream", x.Local)
 	}
@@ -295,7 +296,7 @@ func (c *Cutter) header(x xmlscan.Item) (Item, error) {
 // complete returns the element b with what it takes from the stream's root
 // declared on itself. The namespace of what has no other is always declared,
 // since inside a wrapper it would be the wrapper's.
-func (c *Cutter) complete(b []byte, x xmlscan.Item) []byte {
+func (c *Cutter) complete(b []byte, x *xmlscan.Item) []byte {
 	free := x.Uses
 	if c.xmpp && len(free) == 1 && isStream(free[0]) {
 		free = nil

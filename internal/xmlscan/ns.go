@@ -246,7 +246,7 @@ func (s *Scanner) enterRoot(b []byte, ns int) {
 		s.rootAttrs = append(s.rootAttrs, Attr{})
 		out := &s.rootAttrs[k]
 		out.Prefix, out.Local = a.split(b)
-		out.Value = b[a.value:a.valueEnd]
+		out.Value, out.Escaped = b[a.value:a.valueEnd], a.escaped
 		if a.decl {
 			out.URI = xmlnsURIBytes
 		} else if a.colon >= 0 {

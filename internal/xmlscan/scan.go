@@ -58,10 +58,13 @@ const (
 	End                     // the root's end tag
 )
 
-// An Attr is an attribute of the root. Value is as it stands in the input; see
-// [Unescape]. A namespace declaration has the URI of the xmlns prefix.
+// An Attr is an attribute of the root. Value is as it stands in the input, which
+// is what it means unless Escaped is set; see [Unescape]. A namespace declaration
+// has the URI of the xmlns prefix.
 type Attr struct {
 	Prefix, Local, URI, Value []byte
+
+	Escaped bool
 }
 
 // A Span is a range of bytes of an item.
@@ -258,15 +261,15 @@ func (s *Scanner) Bindings() []Binding { return s.bindings }
 // and Next tells if there is anything else.
 func (s *Scanner) Done() bool { return s.place == inEpilog }
 
-// Next scans the next item. The first byte of b must be the one behind the
-// previous item. If b does not hold the whole item, Next returns ErrMore, and
-// the next call must pass the same bytes with more behind them; they may be at
-// another address.
+// Next scans the next item and stores it in it. The first byte of b must be the
+// one behind the previous item. If b does not hold the whole item, Next returns
+// ErrMore, and the next call must pass the same bytes with more behind them; they
+// may be at another address.
 //
 // Any other error is a *[SyntaxError], and final until the scanner is reset.
-func (s *Scanner) Next(b []byte) (Item, error) {
+func (s *Scanner) Next(b []byte, it *Item) error {
 	if s.err != nil {
-		return Item{}, s.err
+		return s.err
 	}
 	i, r := s.pos, next
 	for {
@@ -287,11 +290,12 @@ func (s *Scanner) Next(b []byte) (Item, error) {
 		switch r {
 		case more:
 			s.pos = i
-			return Item{}, ErrMore
+			return ErrMore
 		case whole:
-			return s.finish(b, i), nil
+			s.finish(b, i, it)
+			return nil
 		case bad:
-			return Item{}, s.err
+			return s.err
 		}
 	}
 }
@@ -388,9 +392,9 @@ func matches(b []byte, want string) result {
 	return bad
 }
 
-// finish makes the item that ends at offset i.
-func (s *Scanner) finish(b []byte, i int) Item {
-	it := Item{Kind: s.kind, Len: i}
+// finish stores the item that ends at offset i in it.
+func (s *Scanner) finish(b []byte, i int, it *Item) {
+	*it = Item{Kind: s.kind, Len: i}
 	switch s.kind {
 	case Decl:
 		s.place = inProlog
@@ -417,5 +421,4 @@ func (s *Scanner) finish(b []byte, i int) Item {
 	}
 	s.base += i
 	s.pos, s.state = 0, atItem
-	return it
 }

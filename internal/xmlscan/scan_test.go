@@ -55,7 +55,7 @@ func scan(s *Scanner, doc []byte, cuts ...int) (items []string, err error) {
 			}
 			old = b
 			var it Item
-			if it, err = s.Next(b); err != nil {
+			if err = s.Next(b, &it); err != nil {
 				break
 			}
 			if it.Len <= 0 || it.Len > len(b) {
@@ -228,10 +228,11 @@ func TestErrorsStay(t *testing.T) {
 	doc := []byte("<a> text</a>")
 	_, err := scan(&s, doc)
 	assert.Equal(t, &SyntaxError{4, "character data outside of the root's children"}, err)
-	_, again := s.Next([]byte("<b/>"))
+	again := s.Next([]byte("<b/>"), new(Item))
 	assert.Equal(t, err, again)
 	s.Reset()
-	it, err := s.Next([]byte("<b/>"))
+	var it Item
+	err = s.Next([]byte("<b/>"), &it)
 	assert.NoError(t, err)
 	assert.Equal(t, Empty, it.Kind)
 	assert.True(t, s.Done())
@@ -271,11 +272,12 @@ func TestBindingsAreCopies(t *testing.T) {
 		long := strings.Repeat("x", 10*k)
 		doc := []byte(fmt.Sprintf("<a xmlns:p%d='urn:%s&amp;'><p%d:b/></a>", k, long, k))
 		n := 0
-		it, err := s.Next(doc)
+		var it Item
+		err := s.Next(doc, &it)
 		require.NoError(t, err)
 		n += it.Len
 		clear(doc[:n])
-		it, err = s.Next(doc[n:])
+		err = s.Next(doc[n:], &it)
 		require.NoError(t, err)
 		want := []Binding{{fmt.Sprintf("p%d", k), "urn:" + long + "&"}}
 		assert.Equal(t, want, s.Bindings())
@@ -291,7 +293,8 @@ func TestNoAllocations(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(10, func() {
 		s.Reset()
 		for b := doc; !s.Done(); {
-			it, err := s.Next(b)
+			var it Item
+			err := s.Next(b, &it)
 			if err != nil {
 				panic(err)
 			}
