@@ -70,8 +70,9 @@ type Cutter struct {
 	part     []byte // the beginning of an item that is not whole yet
 	out      []byte // an element that had to be changed
 
-	scan *xmlscan.Scanner // nil between items
-	err  error            // sticky
+	scan  *xmlscan.Scanner // nil if nothing is being written
+	begun bool             // scan is in the middle of an item
+	err   error            // sticky
 }
 
 // NewElements returns a Cutter for a bare sequence of elements of at most max
@@ -114,12 +115,8 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		c.part = append(c.part, p...)
 		b = c.part
 	}
-	if c.scan == nil {
-		ready, err := c.begin(b)
-		if err != nil {
-			return 0, Item{}, err
-		}
-		if !ready {
+	if !c.begun {
+		if c.begun = c.begin(b); !c.begun {
 			return c.keep(b, had, len(p))
 		}
 	}
@@ -138,6 +135,9 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		return 0, Item{}, ErrTooLarge
 	}
 	it, err = c.item(b[:x.Len], &x)
+	if !c.begun && x.Len-had == len(p) {
+		c.release()
+	}
 	c.part = c.part[:0]
 	if cap(c.part) > maxIdle {
 		c.part = nil
@@ -161,31 +161,33 @@ func (c *Cutter) keep(b []byte, had, took int) (int, Item, error) {
 
 // begin gets a scanner for the item that b begins with. It reports false if
 // that cannot be told yet.
-func (c *Cutter) begin(b []byte) (ready bool, err error) {
+func (c *Cutter) begin(b []byte) (ready bool) {
 	if c.ended {
 		if len(bytes.TrimLeft(b, " \t\r\n")) == 0 {
 			c.fresh()
-			return true, nil
+			return true
 		}
 		c.inside, c.ended = false, false // a new stream on the old one
 	}
 	if c.xmpp && c.inside && !ends(b) {
 		again, sure := restarts(b, c.root)
 		if !sure {
-			return false, nil
+			return false
 		}
 		c.inside = !again
 	}
-	if c.inside {
+	switch {
+	case !c.inside:
+		c.fresh()
+	case c.scan == nil:
 		c.scan = scanners.Get().(*xmlscan.Scanner)
 		c.scan.ResetInside(c.bindings)
-		return true, nil
 	}
-	c.fresh()
-	return true, nil
+	return true
 }
 
 func (c *Cutter) fresh() {
+	c.release()
 	c.scan = scanners.Get().(*xmlscan.Scanner)
 	c.scan.Reset()
 }
@@ -243,7 +245,7 @@ func (c *Cutter) item(b []byte, x *xmlscan.Item) (Item, error) {
 		return Item{}, nil // the same scanner goes on to the root
 	case xmlscan.Space:
 		if c.inside {
-			c.release()
+			c.begun = false
 		}
 		return Item{}, nil
 	case xmlscan.Empty:
@@ -260,7 +262,7 @@ func (c *Cutter) item(b []byte, x *xmlscan.Item) (Item, error) {
 			it.Kind = Error
 		}
 	}
-	c.release()
+	c.begun = false
 	return it, nil
 }
 
