@@ -22,7 +22,7 @@ func TestTable(t *testing.T) {
 		{figure: "x", what: "more", ratio: true, targets: targets{0.75, 2.2}, least: true},
 		{figure: "x", what: "at most", targets: targets{direct: 600}},
 		{figure: "y", what: "over bare", ours: true, targets: targets{2.5}},
-		{figure: "z", what: "plain"},
+		{figure: "x", what: "best", ratio: true, best: true, targets: targets{1.3, 2.0}},
 	}}
 	var out strings.Builder
 	table := newTable(&out)
@@ -36,6 +36,7 @@ func TestTable(t *testing.T) {
 		"| more | 200 | 140 (0.700) | | 500 (2.50) | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
 		"| at most | 200 | 140 (0.700) | | 500 (2.50) | | direct ≤ 600 met |",
 		"| over bare | 1.00 | 2.00 | | 0.000 | | ≤ 2.50 met |",
+		"| best | 100 | 90.0 (0.900) | | 250 (2.50) | | ≤ 1.30 met, direct ≤ 2.00 **missed** |",
 	} {
 		assert.Equal(t, want, strings.Join(strings.Fields(lines[i]), " "))
 	}
