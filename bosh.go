@@ -90,6 +90,12 @@ import (
 // a negative value means none (no limit, or the feature switched off) where
 // that is possible, and a value too large for the protocol is lowered to the
 // largest possible one.
+//
+// A panic of one of the functions is logged with its stack. One of Admit or Serve
+// ends the stream with [InternalServerError]; one of ClientAddr, Secure or
+// AllowOrigin closes the connection of the request, which the client may repeat;
+// and one of the Trace has no other consequence. Those of a request's own
+// goroutine that close the connection are logged by the [http.Server].
 type Options struct {
 	// Serve is called in a goroutine of its own for each new stream. The
 	// stream is closed when Serve returns, and if Serve panics the stream

@@ -300,12 +300,22 @@ func (h *Handler) doneDirect(q *direct.Request) {
 
 // answer writes the answer to ex. Without one it closes the connection.
 func (h *Handler) answer(ex *exchange) {
-	q := ex.direct
-	if !ex.reply.given() {
-		q.Abort()
-		return
+	if a, ok := h.written(ex); ok {
+		ex.direct.Answer(a)
+	} else {
+		ex.direct.Abort()
 	}
-	a := direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
+}
+
+// written returns the answer to ex as it is written, if there is one. It is called
+// by whoever has made the answer, who must not suffer from a panic of AllowOrigin.
+func (h *Handler) written(ex *exchange) (a direct.Answer, ok bool) {
+	if !ex.reply.given() {
+		return a, false
+	}
+	defer h.caught("AllowOrigin")
+	q := ex.direct
+	a = direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
 	if hd := q.Extra(); hd != nil || !h.static || h.o.Compress > 0 {
 		if hd == nil {
 			hd = make(http.Header)
@@ -324,7 +334,15 @@ func (h *Handler) answer(ex *exchange) {
 			a.Fields[1] = ex.content[0]
 		}
 	}
-	q.Answer(a)
+	return a, true
+}
+
+// caught is to be deferred where the application is called. It has a panic logged
+// that is to have no other consequence.
+func (h *Handler) caught(what string) {
+	if v := recover(); v != nil {
+		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 // again returns the answer to a request whose session is over.
@@ -351,6 +369,7 @@ func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info R
 // received tells the application of a request.
 func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 	if t := h.o.Trace; t != nil && t.Request != nil {
+		defer h.caught("Trace.Request")
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
 	}
@@ -359,6 +378,7 @@ func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 // answered tells the application of an answer.
 func (h *Handler) answered(s *Session, ex *exchange) {
 	if t := h.o.Trace; t != nil && t.Response != nil {
+		defer h.caught("Trace.Response")
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
 	}
 }
@@ -501,12 +521,18 @@ func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Se
 		s, err = h.open(r, req, ex, g)
 	}
 	if err != nil {
-		if t := h.o.Trace; t != nil && t.Refused != nil {
-			t.Refused(r, err)
-		}
+		h.refused(r, err)
 		ex.reply = h.refusal(err, g.Legacy)
 	}
 	return s
+}
+
+// refused tells the application that r gets no session.
+func (h *Handler) refused(r *http.Request, e *Error) {
+	if t := h.o.Trace; t != nil && t.Refused != nil {
+		defer h.caught("Trace.Refused")
+		t.Refused(r, e)
+	}
 }
 
 // settle settles what a creation request asks for.
@@ -699,6 +725,7 @@ func (h *Handler) began(s *Session) {
 	h.sessions.Put(s.sid, s)
 	h.o.Logger.Debug("bosh: session begins", "session", s.id, "remote", s.addr)
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
+		defer h.caught("Trace.SessionStart")
 		t.SessionStart(s)
 	}
 }
@@ -725,6 +752,7 @@ func (h *Handler) over(s *Session, e *Error) {
 			"reason", e.reason(), "requests", n.Requests, "error", e)
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
+		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
 	}
 }
