@@ -229,8 +229,10 @@ type Options struct {
 	// first; and all of a session that is over, as long as it answers repeats.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
-	// something new. The first KiB of each session is free. The default is
-	// 1 GiB; negative sets no limit.
+	// something new. The first KiB of each session is free. Bodies that are
+	// being received have what the sessions leave, and their first 64 KiB are
+	// free: one for which there is no room is refused by [PolicyViolation],
+	// and its connection closed. The default is 1 GiB; negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its
@@ -495,7 +497,7 @@ func (n *SessionStats) add(m SessionStats) {
 type HandlerStats struct {
 	SessionStats
 	Sessions int64            // that live now
-	Memory   int64            // bytes that they keep, as MaxMemory counts
+	Memory   int64            // bytes that they and bodies on their way keep, as MaxMemory counts
 	Created  int64            // since the Handler was made
 	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
 }

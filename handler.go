@@ -50,6 +50,7 @@ type Handler struct {
 	quota    quota.Quota           // of sessions that have not ended
 	serial   atomic.Int64          // for Session.ID
 	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
+	bodies   httpbody.Budget       // of those that are being received
 	requests sync.Pool             // of *wire.Request
 	spare    sync.Pool             // of *exchange
 	accept   *backlog.Listener
@@ -81,9 +82,10 @@ func New(o Options) *Handler {
 	h.terms = h.o.terms()
 	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
 	h.before, h.after, h.static = h.headers.Static()
+	h.bodies.Max, h.bodies.Other = h.o.MaxMemory, h.memory.Load
 	if h.o.Direct || direct.Always {
 		h.engine = &direct.Engine{
-			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect,
+			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect, Budget: &h.bodies,
 			MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout, Logger: h.o.Logger,
 		}
 	}
@@ -156,7 +158,13 @@ var (
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	req := h.requests.Get().(*wire.Request)
 	pipelined := pipeline.Watch(r)
-	err := h.read(w, r, req)
+	share := httpbody.Share{Budget: &h.bodies}
+	defer share.Give()
+	err := h.read(w, r, req, &share)
+	if err == httpbody.ErrNoRoom {
+		h.reply(w, &exchange{request: r, reply: h.terminal(PolicyViolation, false), content: negotiate.TextXML})
+		return
+	}
 	if errors.Is(err, httpbody.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
@@ -168,7 +176,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	ex := h.spare.Get().(*exchange)
 	ex.request = r
-	if s, info := h.begin(ex, req, err); s != nil {
+	s, info := h.begin(ex, req, err)
+	share.Give()
+	if s != nil {
 		h.attend(w, s, ex, info, pipelined)
 	} else {
 		h.reply(w, ex)
@@ -461,7 +471,7 @@ func (h *Handler) limited(err error) {
 }
 
 // read reads the whole body of r into req.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) (err error) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpbody.Share) (err error) {
 	if h.o.WriteTimeout > 0 && hurried(r) {
 		// The Server's limit may be shorter than the wait. Ours begins when
 		// there is an answer.
@@ -476,8 +486,8 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request
 			}
 		}()
 	}
-	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody)
-	if err == httpbody.ErrTooLarge && r.ProtoMajor == 1 {
+	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody, share)
+	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return err
@@ -760,7 +770,7 @@ func (h *Handler) over(s *Session, e *Error) {
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
 	h.mu.Lock()
-	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load(), Ended: maps.Clone(h.ended)}
+	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Ended: maps.Clone(h.ended)}
 	h.mu.Unlock()
 	n.Sessions = h.quota.Taken()
 	for s := range h.Sessions() {
