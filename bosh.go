@@ -108,7 +108,8 @@ type Options struct {
 	// Framing. The context it returns is the parent of the session's (of the
 	// stream's, for a further one); nil stands for the one it was given,
 	// which carries the values of the request's context but does not end with
-	// the request. To refuse, return an error: an [*Error] tells the client
+	// the request. When it is cancelled so is [Stream.Context], and nothing
+	// else happens: who wants the session to end must see to that. To refuse, return an error: an [*Error] tells the client
 	// its condition, any other error becomes [InternalServerError]. It runs
 	// in the request's goroutine and may take its time.
 	//
@@ -265,8 +266,9 @@ type Options struct {
 	// may use the Handler (CORS). If it is nil every origin may, but without
 	// credentials, such as cookies. Pages of other origins, this host's own
 	// excepted, are refused a session by [PolicyViolation], and kept by the
-	// browser from reading answers. To leave all that to a proxy in front,
-	// set NoCORS.
+	// browser from reading answers. The only header that a page may set is
+	// Content-Type, which is all that BOSH clients do by themselves. To leave
+	// all that to a proxy or handler in front, set NoCORS.
 	AllowOrigin func(origin string) bool
 	NoCORS      bool
 
