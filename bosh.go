@@ -92,6 +92,12 @@ import (
 // a negative value means none (no limit, or the feature switched off) where
 // that is possible, and a value too large for the protocol is lowered to the
 // largest possible one.
+//
+// A panic of one of the functions is logged with its stack. One of Admit or Serve
+// ends the stream with [InternalServerError]; one of ClientAddr, Secure or
+// AllowOrigin closes the connection of the request, which the client may repeat;
+// and one of the Trace has no other consequence. Those of a request's own
+// goroutine that close the connection are logged by the [http.Server].
 type Options struct {
 	// Serve is called in a goroutine of its own for each new stream. The
 	// stream is closed when Serve returns, and if Serve panics the stream
@@ -104,7 +110,8 @@ type Options struct {
 	// Framing. The context it returns is the parent of the session's (of the
 	// stream's, for a further one); nil stands for the one it was given,
 	// which carries the values of the request's context but does not end with
-	// the request. To refuse, return an error: an [*Error] tells the client
+	// the request. When it is cancelled so is [Stream.Context], and nothing
+	// else happens: who wants the session to end must see to that. To refuse, return an error: an [*Error] tells the client
 	// its condition, any other error becomes [InternalServerError]. It runs
 	// in the request's goroutine and may take its time.
 	//
@@ -225,8 +232,10 @@ type Options struct {
 	// first; and all of a session that is over, as long as it answers repeats.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
-	// something new. The first KiB of each session is free. The default is
-	// 1 GiB; negative sets no limit.
+	// something new. The first KiB of each session is free. Bodies that are
+	// being received have what the sessions leave, and their first 64 KiB are
+	// free: one for which there is no room is refused by [PolicyViolation],
+	// and its connection closed. The default is 1 GiB; negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its
@@ -259,8 +268,9 @@ type Options struct {
 	// may use the Handler (CORS). If it is nil every origin may, but without
 	// credentials, such as cookies. Pages of other origins, this host's own
 	// excepted, are refused a session by [PolicyViolation], and kept by the
-	// browser from reading answers. To leave all that to a proxy in front,
-	// set NoCORS.
+	// browser from reading answers. The only header that a page may set is
+	// Content-Type, which is all that BOSH clients do by themselves. To leave
+	// all that to a proxy or handler in front, set NoCORS.
 	AllowOrigin func(origin string) bool
 	NoCORS      bool
 
@@ -500,7 +510,7 @@ func (n *SessionStats) add(m SessionStats) {
 type HandlerStats struct {
 	SessionStats
 	Sessions int64            // that live now
-	Memory   int64            // bytes that they keep, as MaxMemory counts
+	Memory   int64            // bytes that they and bodies on their way keep, as MaxMemory counts
 	Created  int64            // since the Handler was made
 	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
 }

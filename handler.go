@@ -51,6 +51,7 @@ type Handler struct {
 	serial   atomic.Int64                    // for Session.ID
 	grant    atomic.Pointer[negotiate.Grant] // the last one; see share
 	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
+	bodies   httpbody.Budget                 // of those that are being received
 	requests sync.Pool                       // of *wire.Request
 	spare    sync.Pool                       // of *exchange
 	accept   *backlog.Listener
@@ -82,9 +83,10 @@ func New(o Options) *Handler {
 	h.terms = h.o.terms()
 	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
 	h.before, h.after, h.static = h.headers.Static()
+	h.bodies.Max, h.bodies.Other = h.o.MaxMemory, h.memory.Load
 	if h.o.Direct || direct.Always {
 		h.engine = &direct.Engine{
-			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect,
+			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect, Budget: &h.bodies,
 			MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout, Logger: h.o.Logger,
 		}
 	}
@@ -157,7 +159,13 @@ var (
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	req := h.requests.Get().(*wire.Request)
 	pipelined := pipeline.Watch(r)
-	err := h.read(w, r, req)
+	share := httpbody.Share{Budget: &h.bodies}
+	defer share.Give()
+	err := h.read(w, r, req, &share)
+	if err == httpbody.ErrNoRoom {
+		h.reply(w, &exchange{request: r, reply: h.terminal(PolicyViolation, false), content: negotiate.TextXML})
+		return
+	}
 	if errors.Is(err, httpbody.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
@@ -169,7 +177,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	ex := h.spare.Get().(*exchange)
 	ex.request = r
-	if s, info := h.begin(ex, req, err); s != nil {
+	s, info := h.begin(ex, req, err)
+	share.Give()
+	if s != nil {
 		h.attend(w, s, ex, info, pipelined)
 	} else {
 		h.reply(w, ex)
@@ -301,12 +311,22 @@ func (h *Handler) doneDirect(q *direct.Request) {
 
 // answer writes the answer to ex. Without one it closes the connection.
 func (h *Handler) answer(ex *exchange) {
-	q := ex.direct
-	if !ex.reply.given() {
-		q.Abort()
-		return
+	if a, ok := h.written(ex); ok {
+		ex.direct.Answer(a)
+	} else {
+		ex.direct.Abort()
 	}
-	a := direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
+}
+
+// written returns the answer to ex as it is written, if there is one. It is called
+// by whoever has made the answer, who must not suffer from a panic of AllowOrigin.
+func (h *Handler) written(ex *exchange) (a direct.Answer, ok bool) {
+	if !ex.reply.given() {
+		return a, false
+	}
+	defer h.caught("AllowOrigin")
+	q := ex.direct
+	a = direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
 	if hd := q.Extra(); hd != nil || !h.static || h.o.Compress > 0 {
 		if hd == nil {
 			hd = make(http.Header)
@@ -325,7 +345,15 @@ func (h *Handler) answer(ex *exchange) {
 			a.Fields[1] = ex.content
 		}
 	}
-	q.Answer(a)
+	return a, true
+}
+
+// caught is to be deferred where the application is called. It has a panic logged
+// that is to have no other consequence.
+func (h *Handler) caught(what string) {
+	if v := recover(); v != nil {
+		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 // again returns the answer to a request whose session is over.
@@ -352,6 +380,7 @@ func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info R
 // received tells the application of a request.
 func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 	if t := h.o.Trace; t != nil && t.Request != nil {
+		defer h.caught("Trace.Request")
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
 	}
@@ -360,6 +389,7 @@ func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 // answered tells the application of an answer.
 func (h *Handler) answered(s *Session, ex *exchange) {
 	if t := h.o.Trace; t != nil && t.Response != nil {
+		defer h.caught("Trace.Response")
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
 	}
 }
@@ -442,7 +472,7 @@ func (h *Handler) limited(err error) {
 }
 
 // read reads the whole body of r into req.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) (err error) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpbody.Share) (err error) {
 	if h.o.WriteTimeout > 0 && hurried(r) {
 		// The Server's limit may be shorter than the wait. Ours begins when
 		// there is an answer.
@@ -457,8 +487,8 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request
 			}
 		}()
 	}
-	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody)
-	if err == httpbody.ErrTooLarge && r.ProtoMajor == 1 {
+	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody, share)
+	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return err
@@ -502,12 +532,18 @@ func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Se
 		s, err = h.open(r, req, ex, g)
 	}
 	if err != nil {
-		if t := h.o.Trace; t != nil && t.Refused != nil {
-			t.Refused(r, err)
-		}
+		h.refused(r, err)
 		ex.reply = h.refusal(err, g.Legacy)
 	}
 	return s
+}
+
+// refused tells the application that r gets no session.
+func (h *Handler) refused(r *http.Request, e *Error) {
+	if t := h.o.Trace; t != nil && t.Refused != nil {
+		defer h.caught("Trace.Refused")
+		t.Refused(r, e)
+	}
 }
 
 // settle settles what a creation request asks for.
@@ -702,6 +738,7 @@ func (h *Handler) began(s *Session) {
 		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", s.RemoteAddr())
 	}
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
+		defer h.caught("Trace.SessionStart")
 		t.SessionStart(s)
 	}
 }
@@ -728,6 +765,7 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 			"reason", e.reason(), "requests", n.Requests, "error", e)
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
+		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
 	}
 }
@@ -735,7 +773,7 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
 	h.mu.Lock()
-	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load(), Ended: maps.Clone(h.ended)}
+	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Ended: maps.Clone(h.ended)}
 	h.mu.Unlock()
 	n.Sessions = h.quota.Taken()
 	for s := range h.Sessions() {

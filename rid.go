@@ -233,13 +233,14 @@ func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration)
 // a repeat of it that comes late is no reason to end the session.
 func (w *window) trim() {
 	n, kept, bytes := len(w.records), int32(0), 0
+	passed := w.passed()
 	for i := n - 1; i >= 0; i-- {
 		r := &w.records[i]
 		if r.state != ridAnswered {
 			continue
 		}
 		if r.extra() {
-			if r.rid <= w.last-int64(w.size) {
+			if r.rid <= passed {
 				w.remove(i)
 			}
 			continue
@@ -297,12 +298,16 @@ func (w *window) ack(rid int64, ack wire.Number) (lost *record) {
 // proven returns the highest rid whose answer the client has beyond doubt:
 // because it acknowledged it, or because it could not have sent its last
 // request otherwise.
-func (w *window) proven() int64 {
+func (w *window) proven() int64 { return max(w.acked, w.passed()) }
+
+// passed returns the highest rid that must have been answered for the client to
+// send its last request.
+func (w *window) passed() int64 {
 	n := w.last - int64(w.size)
 	if r := w.find(w.last); r != nil && r.extra() {
 		n--
 	}
-	return max(w.acked, n)
+	return n
 }
 
 // unproven returns the answers with payloads that the client may not have.
@@ -476,6 +481,10 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	case ridBeyond:
 		s.fail(ex, ItemNotFound)
 	case ridGone:
+		if len(s.doubts) == maxDoubts {
+			s.fail(ex, ItemNotFound)
+			break
+		}
 		s.doubts = append(s.doubts, doubt{ex, now + doubtful})
 	case ridRepeat:
 		s.repeat(req, ex, sum)
@@ -737,8 +746,15 @@ type doubt struct {
 	until time.Duration
 }
 
-// doubtful is how long a broken connection may take to be noticed.
-const doubtful = 20 * time.Millisecond
+// doubtful is how long a broken connection may take to be noticed. It has been
+// broken before the request was read, so that takes no time but what the process
+// waits for the processor, which is much under load or a quota, and what the end
+// of the connection takes longer to arrive than its bytes did: if it gets lost,
+// about as long as TCP takes to send it again.
+const doubtful = time.Second
+
+// maxDoubts is how many there may be in a session at a time.
+const maxDoubts = 64
 
 // decide ends the session by a doubt that is due. XEP-0124, section 14.3.
 func (s *Session) decide(now time.Duration) {

@@ -241,7 +241,7 @@ func (p *plainWindow) kept() (kept []int64) {
 		case state != ridAnswered:
 			kept = append(kept, rid)
 		case p.extra[rid]:
-			if rid > p.last-p.size {
+			if rid > p.proven() {
 				kept = append(kept, rid)
 			}
 		default:
@@ -270,6 +270,23 @@ func (p *plainWindow) classify(rid int64, extra bool) verdict {
 		return ridTurn
 	}
 	return ridAhead
+}
+
+// The client can go on behind the end of a stream, and up to another extra
+// request, without having its answer. XEP-0124, sections 11 and 16.5.
+func TestExtraBehindExtra(t *testing.T) {
+	for size := int64(1); size <= 3; size++ {
+		w := newWindow(1, int(size))
+		for rid := int64(1); rid <= size+2; rid++ {
+			w.insert(record{rid: rid, end: rid == 2 || rid == size+2})
+			w.take()
+			w.answer(rid, []byte("x"), true, 0)
+		}
+		assert.Equal(t, ridRepeat, w.classify(2, false), size)
+		w.insert(record{rid: size + 3})
+		w.take()
+		assert.Equal(t, ridGone, w.classify(2, false), "%d: it could not have been sent without the answer", size)
+	}
 }
 
 // Requests in any order, pauses among them, answered in their order at any

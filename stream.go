@@ -321,8 +321,10 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 }
 
 // Token returns the next token of the input, so that a Stream is an
-// [xml.TokenReader]. It blocks and fails as Read does. It is for one goroutine,
-// as are EncodeToken and Flush.
+// [xml.TokenReader]. It blocks and fails as Read does, but after an error every
+// later call returns the same one, since it may have come in the middle of a token:
+// where a read deadline is to be survived, use ReadElement. It is for one
+// goroutine, as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
 	if st.dec == nil {
 		st.dec = xml.NewDecoder(st)

@@ -1,5 +1,5 @@
 // Package interop has no code, only tests: real clients against running
-// programs of the examples. They need Node.js, Chromium and what
+// programs of the examples. They need Node.js, python3, Chromium and what
 // package-lock.json names:
 //
 //	npm --prefix internal/interop ci
