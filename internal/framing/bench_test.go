@@ -20,7 +20,7 @@ const benchHeader = `<?xml version='1.0'?><stream:stream xmlns='jabber:client' x
 func BenchmarkCut(b *testing.B) {
 	for _, bm := range []struct {
 		name, header, write string
-		cutter              Cutter
+		cutter              *Cutter
 	}{
 		{"elements/1", "", benchStanza, NewElements(1 << 20)},
 		{"elements/50", "", strings.Repeat(benchStanza, 50), NewElements(1 << 20)},
