@@ -539,10 +539,10 @@ func (s *Session) yield(ex *exchange) {
 	}
 	if ex.direct != nil {
 		s.attending--
+		s.speakUp()
+		return
 	}
-	if s.release() {
-		s.speak()
-	}
+	s.unlock()
 }
 
 // yields is how often it is tried, which takes some microseconds if nothing else
@@ -666,16 +666,24 @@ func (s *Session) unqueue(ex *exchange) {
 func (s *Session) attended() {
 	s.mu.Lock()
 	s.attending--
-	if s.release() {
-		s.speak()
+	s.speakUp()
+}
+
+// speakUp is unlock for those who may answer the requests in the queue.
+func (s *Session) speakUp() {
+	if s.queue == nil || s.speaking || s.attending > 0 {
+		s.unlock()
+		return
 	}
+	s.speaking = true
+	s.speak()
 }
 
 // speak answers the requests in the queue. One goroutine does it at a time, which
 // has set speaking: who receives a request, since the application's answer to it
-// mostly comes at once, or else one that is made for it.
+// mostly comes at once, or else one that is made for it. It is called with the
+// lock, which it releases.
 func (s *Session) speak() {
-	s.mu.Lock()
 	for s.queue != nil && s.attending == 0 {
 		ex := s.queue
 		s.unqueue(ex)
@@ -683,7 +691,7 @@ func (s *Session) speak() {
 			continue
 		}
 		ex.taken = true
-		s.release() // never true: we are speaking
+		s.unlock() // and no more: we are speaking
 		s.h.answer(ex)
 		s.mu.Lock()
 	}

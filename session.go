@@ -500,24 +500,22 @@ func (s *Session) todo(f func()) { s.after = append(s.after, f) }
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
-	if s.release() {
-		go s.speak()
-	}
-}
-
-// release is unlock, but for answering the requests in the queue: it reports
-// whether the caller must see to that.
-func (s *Session) release() (speak bool) {
 	after := s.after
 	s.after = nil
-	if speak = s.queue != nil && !s.speaking && s.attending == 0; speak {
+	speak := s.queue != nil && !s.speaking && s.attending == 0
+	if speak {
 		s.speaking = true
 	}
 	s.mu.Unlock()
 	for _, f := range after {
 		f()
 	}
-	return speak
+	if speak {
+		go func() {
+			s.mu.Lock()
+			s.speak()
+		}()
+	}
 }
 
 // answer makes the answer to the open request r, and keeps it for repeats.

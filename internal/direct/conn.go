@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -40,12 +41,13 @@ type conn struct {
 	rest     []byte // what is still to be written
 	broken   bool   // that failed
 
+	ending atomic.Bool // close when all has been answered; set with the lock
+
 	mu      sync.Mutex // guards the following
 	first   *Request   // the oldest one that is not over
 	last    *Request
 	count   int  // of them
 	writing bool // somebody writes answers
-	ending  bool // close when all has been answered
 	shut    bool // the client has been told that there is no more
 	gone    bool // nothing can be written any more
 	room    int  // the reader waits until count is less; 0 if it does not
@@ -84,9 +86,6 @@ func (c *conn) serve() {
 // if ok is set, or else has ended.
 func (c *conn) next() (q *Request, ok bool) {
 	for {
-		if !c.ready() {
-			return nil, false
-		}
 		q, verdict := c.parse()
 		switch verdict {
 		case whole:
@@ -95,10 +94,14 @@ func (c *conn) next() (q *Request, ok bool) {
 				c.limit(time.Time{})
 			}
 			return q, true
+		case early:
+			ok = c.wait(maxCount)
 		case foreign:
 			return nil, c.wait(1)
+		case partial:
+			ok = c.fill()
 		}
-		if !c.fill() {
+		if !ok {
 			return nil, false
 		}
 	}
@@ -110,6 +113,7 @@ type verdict uint8
 const (
 	partial verdict = iota
 	whole
+	early   // there are as many before it as may be
 	foreign // not ours, or not understood
 )
 
@@ -159,11 +163,14 @@ func (c *conn) parse() (*Request, verdict) {
 	if len(b) < size+length {
 		return nil, partial
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.count >= maxCount || c.ending.Load() {
+		return nil, early
+	}
 	q := newRequest(c)
 	q.head, q.Body = h, b[size:size+length]
-	c.mu.Lock()
 	c.push(q)
-	c.mu.Unlock()
 	c.used += size + length
 	return q, whole
 }
@@ -216,7 +223,6 @@ func (c *conn) settle(q *Request, s status) {
 	q.status = s
 	if c.first.status != waiting && !c.writing {
 		c.writing = true
-		c.mu.Unlock()
 		c.flush()
 		return
 	}
@@ -224,9 +230,7 @@ func (c *conn) settle(q *Request, s status) {
 	for p := c.first; p != q; p = p.next {
 		behind = behind || p.status == waiting
 	}
-	if behind {
-		q.finished = true
-	}
+	q.finished = behind
 	c.mu.Unlock()
 	if behind {
 		c.e.guard(c.e.Done, q)
@@ -234,15 +238,11 @@ func (c *conn) settle(q *Request, s status) {
 }
 
 // flush writes what can be written now: by the caller as long as that does not
-// block, or else by a goroutine of its own. The caller has set writing.
+// block, or else by a goroutine of its own. It is called with the lock, which it
+// releases, by whoever has set writing.
 func (c *conn) flush() {
-	c.mu.Lock()
-	for {
-		q := c.first
-		if q == nil || q.status == waiting {
-			break
-		}
-		gone := c.gone
+	for c.first != nil && c.first.status != waiting {
+		q, gone := c.first, c.gone
 		c.mu.Unlock()
 		switch {
 		case gone:
@@ -251,16 +251,17 @@ func (c *conn) flush() {
 		case !c.write(q.out):
 			go func() {
 				c.finishWrite()
-				c.pop(q)
+				c.mu.Lock()
+				c.pop()
 				c.flush()
 			}()
 			return
 		}
-		c.pop(q)
 		c.mu.Lock()
+		c.pop()
 	}
 	c.writing = false
-	end := c.ending && c.first == nil
+	end := c.first == nil && c.ending.Load()
 	c.wakeReader()
 	c.mu.Unlock()
 	if end {
@@ -268,9 +269,10 @@ func (c *conn) flush() {
 	}
 }
 
-// pop removes the oldest request, which has been answered.
-func (c *conn) pop(q *Request) {
-	c.mu.Lock()
+// pop removes the oldest request, which has been answered. It is called with the
+// lock, and releases it meanwhile.
+func (c *conn) pop() {
+	q := c.first
 	if c.first = q.next; c.first == nil {
 		c.last = nil
 	}
@@ -278,15 +280,16 @@ func (c *conn) pop(q *Request) {
 	if c.route.server.idle > 0 {
 		c.since = time.Now()
 	}
-	finished, gone := q.finished, c.gone
+	gone := c.gone
 	c.mu.Unlock()
-	if !finished {
+	if !q.finished {
 		c.e.guard(c.e.Done, q)
 	}
 	putBuffer(q.out)
 	if !gone { // or leave may have it
 		q.free()
 	}
+	c.mu.Lock()
 }
 
 // wakeReader wakes the reader if it waits for room. It is called with the lock.
@@ -304,16 +307,14 @@ func (c *conn) wakeReader() {
 
 var past = time.Unix(1, 0)
 
-// ready waits until another request may be read.
-func (c *conn) ready() bool { return c.wait(maxCount) }
-
 // wait waits until there are less than n requests. Meanwhile it reads on, so that
 // it is noticed when the client leaves. It reports whether the connection goes
 // on.
 func (c *conn) wait(n int) bool {
 	for {
 		c.mu.Lock()
-		if c.ending {
+		ending := c.ending.Load()
+		if ending {
 			n = 1
 		}
 		if c.count < n {
@@ -321,7 +322,6 @@ func (c *conn) wait(n int) bool {
 				c.room, c.freed = 0, nil
 				c.rwc.SetReadDeadline(time.Time{})
 			}
-			ending := c.ending
 			c.mu.Unlock()
 			if ending {
 				c.drain()
@@ -411,7 +411,7 @@ func (c *conn) leave() {
 // end closes the connection as soon as all has been answered.
 func (c *conn) end() {
 	c.mu.Lock()
-	c.ending = true
+	c.ending.Store(true)
 	idle := c.first == nil
 	c.mu.Unlock()
 	if idle {

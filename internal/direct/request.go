@@ -96,14 +96,10 @@ type Answer struct {
 
 // Answer answers the request. It does not block, nor keep a.
 func (q *Request) Answer(a Answer) {
-	c := q.c
-	c.mu.Lock()
-	last := c.ending && q.next == nil
-	c.mu.Unlock()
-	out := q.render(a, last)
-	c.mu.Lock()
+	out := q.render(a)
+	q.c.mu.Lock()
 	q.out = out
-	c.settle(q, answered)
+	q.c.settle(q, answered)
 }
 
 // Abort closes the connection instead, after what is to be answered before.
@@ -113,7 +109,7 @@ func (q *Request) Abort() {
 }
 
 // render returns an answer as it is sent.
-func (q *Request) render(a Answer, last bool) []byte {
+func (q *Request) render(a Answer) []byte {
 	b := getBuffer()
 	if a.Status == 0 || a.Status == http.StatusOK {
 		b = append(b, "HTTP/1.1 200 OK\r\n"...)
@@ -130,7 +126,7 @@ func (q *Request) render(a Answer, last bool) []byte {
 	b = appendHeader(b, a.Header)
 	b = append(append(append(b, "Date: "...), date()...), "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(a.Body)), 10)
-	if last {
+	if q.c.ending.Load() { // there may be more behind it, whose answers the client ignores then
 		b = append(b, "\r\nConnection: close"...)
 	}
 	b = append(b, "\r\n\r\n"...)
@@ -139,6 +135,9 @@ func (q *Request) render(a Answer, last bool) []byte {
 
 // appendHeader appends the fields of h but for those that are added in any case.
 func appendHeader(b []byte, h http.Header) []byte {
+	if len(h) == 0 {
+		return b
+	}
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		switch name {
 		case "Connection", "Content-Length", "Date", "Transfer-Encoding":

@@ -206,7 +206,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	q.extra = w.Header()
 	c.push(q)
 	if !e.add(c) {
-		c.ending = true
+		c.ending.Store(true)
 	}
 	return q
 }
