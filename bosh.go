@@ -320,8 +320,8 @@ type Options struct {
 	//     not know of them: call [Handler.Close] too.
 	//   - The context of a later request has the values of the Server's
 	//     ConnContext, which is called anew, but none of BaseContext and
-	//     middleware. A request whose context has a deadline is not taken
-	//     over.
+	//     middleware; and no context ends when the client leaves. A request
+	//     whose context has a deadline is not taken over.
 	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
 	//     connection is given back.
 	Direct bool
