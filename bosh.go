@@ -288,9 +288,10 @@ type Options struct {
 	// Direct has the Handler take HTTP/1.1 connections over from an
 	// [http.Server] at their first BOSH request, and serve that and those
 	// behind it by an engine of its own. A session that waits then costs less
-	// than half the memory and about half the processor time, and requests
-	// are taken in while earlier ones of their connection are held, so that
-	// clients that pipeline need no [PipelineListener]. It is off by default.
+	// than half the memory, and a request about half the processor time; and
+	// requests are taken in while earlier ones of their connection are held,
+	// so that clients that pipeline need no [PipelineListener]. The default
+	// is off.
 	// Switch it on for thousands of sessions over HTTP/1.1, as from a proxy,
 	// or for clients that pipeline, unless something around the Handler must
 	// see every request.
