@@ -82,6 +82,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gobosh/bosh/internal/defaults"
@@ -89,6 +90,7 @@ import (
 	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 )
 
@@ -451,12 +453,16 @@ func (f Framing) String() string {
 
 // ID returns a name for the session that is safe to log and to show: it is not
 // the sid, and does not tell it.
-func (s *Session) ID() string { return s.id }
+func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
 
 // Context returns the session's context. It descends from the one that Admit
 // returned and is cancelled when the session ends, by the cause that Err
 // returns.
-func (s *Session) Context() context.Context { return s.ctx }
+func (s *Session) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.scope.Context(s.cause)
+}
 
 // Err returns nil while the session lives, and then why it ended: an *Error,
 // or io.EOF if the client ended it in good order.
@@ -480,7 +486,12 @@ func (s *Session) Secure() bool { return s.secure }
 
 // RemoteAddr returns the address that the session was created from, as
 // [Options.ClientAddr] has it. Later requests may come from others.
-func (s *Session) RemoteAddr() net.Addr { return s.addr }
+func (s *Session) RemoteAddr() net.Addr {
+	if s.addr != nil {
+		return s.addr
+	}
+	return peer.Addr(s.origin.RemoteAddr())
+}
 
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
@@ -507,7 +518,7 @@ func (s *Session) Stats() SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.stats
-	n.Open = s.live
+	n.Open = int(s.live)
 	for _, st := range s.streams.list {
 		n.Queued += len(st.out)
 		n.Unread += st.in.Len()
@@ -560,7 +571,8 @@ type Trace struct {
 	Refused func(*http.Request, *Error)
 
 	// Request is called when a request has been received, and Response when
-	// its answer has been written.
+	// its answer has been written. What comes after the end of its session is
+	// not told.
 	Request  func(*Session, RequestInfo)
 	Response func(*Session, ResponseInfo)
 }

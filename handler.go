@@ -23,7 +23,6 @@ import (
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/edge"
-	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
@@ -31,6 +30,7 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/quota"
+	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
@@ -45,13 +45,14 @@ type Handler struct {
 	headers  edge.Headers
 	epoch    time.Time
 	seed     maphash.Seed
-	sessions table.Table[*Session] // that have not ended
-	yard     *tomb.Yard            // those that have, and may be asked to repeat an answer
-	quota    quota.Quota           // of sessions that have not ended
-	serial   atomic.Int64          // for Session.ID
-	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
-	requests sync.Pool             // of *wire.Request
-	spare    sync.Pool             // of *exchange
+	sessions table.Table[*Session]           // that have not ended
+	yard     *tomb.Yard                      // those that have, and may be asked to repeat an answer
+	quota    quota.Quota                     // of sessions that have not ended
+	serial   atomic.Int64                    // for Session.ID
+	grant    atomic.Pointer[negotiate.Grant] // the last one; see share
+	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
+	requests sync.Pool                       // of *wire.Request
+	spare    sync.Pool                       // of *exchange
 	accept   *backlog.Listener
 
 	engine        *direct.Engine // nil without Options.Direct
@@ -231,7 +232,7 @@ func (h *Handler) late(ex *exchange, req *wire.Request) {
 	if !h.sameSecurity(ex, was.Secure, was.Cert) {
 		return
 	}
-	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), []string{was.Content}
+	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
 	if req.Rid.OK && req.Rid.N > 0 {
 		ex.reply = h.again(stone, req)
 	}
@@ -315,13 +316,13 @@ func (h *Handler) answer(ex *exchange) {
 			a.Body = h.compress(hd, q.Header("Accept-Encoding"), a.Body)
 		}
 		if a.Status == 0 {
-			hd["Content-Type"] = ex.content
+			hd["Content-Type"] = negotiate.Header(ex.content)
 		}
 		a.Header = hd
 	} else {
 		a.Fields[0], a.Fields[2] = h.before, h.after
 		if a.Status == 0 {
-			a.Fields[1] = ex.content[0]
+			a.Fields[1] = ex.content
 		}
 	}
 	q.Answer(a)
@@ -397,7 +398,7 @@ func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
 	if h.o.Compress > 0 {
 		body = h.compress(w.Header(), r.Header["Accept-Encoding"], body)
 	}
-	h.send(w, body, ex.content)
+	h.send(w, body, negotiate.Header(ex.content))
 }
 
 // compress returns an answer in the content coding that is best for it. What is
@@ -558,24 +559,25 @@ func (h *Handler) farewell() *Error {
 
 // open opens a session.
 func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
-	s := &Session{h: h, grant: g, sid: rand.Text()}
+	s := &Session{h: h, grant: h.share(g), sid: rand.Text()}
 	s.alarm = alarm.New(s.tick)
 	s.secure = h.secure(r)
-	s.addr = h.clientAddr(r)
 	s.origin = origin.Keep(r)
-	if err := h.quota.Take(peer.Host(s.addr)); err != nil {
+	if h.o.ClientAddr != nil {
+		s.addr = h.o.ClientAddr(r)
+	}
+	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	st, e := h.admit(s, r, h.opening(req, Opening{Framing: h.o.Framing}))
+	st, e := h.admit(s, r, context.WithoutCancel(r.Context()), h.opening(req, Opening{Framing: h.o.Framing}))
 	if e != nil {
-		h.quota.Give(peer.Host(s.addr))
-		st.cancel(e)
+		h.quota.Give(s.owner())
 		return nil, e
 	}
-	s.id = strconv.FormatInt(h.serial.Add(1), 36)
-	s.ctx, s.cancel = st.ctx, st.cancel
-	if st.cancel = nil; h.o.MaxStreams > 1 {
-		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
+	s.serial = h.serial.Add(1)
+	s.scope, st.scope = st.scope, nil
+	if h.o.MaxStreams > 1 {
+		st.scope = scope.New(s.Context())
 	}
 	s.streams.list = []*Stream{st}
 	ex.session = s
@@ -593,6 +595,16 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	return s, nil
+}
+
+// share returns g, or its like that another session has. There are few kinds.
+func (h *Handler) share(g negotiate.Grant) *negotiate.Grant {
+	if last := h.grant.Load(); last != nil && *last == g {
+		return last
+	}
+	shared := g
+	h.grant.Store(&shared)
+	return &shared
 }
 
 // opening returns what a request says of the stream that it opens. What it
@@ -614,11 +626,7 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 
 // admit asks the application for a new stream of s. It returns a stream in any
 // case.
-func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *Error) {
-	ctx := context.WithoutCancel(r.Context())
-	if s.ctx != nil {
-		ctx = s.ctx
-	}
+func (h *Handler) admit(s *Session, r *http.Request, ctx context.Context, o Opening) (st *Stream, e *Error) {
 	if h.o.Admit != nil {
 		var c context.Context
 		if c, e = h.callAdmit(ctx, r, &o); c != nil {
@@ -632,16 +640,9 @@ func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *
 }
 
 func (h *Handler) newStream(s *Session, r *http.Request, ctx context.Context, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, local: peer.Local(r)}
-	st.ctx, st.cancel = context.WithCancelCause(ctx)
+	st := &Stream{s: s, opening: o, local: peer.Local(r), scope: scope.New(ctx)}
 	if h.o.MaxStreams > 1 {
 		st.name = rand.Text()
-	}
-	switch o.Framing {
-	case XMPP:
-		st.cut = framing.NewXMPP(h.o.MaxElement)
-	case Elements:
-		st.cut = framing.NewElements(h.o.MaxElement)
 	}
 	return st
 }
@@ -686,7 +687,7 @@ func (h *Handler) run(st *Stream) {
 	defer func() {
 		var e *Error
 		if v := recover(); v != nil {
-			h.o.Logger.Error("bosh: Serve panicked", "session", st.s.id, "panic", v, "stack", string(debug.Stack()))
+			h.o.Logger.Error("bosh: Serve panicked", "session", st.s.ID(), "panic", v, "stack", string(debug.Stack()))
 			e = &Error{Condition: InternalServerError}
 		}
 		st.CloseWithError(e)
@@ -697,14 +698,16 @@ func (h *Handler) run(st *Stream) {
 // began takes note of a new session.
 func (h *Handler) began(s *Session) {
 	h.sessions.Put(s.sid, s)
-	h.o.Logger.Debug("bosh: session begins", "session", s.id, "remote", s.addr)
+	if h.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", s.RemoteAddr())
+	}
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
 		t.SessionStart(s)
 	}
 }
 
-// over takes note that a session has ended by e.
-func (h *Handler) over(s *Session, e *Error) {
+// over takes note that a session has ended by e. It has the values of ctx.
+func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	n := s.Stats()
 	gone := n
 	gone.Open, gone.Queued, gone.Unread = 0, 0, 0
@@ -713,15 +716,15 @@ func (h *Handler) over(s *Session, e *Error) {
 	h.ended[e.reason()]++
 	h.mu.Unlock()
 	h.sessions.Delete(s.sid)
-	if h.quota.Give(peer.Host(s.addr)) == 0 {
+	if h.quota.Give(s.owner()) == 0 {
 		h.hush()
 	}
 	level := slog.LevelDebug
 	if e.Condition == InternalServerError {
 		level = slog.LevelWarn
 	}
-	if h.o.Logger.Enabled(s.ctx, level) {
-		h.o.Logger.Log(s.ctx, level, "bosh: session ends", "session", s.id, "remote", s.addr,
+	if h.o.Logger.Enabled(ctx, level) {
+		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", s.RemoteAddr(),
 			"reason", e.reason(), "requests", n.Requests, "error", e)
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
@@ -764,13 +767,12 @@ func (h *Handler) sameSecurity(ex *exchange, secure bool, cert []byte) bool {
 	return secure && bytes.Equal(cert, peer.Certificate(ex.tls()))
 }
 
-func (h *Handler) clientAddr(r *http.Request) net.Addr {
-	if h.o.ClientAddr != nil {
-		if a := h.o.ClientAddr(r); a != nil {
-			return a
-		}
+// owner returns whose the session is, as far as [Options.MaxPerAddr] goes.
+func (s *Session) owner() string {
+	if s.h.o.MaxPerAddr == 0 {
+		return ""
 	}
-	return peer.Remote(r)
+	return peer.Host(s.RemoteAddr())
 }
 
 // Sessions returns the sessions that have not ended.

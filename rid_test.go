@@ -166,18 +166,18 @@ func TestOveractive(t *testing.T) {
 		extra   bool
 		want    bool
 	}{
-		{"two polls", 0, true, false, true, record{empty: true, arrived: 4}, true, false, true},
-		{"the first was answered with payloads", 0, true, true, true, record{empty: true, arrived: 4}, true, false, false},
-		{"the first had payloads", 0, true, false, false, record{empty: true, arrived: 4}, true, false, false},
-		{"the second has payloads", 0, true, false, true, record{arrived: 4}, true, false, false},
-		{"in time", 0, true, false, true, record{empty: true, arrived: 5}, true, false, false},
-		{"no polling session", 0, true, false, true, record{empty: true, arrived: 4}, false, false, false},
-		{"the last place, empty", 1, false, false, false, record{empty: true, arrived: 4}, false, false, true},
-		{"the last place, with payloads", 1, false, false, false, record{arrived: 4}, false, false, false},
-		{"the last place, in time", 1, false, false, false, record{empty: true, arrived: 5}, false, false, false},
-		{"one too many", 2, false, false, false, record{arrived: 9}, false, false, true},
-		{"one too many, but extra", 2, false, false, false, record{arrived: 9}, false, true, false},
-		{"came before its predecessor", 1, false, false, false, record{empty: true, arrived: -1}, false, false, false},
+		{"two polls", 0, true, false, true, record{empty: true, at: 4}, true, false, true},
+		{"the first was answered with payloads", 0, true, true, true, record{empty: true, at: 4}, true, false, false},
+		{"the first had payloads", 0, true, false, false, record{empty: true, at: 4}, true, false, false},
+		{"the second has payloads", 0, true, false, true, record{at: 4}, true, false, false},
+		{"in time", 0, true, false, true, record{empty: true, at: 5}, true, false, false},
+		{"no polling session", 0, true, false, true, record{empty: true, at: 4}, false, false, false},
+		{"the last place, empty", 1, false, false, false, record{empty: true, at: 4}, false, false, true},
+		{"the last place, with payloads", 1, false, false, false, record{at: 4}, false, false, false},
+		{"the last place, in time", 1, false, false, false, record{empty: true, at: 5}, false, false, false},
+		{"one too many", 2, false, false, false, record{at: 9}, false, false, true},
+		{"one too many, but extra", 2, false, false, false, record{at: 9}, false, true, false},
+		{"came before its predecessor", 1, false, false, false, record{empty: true, at: -1}, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWindow(1, 2)
@@ -189,7 +189,7 @@ func TestOveractive(t *testing.T) {
 				w.answer(1, nil, test.payload, 0)
 			}
 			r := test.r
-			r.rid, r.ex, r.arrived = w.last+1, conn, r.arrived*time.Second
+			r.rid, r.ex, r.at = w.last+1, conn, r.at*time.Second
 			assert.Equal(t, test.want, w.overactive(w.insert(r), polling, test.polls, test.extra))
 		})
 	}

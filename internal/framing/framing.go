@@ -76,10 +76,10 @@ type Cutter struct {
 
 // NewElements returns a Cutter for a bare sequence of elements of at most max
 // bytes each.
-func NewElements(max int) Cutter { return Cutter{max: max, inside: true} }
+func NewElements(max int) *Cutter { return &Cutter{max: max, inside: true} }
 
 // NewXMPP returns a Cutter for an XMPP stream.
-func NewXMPP(max int) Cutter { return Cutter{max: max, xmpp: true} }
+func NewXMPP(max int) *Cutter { return &Cutter{max: max, xmpp: true} }
 
 // Pending reports whether a part of an element is waiting for its rest.
 func (c *Cutter) Pending() bool { return len(c.part) > 0 }
