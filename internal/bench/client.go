@@ -81,7 +81,7 @@ type conn struct {
 // of its connections when dial returns.
 func (l *load) dial(n int, reach func(i int) reach) error {
 	l.clients = make([]*client, n)
-	errs := make(chan error, 16)
+	errs := make(chan error, 128) // one for each that dials
 	var next atomic.Int64
 	for range cap(errs) {
 		go func() {
