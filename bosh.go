@@ -59,6 +59,13 @@
 // whether by HTTPS, [Options.ClientAddr] and [Options.Secure] tell, from headers
 // that count only in a request that the proxy has sent.
 //
+// # Many sessions
+//
+// net/http keeps some 25 KB for each request that is held, and serves the
+// requests of a connection one after the other. [Options.Direct] has the Handler
+// take HTTP/1.1 connections over, and serve them itself at less than half the
+// cost; middleware then sees no more than the first request of each.
+//
 // # Shutdown
 //
 // Call [Handler.Shutdown] first, which tells all clients, and then the one of
@@ -290,9 +297,46 @@ type Options struct {
 	// on, by the condition see-other-uri instead of system-shutdown.
 	SeeOther string
 
-	// Direct has the Handler take over HTTP/1.1 connections of an
-	// [http.Server] at their first BOSH request, and serve them by an engine
-	// of its own. TODO
+	// Direct has the Handler take HTTP/1.1 connections over from an
+	// [http.Server] at their first BOSH request, and serve that and those
+	// behind it by an engine of its own. A session that waits then costs less
+	// than half the memory, and a request about half the processor time; and
+	// requests are taken in while earlier ones of their connection are held,
+	// so that clients that pipeline need no [PipelineListener]. The default
+	// is off.
+	// Switch it on for thousands of sessions over HTTP/1.1, as from a proxy,
+	// or for clients that pipeline, unless something around the Handler must
+	// see every request.
+	//
+	// The engine serves POST with a Content-Length, to the Host and URI of the
+	// connection's first BOSH request. At anything else it gives the
+	// connection back to the Server, with all that it has read, until the
+	// next BOSH request: pages, other handlers and BOSH may share it. HTTP/2,
+	// and a ResponseWriter that cannot be hijacked, are served as without
+	// Direct. TLS makes no difference.
+	//
+	// What lies between the Server and the Handler is passed by:
+	//
+	//   - Middleware sees only the first request of a connection, and
+	//     ServeHTTP returns before that is answered. Do not set Direct if it
+	//     authenticates or limits requests, or rewrites them, as their
+	//     RemoteAddr: those of a proxy's connection are of many clients. Use
+	//     Admit, ClientAddr and Secure, which get requests as they came. The
+	//     headers that it sets are on the first answer only, so with NoCORS
+	//     the others have none for CORS. For access logs use Trace.
+	//   - Of the Server's time-outs only IdleTimeout counts. ReadTimeout
+	//     bounds a request from its first byte, with its head, and WriteTimeout
+	//     an answer; if negative, nothing does.
+	//   - [http.Server.Shutdown] closes these connections when they have been
+	//     answered, but waits neither for them nor for those given back.
+	//     [Handler.Shutdown] waits for its answers. [http.Server.Close] does
+	//     not know of them: call [Handler.Close] too.
+	//   - The context of a later request has the values of the Server's
+	//     ConnContext, which is called anew, but none of BaseContext and
+	//     middleware; and no context ends when the client leaves. A request
+	//     whose context has a deadline is not taken over.
+	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
+	//     connection is given back.
 	Direct bool
 
 	// Logger gets what an operator should know; never payloads, nor a sid.
@@ -744,6 +788,9 @@ func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 // below TLS. There it sees records come, not what is in them. A request in the
 // same record as the one before is not noticed, and a record that is none of a
 // request, as at the end of a connection, releases a held one in vain.
+//
+// With [Options.Direct] it is not needed: the Handler reads what comes behind a
+// held request by itself, under TLS too.
 //
 // It needs no more than this. The Handler finds the connection by its LocalAddr,
 // which is the one of l's connection in a wrapper; NetConn returns that

@@ -5,6 +5,8 @@
 //	npm --prefix internal/interop ci
 //	go test -tags interop ./internal/interop
 //
+// BOSH_ENGINE=direct runs the programs with -direct.
+//
 // Screenshots go to the folder that INTEROP_OUTPUT names, if any. Chromium is
 // /usr/bin/chromium unless INTEROP_CHROMIUM says otherwise.
 package interop
