@@ -163,7 +163,7 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
-		time.Sleep(*duration / 10)
+		time.Sleep(*duration/10 + time.Duration(n)*50*time.Microsecond) // until the server has them all
 		for _, c := range r.load.clients[:active] {
 			c.mu.Lock()
 			next(c)
