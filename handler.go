@@ -217,6 +217,9 @@ func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed 
 		return false
 	}
 	ex.session, ex.content = s, s.grant.Content
+	if s.grant.Opens(req) {
+		ex.http() // not later, when another connection's request may have it
+	}
 	return s.receive(req, ex, malformed)
 }
 
@@ -266,14 +269,22 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 		q.Context = ex
 	}
 	*ex = exchange{direct: q}
+	refused := false
+	defer func() { // also if somebody panics
+		switch s := ex.session; {
+		case refused || s == nil:
+		case ex.creates:
+			s.attended()
+		default:
+			s.yield(ex)
+		}
+	}()
 	switch s, info := h.begin(ex, req, err); {
 	case s == nil:
+		refused = true
 		h.answer(ex)
-	case ex.creates:
-		s.attended()
-	default:
+	case !ex.creates:
 		h.received(s, ex, info)
-		s.yield(ex)
 	}
 }
 
@@ -286,15 +297,17 @@ func (h *Handler) leave(q *direct.Request) {
 
 // doneDirect is called when q is over.
 func (h *Handler) doneDirect(q *direct.Request) {
+	defer func() { // also if somebody panics
+		if h.active.Add(-1) == 0 {
+			h.hush()
+		}
+	}()
 	ex := q.Context.(*exchange)
 	if s := ex.session; s != nil {
-		if ex.reply.given() {
+		defer s.done(ex)
+		if !ex.left && ex.reply.given() {
 			h.answered(s, ex)
 		}
-		s.done(ex)
-	}
-	if h.active.Add(-1) == 0 {
-		h.hush()
 	}
 }
 
@@ -725,6 +738,11 @@ func (h *Handler) over(s *Session, e *Error) {
 			"reason", e.reason(), "requests", n.Requests, "error", e)
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
+		defer func() { // nobody else may be there to do it
+			if v := recover(); v != nil {
+				h.o.Logger.Error("bosh: SessionEnd panicked", "session", s.id, "panic", v, "stack", string(debug.Stack()))
+			}
+		}()
 		t.SessionEnd(s)
 	}
 }
@@ -812,6 +830,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
+	defer h.closeConns()
 	for h.quota.Taken() > 0 || h.active.Load() > 0 {
 		select {
 		case <-h.quiet:
@@ -821,6 +840,13 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	}
 	h.hush() // for another Shutdown
 	return nil
+}
+
+// closeConns ends the connections that were taken over.
+func (h *Handler) closeConns() {
+	if h.engine != nil {
+		h.engine.Close()
+	}
 }
 
 // hush tells Shutdown that there are no more sessions, or requests.
@@ -846,6 +872,7 @@ func (h *Handler) Close() error {
 		}
 		s.unlock()
 	}
+	h.closeConns()
 	return nil
 }
 

@@ -113,7 +113,7 @@ type verdict uint8
 const (
 	partial verdict = iota
 	whole
-	early   // there are as many before it as may be
+	early   // there are as many before it as may be, or it is too late
 	foreign // not ours, or not understood
 )
 
@@ -134,7 +134,7 @@ func (c *conn) parse() (*Request, verdict) {
 			return nil, partial
 		}
 		c.used += emptyLines(b[:4])
-		b = c.buf[c.used:]
+		b, c.skip = c.buf[c.used:], false
 	}
 	c.skip = c.skip && len(b) == 0
 	h := c.head
@@ -165,7 +165,7 @@ func (c *conn) parse() (*Request, verdict) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.count >= maxCount || c.ending.Load() {
+	if c.count >= maxCount || c.gone || c.ending.Load() {
 		return nil, early
 	}
 	q := newRequest(c)
@@ -233,7 +233,14 @@ func (c *conn) settle(q *Request, s status) {
 	q.finished = behind
 	c.mu.Unlock()
 	if behind {
-		c.e.guard(c.e.Done, q)
+		c.over(q)
+	}
+}
+
+// over calls Done.
+func (c *conn) over(q *Request) {
+	if !c.e.guard(c.e.Done, q) {
+		c.fail()
 	}
 }
 
@@ -280,13 +287,13 @@ func (c *conn) pop() {
 	if c.route.server.idle > 0 {
 		c.since = time.Now()
 	}
-	gone := c.gone
+	shared := c.gone || q.finished // leave or settle may have it
 	c.mu.Unlock()
-	if !q.finished {
-		c.e.guard(c.e.Done, q)
-	}
 	putBuffer(q.out)
-	if !gone { // or leave may have it
+	if !q.finished {
+		c.over(q)
+	}
+	if !shared {
 		q.free()
 	}
 	c.mu.Lock()
@@ -298,7 +305,13 @@ func (c *conn) wakeReader() {
 		return
 	}
 	c.room = 0
-	c.rwc.SetReadDeadline(past)
+	c.setLimit(past)
+	c.signal()
+}
+
+// signal has the reader look again if it waits without reading. It is called
+// with the lock.
+func (c *conn) signal() {
 	select {
 	case c.freed <- struct{}{}:
 	default:
@@ -313,6 +326,10 @@ var past = time.Unix(1, 0)
 func (c *conn) wait(n int) bool {
 	for {
 		c.mu.Lock()
+		if c.gone {
+			c.mu.Unlock()
+			return false
+		}
 		ending := c.ending.Load()
 		if ending {
 			n = 1
@@ -320,7 +337,7 @@ func (c *conn) wait(n int) bool {
 		if c.count < n {
 			if c.freed != nil {
 				c.room, c.freed = 0, nil
-				c.rwc.SetReadDeadline(time.Time{})
+				c.setLimit(time.Time{})
 			}
 			c.mu.Unlock()
 			if ending {
@@ -328,11 +345,13 @@ func (c *conn) wait(n int) bool {
 			}
 			return !ending
 		}
-		c.room = n
 		if c.freed == nil {
 			c.freed, c.limited = make(chan struct{}, 1), false
-			c.rwc.SetReadDeadline(time.Time{})
 		}
+		if c.room == 0 { // the limit may be in the past
+			c.setLimit(time.Time{})
+		}
+		c.room = n
 		freed := c.freed
 		c.mu.Unlock()
 		if len(c.buf)-c.used >= maxAhead {
@@ -348,10 +367,15 @@ func (c *conn) wait(n int) bool {
 // limit sets the time when reading must end.
 func (c *conn) limit(t time.Time) {
 	c.mu.Lock()
+	c.setLimit(t)
+	c.mu.Unlock()
+}
+
+// setLimit is limit, called with the lock. The limit of closeWrite stays.
+func (c *conn) setLimit(t time.Time) {
 	if !c.shut {
 		c.rwc.SetReadDeadline(t)
 	}
-	c.mu.Unlock()
 }
 
 // fill reads more of a request, or waits for one.
@@ -385,6 +409,7 @@ func (c *conn) fill() bool {
 func (c *conn) fail() {
 	c.mu.Lock()
 	c.gone = true
+	c.signal()
 	c.mu.Unlock()
 	c.rwc.Close()
 }
@@ -442,7 +467,7 @@ func (c *conn) closeWrite() {
 // drain waits until the client has closed the connection.
 func (c *conn) drain() {
 	c.closeWrite()
-	for c.used = 0; c.read() == nil; {
+	for c.buf, c.used = c.buf[:0], 0; c.read() == nil; {
 		c.buf = c.buf[:0]
 	}
 }

@@ -62,7 +62,7 @@ func (q *Request) HTTP() *http.Request {
 		return q.first.Clone(q.first.Context())
 	}
 	c := q.c
-	r := c.route.request.WithContext(c.context())
+	r := c.route.request.Clone(c.context())
 	r.Header = q.head.header.Clone()
 	r.RemoteAddr = c.rwc.RemoteAddr().String()
 	r.TLS = c.tls

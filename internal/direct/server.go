@@ -233,6 +233,9 @@ func usual(r *http.Request) bool {
 			return false
 		}
 	}
+	if _, limited := r.Context().Deadline(); limited {
+		return false
+	}
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && !r.Close && r.ContentLength >= 0 && r.Method == http.MethodPost
 }
 
