@@ -216,10 +216,10 @@ func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed 
 		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
 		return false
 	}
-	ex.session, ex.content = s, s.grant.Content
 	if s.grant.Opens(req) {
-		ex.http() // not later, when another connection's request may have it
+		ex.http() // here, and not by whoever serves the request that is missing before it
 	}
+	ex.session, ex.content = s, s.grant.Content
 	return s.receive(req, ex, malformed)
 }
 

@@ -5,9 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,7 +30,7 @@ type conn struct {
 	head     *head  // of the last request
 	readable func(fd uintptr) bool
 	n        int // what readable has read
-	err      error
+	err      error // of the last read
 	limited  bool // there is a read deadline for the request that is under way
 	one      [1]byte
 	ctx      context.Context
@@ -99,12 +99,22 @@ func (c *conn) next() (q *Request, ok bool) {
 		case foreign:
 			return nil, c.wait(1)
 		case partial:
-			ok = c.fill()
+			if ok = c.fill(); !ok && c.cut() {
+				return nil, true
+			}
 		}
 		if !ok {
 			return nil, false
 		}
 	}
+}
+
+// cut reports whether the client has ended what it sends in the middle of a
+// request, and waits for nothing else. net/http has an answer to some of that.
+func (c *conn) cut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
 }
 
 // A verdict is what the bytes are that have been read.
@@ -146,7 +156,7 @@ func (c *conn) parse() (*Request, verdict) {
 	if !ok {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
 		switch {
-		case end < len(emptyLine) && (len(b) > maxHead || hopeless(b)), end > maxHead:
+		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || hopeless(b)), end > c.route.server.maxHead:
 			return nil, foreign
 		case end < len(emptyLine):
 			return nil, partial
@@ -358,7 +368,7 @@ func (c *conn) wait(n int) bool {
 			<-freed
 			continue
 		}
-		if err := c.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := c.read(); err != nil && !isTimeout(err) {
 			return false
 		}
 	}
@@ -397,12 +407,17 @@ func (c *conn) fill() bool {
 		c.limit(time.Time{})
 		return true
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !isTimeout(err) {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.shut && (c.first != nil || time.Since(c.since) < idle)
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 // fail closes the connection: nothing more can be read or written.
@@ -459,8 +474,20 @@ func (c *conn) closeWrite() {
 	c.shut = true
 	c.rwc.SetReadDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
-	if cw, ok := c.rwc.(interface{ CloseWrite() error }); !ok || cw.CloseWrite() != nil {
+	cw, ok := c.rwc.(interface{ CloseWrite() error })
+	switch {
+	case !ok:
 		c.fail()
+	case c.raw != nil:
+		if cw.CloseWrite() != nil {
+			c.fail()
+		}
+	default: // TLS has something to write, and may have to wait
+		go func() {
+			if cw.CloseWrite() != nil {
+				c.fail()
+			}
+		}()
 	}
 }
 
@@ -489,7 +516,7 @@ func (c *conn) giveBack() {
 func (c *conn) context() context.Context {
 	if c.ctx == nil {
 		srv := c.route.server.srv
-		ctx := context.WithValue(context.Background(), http.ServerContextKey, srv)
+		ctx := context.WithValue(c.route.server.base, http.ServerContextKey, srv)
 		ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr())
 		if srv.ConnContext != nil {
 			ctx = srv.ConnContext(ctx, c.rwc)
