@@ -369,4 +369,3 @@ func FuzzEngines(f *testing.F) {
 		bothAnswer(t, pieces...)
 	})
 }
-

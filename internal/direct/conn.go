@@ -29,9 +29,9 @@ type conn struct {
 	skip     bool   // empty lines before the next request are to be overlooked
 	head     *head  // of the last request
 	readable func(fd uintptr) bool
-	n        int // what readable has read
+	n        int   // what readable has read
 	err      error // of the last read
-	limited  bool // there is a read deadline for the request that is under way
+	limited  bool  // there is a read deadline for the request that is under way
 	one      [1]byte
 	ctx      context.Context
 
