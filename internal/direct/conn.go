@@ -156,7 +156,7 @@ func (c *conn) parse() (*Request, verdict) {
 	if !ok {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
 		switch {
-		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || hopeless(b)), end > c.route.server.maxHead:
+		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || c.hopeless(b)), end > c.route.server.maxHead:
 			return nil, foreign
 		case end < len(emptyLine):
 			return nil, partial
@@ -188,23 +188,24 @@ func (c *conn) parse() (*Request, verdict) {
 var emptyLine = []byte("\r\n\r\n")
 
 // hopeless reports whether b, which has no end of a head, cannot become one that
-// is served here. Nobody should have to wait for an end that net/http sees.
-func hopeless(b []byte) bool {
-	const method = "POST "
-	if n := min(len(b), len(method)); string(b[:n]) != method[:n] {
+// is served here. Nobody should have to wait for an end when net/http has seen
+// enough.
+func (c *conn) hopeless(b []byte) bool {
+	want := "POST " + c.route.uri + " HTTP/1.1\r\n"
+	if n := min(len(b), len(want)); string(b[:n]) != want[:n] {
 		return true
 	}
-	for i := bytes.IndexByte(b, '\n'); i >= 0; {
-		if i == 0 || b[i-1] != '\r' {
+	for b = b[min(len(b), len(want)):]; ; {
+		line, rest, ok := bytes.Cut(b, []byte("\n"))
+		if !ok {
+			return false
+		}
+		line, ok = bytes.CutSuffix(line, []byte("\r"))
+		if _, _, isField := cutField(string(line)); !ok || !isField {
 			return true
 		}
-		next := bytes.IndexByte(b[i+1:], '\n')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
+		b = rest
 	}
-	return false
 }
 
 // push puts q behind the others.

@@ -63,8 +63,8 @@ func parseHead(b []byte) *head {
 	h := &head{uri: uri}
 	at, hosts := len(lines[0])+2, 0
 	for _, line := range lines[1:] {
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) || !isFieldValue(value) {
+		name, value, ok := cutField(line)
+		if !ok {
 			return nil
 		}
 		trimmed := strings.Trim(value, " \t")
@@ -106,6 +106,12 @@ func cutMethod(line string, ok bool) (string, bool) {
 	}
 	uri, ok := strings.CutPrefix(line, "POST ")
 	return uri, ok && uri != "" && !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
+// cutField cuts a line of a head into a name and a value, if it is one.
+func cutField(line string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(line, ":")
+	return name, value, ok && isToken(name) && isFieldValue(value)
 }
 
 // isToken reports whether s can be the name of a field. RFC 9110, section 5.6.2.
