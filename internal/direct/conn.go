@@ -114,6 +114,9 @@ func (c *conn) next() (q *Request, ok bool) {
 func (c *conn) cut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.skip {
+		c.used += emptyLines(c.buf[c.used:])
+	}
 	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
 }
 
@@ -139,14 +142,13 @@ func (c *conn) consumed() {
 // parse looks at what has been read.
 func (c *conn) parse() (*Request, verdict) {
 	b := c.buf[c.used:]
-	if c.skip && len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
-		if len(b) < 4 {
+	if c.skip {
+		if len(b) < 4 { // net/http wants to see so many
 			return nil, partial
 		}
 		c.used += emptyLines(b[:4])
 		b, c.skip = c.buf[c.used:], false
 	}
-	c.skip = c.skip && len(b) == 0
 	h := c.head
 	var size, length int
 	ok := false

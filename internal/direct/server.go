@@ -59,7 +59,7 @@ func (e *Engine) shutdown(s *server) {
 	s.down = true
 	e.mu.Unlock()
 	e.end(func(c *conn) bool { return c.route.server == s })
-	s.back.Shutdown(context.Background())
+	s.back.SetKeepAlivesEnabled(false)
 }
 
 // newServer returns the server for srv. A Server knows a connection by its type,
