@@ -5,9 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,9 +32,9 @@ type conn struct {
 	skip     bool           // empty lines before the next request are to be overlooked
 	head     *head          // of the last request
 	readable func(fd uintptr) bool
-	n        int // what readable has read
-	err      error
-	limited  bool // there is a read deadline for the request that is under way
+	n        int   // what readable has read
+	err      error // of the last read
+	limited  bool  // there is a read deadline for the request that is under way
 	one      [1]byte
 	ctx      context.Context
 
@@ -105,12 +105,25 @@ func (c *conn) next() (q *Request, ok bool) {
 			if len(c.buf) == cap(c.buf) && c.used == 0 && !c.share.Reach(2*cap(c.buf)) {
 				return nil, c.wait(1) // net/http will find no room either, and tell the client
 			}
-			ok = c.fill()
+			if ok = c.fill(); !ok && c.cut() {
+				return nil, true
+			}
 		}
 		if !ok {
 			return nil, false
 		}
 	}
+}
+
+// cut reports whether the client has ended what it sends in the middle of a
+// request, and waits for nothing else. net/http has an answer to some of that.
+func (c *conn) cut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.skip {
+		c.used += emptyLines(c.buf[c.used:])
+	}
+	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
 }
 
 // A verdict is what the bytes are that have been read.
@@ -119,7 +132,7 @@ type verdict uint8
 const (
 	partial verdict = iota
 	whole
-	early   // there are as many before it as may be
+	early   // there are as many before it as may be, or it is too late
 	foreign // not ours, or not understood
 )
 
@@ -136,14 +149,13 @@ func (c *conn) consumed() {
 // parse looks at what has been read.
 func (c *conn) parse() (*Request, verdict) {
 	b := c.buf[c.used:]
-	if c.skip && len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
-		if len(b) < 4 {
+	if c.skip {
+		if len(b) < 4 { // net/http wants to see so many
 			return nil, partial
 		}
 		c.used += emptyLines(b[:4])
-		b = c.buf[c.used:]
+		b, c.skip = c.buf[c.used:], false
 	}
-	c.skip = c.skip && len(b) == 0
 	h := c.head
 	var size, length int
 	ok := false
@@ -153,7 +165,7 @@ func (c *conn) parse() (*Request, verdict) {
 	if !ok {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
 		switch {
-		case end < len(emptyLine) && (len(b) > maxHead || hopeless(b)), end > maxHead:
+		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || c.hopeless(b)), end > c.route.server.maxHead:
 			return nil, foreign
 		case end < len(emptyLine):
 			return nil, partial
@@ -172,7 +184,7 @@ func (c *conn) parse() (*Request, verdict) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.count >= maxCount || c.ending.Load() {
+	if c.count >= maxCount || c.gone || c.ending.Load() {
 		return nil, early
 	}
 	q := newRequest(c)
@@ -185,23 +197,24 @@ func (c *conn) parse() (*Request, verdict) {
 var emptyLine = []byte("\r\n\r\n")
 
 // hopeless reports whether b, which has no end of a head, cannot become one that
-// is served here. Nobody should have to wait for an end that net/http sees.
-func hopeless(b []byte) bool {
-	const method = "POST "
-	if n := min(len(b), len(method)); string(b[:n]) != method[:n] {
+// is served here. Nobody should have to wait for an end when net/http has seen
+// enough.
+func (c *conn) hopeless(b []byte) bool {
+	want := "POST " + c.route.uri + " HTTP/1.1\r\n"
+	if n := min(len(b), len(want)); string(b[:n]) != want[:n] {
 		return true
 	}
-	for i := bytes.IndexByte(b, '\n'); i >= 0; {
-		if i == 0 || b[i-1] != '\r' {
+	for b = b[min(len(b), len(want)):]; ; {
+		line, rest, ok := bytes.Cut(b, []byte("\n"))
+		if !ok {
+			return false
+		}
+		line, ok = bytes.CutSuffix(line, []byte("\r"))
+		if _, _, isField := cutField(string(line)); !ok || !isField {
 			return true
 		}
-		next := bytes.IndexByte(b[i+1:], '\n')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
+		b = rest
 	}
-	return false
 }
 
 // push puts q behind the others.
@@ -240,7 +253,14 @@ func (c *conn) settle(q *Request, s status) {
 	q.finished = behind
 	c.mu.Unlock()
 	if behind {
-		c.e.guard(c.e.Done, q)
+		c.over(q)
+	}
+}
+
+// over calls Done.
+func (c *conn) over(q *Request) {
+	if !c.e.guard(c.e.Done, q) {
+		c.fail()
 	}
 }
 
@@ -287,13 +307,13 @@ func (c *conn) pop() {
 	if c.route.server.idle > 0 {
 		c.since = time.Now()
 	}
-	gone := c.gone
+	shared := c.gone || q.finished // leave or settle may have it
 	c.mu.Unlock()
-	if !q.finished {
-		c.e.guard(c.e.Done, q)
-	}
 	putBuffer(q.out)
-	if !gone { // or leave may have it
+	if !q.finished {
+		c.over(q)
+	}
+	if !shared {
 		q.free()
 	}
 	c.mu.Lock()
@@ -305,7 +325,13 @@ func (c *conn) wakeReader() {
 		return
 	}
 	c.room = 0
-	c.rwc.SetReadDeadline(past)
+	c.setLimit(past)
+	c.signal()
+}
+
+// signal has the reader look again if it waits without reading. It is called
+// with the lock.
+func (c *conn) signal() {
 	select {
 	case c.freed <- struct{}{}:
 	default:
@@ -320,6 +346,10 @@ var past = time.Unix(1, 0)
 func (c *conn) wait(n int) bool {
 	for {
 		c.mu.Lock()
+		if c.gone {
+			c.mu.Unlock()
+			return false
+		}
 		ending := c.ending.Load()
 		if ending {
 			n = 1
@@ -327,7 +357,7 @@ func (c *conn) wait(n int) bool {
 		if c.count < n {
 			if c.freed != nil {
 				c.room, c.freed = 0, nil
-				c.rwc.SetReadDeadline(time.Time{})
+				c.setLimit(time.Time{})
 			}
 			c.mu.Unlock()
 			if ending {
@@ -335,18 +365,20 @@ func (c *conn) wait(n int) bool {
 			}
 			return !ending
 		}
-		c.room = n
 		if c.freed == nil {
 			c.freed, c.limited = make(chan struct{}, 1), false
-			c.rwc.SetReadDeadline(time.Time{})
 		}
+		if c.room == 0 { // the limit may be in the past
+			c.setLimit(time.Time{})
+		}
+		c.room = n
 		freed := c.freed
 		c.mu.Unlock()
 		if len(c.buf)-c.used >= maxAhead {
 			<-freed
 			continue
 		}
-		if err := c.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := c.read(); err != nil && !isTimeout(err) {
 			return false
 		}
 	}
@@ -355,10 +387,15 @@ func (c *conn) wait(n int) bool {
 // limit sets the time when reading must end.
 func (c *conn) limit(t time.Time) {
 	c.mu.Lock()
+	c.setLimit(t)
+	c.mu.Unlock()
+}
+
+// setLimit is limit, called with the lock. The limit of closeWrite stays.
+func (c *conn) setLimit(t time.Time) {
 	if !c.shut {
 		c.rwc.SetReadDeadline(t)
 	}
-	c.mu.Unlock()
 }
 
 // fill reads more of a request, or waits for one.
@@ -380,7 +417,7 @@ func (c *conn) fill() bool {
 		c.limit(time.Time{})
 		return true
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !isTimeout(err) {
 		return false
 	}
 	c.mu.Lock()
@@ -388,10 +425,16 @@ func (c *conn) fill() bool {
 	return !c.shut && (c.first != nil || time.Since(c.since) < idle)
 }
 
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
 // fail closes the connection: nothing more can be read or written.
 func (c *conn) fail() {
 	c.mu.Lock()
 	c.gone = true
+	c.signal()
 	c.mu.Unlock()
 	c.rwc.Close()
 }
@@ -442,15 +485,27 @@ func (c *conn) closeWrite() {
 	c.shut = true
 	c.rwc.SetReadDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
-	if cw, ok := c.rwc.(interface{ CloseWrite() error }); !ok || cw.CloseWrite() != nil {
+	cw, ok := c.rwc.(interface{ CloseWrite() error })
+	switch {
+	case !ok:
 		c.fail()
+	case c.raw != nil:
+		if cw.CloseWrite() != nil {
+			c.fail()
+		}
+	default: // TLS has something to write, and may have to wait
+		go func() {
+			if cw.CloseWrite() != nil {
+				c.fail()
+			}
+		}()
 	}
 }
 
 // drain waits until the client has closed the connection.
 func (c *conn) drain() {
 	c.closeWrite()
-	for c.used = 0; c.read() == nil; {
+	for c.buf, c.used = c.buf[:0], 0; c.read() == nil; {
 		c.buf = c.buf[:0]
 	}
 }
@@ -473,7 +528,7 @@ func (c *conn) giveBack() {
 func (c *conn) context() context.Context {
 	if c.ctx == nil {
 		srv := c.route.server.srv
-		ctx := context.WithValue(context.Background(), http.ServerContextKey, srv)
+		ctx := context.WithValue(c.route.server.base, http.ServerContextKey, srv)
 		ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr())
 		if srv.ConnContext != nil {
 			ctx = srv.ConnContext(ctx, c.rwc)

@@ -80,12 +80,20 @@ func (e *Engine) remove(c *conn) {
 }
 
 // Close takes no further connections, and closes those that it has as soon as
-// what they have asked has been answered. It does not wait.
+// what they have asked has been answered, those that were given back too. It
+// does not wait.
 func (e *Engine) Close() {
+	var servers []*server
 	e.mu.Lock()
 	e.closed = true
+	for _, s := range e.servers {
+		servers = append(servers, s)
+	}
 	e.mu.Unlock()
 	e.end(func(*conn) bool { return true })
+	for _, s := range servers {
+		s.back.SetKeepAlivesEnabled(false)
+	}
 }
 
 // end closes some connections when they have no more to answer.

@@ -34,6 +34,7 @@ func (c *conn) read() error {
 			c.buf = append(getBuffer(), c.one[0])
 			return nil
 		}
+		c.err = err
 		return err
 	}
 	n, err := c.rwc.Read(c.buf[len(c.buf):cap(c.buf)])
@@ -41,6 +42,7 @@ func (c *conn) read() error {
 	if n > 0 {
 		return nil
 	}
+	c.err = err
 	return err
 }
 
@@ -68,6 +70,7 @@ func (c *conn) readRaw() error {
 		return c.err
 	}
 	if c.n == 0 {
+		c.err = io.EOF
 		return io.EOF
 	}
 	return nil
