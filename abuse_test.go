@@ -171,6 +171,37 @@ func TestAbuseOfConnections(t *testing.T) {
 		assert.Less(a, a.goroutines(), 10)
 	})
 
+	abuse(t, "slow large bodies: MaxMemory", bosh.Options{ReadTimeout: 15 * second, MaxMemory: 8 * giant}, func(a *abused) {
+		const n = 100
+		p := a.open("mute.test")
+		text := postText("1.1", "", p.body(1001, x(strings.Repeat("x", giant*9/10))))
+		text = strings.TrimSuffix(text, "></body>")
+		var refused atomic.Int64
+		heap := a.heap(func() {
+			for range n {
+				c, err := a.pipe.Listener.DialContext(a.Context(), "", "")
+				require.NoError(a, err)
+				go io.WriteString(c, text)
+				go func() {
+					defer c.Close()
+					if all, _ := io.ReadAll(c); strings.Contains(string(all), "policy-violation") {
+						assert.Contains(a, string(all), "Connection: close")
+						refused.Add(1)
+					}
+				}()
+			}
+			time.Sleep(second) // until the Server has closed what was refused
+		})
+		assert.InDelta(a, n-8, refused.Load(), 2)
+		assert.LessOrEqual(a, a.h.Stats().Memory, int64(8*giant))
+		assert.Less(a, heap, 16*giant, "with what is not counted")
+		a.harmless()
+		time.Sleep(16 * second)
+		assert.Less(a, a.h.Stats().Memory, int64(8<<10))
+		p.rid = 1000
+		p.hold(x(strings.Repeat("x", giant*9/10))).Cancel()
+	})
+
 	abuse(t, "a client that does not read: WriteTimeout, WriteBuffer", bosh.Options{WriteTimeout: 30 * second, WriteBuffer: 64 << 10}, func(a *abused) {
 		const n = 50
 		heap := a.heap(func() {

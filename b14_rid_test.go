@@ -388,6 +388,32 @@ func TestBroken(t *testing.T) {
 		s.alive()
 	})
 
+	std(t, "B14.3-7 nor if that is noticed late", func(b *bench, s *session) {
+		answered(s, 1003)
+		held := s.send(1004)
+		first, second := s.send(1001), s.send(1001)
+		b.wait(500 * time.Millisecond)
+		third := s.send(1001)
+		b.wait(doubt - 500*time.Millisecond - 1)
+		first.breaks()
+		second.breaks()
+		b.wait(100 * time.Millisecond)
+		third.breaks()
+		b.wait(time.Second)
+		held.waits()
+		s.alive()
+	})
+
+	std(t, "B14.3-7 many of them are too many", func(b *bench, s *session) {
+		answered(s, 1003)
+		for range 64 {
+			s.send(1001).waits()
+		}
+		over := s.send(1001)
+		over.getsNow(condition(bosh.ItemNotFound))
+		s.gone()
+	})
+
 	bubble(t, "B14.3-8 the refusals tell nothing", stdOptions, func(b *bench) {
 		large := b.create().send(1003).answer()
 		s := b.create()

@@ -44,7 +44,7 @@ func readAnswer(t *testing.T, r *bufio.Reader) string {
 }
 
 // XEP-0124, section 18.1: pipelining, on a plain listener. See also
-// TestPipelineListener.
+// TestPipelineListener, and Options.Direct, with which no request waits.
 func TestPipelining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, stdOptions)

@@ -59,6 +59,13 @@
 // whether by HTTPS, [Options.ClientAddr] and [Options.Secure] tell, from headers
 // that count only in a request that the proxy has sent.
 //
+// # Many sessions
+//
+// net/http keeps some 25 KB for each request that is held, and serves the
+// requests of a connection one after the other. [Options.Direct] has the Handler
+// take HTTP/1.1 connections over, and serve them itself at less than half the
+// cost; middleware then sees no more than the first request of each.
+//
 // # Shutdown
 //
 // Call [Handler.Shutdown] first, which tells all clients, and then the one of
@@ -75,6 +82,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gobosh/bosh/internal/defaults"
@@ -82,6 +90,7 @@ import (
 	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 )
 
@@ -90,6 +99,12 @@ import (
 // a negative value means none (no limit, or the feature switched off) where
 // that is possible, and a value too large for the protocol is lowered to the
 // largest possible one.
+//
+// A panic of one of the functions is logged with its stack. One of Admit or Serve
+// ends the stream with [InternalServerError]; one of ClientAddr, Secure or
+// AllowOrigin closes the connection of the request, which the client may repeat;
+// and one of the Trace has no other consequence. Those of a request's own
+// goroutine that close the connection are logged by the [http.Server].
 type Options struct {
 	// Serve is called in a goroutine of its own for each new stream. The
 	// stream is closed when Serve returns, and if Serve panics the stream
@@ -102,7 +117,8 @@ type Options struct {
 	// Framing. The context it returns is the parent of the session's (of the
 	// stream's, for a further one); nil stands for the one it was given,
 	// which carries the values of the request's context but does not end with
-	// the request. To refuse, return an error: an [*Error] tells the client
+	// the request. When it is cancelled so is [Stream.Context], and nothing
+	// else happens: who wants the session to end must see to that. To refuse, return an error: an [*Error] tells the client
 	// its condition, any other error becomes [InternalServerError]. It runs
 	// in the request's goroutine and may take its time.
 	//
@@ -223,8 +239,10 @@ type Options struct {
 	// first; and all of a session that is over, as long as it answers repeats.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
-	// something new. The first KiB of each session is free. The default is
-	// 1 GiB; negative sets no limit.
+	// something new. The first KiB of each session is free. Bodies that are
+	// being received have what the sessions leave, and their first 64 KiB are
+	// free: one for which there is no room is refused by [PolicyViolation],
+	// and its connection closed. The default is 1 GiB; negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its
@@ -257,8 +275,9 @@ type Options struct {
 	// may use the Handler (CORS). If it is nil every origin may, but without
 	// credentials, such as cookies. Pages of other origins, this host's own
 	// excepted, are refused a session by [PolicyViolation], and kept by the
-	// browser from reading answers. To leave all that to a proxy in front,
-	// set NoCORS.
+	// browser from reading answers. The only header that a page may set is
+	// Content-Type, which is all that BOSH clients do by themselves. To leave
+	// all that to a proxy or handler in front, set NoCORS.
 	AllowOrigin func(origin string) bool
 	NoCORS      bool
 
@@ -278,9 +297,46 @@ type Options struct {
 	// on, by the condition see-other-uri instead of system-shutdown.
 	SeeOther string
 
-	// Direct has the Handler take over HTTP/1.1 connections of an
-	// [http.Server] at their first BOSH request, and serve them by an engine
-	// of its own. TODO
+	// Direct has the Handler take HTTP/1.1 connections over from an
+	// [http.Server] at their first BOSH request, and serve that and those
+	// behind it by an engine of its own. A session that waits then costs less
+	// than half the memory, and a request about half the processor time; and
+	// requests are taken in while earlier ones of their connection are held,
+	// so that clients that pipeline need no [PipelineListener]. The default
+	// is off.
+	// Switch it on for thousands of sessions over HTTP/1.1, as from a proxy,
+	// or for clients that pipeline, unless something around the Handler must
+	// see every request.
+	//
+	// The engine serves POST with a Content-Length, to the Host and URI of the
+	// connection's first BOSH request. At anything else it gives the
+	// connection back to the Server, with all that it has read, until the
+	// next BOSH request: pages, other handlers and BOSH may share it. HTTP/2,
+	// and a ResponseWriter that cannot be hijacked, are served as without
+	// Direct. TLS makes no difference.
+	//
+	// What lies between the Server and the Handler is passed by:
+	//
+	//   - Middleware sees only the first request of a connection, and
+	//     ServeHTTP returns before that is answered. Do not set Direct if it
+	//     authenticates or limits requests, or rewrites them, as their
+	//     RemoteAddr: those of a proxy's connection are of many clients. Use
+	//     Admit, ClientAddr and Secure, which get requests as they came. The
+	//     headers that it sets are on the first answer only, so with NoCORS
+	//     the others have none for CORS. For access logs use Trace.
+	//   - Of the Server's time-outs only IdleTimeout counts. ReadTimeout
+	//     bounds a request from its first byte, with its head, and WriteTimeout
+	//     an answer; if negative, nothing does.
+	//   - [http.Server.Shutdown] closes these connections when they have been
+	//     answered, but waits neither for them nor for those given back.
+	//     [Handler.Shutdown] waits for its answers. [http.Server.Close] does
+	//     not know of them: call [Handler.Close] too.
+	//   - The context of a later request has the values of the Server's
+	//     ConnContext, which is called anew, but none of BaseContext and
+	//     middleware; and no context ends when the client leaves. A request
+	//     whose context has a deadline is not taken over.
+	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
+	//     connection is given back.
 	Direct bool
 
 	// Logger gets what an operator should know; never payloads, nor a sid.
@@ -407,12 +463,16 @@ func (f Framing) String() string {
 
 // ID returns a name for the session that is safe to log and to show: it is not
 // the sid, and does not tell it.
-func (s *Session) ID() string { return s.id }
+func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
 
 // Context returns the session's context. It descends from the one that Admit
 // returned and is cancelled when the session ends, by the cause that Err
 // returns.
-func (s *Session) Context() context.Context { return s.ctx }
+func (s *Session) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.scope.Context(s.cause)
+}
 
 // Err returns nil while the session lives, and then why it ended: an *Error,
 // or io.EOF if the client ended it in good order.
@@ -436,7 +496,12 @@ func (s *Session) Secure() bool { return s.secure }
 
 // RemoteAddr returns the address that the session was created from, as
 // [Options.ClientAddr] has it. Later requests may come from others.
-func (s *Session) RemoteAddr() net.Addr { return s.addr }
+func (s *Session) RemoteAddr() net.Addr {
+	if s.addr != nil {
+		return s.addr
+	}
+	return peer.Addr(s.origin.RemoteAddr())
+}
 
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
@@ -463,7 +528,7 @@ func (s *Session) Stats() SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.stats
-	n.Open = s.live
+	n.Open = int(s.live)
 	for _, st := range s.streams.list {
 		n.Queued += len(st.out)
 		n.Unread += st.in.Len()
@@ -489,7 +554,7 @@ func (n *SessionStats) add(m SessionStats) {
 type HandlerStats struct {
 	SessionStats
 	Sessions int64            // that live now
-	Memory   int64            // bytes that they keep, as MaxMemory counts
+	Memory   int64            // bytes that they and bodies on their way keep, as MaxMemory counts
 	Created  int64            // since the Handler was made
 	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
 }
@@ -516,7 +581,8 @@ type Trace struct {
 	Refused func(*http.Request, *Error)
 
 	// Request is called when a request has been received, and Response when
-	// its answer has been written.
+	// its answer has been written. What comes after the end of its session is
+	// not told.
 	Request  func(*Session, RequestInfo)
 	Response func(*Session, ResponseInfo)
 }
@@ -722,6 +788,9 @@ func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 // below TLS. There it sees records come, not what is in them. A request in the
 // same record as the one before is not noticed, and a record that is none of a
 // request, as at the end of a connection, releases a held one in vain.
+//
+// With [Options.Direct] it is not needed: the Handler reads what comes behind a
+// held request by itself, under TLS too.
 //
 // It needs no more than this. The Handler finds the connection by its LocalAddr,
 // which is the one of l's connection in a wrapper; NetConn returns that

@@ -225,7 +225,7 @@ func (c *call) getsNow(body string) {
 
 // doubt is how long a request whose answer is no longer kept has to turn out to
 // be nobody's, before it ends the session.
-const doubt = 20 * time.Millisecond
+const doubt = time.Second
 
 // getsAfter lets the clock go on and expects the answer exactly then.
 func (c *call) getsAfter(d time.Duration, body string) {

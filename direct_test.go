@@ -587,7 +587,9 @@ func TestDirectElse(t *testing.T) {
 			})
 			srv := httptest.NewUnstartedServer(mux)
 			srv.Config.Addr = "the server"
-			srv.Config.BaseContext = func(net.Listener) context.Context { return context.WithValue(context.Background(), keyOf("base"), "base") }
+			srv.Config.BaseContext = func(net.Listener) context.Context {
+				return context.WithValue(context.Background(), keyOf("base"), "base")
+			}
 			srv.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 				conns.Add(1)
 				return context.WithValue(ctx, keyOf("conn"), c)

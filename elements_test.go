@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -188,6 +189,26 @@ func TestTokens(t *testing.T) {
 		require.NoError(t, s.EncodeToken(xml.StartElement{Name: a}))
 		require.NoError(t, s.EncodeToken(xml.EndElement{Name: a}))
 		assert.ErrorIs(t, s.Flush(), io.EOF)
+	})
+}
+
+// Token does not go on after an error, not even one by a deadline. ReadElement
+// does.
+func TestTokenAfterDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		require.NoError(t, s.SetReadDeadline(time.Now().Add(second)))
+		_, err := s.ReadElement(t.Context())
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		_, err = s.Token()
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, s.SetReadDeadline(time.Time{}))
+		p.hold(x("a"))
+		_, again := s.Token()
+		assert.Equal(t, err, again)
+		el, err := s.ReadElement(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, x("a"), string(el))
 	})
 }
 

@@ -203,7 +203,7 @@ func ExampleStream_Undelivered_sent() {
 }
 
 // Clients that pipeline, such as gloox by default, need a listener that notices
-// a request behind one that is held.
+// a request behind one that is held, unless Options.Direct is set.
 func ExamplePipelineListener() {
 	h := bosh.New(bosh.Options{})
 	mux := http.NewServeMux()

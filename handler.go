@@ -23,7 +23,6 @@ import (
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/edge"
-	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
@@ -31,6 +30,7 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/quota"
+	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
@@ -45,13 +45,15 @@ type Handler struct {
 	headers  edge.Headers
 	epoch    time.Time
 	seed     maphash.Seed
-	sessions table.Table[*Session] // that have not ended
-	yard     *tomb.Yard            // those that have, and may be asked to repeat an answer
-	quota    quota.Quota           // of sessions that have not ended
-	serial   atomic.Int64          // for Session.ID
-	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
-	requests sync.Pool             // of *wire.Request
-	spare    sync.Pool             // of *exchange
+	sessions table.Table[*Session]           // that have not ended
+	yard     *tomb.Yard                      // those that have, and may be asked to repeat an answer
+	quota    quota.Quota                     // of sessions that have not ended
+	serial   atomic.Int64                    // for Session.ID
+	grant    atomic.Pointer[negotiate.Grant] // the last one; see share
+	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
+	bodies   httpbody.Budget                 // of those that are being received
+	requests sync.Pool                       // of *wire.Request
+	spare    sync.Pool                       // of *exchange
 	accept   *backlog.Listener
 
 	engine        *direct.Engine // nil without Options.Direct
@@ -81,9 +83,10 @@ func New(o Options) *Handler {
 	h.terms = h.o.terms()
 	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
 	h.before, h.after, h.static = h.headers.Static()
+	h.bodies.Max, h.bodies.Other = h.o.MaxMemory, h.memory.Load
 	if h.o.Direct || direct.Always {
 		h.engine = &direct.Engine{
-			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect,
+			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect, Budget: &h.bodies,
 			MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout, Logger: h.o.Logger,
 		}
 	}
@@ -156,7 +159,13 @@ var (
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	req := h.requests.Get().(*wire.Request)
 	pipelined := pipeline.Watch(r)
-	err := h.read(w, r, req)
+	share := httpbody.Share{Budget: &h.bodies}
+	defer share.Give()
+	err := h.read(w, r, req, &share)
+	if err == httpbody.ErrNoRoom {
+		h.reply(w, &exchange{request: r, reply: h.terminal(PolicyViolation, false), content: negotiate.TextXML})
+		return
+	}
 	if errors.Is(err, httpbody.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
@@ -168,7 +177,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	ex := h.spare.Get().(*exchange)
 	ex.request = r
-	if s, info := h.begin(ex, req, err); s != nil {
+	s, info := h.begin(ex, req, err)
+	share.Give()
+	if s != nil {
 		h.attend(w, s, ex, info, pipelined)
 	} else {
 		h.reply(w, ex)
@@ -234,7 +245,7 @@ func (h *Handler) late(ex *exchange, req *wire.Request) {
 	if !h.sameSecurity(ex, was.Secure, was.Cert) {
 		return
 	}
-	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), []string{was.Content}
+	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
 	if req.Rid.OK && req.Rid.N > 0 {
 		ex.reply = h.again(stone, req)
 	}
@@ -313,12 +324,22 @@ func (h *Handler) doneDirect(q *direct.Request) {
 
 // answer writes the answer to ex. Without one it closes the connection.
 func (h *Handler) answer(ex *exchange) {
-	q := ex.direct
-	if !ex.reply.given() {
-		q.Abort()
-		return
+	if a, ok := h.written(ex); ok {
+		ex.direct.Answer(a)
+	} else {
+		ex.direct.Abort()
 	}
-	a := direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
+}
+
+// written returns the answer to ex as it is written, if there is one. It is called
+// by whoever has made the answer, who must not suffer from a panic of AllowOrigin.
+func (h *Handler) written(ex *exchange) (a direct.Answer, ok bool) {
+	if !ex.reply.given() {
+		return a, false
+	}
+	defer h.caught("AllowOrigin")
+	q := ex.direct
+	a = direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
 	if hd := q.Extra(); hd != nil || !h.static || h.o.Compress > 0 {
 		if hd == nil {
 			hd = make(http.Header)
@@ -328,16 +349,24 @@ func (h *Handler) answer(ex *exchange) {
 			a.Body = h.compress(hd, q.Header("Accept-Encoding"), a.Body)
 		}
 		if a.Status == 0 {
-			hd["Content-Type"] = ex.content
+			hd["Content-Type"] = negotiate.Header(ex.content)
 		}
 		a.Header = hd
 	} else {
 		a.Fields[0], a.Fields[2] = h.before, h.after
 		if a.Status == 0 {
-			a.Fields[1] = ex.content[0]
+			a.Fields[1] = ex.content
 		}
 	}
-	q.Answer(a)
+	return a, true
+}
+
+// caught is to be deferred where the application is called. It has a panic logged
+// that is to have no other consequence.
+func (h *Handler) caught(what string) {
+	if v := recover(); v != nil {
+		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 // again returns the answer to a request whose session is over.
@@ -364,6 +393,7 @@ func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info R
 // received tells the application of a request.
 func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 	if t := h.o.Trace; t != nil && t.Request != nil {
+		defer h.caught("Trace.Request")
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
 	}
@@ -372,6 +402,7 @@ func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 // answered tells the application of an answer.
 func (h *Handler) answered(s *Session, ex *exchange) {
 	if t := h.o.Trace; t != nil && t.Response != nil {
+		defer h.caught("Trace.Response")
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
 	}
 }
@@ -410,7 +441,7 @@ func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
 	if h.o.Compress > 0 {
 		body = h.compress(w.Header(), r.Header["Accept-Encoding"], body)
 	}
-	h.send(w, body, ex.content)
+	h.send(w, body, negotiate.Header(ex.content))
 }
 
 // compress returns an answer in the content coding that is best for it. What is
@@ -454,7 +485,7 @@ func (h *Handler) limited(err error) {
 }
 
 // read reads the whole body of r into req.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request) (err error) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpbody.Share) (err error) {
 	if h.o.WriteTimeout > 0 && hurried(r) {
 		// The Server's limit may be shorter than the wait. Ours begins when
 		// there is an answer.
@@ -469,8 +500,8 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request
 			}
 		}()
 	}
-	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody)
-	if err == httpbody.ErrTooLarge && r.ProtoMajor == 1 {
+	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody, share)
+	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return err
@@ -514,12 +545,18 @@ func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Se
 		s, err = h.open(r, req, ex, g)
 	}
 	if err != nil {
-		if t := h.o.Trace; t != nil && t.Refused != nil {
-			t.Refused(r, err)
-		}
+		h.refused(r, err)
 		ex.reply = h.refusal(err, g.Legacy)
 	}
 	return s
+}
+
+// refused tells the application that r gets no session.
+func (h *Handler) refused(r *http.Request, e *Error) {
+	if t := h.o.Trace; t != nil && t.Refused != nil {
+		defer h.caught("Trace.Refused")
+		t.Refused(r, e)
+	}
 }
 
 // settle settles what a creation request asks for.
@@ -571,24 +608,25 @@ func (h *Handler) farewell() *Error {
 
 // open opens a session.
 func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
-	s := &Session{h: h, grant: g, sid: rand.Text()}
+	s := &Session{h: h, grant: h.share(g), sid: rand.Text()}
 	s.alarm = alarm.New(s.tick)
 	s.secure = h.secure(r)
-	s.addr = h.clientAddr(r)
 	s.origin = origin.Keep(r)
-	if err := h.quota.Take(peer.Host(s.addr)); err != nil {
+	if h.o.ClientAddr != nil {
+		s.addr = h.o.ClientAddr(r)
+	}
+	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	st, e := h.admit(s, r, h.opening(req, Opening{Framing: h.o.Framing}))
+	st, e := h.admit(s, r, context.WithoutCancel(r.Context()), h.opening(req, Opening{Framing: h.o.Framing}))
 	if e != nil {
-		h.quota.Give(peer.Host(s.addr))
-		st.cancel(e)
+		h.quota.Give(s.owner())
 		return nil, e
 	}
-	s.id = strconv.FormatInt(h.serial.Add(1), 36)
-	s.ctx, s.cancel = st.ctx, st.cancel
-	if st.cancel = nil; h.o.MaxStreams > 1 {
-		st.ctx, st.cancel = context.WithCancelCause(s.ctx)
+	s.serial = h.serial.Add(1)
+	s.scope, st.scope = st.scope, nil
+	if h.o.MaxStreams > 1 {
+		st.scope = scope.New(s.Context())
 	}
 	s.streams.list = []*Stream{st}
 	ex.session = s
@@ -606,6 +644,16 @@ func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negot
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	return s, nil
+}
+
+// share returns g, or its like that another session has. There are few kinds.
+func (h *Handler) share(g negotiate.Grant) *negotiate.Grant {
+	if last := h.grant.Load(); last != nil && *last == g {
+		return last
+	}
+	shared := g
+	h.grant.Store(&shared)
+	return &shared
 }
 
 // opening returns what a request says of the stream that it opens. What it
@@ -627,11 +675,7 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 
 // admit asks the application for a new stream of s. It returns a stream in any
 // case.
-func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *Error) {
-	ctx := context.WithoutCancel(r.Context())
-	if s.ctx != nil {
-		ctx = s.ctx
-	}
+func (h *Handler) admit(s *Session, r *http.Request, ctx context.Context, o Opening) (st *Stream, e *Error) {
 	if h.o.Admit != nil {
 		var c context.Context
 		if c, e = h.callAdmit(ctx, r, &o); c != nil {
@@ -645,16 +689,9 @@ func (h *Handler) admit(s *Session, r *http.Request, o Opening) (st *Stream, e *
 }
 
 func (h *Handler) newStream(s *Session, r *http.Request, ctx context.Context, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, local: peer.Local(r)}
-	st.ctx, st.cancel = context.WithCancelCause(ctx)
+	st := &Stream{s: s, opening: o, local: peer.Local(r), scope: scope.New(ctx)}
 	if h.o.MaxStreams > 1 {
 		st.name = rand.Text()
-	}
-	switch o.Framing {
-	case XMPP:
-		st.cut = framing.NewXMPP(h.o.MaxElement)
-	case Elements:
-		st.cut = framing.NewElements(h.o.MaxElement)
 	}
 	return st
 }
@@ -699,7 +736,7 @@ func (h *Handler) run(st *Stream) {
 	defer func() {
 		var e *Error
 		if v := recover(); v != nil {
-			h.o.Logger.Error("bosh: Serve panicked", "session", st.s.id, "panic", v, "stack", string(debug.Stack()))
+			h.o.Logger.Error("bosh: Serve panicked", "session", st.s.ID(), "panic", v, "stack", string(debug.Stack()))
 			e = &Error{Condition: InternalServerError}
 		}
 		st.CloseWithError(e)
@@ -710,14 +747,17 @@ func (h *Handler) run(st *Stream) {
 // began takes note of a new session.
 func (h *Handler) began(s *Session) {
 	h.sessions.Put(s.sid, s)
-	h.o.Logger.Debug("bosh: session begins", "session", s.id, "remote", s.addr)
+	if h.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", s.RemoteAddr())
+	}
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
+		defer h.caught("Trace.SessionStart")
 		t.SessionStart(s)
 	}
 }
 
-// over takes note that a session has ended by e.
-func (h *Handler) over(s *Session, e *Error) {
+// over takes note that a session has ended by e. It has the values of ctx.
+func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	n := s.Stats()
 	gone := n
 	gone.Open, gone.Queued, gone.Unread = 0, 0, 0
@@ -726,23 +766,19 @@ func (h *Handler) over(s *Session, e *Error) {
 	h.ended[e.reason()]++
 	h.mu.Unlock()
 	h.sessions.Delete(s.sid)
-	if h.quota.Give(peer.Host(s.addr)) == 0 {
+	if h.quota.Give(s.owner()) == 0 {
 		h.hush()
 	}
 	level := slog.LevelDebug
 	if e.Condition == InternalServerError {
 		level = slog.LevelWarn
 	}
-	if h.o.Logger.Enabled(s.ctx, level) {
-		h.o.Logger.Log(s.ctx, level, "bosh: session ends", "session", s.id, "remote", s.addr,
+	if h.o.Logger.Enabled(ctx, level) {
+		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", s.RemoteAddr(),
 			"reason", e.reason(), "requests", n.Requests, "error", e)
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
-		defer func() { // nobody else may be there to do it
-			if v := recover(); v != nil {
-				h.o.Logger.Error("bosh: SessionEnd panicked", "session", s.id, "panic", v, "stack", string(debug.Stack()))
-			}
-		}()
+		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
 	}
 }
@@ -750,7 +786,7 @@ func (h *Handler) over(s *Session, e *Error) {
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
 	h.mu.Lock()
-	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load(), Ended: maps.Clone(h.ended)}
+	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Ended: maps.Clone(h.ended)}
 	h.mu.Unlock()
 	n.Sessions = h.quota.Taken()
 	for s := range h.Sessions() {
@@ -782,13 +818,12 @@ func (h *Handler) sameSecurity(ex *exchange, secure bool, cert []byte) bool {
 	return secure && bytes.Equal(cert, peer.Certificate(ex.tls()))
 }
 
-func (h *Handler) clientAddr(r *http.Request) net.Addr {
-	if h.o.ClientAddr != nil {
-		if a := h.o.ClientAddr(r); a != nil {
-			return a
-		}
+// owner returns whose the session is, as far as [Options.MaxPerAddr] goes.
+func (s *Session) owner() string {
+	if s.h.o.MaxPerAddr == 0 {
+		return ""
 	}
-	return peer.Remote(r)
+	return peer.Host(s.RemoteAddr())
 }
 
 // Sessions returns the sessions that have not ended.

@@ -232,10 +232,13 @@ func (m *model) answer(r *modelRequest, answer string) {
 // forget drops the answers that need not be kept.
 func (m *model) forget() {
 	slices.SortFunc(m.kept, func(a, b *modelRequest) int { return cmp.Compare(b.rid, a.rid) })
-	n := 0
+	n, passed := 0, m.last-m.requests
+	if slices.ContainsFunc(m.reqs, func(r *modelRequest) bool { return r.rid == m.last && (r.pause > 0 || r.end) }) {
+		passed-- // it was one more than the window takes
+	}
 	m.kept = slices.DeleteFunc(m.kept, func(r *modelRequest) bool {
 		if r.pause > 0 || r.end {
-			return r.rid <= m.last-m.requests
+			return r.rid <= passed
 		}
 		n++
 		return n > m.requests
@@ -305,20 +308,22 @@ func (m *model) cut(conn int) {
 			m.rest()
 		}
 	}
+	if n := len(m.doubts); n > 0 {
+		m.doubts = slices.DeleteFunc(m.doubts, func(d modelDoubt) bool { return d.conn == conn })
+		if len(m.doubts) < n {
+			m.rest()
+		}
+	}
 	m.settle()
 }
 
 // next returns when the clock brings something about, and does what it is.
 func (m *model) next() (at time.Duration, do func()) {
-	at = 1<<63 - 1
+	at, do = 1<<63-1, m.silence
 	if m.forgotten {
 		return at, nil
 	}
-	if len(m.doubts) > 0 {
-		d := m.doubts[0]
-		return d.until, func() { m.fail(d.conn, "item-not-found") }
-	}
-	waiting := len(m.where(func(r *modelRequest) bool { return !r.done && r.conn != 0 })) > 0
+	waiting := len(m.doubts)+len(m.where(func(r *modelRequest) bool { return !r.done && r.conn != 0 })) > 0
 	if m.over {
 		return m.ended + modelAfterlife, func() { m.forgotten = true }
 	}
@@ -333,9 +338,13 @@ func (m *model) next() (at time.Duration, do func()) {
 		at = min(at, m.gap+m.granted+m.inactivity)
 	}
 	if held := m.held(); len(held) > 0 && held[0].arrived+m.wait < at {
-		return held[0].arrived + m.wait, m.settle
+		at, do = held[0].arrived+m.wait, m.settle
 	}
-	return at, m.silence
+	if len(m.doubts) > 0 && m.doubts[0].until < at {
+		d := m.doubts[0]
+		return d.until, func() { m.fail(d.conn, "item-not-found") }
+	}
+	return at, do
 }
 
 // silence ends a session whose client is gone, or leaves a gap.

@@ -278,6 +278,9 @@ func (r *modelRun) breakOne() {
 			waiting = append(waiting, q.conn)
 		}
 	}
+	for _, d := range r.m.doubts {
+		waiting = append(waiting, d.conn)
+	}
 	if len(waiting) == 0 || r.m.over {
 		return
 	}

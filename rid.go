@@ -28,9 +28,9 @@ const (
 // A record is what a window keeps of one request.
 type record struct {
 	rid     int64
-	arrived time.Duration
-	sum     uint64 // hash of the body, for telling a repeat from an impostor; 0 for the creation
-	key     string // the key it came with, in a keyed session
+	at      time.Duration // when it arrived; and once it is answered, when that was
+	sum     uint64        // hash of the body, for telling a repeat from an impostor; 0 for the creation
+	key     string        // the key it came with, in a keyed session
 	repeats int32
 	weight  uint32 // what the window counts of it
 	state   ridState
@@ -47,7 +47,6 @@ type record struct {
 
 	payload bool   // answered: the answer carries payloads
 	body    []byte // answered: the answer, byte for byte
-	sent    time.Duration
 
 	// The fields below are kept here for the session; the window does not
 	// touch them.
@@ -71,10 +70,15 @@ func (r *record) extra() bool { return r.pause || r.end }
 type openRequest struct {
 	until   time.Duration // when its wait is over
 	opener  *Stream       // the answer names this new stream
-	lost    int64         // the answer reports this rid as lost, if not 0
-	age     time.Duration // of the lost one
+	lost    *lost         // the answer reports this, if not nil
 	release bool          // answer it at once
 	opening bool          // it opens a stream that the application has not admitted yet
+}
+
+// A lost is an answer that the client seems to have lost.
+type lost struct {
+	rid int64
+	age time.Duration
 }
 
 // A window is the request-id arithmetic of one session: which rid is new,
@@ -84,10 +88,10 @@ type openRequest struct {
 type window struct {
 	last    int64         // end of the gapless sequence received
 	arrived time.Duration // when that one came
-	empty   bool          // that one was empty
-	size    int64         // R, how many requests the client may have unanswered
 	records []record      // by rid, ascending; answers kept and requests open or early
 	limit   int           // bytes of answers kept beyond the last size, for a client that acknowledges
+	size    int32         // R, how many requests the client may have unanswered
+	empty   bool          // the last one was empty
 	keep    bool          // the client acknowledges: answers are kept until it does
 	acked   int64         // all answers up to this rid have been acknowledged
 	weight  int           // bytes that all records take, about
@@ -95,7 +99,7 @@ type window struct {
 }
 
 func newWindow(rid int64, size int) window {
-	return window{last: rid - 1, size: int64(size), acked: rid - 1}
+	return window{last: rid - 1, size: int32(size), acked: rid - 1, records: make([]record, 0, 2)}
 }
 
 // A verdict is what a window says of a rid.
@@ -112,7 +116,7 @@ const (
 // classify judges a rid. A request that asks for a pause or for the end is
 // allowed one place more (extra).
 func (w *window) classify(rid int64, extra bool) verdict {
-	top := w.last + w.size
+	top := w.last + int64(w.size)
 	if extra {
 		top++
 	}
@@ -181,7 +185,7 @@ func (w *window) gap() bool {
 func (w *window) take() *record {
 	r := w.find(w.last + 1)
 	r.state = ridOpen
-	w.last, w.arrived, w.empty = r.rid, r.arrived, r.empty
+	w.last, w.arrived, w.empty = r.rid, r.at, r.empty
 	w.trim()
 	return w.find(w.last)
 }
@@ -195,7 +199,7 @@ func (w *window) take() *record {
 // soon: nobody can tell how late the predecessor was. XEP-0124, sections 11
 // and 12.
 func (w *window) overactive(r *record, polling time.Duration, polls, extra bool) bool {
-	soon := r.empty && r.arrived >= w.arrived && r.arrived-w.arrived < polling
+	soon := r.empty && r.at >= w.arrived && r.at-w.arrived < polling
 	if polls && soon && w.empty {
 		if before := w.find(r.rid - 1); before != nil && before.state == ridAnswered && !before.payload {
 			return true
@@ -206,9 +210,9 @@ func (w *window) overactive(r *record, polling time.Duration, polls, extra bool)
 	}
 	_, n := w.oldestLive()
 	switch n++; {
-	case int64(n) > w.size:
+	case n > int(w.size):
 		return !extra
-	case int64(n) == w.size:
+	case n == int(w.size):
 		return soon && !polls
 	}
 	return false
@@ -217,7 +221,7 @@ func (w *window) overactive(r *record, polling time.Duration, polls, extra bool)
 // answer keeps body as the answer to the open request rid.
 func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration) {
 	r := w.find(rid)
-	r.state, r.body, r.payload, r.sent = ridAnswered, body, payload, now
+	r.state, r.body, r.payload, r.at = ridAnswered, body, payload, now
 	r.ex, r.open = nil, openRequest{}
 	w.weigh(r)
 	w.trim()
@@ -228,14 +232,15 @@ func (w *window) answer(rid int64, body []byte, payload bool, now time.Duration)
 // exceed the limit. An answer to an extra request takes none of these places, but
 // a repeat of it that comes late is no reason to end the session.
 func (w *window) trim() {
-	n, kept, bytes := len(w.records), int64(0), 0
+	n, kept, bytes := len(w.records), int32(0), 0
+	passed := w.passed()
 	for i := n - 1; i >= 0; i-- {
 		r := &w.records[i]
 		if r.state != ridAnswered {
 			continue
 		}
 		if r.extra() {
-			if r.rid <= w.last-w.size {
+			if r.rid <= passed {
 				w.remove(i)
 			}
 			continue
@@ -293,12 +298,16 @@ func (w *window) ack(rid int64, ack wire.Number) (lost *record) {
 // proven returns the highest rid whose answer the client has beyond doubt:
 // because it acknowledged it, or because it could not have sent its last
 // request otherwise.
-func (w *window) proven() int64 {
-	n := w.last - w.size
+func (w *window) proven() int64 { return max(w.acked, w.passed()) }
+
+// passed returns the highest rid that must have been answered for the client to
+// send its last request.
+func (w *window) passed() int64 {
+	n := w.last - int64(w.size)
 	if r := w.find(w.last); r != nil && r.extra() {
 		n--
 	}
-	return max(w.acked, n)
+	return n
 }
 
 // unproven returns the answers with payloads that the client may not have.
@@ -396,8 +405,8 @@ type exchange struct {
 	ready   chan struct{} // of capacity 1; nil if direct is set
 	session *Session      // nil if there is none
 	rid     int64
-	reply   reply    // the zero value until there is an answer for it
-	content []string // its media type
+	reply   reply  // the zero value until there is an answer for it
+	content string // its media type
 
 	arrived                time.Duration
 	repeat, early, creates bool
@@ -473,6 +482,10 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	case ridBeyond:
 		s.fail(ex, ItemNotFound)
 	case ridGone:
+		if len(s.doubts) == maxDoubts {
+			s.fail(ex, ItemNotFound)
+			break
+		}
 		s.doubts = append(s.doubts, doubt{ex, now + doubtful})
 	case ridRepeat:
 		s.repeat(req, ex, sum)
@@ -484,14 +497,14 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 		if !s.win.gap() {
 			s.gapSince = now
 		}
-		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex, early: req})
+		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), at: now, ex: ex, early: req})
 		kept, ex.early = true, true
 	case ridTurn:
 		if malformed {
 			s.fail(ex, BadRequest)
 			break
 		}
-		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), arrived: now, ex: ex})
+		s.win.insert(record{rid: ex.rid, sum: sum, key: s.key(req), at: now, ex: ex})
 		s.takeTurn(req, now)
 		for r := s.win.turn(); r != nil && s.goesOn(); r = s.win.turn() {
 			early := r.early
@@ -734,8 +747,15 @@ type doubt struct {
 	until time.Duration
 }
 
-// doubtful is how long a broken connection may take to be noticed.
-const doubtful = 20 * time.Millisecond
+// doubtful is how long a broken connection may take to be noticed. It has been
+// broken before the request was read, so that takes no time but what the process
+// waits for the processor, which is much under load or a quota, and what the end
+// of the connection takes longer to arrive than its bytes did: if it gets lost,
+// about as long as TCP takes to send it again.
+const doubtful = time.Second
+
+// maxDoubts is how many there may be in a session at a time.
+const maxDoubts = 64
 
 // decide ends the session by a doubt that is due. XEP-0124, section 14.3.
 func (s *Session) decide(now time.Duration) {

@@ -166,18 +166,18 @@ func TestOveractive(t *testing.T) {
 		extra   bool
 		want    bool
 	}{
-		{"two polls", 0, true, false, true, record{empty: true, arrived: 4}, true, false, true},
-		{"the first was answered with payloads", 0, true, true, true, record{empty: true, arrived: 4}, true, false, false},
-		{"the first had payloads", 0, true, false, false, record{empty: true, arrived: 4}, true, false, false},
-		{"the second has payloads", 0, true, false, true, record{arrived: 4}, true, false, false},
-		{"in time", 0, true, false, true, record{empty: true, arrived: 5}, true, false, false},
-		{"no polling session", 0, true, false, true, record{empty: true, arrived: 4}, false, false, false},
-		{"the last place, empty", 1, false, false, false, record{empty: true, arrived: 4}, false, false, true},
-		{"the last place, with payloads", 1, false, false, false, record{arrived: 4}, false, false, false},
-		{"the last place, in time", 1, false, false, false, record{empty: true, arrived: 5}, false, false, false},
-		{"one too many", 2, false, false, false, record{arrived: 9}, false, false, true},
-		{"one too many, but extra", 2, false, false, false, record{arrived: 9}, false, true, false},
-		{"came before its predecessor", 1, false, false, false, record{empty: true, arrived: -1}, false, false, false},
+		{"two polls", 0, true, false, true, record{empty: true, at: 4}, true, false, true},
+		{"the first was answered with payloads", 0, true, true, true, record{empty: true, at: 4}, true, false, false},
+		{"the first had payloads", 0, true, false, false, record{empty: true, at: 4}, true, false, false},
+		{"the second has payloads", 0, true, false, true, record{at: 4}, true, false, false},
+		{"in time", 0, true, false, true, record{empty: true, at: 5}, true, false, false},
+		{"no polling session", 0, true, false, true, record{empty: true, at: 4}, false, false, false},
+		{"the last place, empty", 1, false, false, false, record{empty: true, at: 4}, false, false, true},
+		{"the last place, with payloads", 1, false, false, false, record{at: 4}, false, false, false},
+		{"the last place, in time", 1, false, false, false, record{empty: true, at: 5}, false, false, false},
+		{"one too many", 2, false, false, false, record{at: 9}, false, false, true},
+		{"one too many, but extra", 2, false, false, false, record{at: 9}, false, true, false},
+		{"came before its predecessor", 1, false, false, false, record{empty: true, at: -1}, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWindow(1, 2)
@@ -189,7 +189,7 @@ func TestOveractive(t *testing.T) {
 				w.answer(1, nil, test.payload, 0)
 			}
 			r := test.r
-			r.rid, r.ex, r.arrived = w.last+1, conn, r.arrived*time.Second
+			r.rid, r.ex, r.at = w.last+1, conn, r.at*time.Second
 			assert.Equal(t, test.want, w.overactive(w.insert(r), polling, test.polls, test.extra))
 		})
 	}
@@ -241,7 +241,7 @@ func (p *plainWindow) kept() (kept []int64) {
 		case state != ridAnswered:
 			kept = append(kept, rid)
 		case p.extra[rid]:
-			if rid > p.last-p.size {
+			if rid > p.proven() {
 				kept = append(kept, rid)
 			}
 		default:
@@ -270,6 +270,23 @@ func (p *plainWindow) classify(rid int64, extra bool) verdict {
 		return ridTurn
 	}
 	return ridAhead
+}
+
+// The client can go on behind the end of a stream, and up to another extra
+// request, without having its answer. XEP-0124, sections 11 and 16.5.
+func TestExtraBehindExtra(t *testing.T) {
+	for size := int64(1); size <= 3; size++ {
+		w := newWindow(1, int(size))
+		for rid := int64(1); rid <= size+2; rid++ {
+			w.insert(record{rid: rid, end: rid == 2 || rid == size+2})
+			w.take()
+			w.answer(rid, []byte("x"), true, 0)
+		}
+		assert.Equal(t, ridRepeat, w.classify(2, false), size)
+		w.insert(record{rid: size + 3})
+		w.take()
+		assert.Equal(t, ridGone, w.classify(2, false), "%d: it could not have been sent without the answer", size)
+	}
 }
 
 // Requests in any order, pauses among them, answered in their order at any

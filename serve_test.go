@@ -301,3 +301,27 @@ func (c calling) Enabled(context.Context, slog.Level) bool  { c.f(); return true
 func (c calling) Handle(context.Context, slog.Record) error { c.f(); return nil }
 func (c calling) WithAttrs([]slog.Attr) slog.Handler        { return c }
 func (c calling) WithGroup(string) slog.Handler             { return c }
+
+// A context of Admit that is cancelled reaches the application, and no more.
+func TestAdmitContextCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
+		h := newHandler(t, bosh.Options{
+			Framing: bosh.Elements,
+			Admit: func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) {
+				return ctx, nil
+			},
+		})
+		p := dial(t, boshtest.InMemory(h))
+		s := accept(t, h)
+		cancel(io.ErrNoProgress)
+		<-s.Context().Done()
+		assert.Equal(t, io.ErrNoProgress, context.Cause(s.Context()))
+		assert.NoError(t, s.Session().Err())
+		held := p.hold(x("a"))
+		requireRead(t, s, x("a"))
+		write(t, s, x("b"))
+		assert.Equal(t, x("b"), held.Wait().Payload())
+	})
+}

@@ -1,7 +1,6 @@
 package bosh
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -24,35 +24,35 @@ import (
 // [Options].
 type Session struct {
 	h      *Handler
-	id     string // for logs
-	sid    string // the secret
-	grant  negotiate.Grant
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	origin origin.Origin // the request that created it
-	addr   net.Addr
+	serial int64            // for logs
+	sid    string           // the secret
+	grant  *negotiate.Grant // shared
+	origin origin.Origin    // the request that created it
+	addr   net.Addr         // nil if origin tells
 	secure bool
 
 	mu sync.Mutex // guards everything below, and the guarded fields of the streams
 
+	attending int32 // requests on connections that were taken over that the application has still to learn of, and may answer
+
+	scope   *scope.Scope
 	win     window
 	streams streams
 
-	created bool   // the creation has been answered
-	final   *Error // how the session is to end, once the client has been told; nil while it goes on
-	ended   bool   // nothing is done for the client any more
-	cause   error  // why it ended
+	final *Error // how the session is to end, once the client has been told; nil while it goes on
+	cause error  // why it ended
 
-	live    int         // exchanges that wait for their answer or are being answered
+	created  bool // the creation has been answered
+	ended    bool // nothing is done for the client any more
+	yielding bool // grace does not count yet: see yield
+	speaking bool // somebody answers the queue
+
+	live    int32       // exchanges that wait for their answer or are being answered
 	writing *exchange   // the one that is being answered: one at a time keeps them in order
 	chain   []*exchange // answered, and to be written in this order after writing
-
-	queue     *exchange // to be answered on connections that were taken over
-	speaking  bool      // somebody does that
-	attending int       // requests on such connections that the application has still to learn of, and may answer
+	queue   *exchange   // to be answered on connections that were taken over
 
 	grace     time.Duration // until then a surplus request waits for output
-	yielding  bool          // grace does not count yet: see yield
 	gapSince  time.Duration // when the first early request came
 	idleSince time.Duration // when the last exchange was done
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
@@ -79,7 +79,7 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win.limit = s.h.o.ReplayBuffer
 	s.win.next = string(req.NewKey)
 	s.arrive(req, ex, now)
-	s.win.insert(record{rid: ex.rid, arrived: now, ex: ex})
+	s.win.insert(record{rid: ex.rid, at: now, ex: ex})
 	r := s.win.take()
 	st := s.streams.list[0]
 	r.open.until = now + s.openingWait(st)
@@ -123,12 +123,12 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.fail(r.ex, PolicyViolation)
 		return
 	}
-	lost, age := s.lost(r.rid, req.Ack, now)
+	lost := s.lost(r.rid, req.Ack, now)
 	r = s.win.take()
 	s.pause = 0
 	r.open = openRequest{
-		until: max(now, r.arrived+s.grant.Patience()), lost: lost, age: age,
-		release: lost > 0 || r.open.release, // it may have been released while it was early
+		until: max(now, r.at+s.grant.Patience()), lost: lost,
+		release: lost != nil || r.open.release, // it may have been released while it was early
 	}
 	switch {
 	case restart:
@@ -168,15 +168,14 @@ func (s *Session) flooded() bool {
 	return slices.ContainsFunc(s.streams.list, func(st *Stream) bool { return int64(st.in.Len()) > limit })
 }
 
-// lost takes note of what the request rid acknowledges, and returns the rid and
-// the age of the answer that the client should be told it has lost, or 0.
-// XEP-0124, section 9.2.
-func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) (int64, time.Duration) {
+// lost takes note of what the request rid acknowledges, and returns the answer
+// that the client should be told it has lost, or nil. XEP-0124, section 9.2.
+func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) *lost {
 	r := s.win.ack(rid, ack)
-	if r == nil || !s.grant.Acks || s.h.o.ReportAfter < 0 || now-r.sent < s.h.o.ReportAfter {
-		return 0, 0
+	if r == nil || !s.grant.Acks || s.h.o.ReportAfter < 0 || now-r.at < s.h.o.ReportAfter {
+		return nil
 	}
-	return r.rid, now - r.sent
+	return &lost{r.rid, now - r.at}
 }
 
 // goesOn reports whether the client may still send: it has not asked for the
@@ -226,8 +225,8 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
 	rid, o := r.rid, s.h.opening(req, s.streams.list[0].opening)
-	if len(s.streams.list)+s.streams.asking >= s.h.o.MaxStreams {
-		st := s.h.newStream(s, s.Request(), s.ctx, o)
+	if len(s.streams.list)+int(s.streams.asking) >= s.h.o.MaxStreams {
+		st := s.h.newStream(s, s.Request(), s.scope.Context(s.cause), o)
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -243,7 +242,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		hr = s.Request()
 	}
 	go func() {
-		st, err := s.h.admit(s, hr, o)
+		st, err := s.h.admit(s, hr, s.Context(), o)
 		s.mu.Lock()
 		s.streams.asking--
 		s.addStream(rid, st, err)
@@ -521,7 +520,10 @@ func (s *Session) unlock() {
 // answer makes the answer to the open request r, and keeps it for repeats.
 func (s *Session) answer(r *record, now time.Duration) []byte {
 	rid, opener := r.rid, r.open.opener
-	a := wire.Response{Report: r.open.lost, Time: min(r.open.age.Milliseconds(), 1<<16-1)}
+	var a wire.Response
+	if l := r.open.lost; l != nil {
+		a.Report, a.Time = l.rid, min(l.age.Milliseconds(), 1<<16-1)
+	}
 	if s.grant.Acks && (!s.created || s.win.last != rid) {
 		a.Ack = s.win.last
 	}
@@ -574,9 +576,9 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 	case Opaque:
 		a.Opaque = OpaqueNS
 	}
-	if st.announce && (len(st.out) > 0 || a.Granted != nil) {
+	if st.head != nil && (len(st.out) > 0 || a.Granted != nil) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
-		st.announce, st.announced = false, true
+		st.head, st.announced = nil, true
 	}
 	if st == opener || st.untold {
 		a.From, a.Stream = st.opening.To, st.name
@@ -706,7 +708,7 @@ func (s *Session) reject(ex *exchange, cond Condition) {
 
 // bury has the answers that were given kept for repeats, after the end.
 func (s *Session) bury() {
-	l := tomb.Life{SID: s.sid, Content: s.grant.Content[0], Legacy: s.grant.Legacy, Secure: s.secure}
+	l := tomb.Life{SID: s.sid, Content: s.grant.Content, Legacy: s.grant.Legacy, Secure: s.secure}
 	if s.secure {
 		l.Cert = peer.Certificate(s.TLS())
 	}
@@ -739,9 +741,10 @@ func (s *Session) end(e *Error) {
 	for _, st := range s.streams.list {
 		st.end(cause)
 	}
+	ctx, cancel := s.scope.Values(), s.scope.Cancel()
 	s.todo(func() {
-		s.cancel(s.cause)
-		s.h.over(s, e)
+		cancel(s.cause)
+		s.h.over(ctx, s, e)
 	})
 }
 

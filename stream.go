@@ -15,6 +15,7 @@ import (
 	"github.com/gobosh/bosh/internal/deadline"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/inbox"
+	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/token"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -37,33 +38,31 @@ type Stream struct {
 	name    string
 	opening Opening // its To, From and Lang are guarded by s.mu
 	local   net.Addr
-	ctx     context.Context
-	cancel  context.CancelCauseFunc // nil if ctx is the session's
 
-	cut framing.Cutter // for whoever has set writing
+	cut *framing.Cutter // for whoever has set writing; nil until Write is called
 
 	dec *xml.Decoder   // of Token; for one goroutine
 	enc *token.Encoder // of EncodeToken; for one goroutine
 
 	// All that follows is guarded by s.mu.
 
-	in     inbox.Inbox
-	cause  error  // the end: what Read returns behind the input, and Write
-	out    []byte // written, and waiting for the client
-	late   []byte // written after the client's end
-	count  int64  // payloads in out
-	final  *Error // how the stream ends once its output has gone; nil while it lives
-	ended  bool   // the application has written the end of the XMPP stream
-	closed bool   // Close has been called
-	added  bool   // the session had another one before
-	hidden bool   // the answer to its opening, which names it, is still to come, and speaks for it alone
-	untold bool   // the client has not been told the name, and will be by the next answer
+	scope *scope.Scope // nil if it is the session's
 
-	head      framing.Head // the server's header
-	announce  bool         // head must be told to the client
-	announced bool         // it has been, and is told once
+	in    inbox.Inbox
+	cause error         // the end: what Read returns behind the input, and Write
+	out   []byte        // written, and waiting for the client
+	late  []byte        // written after the client's end
+	count int64         // payloads in out
+	final *Error        // how the stream ends once its output has gone; nil while it lives
+	head  *framing.Head // the server's header, which must be told to the client
 
-	writing bool // a Write is under way
+	announced bool // the header has been told, which is done once
+	ended     bool // the application has written the end of the XMPP stream
+	closed    bool // Close has been called
+	added     bool // the session had another one before
+	hidden    bool // the answer to its opening, which names it, is still to come, and speaks for it alone
+	untold    bool // the client has not been told the name, and will be by the next answer
+	writing   bool // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         deadline.Deadline
@@ -72,9 +71,9 @@ type Stream struct {
 // streams are the streams of a session. The session's lock guards them.
 type streams struct {
 	list   []*Stream // that are open, or have something to say
-	turn   int       // where the search for output begins, so that every stream has its turn
+	turn   int32     // where the search for output begins, so that every stream has its turn
 	named  bool      // there has been a second one: answers name their stream
-	asking int       // how many the application has still to admit
+	asking int32     // how many the application has still to admit
 	closed []string  // the names of those that were closed lately
 }
 
@@ -110,9 +109,9 @@ func (ss *streams) full() bool { return slices.ContainsFunc(ss.list, (*Stream).f
 // speaker returns the stream whose output goes next, or nil.
 func (ss *streams) speaker() *Stream {
 	for i := range ss.list {
-		n := (ss.turn + i) % len(ss.list)
+		n := (int(ss.turn) + i) % len(ss.list)
 		if st := ss.list[n]; st.pending() {
-			ss.turn = n + 1
+			ss.turn = int32(n) + 1
 			return st
 		}
 	}
@@ -322,8 +321,10 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 }
 
 // Token returns the next token of the input, so that a Stream is an
-// [xml.TokenReader]. It blocks and fails as Read does. It is for one goroutine,
-// as are EncodeToken and Flush.
+// [xml.TokenReader]. It blocks and fails as Read does, but after an error every
+// later call returns the same one, since it may have come in the middle of a token:
+// where a read deadline is to be survived, use ReadElement. It is for one
+// goroutine, as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
 	if st.dec == nil {
 		st.dec = xml.NewDecoder(st)
@@ -398,7 +399,7 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 		return err
 	}
 	defer st.unlockWrite()
-	if st.cut.Pending() {
+	if st.cut != nil && st.cut.Pending() {
 		return errPartial
 	}
 	if err := st.room(ctx); err != nil {
@@ -514,6 +515,9 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 func (st *Stream) cutItem(p []byte, n int) (int, framing.Item, error) {
 	st.s.unlock()
 	defer st.s.mu.Lock()
+	if st.cut == nil {
+		st.cut = st.cutter()
+	}
 	took, it, err := st.cut.Cut(p[n:])
 	if err != nil {
 		st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
@@ -521,12 +525,20 @@ func (st *Stream) cutItem(p []byte, n int) (int, framing.Item, error) {
 	return n + took, it, err
 }
 
+func (st *Stream) cutter() *framing.Cutter {
+	if st.opening.Framing == XMPP {
+		return framing.NewXMPP(st.s.h.o.MaxElement)
+	}
+	return framing.NewElements(st.s.h.o.MaxElement)
+}
+
 // put queues one item, and reports whether the queue is full now.
 func (st *Stream) put(it framing.Item) (full bool, err error) {
 	switch it.Kind {
 	case framing.Header:
-		st.head = it.Head
-		st.announce = !st.announced
+		if !st.announced {
+			st.head = &it.Head
+		}
 	case framing.End:
 		st.ended = true
 		st.finish(&Error{})
@@ -581,7 +593,8 @@ func (st *Stream) end(cause error) {
 	}
 	st.wake(&st.readable)
 	st.wake(&st.writable)
-	if cancel := st.cancel; cancel != nil {
+	if st.scope != nil {
+		cancel := st.scope.Cancel()
 		st.s.todo(func() { cancel(cause) })
 	}
 }
@@ -741,7 +754,7 @@ func (st *Stream) LocalAddr() net.Addr { return st.local }
 
 // RemoteAddr returns the address of the client, as [Session.RemoteAddr] does.
 // It is never nil.
-func (st *Stream) RemoteAddr() net.Addr { return st.s.addr }
+func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 
 // Name returns the stream's name on the wire: empty unless
 // [Options.MaxStreams] allows for several streams.
@@ -760,8 +773,15 @@ func (st *Stream) Session() *Session { return st.s }
 
 // Context returns a context that is cancelled when the stream ends. It descends
 // from the one that Admit returned.
-func (st *Stream) Context() context.Context { return st.ctx }
+func (st *Stream) Context() context.Context {
+	if st.scope == nil {
+		return st.s.Context()
+	}
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	return st.scope.Context(st.cause)
+}
 
 func (st *Stream) opError(op string, err error) error {
-	return &net.OpError{Op: op, Net: "bosh", Source: st.local, Addr: st.s.addr, Err: err}
+	return &net.OpError{Op: op, Net: "bosh", Source: st.local, Addr: st.RemoteAddr(), Err: err}
 }

@@ -14,4 +14,7 @@ if [ -z "$INTEROP_CHROMIUM" ]; then
 fi
 examples/proxy/ci-install.sh
 npm --prefix internal/interop ci --no-audit --no-fund
-go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./examples/...
+for engine in standard direct; do
+	printf -- '-- the %s engine\n' "$engine"
+	BOSH_ENGINE=$engine go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./examples/...
+done

@@ -87,10 +87,12 @@ type Config struct {
 	// and 10 s on top.
 	Patience time.Duration
 
-	// Retries is how often a request is repeated before the client gives the
-	// session up. The default is 10, negative is never. The first repeat
-	// comes at once, the others after a pause that grows from Backoff to
-	// 5 s.
+	// Retries is how often a request is repeated at the most: when it fails
+	// once more, the client gives the session up. The default is 10; with a
+	// negative number nothing is repeated. The first repeat comes at once,
+	// the others after a pause that grows from Backoff to 5 s. A server may
+	// have a limit of its own, for which it counts all that reach it, also
+	// those that the network has doubled.
 	Retries int
 
 	// Backoff is the pause before the second repeat of a request. The default

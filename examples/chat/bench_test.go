@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/gobosh/bosh/boshtest"
 	"mellium.im/xmpp/stanza"
 )
 
@@ -68,4 +73,55 @@ func BenchmarkForward(b *testing.B) {
 		to.out.items, to.out.size = to.out.items[:0], 0
 		buf = it.p.appendTo(buf[:0], it.to, "")
 	}
+}
+
+// BenchmarkTalk is what guests say to each other over BOSH: half of a hundred
+// send messages, and wait for those of the other half. For a profile of the
+// server among its clients:
+//
+//	go test -run '^$' -bench Talk -benchtime 5s -cpuprofile cpu.out ./examples/chat
+//	go tool pprof -top -cum -focus 'main.*session..run|main.*outbox..run|http..conn..serve' cpu.out
+func BenchmarkTalk(b *testing.B) {
+	const pairs = 50
+	chat := startChat(b)
+	tr := &http.Transport{MaxIdleConnsPerHost: 4 * pairs}
+	defer tr.CloseIdleConnections()
+	var guests [2 * pairs]*client
+	for i := range guests {
+		guests[i] = dialBOSH(b, boshtest.Config{URL: chat.http + "http-bind", Transport: tr})
+		guests[i].login("", "", fmt.Sprint("r", i))
+	}
+	b.ResetTimer()
+	var talking sync.WaitGroup
+	for i := range pairs {
+		talking.Go(func() {
+			for range (b.N + i) / pairs {
+				if err := talk(guests[i], guests[pairs+i]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	talking.Wait()
+	b.StopTimer()
+	for _, g := range guests {
+		g.transport.(*overBOSH).Terminate(context.Background())
+	}
+}
+
+// talk has two clients send each other a message.
+func talk(a, b *client) error {
+	for range 2 {
+		text := "<message to='" + b.jid + "' type='chat' id='abc123'><body>" + strings.Repeat("hello ", 20) +
+			"</body><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+		if err := a.write(text); err != nil {
+			return err
+		}
+		if _, err := b.transport.(*overBOSH).Recv(context.Background()); err != nil {
+			return err
+		}
+		a, b = b, a
+	}
+	return nil
 }

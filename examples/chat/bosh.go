@@ -19,6 +19,7 @@ func newBOSH(cfg *config, srv *server) *bosh.Handler {
 		Pause:       cfg.maxpause,
 		MaxSessions: cfg.maxSessions,
 		Backlog:     1024, // many may come at once after a restart
+		Direct:      cfg.direct,
 		Logger:      srv.log,
 		Admit: func(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
 			if !strings.EqualFold(o.To, srv.domain) {

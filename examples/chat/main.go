@@ -34,6 +34,7 @@ type config struct {
 	anonymous         bool
 	insecure          bool
 	maxSessions       int
+	direct            bool
 	verbose           bool
 
 	wait, inactivity, polling, maxpause time.Duration
@@ -77,6 +78,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 	fs.DurationVar(&cfg.polling, "polling", 0, "the shortest interval between empty requests")
 	fs.DurationVar(&cfg.maxpause, "maxpause", 0, "the longest pause")
 	fs.IntVar(&cfg.maxSessions, "max-sessions", 0, "how many sessions there may be")
+	fs.BoolVar(&cfg.direct, "direct", false, "take HTTP/1.1 connections over from net/http: bosh.Options.Direct")
 	fs.BoolVar(&cfg.verbose, "v", false, "log what happens; never what is said, nor any secret")
 	if err := fs.Parse(args); err != nil {
 		return nil, err

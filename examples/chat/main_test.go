@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/gobosh/bosh/internal/leak"
@@ -138,4 +140,48 @@ func TestFlags(t *testing.T) {
 	if _, err := parse([]string{"extra"}, io.Discard); err == nil {
 		t.Error("an argument is taken")
 	}
+}
+
+// TestDirect has a page and BOSH share a connection, on which a request comes
+// behind one that is held, and is taken in at once.
+func TestDirect(t *testing.T) {
+	c := startChat(t, "-direct")
+	conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(c.http, "http:"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	answers := bufio.NewReader(conn)
+	send := func(line, body string) {
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", line, len(body), body)
+	}
+	answer := func(want string) string {
+		t.Helper()
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Fatalf("got %s: %s, %v; want %s", resp.Status, text, err, want)
+		}
+		return string(text)
+	}
+
+	const ns = " xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh'"
+	send("GET /", "")
+	answer("<html")
+	send("POST /http-bind", "<body rid='7' to='localhost' hold='1' wait='60' ver='1.6' xmpp:version='1.0'"+ns+"/>")
+	_, sid, _ := strings.Cut(answer("sid='"), "sid='")
+	sid, _, _ = strings.Cut(sid, "'")
+	send("POST /http-bind", "<body rid='8' sid='"+sid+"'"+ns+"/>")
+	send("POST /http-bind", "<body rid='9' sid='"+sid+"'"+ns+"><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/></body>")
+	answer("<success") // to the first, as the second has come while it was held
+	send("POST /http-bind", "<body rid='10' sid='"+sid+"' type='terminate'"+ns+"/>")
+	answer("terminate")
+	answer("<body")
+	send("GET /", "")
+	answer("<html")
 }

@@ -29,8 +29,9 @@ type item struct {
 }
 
 // An outbox is what waits to be written to one client. Nobody who puts
-// something in ever waits for the client: a goroutine, which lives only while
-// there is something to write, takes all there is and writes it at once.
+// something in ever waits for the client: a goroutine takes all there is and
+// writes it at once. It stays for as long as the session does, since one that
+// is new each time would each time have its stack grow.
 type outbox struct {
 	w      io.Writer
 	domain string
@@ -39,17 +40,19 @@ type outbox struct {
 
 	mu sync.Mutex
 	// Protected by mu.
-	items   []item // what waits, and what is being written
-	size    int    // of items
-	running bool   // the goroutine is there, or must not be yet
-	full    bool   // nothing more is taken
-	closed  bool   // nothing more is taken, and final is known
-	final   []byte // written after the last item
+	changed sync.Cond // has mu; signalled when there is something to do
+	items   []item    // what waits
+	size    int       // of items
+	full    bool      // nothing more is taken
+	closed  bool      // nothing more is taken, and final is known
+	final   []byte    // written after the last item
 }
 
 // newOutbox returns an outbox that writes nothing before start is called.
 func newOutbox(w io.Writer, domain string) *outbox {
-	return &outbox{w: w, domain: domain, done: make(chan struct{}), running: true}
+	o := &outbox{w: w, domain: domain, done: make(chan struct{})}
+	o.changed.L = &o.mu
+	return o
 }
 
 func (o *outbox) start() {
@@ -70,10 +73,7 @@ func (o *outbox) put(it item) error {
 	}
 	o.items = append(o.items, it)
 	o.size += it.p.size()
-	if !o.running {
-		o.running = true
-		go o.run()
-	}
+	o.changed.Signal()
 	return nil
 }
 
@@ -83,10 +83,7 @@ func (o *outbox) finish(final []byte) {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.final = final
-	if !o.running {
-		o.running = true
-		go o.run()
-	}
+	o.changed.Signal()
 }
 
 // drop is like finish, but takes back what waits and is not being written.
@@ -109,15 +106,10 @@ func (o *outbox) rest() []item {
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunk+chunk/2); return &b }}
 
-// run writes until nothing waits.
+// run writes until the outbox is closed.
 func (o *outbox) run() {
-	buf := chunks.Get().(*[]byte)
-	defer chunks.Put(buf)
 	for {
-		batch, final, more := o.next()
-		if !more {
-			return
-		}
+		batch, final := o.next()
 		if batch == nil {
 			if len(final) > 0 {
 				o.w.Write(final)
@@ -125,30 +117,35 @@ func (o *outbox) run() {
 			close(o.done)
 			return
 		}
-		if n := o.write(batch, *buf); n < len(batch) {
+		if n := o.write(batch); n < len(batch) {
 			o.fail(batch[n:])
 			return
 		}
 	}
 }
 
-// next takes all that waits. If that is nothing, and the outbox is closed, it
-// returns the final bytes; if it is not closed, the goroutine ends.
-func (o *outbox) next() (batch []item, final []byte, more bool) {
+// next waits for items and takes them all. There are none when the outbox is
+// closed, but the final bytes.
+func (o *outbox) next() (batch []item, final []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for len(o.items) == 0 && !o.closed {
+		o.changed.Wait()
+	}
 	if len(o.items) == 0 {
-		o.running = o.closed
-		return nil, o.final, o.closed
+		return nil, o.final
 	}
 	batch = o.items
 	o.items, o.size = nil, 0
-	return batch, nil, true
+	return batch, nil
 }
 
 // write writes a batch in chunks, and returns how many items the client's
 // connection has taken.
-func (o *outbox) write(batch []item, buf []byte) int {
+func (o *outbox) write(batch []item) int {
+	pooled := chunks.Get().(*[]byte)
+	defer chunks.Put(pooled)
+	buf := *pooled
 	var ends []int // of the items in buf
 	for i := 0; i < len(batch); {
 		buf, ends = buf[:0], ends[:0]

@@ -48,7 +48,7 @@ func readPacket(r xml.TokenReader, start xml.StartElement) (*packet, error) {
 		return nil, err
 	}
 	p := &packet{name: start.Name.Local, at: time.Now()}
-	var c copier
+	c := copier{buf: make([]byte, 0, 256)} // enough for most
 	for _, a := range start.Attr {
 		switch a.Name {
 		case xml.Name{Local: "id"}:

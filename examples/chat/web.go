@@ -36,7 +36,7 @@ type door struct {
 func newWeb(cfg *config, srv *server) (*web, error) {
 	w := &web{bosh: newBOSH(cfg, srv)}
 	if cfg.http != "" {
-		if err := w.listen(cfg.http, nil, srv.log); err != nil {
+		if err := w.listen(cfg, cfg.http, nil, srv.log); err != nil {
 			return nil, err
 		}
 	}
@@ -44,7 +44,7 @@ func newWeb(cfg *config, srv *server) (*web, error) {
 		host, _, _ := net.SplitHostPort(cfg.https)
 		cert, err := certificate(cfg.certFile, cfg.keyFile, host)
 		if err == nil {
-			err = w.listen(cfg.https, &tls.Config{Certificates: []tls.Certificate{cert}}, srv.log)
+			err = w.listen(cfg, cfg.https, &tls.Config{Certificates: []tls.Certificate{cert}}, srv.log)
 		}
 		if err != nil {
 			w.close()
@@ -85,13 +85,16 @@ func (w *web) handler(srv *server) http.Handler {
 	return mux
 }
 
-func (w *web) listen(addr string, tlsConfig *tls.Config, log *slog.Logger) error {
+func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.Logger) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	// A client that pipelines would wait for its own poll without this.
-	d := door{Listener: bosh.PipelineListener(ln), scheme: "http", server: &http.Server{
+	if !cfg.direct {
+		// A client that pipelines would wait for its own poll without this.
+		ln = bosh.PipelineListener(ln)
+	}
+	d := door{Listener: ln, scheme: "http", server: &http.Server{
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,

@@ -169,6 +169,7 @@ func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	fs.Int64Var(&o.MaxBody, "max-body", 1<<20, "the largest request in `bytes`")
 	fs.IntVar(&o.MaxElement, "max-stanza", 1<<20, "the largest stanza of a server in `bytes`")
 	fs.IntVar(&o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
+	fs.BoolVar(&o.Direct, "direct", false, "take HTTP/1.1 connections over from net/http, to hold more requests in less memory")
 	fs.StringVar(&o.SeeOther, "see-other", "", "`URL` of BOSH that clients are sent to at the end")
 	fs.DurationVar(&cfg.drain, "drain", 20*time.Second, "how long clients and servers may take to hear of the end")
 }

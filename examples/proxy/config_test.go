@@ -14,7 +14,7 @@ import (
 
 func TestParse(t *testing.T) {
 	cfg, err := parse(strings.Fields("-upstream xmpp.example.org:5223 -tls direct -domain example.org -domain MÜNCHEN.de -route a.example:5222 "+
-		"-allow-net 10.0.0.1/8 -trust 127.0.0.1 -trust ::1/128 -origin https://a.example -path bosh/ -wait 30s -max-stanza 1000 -keepalive 0"), io.Discard)
+		"-allow-net 10.0.0.1/8 -trust 127.0.0.1 -trust ::1/128 -origin https://a.example -path bosh/ -wait 30s -max-stanza 1000 -keepalive 0 -direct"), io.Discard)
 	require.NoError(t, err)
 	c := &cfg.connector
 	assert.Equal(t, "xmpp.example.org:5223", c.fixed.String())
@@ -29,6 +29,7 @@ func TestParse(t *testing.T) {
 	assert.Equal(t, 30*time.Second, cfg.options.Wait)
 	assert.Equal(t, 1000, c.maxStanza)
 	assert.Zero(t, cfg.keepalive)
+	assert.True(t, cfg.options.Direct)
 
 	cfg, err = parse(strings.Fields("-upstream Example.org"), io.Discard)
 	require.NoError(t, err)
@@ -36,6 +37,7 @@ func TestParse(t *testing.T) {
 	assert.Equal(t, "example.org", cfg.connector.via)
 	assert.Nil(t, cfg.connector.domains)
 	assert.Nil(t, cfg.options.AllowOrigin)
+	assert.False(t, cfg.options.Direct)
 
 	cfg, err = parse(strings.Fields("-domain *"), io.Discard)
 	require.NoError(t, err)

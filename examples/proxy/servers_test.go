@@ -16,8 +16,9 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gobosh/bosh/internal/enginetest"
 )
 
 // A realServer is an XMPP server in a process of its own, with a configuration,
@@ -288,6 +289,9 @@ func startProxy(t testing.TB, args ...string) *realProxy {
 	web, admin := freeAddr(t), freeAddr(t)
 	p := &realProxy{url: "http://" + web, admin: "http://" + admin, output: new(buffer)}
 	args = append([]string{"-http", web, "-admin", admin, "-drain", "10s"}, args...)
+	if enginetest.Direct {
+		args = append(args, "-direct")
+	}
 	p.process = startProcess(t, exec.Command(filepath.Join(dir, "proxy"), args...), p.output)
 	p.process.accepting(t, web)
 	t.Cleanup(func() {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	_ "github.com/gobosh/bosh/internal/enginetest"
 )
 
 // started runs the whole program, until stop is called.

@@ -29,6 +29,7 @@ const shutdownTimeout = 3 * time.Second
 
 func main() {
 	addr := flag.String("http", "127.0.0.1:5290", "`address` of the page and of BOSH")
+	direct := flag.Bool("direct", false, "take HTTP/1.1 connections over from net/http: bosh.Options.Direct")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "push: unexpected argument %q\n", flag.Arg(0))
@@ -38,7 +39,7 @@ func main() {
 	defer stop()
 	ln, err := net.Listen("tcp", *addr)
 	if err == nil {
-		err = run(ctx, ln, os.Stdout)
+		err = run(ctx, ln, *direct, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "push:", err)
@@ -47,9 +48,9 @@ func main() {
 }
 
 // run serves until ctx ends, and then sees all pages off.
-func run(ctx context.Context, ln net.Listener, stdout io.Writer) error {
+func run(ctx context.Context, ln net.Listener, direct bool, stdout io.Writer) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s := newService(log)
+	s := newService(log, direct)
 	defer s.close()
 	server := &http.Server{
 		Handler:           s.handler(),

@@ -14,6 +14,11 @@ import (
 
 // The program over real connections, from its first word to its last.
 func TestRun(t *testing.T) {
+	t.Run("standard", func(t *testing.T) { testRun(t, false) })
+	t.Run("direct", func(t *testing.T) { testRun(t, true) })
+}
+
+func testRun(t *testing.T, direct bool) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +27,7 @@ func TestRun(t *testing.T) {
 	defer stop()
 	var out bytes.Buffer
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, ln, &out) }()
+	go func() { done <- run(ctx, ln, direct, &out) }()
 
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
@@ -56,7 +61,7 @@ func TestListenerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	if err := run(t.Context(), ln, &bytes.Buffer{}); !errors.Is(err, net.ErrClosed) {
+	if err := run(t.Context(), ln, false, &bytes.Buffer{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }

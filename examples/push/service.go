@@ -36,7 +36,7 @@ type service struct {
 	load  *load
 }
 
-func newService(log *slog.Logger) *service {
+func newService(log *slog.Logger, direct bool) *service {
 	s := &service{feed: newFeed(history)}
 	s.bosh = bosh.New(bosh.Options{
 		Framing: bosh.Elements,
@@ -47,6 +47,7 @@ func newService(log *slog.Logger) *service {
 		Inactivity: 15 * time.Second,
 		// No page but ours, which needs no permission.
 		AllowOrigin: func(string) bool { return false },
+		Direct:      direct,
 		Logger:      log,
 		Trace:       s.meter.trace(),
 	})

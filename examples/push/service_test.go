@@ -36,7 +36,7 @@ type update struct {
 // start starts a service that makes a sample a second until the test ends.
 func start(t *testing.T) *service {
 	t.Helper()
-	s := newService(slog.New(slog.DiscardHandler))
+	s := newService(slog.New(slog.DiscardHandler), false)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -193,7 +193,7 @@ func TestSlowPage(t *testing.T) {
 }
 
 func TestUnknownHost(t *testing.T) {
-	s := newService(slog.New(slog.DiscardHandler))
+	s := newService(slog.New(slog.DiscardHandler), false)
 	defer s.close()
 	_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.com", Transport: boshtest.InMemory(s.bosh)})
 	if !errors.Is(err, &boshtest.EndError{Condition: "host-unknown"}) {
@@ -202,7 +202,7 @@ func TestUnknownHost(t *testing.T) {
 }
 
 func TestHandler(t *testing.T) {
-	s := newService(slog.New(slog.DiscardHandler))
+	s := newService(slog.New(slog.DiscardHandler), false)
 	defer s.close()
 	h := s.handler()
 	for path, want := range map[string]string{

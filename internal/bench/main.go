@@ -4,10 +4,11 @@
 // that could do the same over net/http. Each run has a server process of its
 // own, whose CPU time and memory are measured apart from the clients'; runs of
 // different servers take turns, and what is printed are medians of the runs and
-// of the ratios between runs that followed each other.
+// of the ratios between runs that followed each other. Only of latencies it is
+// the least: whatever else the machine does can but add to them.
 //
-//	go run ./internal/bench          # some minutes
-//	go run ./internal/bench -quick   # under a minute
+//	go run ./internal/bench          # half an hour
+//	go run ./internal/bench -quick   # two minutes
 //	go run ./internal/bench -run 'roundtrip|push' -n 9 -d 5s
 //	go run ./internal/bench -growth growth.svg -n 1 -idle 5s
 package main
@@ -63,7 +64,7 @@ func command() error {
 		return err
 	}
 	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return !sorts.MatchString(k.name) })
-	fmt.Printf("%s; medians of %d runs of %v\n\n", machine(), *repeats, *duration)
+	fmt.Printf("%s; medians of %d runs of %v, of latencies the least\n\n", machine(), *repeats, *duration)
 	if *growth != "" {
 		return measureGrowth(*growth)
 	}

@@ -29,6 +29,7 @@ type row struct {
 	what    string
 	ratio   bool    // the targets are for the ratio to the floor
 	ours    bool    // the value is the difference to the bare server
+	best    bool    // of the least of the runs instead of their median: what disturbs one can only add to it
 	targets targets // none if empty
 	least   bool    // the targets are lower limits
 }
@@ -73,10 +74,10 @@ var scenarios = []scenario{
 	{"pipelined", "100 sessions, 300 queries/s, half of them over one connection each", []string{doesPipelined}, pipelining(300), []row{
 		{figure: "p99 one/two", what: "latency, 99 %, one connection to two", targets: targets{direct: 1.2}},
 		{figure: "p50 one/two", what: "latency, median, one connection to two", targets: targets{direct: 1.2}},
-		{figure: "p99 one", what: "latency, 99 %, ms, one connection"},
-		{figure: "p99 two", what: "latency, 99 %, ms, two connections"},
-		{figure: "p50 one", what: "latency, median, ms, one connection"},
-		{figure: "p50 two", what: "latency, median, ms, two connections"},
+		{figure: "p99 one", best: true, what: "latency, 99 %, ms, one connection"},
+		{figure: "p99 two", best: true, what: "latency, 99 %, ms, two connections"},
+		{figure: "p50 one", best: true, what: "latency, median, ms, one connection"},
+		{figure: "p50 two", best: true, what: "latency, median, ms, two connections"},
 	}},
 }
 
@@ -90,9 +91,9 @@ var idleRows = []row{
 }
 
 var rateRows = []row{
-	{figure: "p99", what: "latency, 99 %, ms", ratio: true, targets: targets{1.3, 1.0}},
+	{figure: "p99", what: "latency, 99 %, ms", ratio: true, best: true, targets: targets{1.3, 1.0}},
 	{figure: "requests", what: "HTTP requests per query", targets: targets{1.05, 1.05}},
-	{figure: "p50", what: "latency, median, ms"},
+	{figure: "p50", what: "latency, median, ms", best: true},
 	{figure: "cpu", what: "CPU µs per query"},
 }
 
@@ -162,7 +163,7 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
-		time.Sleep(*duration / 10)
+		time.Sleep(*duration/10 + time.Duration(n)*50*time.Microsecond) // until the server has them all
 		for _, c := range r.load.clients[:active] {
 			c.mu.Lock()
 			next(c)

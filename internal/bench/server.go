@@ -152,7 +152,7 @@ func (k *kind) start(scenario string) (*process, error) {
 	}
 	profiles := ""
 	if *profileDir != "" {
-		profiles = filepath.Join(*profileDir, scenario+"-"+strings.ReplaceAll(k.name, " ", "-"))
+		profiles = filepath.Join(*profileDir, scenario+"-"+k.name)
 	}
 	s := &process{cmd: exec.Command(self, "-serve", k.name, "-profile", profiles)}
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(*procs))

@@ -11,9 +11,8 @@ import (
 	"text/tabwriter"
 )
 
-// A table is what is printed, in Markdown: a column for the floor, one for each
-// other column of kinds with ratios to the floor in parentheses, and the
-// targets.
+// A table is what is printed, in Markdown: the columns of kinds, with ratios to
+// the floor in parentheses, and the targets.
 type table struct {
 	out     *tabwriter.Writer
 	columns []string
@@ -62,8 +61,8 @@ func (r row) cell(column string, rs results) string {
 		if k.column != column || rs[k.name] == nil {
 			continue
 		}
-		value := short(median(r.values(rs, &k)))
-		if ratio := median(r.ratios(rs, &k)); ratio == ratio && k.does != doesFloor {
+		value := short(r.value(rs, &k))
+		if ratio := r.toFloor(rs, &k); ratio == ratio && k.does != doesFloor {
 			value += " (" + short(ratio) + ")"
 		}
 		return value
@@ -101,9 +100,9 @@ func (r row) judged(rs results, e engine) (values []float64) {
 		if k.engine != e || k.column == "" || k.does == doesFloor {
 			continue
 		}
-		v := median(r.values(rs, &k))
+		v := r.value(rs, &k)
 		if r.ratio {
-			v = median(r.ratios(rs, &k))
+			v = r.toFloor(rs, &k)
 		}
 		if v == v {
 			values = append(values, v)
@@ -127,17 +126,31 @@ func (r row) values(rs results, k *kind) (vs []float64) {
 	return vs
 }
 
-// ratios returns the ratios to the floor, by run.
-func (r row) ratios(rs results, k *kind) (vs []float64) {
-	if r.ours {
-		return nil
+// value returns the value of a row for a kind of server, or NaN.
+func (r row) value(rs results, k *kind) float64 {
+	vs := r.values(rs, k)
+	if r.best && len(vs) > 0 {
+		return slices.Min(vs)
 	}
+	return median(vs)
+}
+
+// toFloor returns the ratio of a kind's value to the floor's, or NaN. A median
+// is that of the ratios between runs that followed each other.
+func (r row) toFloor(rs results, k *kind) float64 {
+	if r.ours {
+		return math.NaN()
+	}
+	if r.best {
+		return r.value(rs, k) / r.value(rs, &kind{name: "floor"})
+	}
+	var ratios []float64
 	for i, v := range r.values(rs, k) {
 		if i < len(rs["floor"]) {
-			vs = append(vs, v/rs["floor"][i][r.figure])
+			ratios = append(ratios, v/rs["floor"][i][r.figure])
 		}
 	}
-	return vs
+	return median(ratios)
 }
 
 // median returns NaN for no values.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,8 +34,9 @@ type life struct {
 	downs   []boshtest.Sequence
 }
 
-// live lives one session, of which the seed and the number say all.
-func (w *world) live(ctx context.Context, id int, rate float64) {
+// live lives one session, of which the seed and the number say all, if it is of
+// a kind that is wanted.
+func (w *world) live(ctx context.Context, id int, o options) {
 	rng := rand.New(rand.NewPCG(w.seed, 3+uint64(id)))
 	l := &life{w: w, id: id, rng: rng, route: w.routes[id%len(w.routes)], pause: rng.IntN(3) == 0}
 	l.cfg = boshtest.Config{
@@ -44,7 +46,7 @@ func (w *world) live(ctx context.Context, id int, rate float64) {
 	if rng.IntN(3) == 0 {
 		l.cfg.Keys = 2 + rng.IntN(20)
 	}
-	faults := &boshtest.Faults{Seed: rng.Uint64(), Rates: boshtest.Evenly(rate), Latency: 10 * time.Millisecond}
+	faults := &boshtest.Faults{Seed: rng.Uint64(), Rates: boshtest.Evenly(o.rate), Latency: 10 * time.Millisecond}
 	if !l.route.proxied {
 		l.cfg.Fault = faults
 	}
@@ -53,10 +55,14 @@ func (w *world) live(ctx context.Context, id int, rate float64) {
 	total := 0
 	for i := range streams {
 		j := &job{n: 1 + rng.IntN(200), close: ends, seed: rng.Uint64(), reports: make(chan error, 1)}
-		name := fmt.Sprintf("s%d-%d.test", id, i)
 		total += 2 * j.n
-		l.names, l.jobs = append(l.names, name), append(l.jobs, j)
-		w.put(name, j)
+		l.names, l.jobs = append(l.names, fmt.Sprintf("s%d-%d.test", id, i)), append(l.jobs, j)
+	}
+	if !l.isAll(o.only) {
+		return
+	}
+	for i, name := range l.names {
+		w.put(name, l.jobs[i])
 		defer w.remove(name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -82,6 +88,17 @@ func (l *life) String() string {
 		}
 	}
 	return kind
+}
+
+// isAll reports whether the session is of all these kinds.
+func (l *life) isAll(kinds []string) bool {
+	description := l.String()
+	for _, kind := range kinds {
+		if !strings.Contains(description, strings.TrimSpace(kind)) {
+			return false
+		}
+	}
+	return true
 }
 
 // run lives the session.

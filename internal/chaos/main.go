@@ -5,6 +5,7 @@
 //	go run ./internal/chaos                             # 100,000 payloads, a quarter of the exchanges hit
 //	go run -race ./internal/chaos -n 20000              # with the race detector
 //	go run ./internal/chaos -d 1h -seed 7               # an hour, of a known seed
+//	go run ./internal/chaos -only 'HTTP/1, acks, keys' # those sessions of the seed that are so described
 //	go run ./internal/chaos -soak 30m -plot soak.svg    # see below
 //
 // A soak keeps a number of sessions coming and going under a steady load, and
@@ -21,6 +22,7 @@ import (
 	"os/signal"
 	"runtime"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,9 +38,13 @@ func main() {
 	flag.IntVar(&o.sessions, "sessions", 0, "so many at a time; the default is 100, and 2000 for a soak")
 	flag.Float64Var(&o.rate, "rate", 0.25, "the `share` of exchanges to hit")
 	flag.BoolVar(&o.starve, "starve", true, "stop the handler for a moment, again and again")
+	only := flag.String("only", "", "run only sessions of these `kinds`, with commas between: parts of how failures describe a session")
 	soak := flag.Duration("soak", 0, "run a soak for so `long` instead")
 	plot := flag.String("plot", "", "write the soak's measurements to this `file`, as SVG")
 	flag.Parse()
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	fmt.Printf("seed %d\n", o.seed)
@@ -61,6 +67,7 @@ type options struct {
 	sessions int
 	rate     float64
 	starve   bool
+	only     []string // what sessions must be described as
 }
 
 // run runs chaos over sockets.
@@ -100,7 +107,7 @@ func (w *world) run(ctx context.Context, o options) {
 				if enough || ctx.Err() != nil {
 					return
 				}
-				w.live(ctx, int(id.Add(1)), o.rate)
+				w.live(ctx, int(id.Add(1)), o)
 			}
 		})
 	}

@@ -69,8 +69,9 @@ func newWorld(seed uint64) *world {
 	w.tally.routes = make(map[string]int)
 	w.h = bosh.New(bosh.Options{
 		Framing: bosh.Elements, MaxStreams: 4, Hold: 2, Polling: time.Second, Serve: w.serve,
-		Logger: slog.New(slog.DiscardHandler),
-		Trace:  &bosh.Trace{SessionEnd: w.ended},
+		MaxRepeats: 30, // the faults double requests, which clients repeat ten times
+		Logger:     slog.New(slog.DiscardHandler),
+		Trace:      &bosh.Trace{SessionEnd: w.ended},
 		Admit: func(_ context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
 			if !w.soak && w.job(o.To) == nil {
 				return nil, &bosh.Error{Condition: bosh.HostUnknown}

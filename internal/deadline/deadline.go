@@ -10,10 +10,10 @@ import (
 // never comes. Its owner's lock guards it: all methods must be called with that
 // lock held.
 type Deadline struct {
-	expired bool
-	passed  int // how often the time has come
 	timer   *time.Timer
-	turn    int // tells the timer that counts from those that came too late to be stopped
+	expired bool
+	passed  uint32 // how often the time has come
+	turn    uint32 // tells the timer that counts from those that came too late to be stopped
 }
 
 // Expired reports whether the time has come.
@@ -22,7 +22,7 @@ func (d *Deadline) Expired() bool { return d.expired }
 // Passed returns how often the time has come. Whoever waits must give up if that
 // changes meanwhile, and not look whether the deadline is expired still, or one
 // that is set and cleared at once would be missed.
-func (d *Deadline) Passed() int { return d.passed }
+func (d *Deadline) Passed() uint32 { return d.passed }
 
 // Set sets the time; the zero time is never. When it comes, wake is called with
 // the owner's lock mu held.

@@ -36,7 +36,7 @@ func (o *owner) state() (expired bool, passed, wakes int) {
 	synctest.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.d.Expired(), o.d.Passed(), o.wakes
+	return o.d.Expired(), int(o.d.Passed()), o.wakes
 }
 
 // A step sets the deadline, or lets time go on.

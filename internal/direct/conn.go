@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/gobosh/bosh/internal/httpbody"
 )
 
 // A conn is a connection that was taken over.
@@ -24,10 +26,11 @@ type conn struct {
 
 	// What follows is for the goroutine that reads.
 
-	buf      []byte // what has been read, and not been served
-	used     int    // how much of it has
-	skip     bool   // empty lines before the next request are to be overlooked
-	head     *head  // of the last request
+	buf      []byte         // what has been read, and not been served
+	used     int            // how much of it has
+	share    httpbody.Share // that buf takes
+	skip     bool           // empty lines before the next request are to be overlooked
+	head     *head          // of the last request
 	readable func(fd uintptr) bool
 	n        int   // what readable has read
 	err      error // of the last read
@@ -99,6 +102,9 @@ func (c *conn) next() (q *Request, ok bool) {
 		case foreign:
 			return nil, c.wait(1)
 		case partial:
+			if len(c.buf) == cap(c.buf) && c.used == 0 && !c.share.Reach(2*cap(c.buf)) {
+				return nil, c.wait(1) // net/http will find no room either, and tell the client
+			}
 			if ok = c.fill(); !ok && c.cut() {
 				return nil, true
 			}
@@ -141,6 +147,7 @@ func (c *conn) release() {
 	if c.used == len(c.buf) {
 		putBuffer(c.buf)
 		c.buf, c.used = nil, 0
+		c.share.Give()
 	}
 }
 
@@ -444,6 +451,7 @@ func (c *conn) leave() {
 	c.e.remove(c)
 	putBuffer(c.buf)
 	c.buf = nil
+	c.share.Give()
 	c.mu.Lock()
 	var left []*Request
 	for q := c.first; q != nil; q = q.next {
@@ -513,6 +521,7 @@ func (c *conn) giveBack() {
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil
+	c.share.Give()
 	c.route.server.serve(&returned{
 		Conn: c.rwc, unread: unread, tls: c.tls,
 		kept: bytes.HasPrefix(unread, []byte("POST "+c.route.uri+" ")),

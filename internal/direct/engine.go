@@ -20,6 +20,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/gobosh/bosh/internal/httpbody"
 )
 
 // Always has every handler use an Engine. It is for tests; see enginetest.
@@ -45,7 +47,8 @@ type Engine struct {
 	Done func(*Request)
 
 	MaxBody                   int64
-	ReadTimeout, WriteTimeout time.Duration // none if not positive
+	Budget                    *httpbody.Budget // of requests that are being read
+	ReadTimeout, WriteTimeout time.Duration    // none if not positive
 	Logger                    *slog.Logger
 
 	heads heads

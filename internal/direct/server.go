@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gobosh/bosh/internal/httpbody"
 )
 
 // A server is an http.Server that connections are taken from, and given back to.
@@ -216,7 +218,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	if err != nil {
 		return nil
 	}
-	c := &conn{e: e, tls: r.TLS, route: s.route(r), skip: true, buf: ahead(rw.Reader)}
+	c := &conn{e: e, tls: r.TLS, share: httpbody.Share{Budget: e.Budget}, route: s.route(r), skip: true, buf: ahead(rw.Reader)}
 	if back, ok := rwc.(*returned); ok {
 		if len(back.unread) > 0 {
 			c.buf = append(c.buf, back.unread...)

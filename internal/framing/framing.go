@@ -70,16 +70,17 @@ type Cutter struct {
 	part     []byte // the beginning of an item that is not whole yet
 	out      []byte // an element that had to be changed
 
-	scan *xmlscan.Scanner // nil between items
-	err  error            // sticky
+	scan  *xmlscan.Scanner // nil if nothing is being written
+	begun bool             // scan is in the middle of an item
+	err   error            // sticky
 }
 
 // NewElements returns a Cutter for a bare sequence of elements of at most max
 // bytes each.
-func NewElements(max int) Cutter { return Cutter{max: max, inside: true} }
+func NewElements(max int) *Cutter { return &Cutter{max: max, inside: true} }
 
 // NewXMPP returns a Cutter for an XMPP stream.
-func NewXMPP(max int) Cutter { return Cutter{max: max, xmpp: true} }
+func NewXMPP(max int) *Cutter { return &Cutter{max: max, xmpp: true} }
 
 // Pending reports whether a part of an element is waiting for its rest.
 func (c *Cutter) Pending() bool { return len(c.part) > 0 }
@@ -114,19 +115,16 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		c.part = append(c.part, p...)
 		b = c.part
 	}
-	if c.scan == nil {
-		ready, err := c.begin(b)
-		if err != nil {
-			return 0, Item{}, err
-		}
-		if !ready {
+	if !c.begun {
+		if c.begun = c.begin(b); !c.begun {
 			return c.keep(b, had, len(p))
 		}
 	}
 	if c.inside && c.xmpp && ends(b) {
 		return c.end(b, had, len(p))
 	}
-	x, err := c.scan.Next(b)
+	var x xmlscan.Item
+	err = c.scan.Next(b, &x)
 	if err == xmlscan.ErrMore {
 		return c.keep(b, had, len(p))
 	}
@@ -136,7 +134,10 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 	if x.Len > c.max {
 		return 0, Item{}, ErrTooLarge
 	}
-	it, err = c.item(b[:x.Len], x)
+	it, err = c.item(b[:x.Len], &x)
+	if !c.begun && x.Len-had == len(p) {
+		c.release()
+	}
 	c.part = c.part[:0]
 	if cap(c.part) > maxIdle {
 		c.part = nil
@@ -160,31 +161,33 @@ func (c *Cutter) keep(b []byte, had, took int) (int, Item, error) {
 
 // begin gets a scanner for the item that b begins with. It reports false if
 // that cannot be told yet.
-func (c *Cutter) begin(b []byte) (ready bool, err error) {
+func (c *Cutter) begin(b []byte) (ready bool) {
 	if c.ended {
 		if len(bytes.TrimLeft(b, " \t\r\n")) == 0 {
 			c.fresh()
-			return true, nil
+			return true
 		}
 		c.inside, c.ended = false, false // a new stream on the old one
 	}
 	if c.xmpp && c.inside && !ends(b) {
 		again, sure := restarts(b, c.root)
 		if !sure {
-			return false, nil
+			return false
 		}
 		c.inside = !again
 	}
-	if c.inside {
+	switch {
+	case !c.inside:
+		c.fresh()
+	case c.scan == nil:
 		c.scan = scanners.Get().(*xmlscan.Scanner)
 		c.scan.ResetInside(c.bindings)
-		return true, nil
 	}
-	c.fresh()
-	return true, nil
+	return true
 }
 
 func (c *Cutter) fresh() {
+	c.release()
 	c.scan = scanners.Get().(*xmlscan.Scanner)
 	c.scan.Reset()
 }
@@ -236,13 +239,13 @@ func (c *Cutter) end(b []byte, had, took int) (int, Item, error) {
 const maxSpace = 64
 
 // item makes an Item of what the scanner found.
-func (c *Cutter) item(b []byte, x xmlscan.Item) (Item, error) {
+func (c *Cutter) item(b []byte, x *xmlscan.Item) (Item, error) {
 	switch x.Kind {
 	case xmlscan.Decl:
 		return Item{}, nil // the same scanner goes on to the root
 	case xmlscan.Space:
 		if c.inside {
-			c.release()
+			c.begun = false
 		}
 		return Item{}, nil
 	case xmlscan.Empty:
@@ -259,11 +262,11 @@ func (c *Cutter) item(b []byte, x xmlscan.Item) (Item, error) {
 			it.Kind = Error
 		}
 	}
-	c.release()
+	c.begun = false
 	return it, nil
 }
 
-func (c *Cutter) header(x xmlscan.Item) (Item, error) {
+func (c *Cutter) header(x *xmlscan.Item) (Item, error) {
 	if string(x.Local) != "stream" || string(x.URI) != wire.NSStream {
 		return Item{}, fmt.Errorf("root element %q is not an XMPP stream", x.Local)
 	}
@@ -295,7 +298,7 @@ func (c *Cutter) header(x xmlscan.Item) (Item, error) {
 // complete returns the element b with what it takes from the stream's root
 // declared on itself. The namespace of what has no other is always declared,
 // since inside a wrapper it would be the wrapper's.
-func (c *Cutter) complete(b []byte, x xmlscan.Item) []byte {
+func (c *Cutter) complete(b []byte, x *xmlscan.Item) []byte {
 	free := x.Uses
 	if c.xmpp && len(free) == 1 && isStream(free[0]) {
 		free = nil

@@ -103,7 +103,7 @@ func TestXMPP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for chunk := 1; chunk <= len(test.in); chunk = chunk*2 + 1 {
 				c := NewXMPP(1000)
-				items, err := cut(&c, test.in, func(int) int { return chunk })
+				items, err := cut(c, test.in, func(int) int { return chunk })
 				assert.Equal(t, test.want, describe(items), "in chunks of %d", chunk)
 				if test.err == "" {
 					assert.NoError(t, err)
@@ -118,7 +118,7 @@ func TestXMPP(t *testing.T) {
 			for at := range len(test.in) {
 				c := NewXMPP(1000)
 				first := at
-				items, _ := cut(&c, test.in, func(left int) int {
+				items, _ := cut(c, test.in, func(left int) int {
 					if first > 0 {
 						n := first
 						first = 0
@@ -148,7 +148,7 @@ func TestElements(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for chunk := 1; chunk <= len(test.in); chunk = chunk*2 + 1 {
 				c := NewElements(1000)
-				items, err := cut(&c, test.in, func(int) int { return chunk })
+				items, err := cut(c, test.in, func(int) int { return chunk })
 				assert.Equal(t, test.want, describe(items))
 				if test.err == "not whole" {
 					assert.True(t, c.Pending())
@@ -172,7 +172,7 @@ func TestElements(t *testing.T) {
 // A Cutter at rest keeps no large buffer.
 func TestMemory(t *testing.T) {
 	c := NewXMPP(1 << 20)
-	_, err := cut(&c, header+"<a>"+strings.Repeat("x", 1<<19)+"</a>", func(int) int { return 1000 })
+	_, err := cut(c, header+"<a>"+strings.Repeat("x", 1<<19)+"</a>", func(int) int { return 1000 })
 	require.NoError(t, err)
 	assert.LessOrEqual(t, cap(c.part), maxIdle)
 	assert.LessOrEqual(t, cap(c.out), maxIdle)

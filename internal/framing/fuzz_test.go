@@ -65,12 +65,12 @@ func alone(t *testing.T, el string) {
 
 // sameInChunks fails the test unless b comes out the same in chunks, whose sizes
 // are the bytes of cuts. It returns what came out.
-func sameInChunks(t *testing.T, make func() Cutter, b, cuts string) []out {
+func sameInChunks(t *testing.T, make func() *Cutter, b, cuts string) []out {
 	t.Helper()
 	one := make()
-	want, wantErr := cut(&one, b, whole)
+	want, wantErr := cut(one, b, whole)
 	other, i := make(), 0
-	got, err := cut(&other, b, func(left int) int {
+	got, err := cut(other, b, func(left int) int {
 		if i++; i > len(cuts) {
 			return left
 		}
@@ -97,13 +97,13 @@ func FuzzXMPPChunks(f *testing.F) {
 		f.Add(b, "\x07")
 	}
 	f.Fuzz(func(t *testing.T, b, cuts string) {
-		for _, it := range sameInChunks(t, func() Cutter { return NewXMPP(fuzzMax) }, b, cuts) {
+		for _, it := range sameInChunks(t, func() *Cutter { return NewXMPP(fuzzMax) }, b, cuts) {
 			if it.xml != "" {
 				alone(t, it.xml)
 			}
 		}
 		if !strings.HasPrefix(b, header) {
-			for _, it := range sameInChunks(t, func() Cutter { return NewXMPP(fuzzMax) }, header+b, cuts) {
+			for _, it := range sameInChunks(t, func() *Cutter { return NewXMPP(fuzzMax) }, header+b, cuts) {
 				if it.xml != "" {
 					alone(t, it.xml)
 				}
@@ -120,7 +120,7 @@ func FuzzElements(f *testing.F) {
 		f.Add(b, "\x01\x02\x03")
 	}
 	f.Fuzz(func(t *testing.T, b, cuts string) {
-		items := sameInChunks(t, func() Cutter { return NewElements(fuzzMax) }, b, cuts)
+		items := sameInChunks(t, func() *Cutter { return NewElements(fuzzMax) }, b, cuts)
 		for _, it := range items {
 			alone(t, it.xml)
 		}

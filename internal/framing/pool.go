@@ -7,11 +7,12 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// scanners are shared, since a stream needs one only while an item of its is
-// being written.
+// scanners are shared, since a stream needs one only while something is being
+// written to it.
 var scanners = sync.Pool{New: func() any { return new(xmlscan.Scanner) }}
 
 func (c *Cutter) release() {
+	c.begun = false
 	if c.scan != nil {
 		scanners.Put(c.scan)
 		c.scan = nil

@@ -22,20 +22,21 @@ var ErrTooLarge = errors.New("body too large")
 var ErrBroken = errors.New("body did not arrive")
 
 // Read appends the body of r to b, decompressed as its Content-Encoding says.
-// Neither what is read nor what is decompressed may exceed limit bytes.
-func Read(b []byte, r *http.Request, limit int64) ([]byte, error) {
+// Neither what is read nor what is decompressed may exceed limit bytes. What it
+// takes goes on share, which the caller gives back; it may be nil.
+func Read(b []byte, r *http.Request, limit int64, share *Share) ([]byte, error) {
 	coding, err := coding(r.Header["Content-Encoding"])
 	if err != nil {
 		return b, err
 	}
 	if coding == "" {
-		return receive(b, r.Body, limit)
+		return receive(b, r.Body, limit, share)
 	}
-	raw, err := receive(nil, r.Body, limit)
+	raw, err := receive(nil, r.Body, limit, share)
 	if err != nil {
 		return b, err
 	}
-	return decompress(b, coding, raw, limit)
+	return decompress(b, coding, raw, limit, share)
 }
 
 // Decode is Read for a body that has come already, with the values of its
@@ -51,22 +52,22 @@ func Decode(b, raw []byte, encoding []string, limit int64) ([]byte, error) {
 	if coding == "" {
 		return append(b, raw...), nil
 	}
-	return decompress(b, coding, raw, limit)
+	return decompress(b, coding, raw, limit, nil)
 }
 
-func decompress(b []byte, coding string, raw []byte, limit int64) ([]byte, error) {
+func decompress(b []byte, coding string, raw []byte, limit int64, share *Share) ([]byte, error) {
 	src, err := decompressor(coding, raw)
 	if err != nil {
 		return b, err
 	}
-	return readAll(b, src, limit)
+	return readAll(b, src, limit, share, cap(raw))
 }
 
 // receive appends to b what a client sends.
-func receive(b []byte, src io.Reader, limit int64) ([]byte, error) {
-	b, err := readAll(b, src, limit)
+func receive(b []byte, src io.Reader, limit int64, share *Share) ([]byte, error) {
+	b, err := readAll(b, src, limit, share, 0)
 	switch {
-	case err == nil || err == ErrTooLarge:
+	case err == nil || err == ErrTooLarge || err == ErrNoRoom:
 		return b, err
 	case errors.As(err, new(*http.MaxBytesError)): // somebody else's limit
 		return b, ErrTooLarge
@@ -74,10 +75,13 @@ func receive(b []byte, src io.Reader, limit int64) ([]byte, error) {
 	return b, fmt.Errorf("%w: %w", ErrBroken, err)
 }
 
-// readAll appends all of src to b.
-func readAll(b []byte, src io.Reader, limit int64) ([]byte, error) {
+// readAll appends all of src to b, which with other bytes goes on share.
+func readAll(b []byte, src io.Reader, limit int64, share *Share, other int) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
+			if !share.Reach(other + 2*len(b)) {
+				return b, ErrNoRoom
+			}
 			b = append(b, make([]byte, max(len(b), 1<<10))...)[:len(b)]
 		}
 		n, err := src.Read(b[len(b):cap(b)])

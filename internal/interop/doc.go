@@ -1,9 +1,11 @@
 // Package interop has no code, only tests: real clients against running
-// programs of the examples. They need Node.js, Chromium and what
+// programs of the examples. They need Node.js, python3, Chromium and what
 // package-lock.json names:
 //
 //	npm --prefix internal/interop ci
 //	go test -tags interop ./internal/interop
+//
+// BOSH_ENGINE=direct runs the programs with -direct.
 //
 // Screenshots go to the folder that INTEROP_OUTPUT names, if any. Chromium is
 // /usr/bin/chromium unless INTEROP_CHROMIUM says otherwise.

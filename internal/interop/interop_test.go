@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	_ "github.com/gobosh/bosh/internal/enginetest"
 	"io"
 	"os"
 	"os/exec"
@@ -19,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gobosh/bosh/internal/enginetest"
 )
 
 // chat is the server's program, built once.
@@ -91,9 +92,12 @@ func start(t *testing.T, args ...string) *server {
 
 // launch runs a server, whose greeting ends with a line that is like last,
 // until the test is over. It must then end in peace when it is interrupted,
-// without having complained of anything.
+// without having complained of anything. It has the engine that is asked for.
 func launch(t *testing.T, last *regexp.Regexp, cmd *exec.Cmd) *server {
 	t.Helper()
+	if enginetest.Direct {
+		cmd.Args = append(cmd.Args, "-direct")
+	}
 	s := &server{cmd: cmd}
 	var stderr bytes.Buffer
 	s.cmd.Stderr = &stderr

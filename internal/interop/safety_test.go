@@ -3,8 +3,10 @@
 package interop
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -95,3 +97,7 @@ func (n naked) strip() {
 }
 
 func (n naked) Unwrap() http.ResponseWriter { return n.ResponseWriter }
+
+// Hijack keeps the connection: on one that was taken over, answers have their
+// headers from nobody else.
+func (naked) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, http.ErrNotSupported }

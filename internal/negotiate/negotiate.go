@@ -46,17 +46,27 @@ type Grant struct {
 	Hold       int
 	Requests   int
 	Ver        string
-	Legacy     bool     // the client sent no version
-	Acks       bool     // the server acknowledges
-	Streams    bool     // there may be several streams
-	Content    []string // the Content-Type of every answer
+	Legacy     bool   // the client sent no version
+	Acks       bool   // the server acknowledges
+	Streams    bool   // there may be several streams
+	Content    string // the Content-Type of every answer
 
 	unpolled bool // no polling attribute is sent
 }
 
 // TextXML is the Content-Type of all answers unless the client asks for
 // another.
-var TextXML = []string{"text/xml; charset=utf-8"}
+const TextXML = "text/xml; charset=utf-8"
+
+var textXML = []string{TextXML}
+
+// Header returns a Content-Type as a header has it. It may not be changed.
+func Header(content string) []string {
+	if content == TextXML {
+		return textXML
+	}
+	return []string{content}
+}
 
 // What is asked for if a client does not say.
 const (
@@ -72,7 +82,7 @@ func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
 		if !ContentType(string(req.Content), t.Content) {
 			return g, errors.New("content type not allowed")
 		}
-		g.Content = []string{string(req.Content)}
+		g.Content = string(req.Content)
 	}
 	if !req.Rid.OK || req.Rid.N < 1 || req.Rid.N > MaxRid {
 		return g, errors.New("no acceptable rid")

@@ -12,9 +12,12 @@ import (
 // fraction of the room of an http.Request, whose header is a map of slices: for
 // those who keep many for long, and look at few of them.
 type Origin struct {
-	text string // see Keep
+	text string // fields: see Keep
 	tls  *tls.ConnectionState
 }
+
+// remoteAddr is how many fields come before the RemoteAddr.
+const remoteAddr = 4
 
 // Keep returns the Origin of r.
 func Keep(r *http.Request) Origin {
@@ -39,15 +42,19 @@ func (o *Origin) Size() int { return len(o.text) }
 // TLS returns the state of the connection, or nil.
 func (o *Origin) TLS() *tls.ConnectionState { return o.tls }
 
+// RemoteAddr returns the request's RemoteAddr.
+func (o *Origin) RemoteAddr() string {
+	rest := fields(o.text)
+	for range remoteAddr {
+		rest.next()
+	}
+	return rest.next()
+}
+
 // Request returns the request. It is the caller's.
 func (o *Origin) Request() *http.Request {
-	rest := []byte(o.text)
-	next := func() string {
-		n, size := binary.Uvarint(rest)
-		s := string(rest[size : size+int(n)])
-		rest = rest[size+int(n):]
-		return s
-	}
+	rest := fields(o.text)
+	next := rest.next
 	r := &http.Request{Method: next(), Header: make(http.Header), Body: http.NoBody, TLS: o.tls}
 	uri := next()
 	u, err := url.Parse(uri)
@@ -63,4 +70,14 @@ func (o *Origin) Request() *http.Request {
 		r.Header[k] = append(r.Header[k], next())
 	}
 	return r
+}
+
+// fields is what of an Origin's text is still to be read.
+type fields []byte
+
+func (f *fields) next() string {
+	n, size := binary.Uvarint(*f)
+	s := string((*f)[size : size+int(n)])
+	*f = (*f)[size+int(n):]
+	return s
 }

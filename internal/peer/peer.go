@@ -10,12 +10,12 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 )
 
-// Remote returns the address that a request came from. It is never nil.
-func Remote(r *http.Request) net.Addr {
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+// Addr returns the address that an [http.Request] calls remote. It is never nil.
+func Addr(remote string) net.Addr {
+	if ap, err := netip.ParseAddrPort(remote); err == nil {
 		return net.TCPAddrFromAddrPort(ap)
 	}
-	return Name(r.RemoteAddr)
+	return Name(remote)
 }
 
 // Host returns the address a without its port.

@@ -6,6 +6,9 @@
 // whether the client is still there; a Conn sees that byte go by. Requests that
 // came in one go with the one that is held are in net/http's buffer already, and
 // a Conn knows of them by having followed where requests begin and end.
+//
+// Package direct needs none of this: it takes the connection over from net/http,
+// and reads the requests itself.
 package pipeline
 
 import (

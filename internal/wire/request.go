@@ -26,22 +26,26 @@ const (
 type Request struct {
 	Body []byte // what was parsed; owned by the Request
 
-	// Root says that the wrapper's start tag was read, so that the
-	// attributes can be relied on even if Parse failed behind it.
-	Root bool
-
-	SID, To, From, Lang, Route, Content, Ver []byte
-	Type, Condition, Key, NewKey, Stream     []byte
-	Version, Restart                         []byte // of NSXBOSH
-	Rid, Ack, Wait, Hold, Pause              Number
-
-	Other    []Attr // all others, without namespace declarations
+	Wrapper
+	Other    []Attr // attributes that are not in Wrapper, without namespace declarations
 	Payloads []Payload
 
 	decls   []byte // what the Payloads' decls point into
 	text    []byte // unescaped attribute values
 	rebinds []xmlscan.Span
 	scan    xmlscan.Scanner
+}
+
+// A Wrapper is what the start tag of a <body/> says to BOSH.
+type Wrapper struct {
+	// Root says that the start tag was read, so that the attributes can be
+	// relied on even if Parse failed behind it.
+	Root bool
+
+	SID, To, From, Lang, Route, Content, Ver []byte
+	Type, Condition, Key, NewKey, Stream     []byte
+	Version, Restart                         []byte // of NSXBOSH
+	Rid, Ack, Wait, Hold, Pause              Number
 }
 
 // An Attr is an attribute of no meaning to BOSH.
@@ -87,11 +91,9 @@ type Limits struct {
 
 // Reset forgets what was parsed but keeps the buffers.
 func (r *Request) Reset() {
-	*r = Request{
-		Body: r.Body[:0], Payloads: r.Payloads[:0], Other: r.Other[:0],
-		decls: r.decls[:0], text: r.text[:0], rebinds: r.rebinds[:0],
-		scan: r.scan,
-	}
+	r.Body, r.Wrapper = r.Body[:0], Wrapper{}
+	r.Other, r.Payloads = r.Other[:0], r.Payloads[:0]
+	r.decls, r.text, r.rebinds = r.decls[:0], r.text[:0], r.rebinds[:0]
 }
 
 // Parse reads r.Body. If it fails, r.Root tells whether the attributes are
@@ -101,9 +103,10 @@ func (r *Request) Parse(lim Limits) error {
 	r.scan.Outer = tolerated
 	r.scan.Watch = NS
 	r.scan.Reset()
+	var it xmlscan.Item
 	b, off := r.Body, 0
 	for off < len(b) {
-		it, err := r.scan.Next(b[off:])
+		err := r.scan.Next(b[off:], &it)
 		if err == xmlscan.ErrMore {
 			break
 		}
@@ -124,7 +127,7 @@ func (r *Request) Parse(lim Limits) error {
 			if lim.Payloads > 0 && len(r.Payloads) == lim.Payloads {
 				return errors.New("wire: too many payloads")
 			}
-			r.payload(off, it)
+			r.payload(off, &it)
 			if len(r.decls) > max(minDecls, 2*len(b)) {
 				return errDecls
 			}
@@ -138,7 +141,9 @@ func (r *Request) Parse(lim Limits) error {
 }
 
 func (r *Request) attributes() {
-	for _, a := range r.scan.Attrs() {
+	attrs := r.scan.Attrs()
+	for k := range attrs {
+		a := &attrs[k]
 		if len(a.Prefix) == 0 {
 			if string(a.Local) != "xmlns" && !r.known(a) {
 				r.other(a)
@@ -159,7 +164,7 @@ func (r *Request) attributes() {
 	}
 }
 
-func (r *Request) known(a xmlscan.Attr) bool {
+func (r *Request) known(a *xmlscan.Attr) bool {
 	switch string(a.Local) {
 	case "rid":
 		r.Rid = parseNumber(r.value(a))
@@ -199,7 +204,7 @@ func (r *Request) known(a xmlscan.Attr) bool {
 	return true
 }
 
-func (r *Request) other(a xmlscan.Attr) {
+func (r *Request) other(a *xmlscan.Attr) {
 	if r.SID != nil {
 		return // only the opening of a session is interested
 	}
@@ -207,14 +212,12 @@ func (r *Request) other(a xmlscan.Attr) {
 }
 
 // value returns the unescaped value of a, never nil.
-func (r *Request) value(a xmlscan.Attr) []byte {
-	for _, c := range a.Value {
-		if c == '&' || c < ' ' {
-			// The buffer may move as it grows; older values stay in the old one.
-			n := len(r.text)
-			r.text = xmlscan.Unescape(r.text, a.Value)
-			return r.text[n:len(r.text):len(r.text)]
-		}
+func (r *Request) value(a *xmlscan.Attr) []byte {
+	if a.Escaped {
+		// The buffer may move as it grows; older values stay in the old one.
+		n := len(r.text)
+		r.text = xmlscan.Unescape(r.text, a.Value)
+		return r.text[n:len(r.text):len(r.text)]
 	}
 	if a.Value == nil {
 		return []byte{}
@@ -222,11 +225,11 @@ func (r *Request) value(a xmlscan.Attr) []byte {
 	return a.Value
 }
 
-func (r *Request) payload(off int, it xmlscan.Item) {
-	p := Payload{
-		Local: it.Local, URI: it.URI,
-		start: off, end: off + it.Len, nameEnd: off + it.NameEnd,
-	}
+func (r *Request) payload(off int, it *xmlscan.Item) {
+	r.Payloads = append(r.Payloads, Payload{})
+	p := &r.Payloads[len(r.Payloads)-1]
+	p.Local, p.URI = it.Local, it.URI
+	p.start, p.end, p.nameEnd = off, off+it.Len, off+it.NameEnd
 	p.decls[0] = len(r.decls)
 	if it.UsesDefault {
 		// It is the wrapper's, unless that has a prefix.
@@ -244,7 +247,6 @@ func (r *Request) payload(off int, it xmlscan.Item) {
 		r.rebinds = append(r.rebinds, xmlscan.Span{Start: off + sp.Start, End: off + sp.End})
 	}
 	p.rebinds[1] = len(r.rebinds)
-	r.Payloads = append(r.Payloads, p)
 }
 
 // defaultNS returns the default namespace that is in force in the wrapper.

@@ -128,7 +128,8 @@ func BenchmarkFloods(b *testing.B) {
 			for b.Loop() {
 				s.Reset()
 				for rest := doc; !s.Done(); {
-					it, err := s.Next(rest)
+					var it Item
+					err := s.Next(rest, &it)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -149,7 +150,8 @@ func TestBytewiseIsLinear(t *testing.T) {
 		for end := range doc {
 			b := doc[start : end+1]
 			was := s.pos
-			it, err := s.Next(b)
+			var it Item
+			err := s.Next(b, &it)
 			if err == nil {
 				start += it.Len
 				continue

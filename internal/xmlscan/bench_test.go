@@ -62,7 +62,8 @@ func BenchmarkScanner(b *testing.B) {
 			for b.Loop() {
 				s.Reset()
 				for rest := doc; !s.Done(); {
-					it, err := s.Next(rest)
+					var it Item
+					err := s.Next(rest, &it)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -83,7 +84,8 @@ func BenchmarkBytewise(b *testing.B) {
 		s.Reset()
 		start := 0
 		for end := range doc {
-			it, err := s.Next(doc[start : end+1])
+			var it Item
+			err := s.Next(doc[start:end+1], &it)
 			if err == nil {
 				start += it.Len
 			} else if err != ErrMore {

@@ -33,27 +33,43 @@ func isChar(r rune) bool {
 		r >= 0xE000 && r < 0xFFFE || r >= 0x10000 && r <= utf8.MaxRune
 }
 
-// charLen returns the length of the character that b begins with: 0 if that
-// needs more of b, and -1 if it must not stand in a document.
-func charLen(b []byte) int {
-	if c := b[0]; c < 0x80 {
-		if isChar(rune(c)) {
-			return 1
-		}
-		return -1
-	} else if c >= 0xC2 && c <= 0xDF && len(b) > 1 && b[1]&0xC0 == 0x80 {
-		return 2
-	} else if c >= 0xE1 && c <= 0xEC && len(b) > 2 && b[1]&0xC0 == 0x80 && b[2]&0xC0 == 0x80 {
-		return 3 // neither overlong nor a surrogate
+// charsLen returns the length of the character that b begins with, and of those
+// beyond ASCII that follow if it is one: 0 if that needs more of b, and -1 if it
+// must not stand in a document.
+func charsLen(b []byte) int {
+	if b[0] < 0x80 {
+		return charLen(b)
 	}
+	i := 0
+	for i < len(b) && b[i] >= 0x80 {
+		switch c := b[i]; {
+		case c >= 0xC2 && c <= 0xDF && len(b)-i > 1 && b[i+1]&0xC0 == 0x80:
+			i += 2
+		case c >= 0xE1 && c <= 0xEC && len(b)-i > 2 && b[i+1]&0xC0 == 0x80 && b[i+2]&0xC0 == 0x80:
+			i += 3 // neither overlong nor a surrogate
+		default:
+			n := charLen(b[i:])
+			if n <= 0 && i > 0 {
+				return i // the next call tells
+			} else if n <= 0 {
+				return n
+			}
+			i += n
+		}
+	}
+	return i
+}
+
+// charLen is charsLen for one character.
+func charLen(b []byte) int {
 	r, n := utf8.DecodeRune(b)
-	if n == 1 { // a byte beyond ASCII is never a character
+	switch {
+	case n == 1 && r == utf8.RuneError: // a byte beyond ASCII is never a character
 		if !utf8.FullRune(b) {
 			return 0
 		}
 		return -1
-	}
-	if r&^1 == 0xFFFE {
+	case !isChar(r):
 		return -1
 	}
 	return n

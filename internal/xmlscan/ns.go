@@ -17,10 +17,12 @@ var (
 // A namespace is known by a number: from 0 the declarations of the scope, then
 // those made inside the item, in the order of their making. Two declarations
 // may name the same namespace; the field same is the number of the first that
-// does. So names can be compared often however long the URIs are.
+// does, once it was asked for. So names can be compared often however long the
+// URIs are.
 const (
-	noNS  = -1 // no namespace
-	xmlNS = -2 // the one of the prefix xml
+	noNS    = -1 // no namespace
+	xmlNS   = -2 // the one of the prefix xml
+	unknown = -3
 )
 
 // A bind is a declaration made inside the current item.
@@ -49,20 +51,14 @@ func declares(name []byte) bool {
 // attributes differ, and returns the namespace of the element. If msg is not
 // empty it tells what is wrong at offset at.
 func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
-	var seen uint64 // a bit for each hash of a name
+	if len(s.attrs) > 1 {
+		if k := s.duplicate(b); k > 0 {
+			return 0, s.attrs[k].start, "duplicate attribute"
+		}
+	}
 	prefixed := false
 	for k := range s.attrs {
 		a := &s.attrs[k]
-		nm := b[a.start:a.end]
-		bit := uint64(1) << ((uint(nm[0])*5 + uint(nm[len(nm)-1])*3 + uint(len(nm))) & 63)
-		if seen&bit != 0 {
-			for j := range s.attrs[:k] {
-				if string(nm) == string(b[s.attrs[j].start:s.attrs[j].end]) {
-					return 0, a.start, "duplicate attribute"
-				}
-			}
-		}
-		seen |= bit
 		if a.decl {
 			if msg := s.declare(b, a); msg != "" {
 				return 0, a.start, msg
@@ -72,12 +68,7 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 		}
 	}
 
-	ns, ok := noNS, true
-	if s.name.colon >= 0 {
-		ns, ok = s.lookup(b, b[s.name.start:s.name.colon])
-	} else {
-		ns, ok = s.lookup(b, nil)
-	}
+	ns, ok := s.lookup(b, s.name.start, max(s.name.start, s.name.colon))
 	if !ok {
 		return 0, s.name.start, "undeclared prefix"
 	}
@@ -90,13 +81,12 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 		if a.colon < 0 || a.decl {
 			continue
 		}
-		if a.ns, ok = s.lookup(b, b[a.start:a.colon]); !ok {
+		if a.ns, ok = s.lookup(b, a.start, a.colon); !ok {
 			return 0, a.start, "undeclared prefix"
 		}
-		a.ns = s.same(a.ns)
 		for j := range s.attrs[:k] {
 			o := &s.attrs[j]
-			if o.ns == a.ns && o.colon >= 0 && !o.decl &&
+			if o.colon >= 0 && !o.decl && s.same(b, o.ns) == s.same(b, a.ns) &&
 				string(b[o.colon+1:o.end]) == string(b[a.colon+1:a.end]) {
 				return 0, a.start, "duplicate attribute"
 			}
@@ -105,13 +95,36 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	return ns, 0, ""
 }
 
+// duplicate returns the index of an attribute that is called like one before it,
+// or 0 if there is none.
+func (s *Scanner) duplicate(b []byte) int {
+	var seen uint64 // a bit for each hash of a name
+	for k := range s.attrs {
+		a := &s.attrs[k]
+		bit := uint64(1) << ((uint(b[a.start])*5 + uint(b[a.end-1])*3 + uint(a.end-a.start)) & 63)
+		if seen&bit != 0 {
+			for j := range s.attrs[:k] {
+				if string(b[a.start:a.end]) == string(b[s.attrs[j].start:s.attrs[j].end]) {
+					return k
+				}
+			}
+		}
+		seen |= bit
+	}
+	return 0
+}
+
 // declare puts a declaration in force. If it must not be made it returns what
 // is wrong.
 func (s *Scanner) declare(b []byte, a *attr) (msg string) {
 	if len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
 		return "too many namespace declarations"
 	}
-	d := bind{prefix: a.end, prefixEnd: a.end, uri: a.value, uriEnd: a.valueEnd}
+	s.binds = append(s.binds, bind{})
+	d := &s.binds[len(s.binds)-1]
+	d.prefix, d.prefixEnd = a.end, a.end
+	d.uri, d.uriEnd = a.value, a.valueEnd
+	d.same = unknown
 	if a.colon >= 0 {
 		d.prefix = a.colon + 1
 	}
@@ -138,27 +151,19 @@ func (s *Scanner) declare(b []byte, a *attr) (msg string) {
 		s.rebinds = append(s.rebinds, Span{a.value, a.valueEnd})
 	}
 
-	d.same = len(s.scope) + len(s.binds)
 	if string(prefix) == xmlPrefix {
 		d.same = xmlNS
-	} else {
-		for k := range d.same {
-			if bytes.Equal(s.uri(b, k), uri) {
-				d.same = s.same(k)
-				break
-			}
-		}
 	}
-	s.binds = append(s.binds, d)
 	return ""
 }
 
-// lookup finds the namespace of a prefix, or of element names without one if
-// the prefix is empty, and notes what is taken from the scope.
-func (s *Scanner) lookup(b, prefix []byte) (ns int, ok bool) {
+// lookup finds the namespace of the prefix b[start:end], or of element names
+// without one if that is empty, and notes what is taken from the scope.
+func (s *Scanner) lookup(b []byte, start, end int) (ns int, ok bool) {
+	prefix := b[start:end]
 	for k := len(s.binds) - 1; k >= 0; k-- {
 		d := &s.binds[k]
-		if string(b[d.prefix:d.prefixEnd]) == string(prefix) {
+		if d.prefixEnd-d.prefix == len(prefix) && (len(prefix) == 0 || string(b[d.prefix:d.prefixEnd]) == string(prefix)) {
 			return len(s.scope) + k, true
 		}
 	}
@@ -166,6 +171,19 @@ func (s *Scanner) lookup(b, prefix []byte) (ns int, ok bool) {
 		s.usesDefault = true
 	} else if string(prefix) == xmlPrefix {
 		return xmlNS, true
+	}
+	if s.kind != Element {
+		// The scope is one that another root has left. What this one takes
+		// from outside is treated as if it made the declaration itself.
+		for _, d := range s.Outer {
+			if d.Prefix == string(prefix) {
+				n := len(s.arena)
+				s.arena = append(s.arena, d.URI...)
+				s.binds = append(s.binds, bind{start, end, n, len(s.arena), true, unknown})
+				return len(s.scope) + len(s.binds) - 1, true
+			}
+		}
+		return noNS, len(prefix) == 0
 	}
 	for k := range s.bindings {
 		if s.bindings[k].Prefix == string(prefix) {
@@ -177,14 +195,24 @@ func (s *Scanner) lookup(b, prefix []byte) (ns int, ok bool) {
 }
 
 // same returns the number by which a namespace can be compared.
-func (s *Scanner) same(ns int) int {
+func (s *Scanner) same(b []byte, ns int) int {
 	switch {
 	case ns < 0:
 		return ns
 	case ns < len(s.scope):
 		return s.scope[ns].same
 	}
-	return s.binds[ns-len(s.scope)].same
+	d := &s.binds[ns-len(s.scope)]
+	if d.same == unknown {
+		d.same = ns
+		for k := range ns {
+			if bytes.Equal(s.uri(b, k), s.bindURI(b, d)) {
+				d.same = s.same(b, k)
+				break
+			}
+		}
+	}
+	return d.same
 }
 
 // uri returns the name of a namespace.
@@ -215,26 +243,32 @@ func (s *Scanner) enterRoot(b []byte, ns int) {
 	s.rootAttrs = s.rootAttrs[:0]
 	for k := range s.attrs {
 		a := &s.attrs[k]
-		out := Attr{Value: b[a.value:a.valueEnd]}
+		s.rootAttrs = append(s.rootAttrs, Attr{})
+		out := &s.rootAttrs[k]
 		out.Prefix, out.Local = a.split(b)
+		out.Value, out.Escaped = b[a.value:a.valueEnd], a.escaped
 		if a.decl {
 			out.URI = xmlnsURIBytes
 		} else if a.colon >= 0 {
 			out.URI = s.uri(b, a.ns)
 		}
-		s.rootAttrs = append(s.rootAttrs, out)
 	}
 
-	s.clearScope()
+	// Roots that follow one another mostly declare the same.
 	for k := range s.binds {
 		d := &s.binds[k]
-		s.addScope(s.intern(b[d.prefix:d.prefixEnd]), s.intern(s.bindURI(b, d)))
+		prefix, uri := b[d.prefix:d.prefixEnd], s.bindURI(b, d)
+		if k == len(s.bindings) || s.bindings[k].Prefix != string(prefix) || s.bindings[k].URI != string(uri) {
+			s.cutScope(k)
+			s.addScope(s.intern(prefix), s.intern(uri))
+		}
 	}
-	s.addOuter()
+	s.setOuter(len(s.binds))
 }
 
-func (s *Scanner) clearScope() {
-	s.scope, s.bindings = s.scope[:0], s.bindings[:0]
+// cutScope leaves n declarations in the scope.
+func (s *Scanner) cutScope(n int) {
+	s.scope, s.bindings = s.scope[:n], s.bindings[:n]
 }
 
 func (s *Scanner) addScope(prefix, uri interned) {
@@ -249,9 +283,19 @@ func (s *Scanner) addScope(prefix, uri interned) {
 	s.bindings = append(s.bindings, Binding{prefix.s, uri.s})
 }
 
-// addOuter adds what is declared outside the root and not again by it.
-func (s *Scanner) addOuter() {
-	n := len(s.bindings)
+// setScope makes d the declaration at index k of the scope, which has at least
+// those before it. The scope keeps what is behind it only if it was there.
+func (s *Scanner) setScope(k int, d Binding) {
+	if k == len(s.bindings) || s.bindings[k] != d {
+		s.cutScope(k)
+		s.addScope(s.internString(d.Prefix), s.internString(d.URI))
+	}
+}
+
+// setOuter puts what is declared outside the root, and not again by it, behind
+// the n declarations of the root.
+func (s *Scanner) setOuter(n int) {
+	end := n
 next:
 	for _, d := range s.Outer {
 		for k := range n {
@@ -259,6 +303,8 @@ next:
 				continue next
 			}
 		}
-		s.addScope(s.internString(d.Prefix), s.internString(d.URI))
+		s.setScope(end, d)
+		end++
 	}
+	s.cutScope(end)
 }

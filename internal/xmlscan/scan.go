@@ -58,10 +58,13 @@ const (
 	End                     // the root's end tag
 )
 
-// An Attr is an attribute of the root. Value is as it stands in the input; see
-// [Unescape]. A namespace declaration has the URI of the xmlns prefix.
+// An Attr is an attribute of the root. Value is as it stands in the input, which
+// is what it means unless Escaped is set; see [Unescape]. A namespace declaration
+// has the URI of the xmlns prefix.
 type Attr struct {
 	Prefix, Local, URI, Value []byte
+
+	Escaped bool
 }
 
 // A Span is a range of bytes of an item.
@@ -125,7 +128,6 @@ type Scanner struct {
 	err   error
 	base  int   // offset of the current item in the document
 	place place // where the current item stands
-	began bool  // the scope has been made
 	inner bool  // there is no root: it was presumed by ResetInside
 	kind  Kind  // what the current item will be
 
@@ -148,7 +150,8 @@ type Scanner struct {
 	root    []byte
 
 	// Namespaces: binds are the declarations made inside the current item,
-	// scope those made outside it.
+	// scope those made outside it. Around a root it is what the root before
+	// has left, since the next one mostly declares the same.
 	binds       []bind
 	arena       []byte // namespace names that had to be unescaped
 	scope       []outer
@@ -212,8 +215,7 @@ func (s *Scanner) Reset() {
 	s.err = nil
 	s.base, s.pos = 0, 0
 	s.place, s.state = atStart, atItem
-	s.began, s.inner = false, false
-	s.bindings = s.bindings[:0]
+	s.inner = false
 	s.dropRoot()
 	if cap(s.arena) > maxKept {
 		s.arena = nil
@@ -230,13 +232,12 @@ func (s *Scanner) Reset() {
 // as if a root with these declarations had just been opened.
 func (s *Scanner) ResetInside(bindings []Binding) {
 	s.Reset()
-	s.began, s.inner = true, true
+	s.inner = true
 	s.place = inContent
-	s.clearScope()
-	for _, d := range bindings {
-		s.addScope(s.internString(d.Prefix), s.internString(d.URI))
+	for k, d := range bindings {
+		s.setScope(k, d)
 	}
-	s.addOuter()
+	s.setOuter(len(bindings))
 }
 
 // dropRoot forgets the slices of the input that the root's item and Attrs gave
@@ -252,23 +253,23 @@ func (s *Scanner) dropRoot() {
 func (s *Scanner) Attrs() []Attr { return s.rootAttrs }
 
 // Bindings returns the declarations that are in force in the root outside its
-// children, those of Outer included. The result is valid until the scanner is
-// reset.
+// children, those of Outer included. It may be called once the root has been
+// scanned, and the result is valid until the scanner is reset.
 func (s *Scanner) Bindings() []Binding { return s.bindings }
 
 // Done reports whether the root has been closed. Only white space may follow,
 // and Next tells if there is anything else.
 func (s *Scanner) Done() bool { return s.place == inEpilog }
 
-// Next scans the next item. The first byte of b must be the one behind the
-// previous item. If b does not hold the whole item, Next returns ErrMore, and
-// the next call must pass the same bytes with more behind them; they may be at
-// another address.
+// Next scans the next item and stores it in it. The first byte of b must be the
+// one behind the previous item. If b does not hold the whole item, Next returns
+// ErrMore, and the next call must pass the same bytes with more behind them; they
+// may be at another address.
 //
 // Any other error is a *[SyntaxError], and final until the scanner is reset.
-func (s *Scanner) Next(b []byte) (Item, error) {
+func (s *Scanner) Next(b []byte, it *Item) error {
 	if s.err != nil {
-		return Item{}, s.err
+		return s.err
 	}
 	i, r := s.pos, next
 	for {
@@ -289,11 +290,12 @@ func (s *Scanner) Next(b []byte) (Item, error) {
 		switch r {
 		case more:
 			s.pos = i
-			return Item{}, ErrMore
+			return ErrMore
 		case whole:
-			return s.finish(b, i), nil
+			s.finish(b, i, it)
+			return nil
 		case bad:
-			return Item{}, s.err
+			return s.err
 		}
 	}
 }
@@ -313,11 +315,6 @@ const (
 // item begins an item. It looks at so few bytes that it can begin anew when
 // there are more.
 func (s *Scanner) item(b []byte) (int, result) {
-	if !s.began {
-		s.began = true
-		s.clearScope()
-		s.addOuter()
-	}
 	if len(b) == 0 {
 		return 0, more
 	}
@@ -395,9 +392,9 @@ func matches(b []byte, want string) result {
 	return bad
 }
 
-// finish makes the item that ends at offset i.
-func (s *Scanner) finish(b []byte, i int) Item {
-	it := Item{Kind: s.kind, Len: i}
+// finish stores the item that ends at offset i in it.
+func (s *Scanner) finish(b []byte, i int, it *Item) {
+	*it = Item{Kind: s.kind, Len: i}
 	switch s.kind {
 	case Decl:
 		s.place = inProlog
@@ -424,5 +421,4 @@ func (s *Scanner) finish(b []byte, i int) Item {
 	}
 	s.base += i
 	s.pos, s.state = 0, atItem
-	return it
 }

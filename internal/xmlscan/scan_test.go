@@ -55,7 +55,7 @@ func scan(s *Scanner, doc []byte, cuts ...int) (items []string, err error) {
 			}
 			old = b
 			var it Item
-			if it, err = s.Next(b); err != nil {
+			if err = s.Next(b, &it); err != nil {
 				break
 			}
 			if it.Len <= 0 || it.Len > len(b) {
@@ -228,14 +228,40 @@ func TestErrorsStay(t *testing.T) {
 	doc := []byte("<a> text</a>")
 	_, err := scan(&s, doc)
 	assert.Equal(t, &SyntaxError{4, "character data outside of the root's children"}, err)
-	_, again := s.Next([]byte("<b/>"))
+	again := s.Next([]byte("<b/>"), new(Item))
 	assert.Equal(t, err, again)
 	s.Reset()
-	it, err := s.Next([]byte("<b/>"))
+	var it Item
+	err = s.Next([]byte("<b/>"), &it)
 	assert.NoError(t, err)
 	assert.Equal(t, Empty, it.Kind)
 	assert.True(t, s.Done())
 	assert.EqualError(t, again, "xmlscan: character data outside of the root's children")
+}
+
+// A scanner reads a document the same whatever it has read before, although it
+// keeps the declarations of the root for the next one.
+func TestResetForgets(t *testing.T) {
+	docs := append([]string{
+		`<a xmpp:b='1'><xmpp:c/><d/></a>`,
+		`<a xmlns='u' xmpp:b='1'><xmpp:c/><d/></a>`,
+		`<a xmlns='u' xmlns:xmpp='v' xmpp:b='1'><xmpp:c/><d/></a>`,
+		`<a xmlns='u' xmlns:p='v'><p:c/><d/></a>`,
+		`<xmpp:a xmlns:p='urn:xmpp:xbosh'><c p:b='' xmpp:b=''/></xmpp:a>`,
+		`<a><p:c/></a>`,
+		`<a p:b=''/>`,
+	}, samples...)
+	for _, first := range docs {
+		for _, second := range docs {
+			want, wantErr := scan(newScanner(), []byte(second))
+			s := newScanner()
+			scan(s, []byte(first))
+			s.Reset()
+			got, err := scan(s, []byte(second))
+			assert.Equal(t, want, got, "%q after %q", second, first)
+			assert.Equal(t, wantErr, err, "%q after %q", second, first)
+		}
+	}
 }
 
 // The declarations outlive their document's bytes.
@@ -246,11 +272,12 @@ func TestBindingsAreCopies(t *testing.T) {
 		long := strings.Repeat("x", 10*k)
 		doc := []byte(fmt.Sprintf("<a xmlns:p%d='urn:%s&amp;'><p%d:b/></a>", k, long, k))
 		n := 0
-		it, err := s.Next(doc)
+		var it Item
+		err := s.Next(doc, &it)
 		require.NoError(t, err)
 		n += it.Len
 		clear(doc[:n])
-		it, err = s.Next(doc[n:])
+		err = s.Next(doc[n:], &it)
 		require.NoError(t, err)
 		want := []Binding{{fmt.Sprintf("p%d", k), "urn:" + long + "&"}}
 		assert.Equal(t, want, s.Bindings())
@@ -266,7 +293,8 @@ func TestNoAllocations(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(10, func() {
 		s.Reset()
 		for b := doc; !s.Done(); {
-			it, err := s.Next(b)
+			var it Item
+			err := s.Next(b, &it)
 			if err != nil {
 				panic(err)
 			}

@@ -53,6 +53,13 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 	for {
 		switch st {
 		case inName, inAttrName:
+			if st == inName && i == s.mark {
+				if n, ok := plainName(b, i); ok {
+					s.name = n
+					i, st = s.plainAttrs(b, n.end), afterName
+					break
+				}
+			}
 			var r result
 			if i, r = s.qname(b, i); r != next {
 				s.state = st
@@ -113,14 +120,14 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			}
 
 		case inValue:
-			if i = skip(b, i, s.quote, '<', '&'); i == len(b) {
+			if i = skip(b, i, ones*uint64(s.quote), ones*'<', ones*'&'); i == len(b) {
 				continue
 			}
 			switch c = b[i]; {
 			case c == s.quote:
 				s.attrs[len(s.attrs)-1].valueEnd = i
 				st = afterName
-				i++
+				i = s.plainAttrs(b, i+1)
 			case c == '&':
 				s.attrs[len(s.attrs)-1].escaped = true
 				s.state = st
@@ -147,6 +154,84 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			}
 			return s.opened(b, i+1, true)
 		}
+	}
+}
+
+// plainName scans the qualified name at offset i if it is of ASCII and its end
+// can be seen.
+func plainName(b []byte, i int) (n name, ok bool) {
+	n = name{i, -1, i}
+	for n.end < len(b) && class[b[n.end]]&beginsName != 0 {
+		for n.end++; n.end < len(b) && class[b[n.end]]&isInName != 0; {
+			n.end++
+		}
+		if n.end == len(b) {
+			break
+		}
+		if c := b[n.end]; c != ':' {
+			return n, c < 0x80
+		}
+		if n.colon >= 0 {
+			break
+		}
+		n.colon = n.end
+		n.end++
+	}
+	return n, false
+}
+
+// plainAttrs scans attributes from offset i, which is behind a name or a value,
+// and returns the offset behind the last of them. It takes them as they are
+// nearly always written: a blank, a name of ASCII, an equals sign, and a value
+// that means itself. What is not so, not whole, or wrong, it leaves to startTag.
+func (s *Scanner) plainAttrs(b []byte, i int) int {
+	limit := orDefault(s.Limits.Attrs, 64)
+	for i < len(b) && b[i] == ' ' && len(s.attrs) < limit {
+		n, ok := plainName(b, i+1)
+		at := n.end + 2 // where the value begins
+		if !ok || at >= len(b) || b[n.end] != '=' {
+			break
+		}
+		quote := b[n.end+1]
+		if quote != '\'' && quote != '"' {
+			break
+		}
+		end := plainValue(b, at, quote)
+		if end < 0 {
+			break
+		}
+		s.attrs = append(s.attrs, attr{})
+		a := &s.attrs[len(s.attrs)-1]
+		a.start, a.colon, a.end = n.start, n.colon, n.end
+		a.value, a.valueEnd = at, end
+		a.decl = declares(b[n.start:n.end])
+		i = end + 1
+	}
+	return i
+}
+
+// plainValue returns where the attribute value at offset i ends, or -1 if it
+// does not mean itself, its end cannot be seen, or it is wrong.
+func plainValue(b []byte, i int, quote byte) int {
+	q := ones * uint64(quote)
+	for {
+		i = skip(b, i, q, ones*'<', ones*'&')
+		if i == len(b) {
+			return -1
+		}
+		n := 1
+		switch c := b[i]; {
+		case c == quote:
+			return i
+		case c >= 0x80:
+			n = charsLen(b[i:])
+		case class[c]&inAnyValue == 0:
+			n = -1
+		}
+		if n <= 0 {
+			return -1
+		}
+		i += n
 	}
 }
 
@@ -261,7 +346,7 @@ func (s *Scanner) endTag(b []byte, i int) (int, result) {
 	if s.kind == End {
 		return i, whole
 	}
-	o := s.open[len(s.open)-1]
+	o := &s.open[len(s.open)-1]
 	s.open = s.open[:len(s.open)-1]
 	if len(s.open) == 0 {
 		return i, whole // with its declarations still there, to name it

@@ -15,17 +15,19 @@ const (
 )
 
 // special marks the bytes of w that are not ASCII, are control characters, or
-// are c, d or e.
-func special(w uint64, c, d, e byte) uint64 {
-	x, y, z := w^ones*uint64(c), w^ones*uint64(d), w^ones*uint64(e)
-	return (w | (w-ones*0x20)&^w | (x-ones)&^x | (y-ones)&^y | (z-ones)&^z) & tops
+// are in x, y or z, each of which is one character eight times. A subtraction
+// sets the top bit of what is less than what it takes, and of bytes beyond
+// ASCII, which are marked anyway; it borrows from higher bytes only where it has
+// marked the lower one.
+func special(w, x, y, z uint64) uint64 {
+	return (w | (w - ones*0x20) | ((w ^ x) - ones) | ((w ^ y) - ones) | ((w ^ z) - ones)) & tops
 }
 
 // skip returns the offset, from i, of the first byte of b that special marks,
 // or one before it.
-func skip(b []byte, i int, c, d, e byte) int {
+func skip(b []byte, i int, x, y, z uint64) int {
 	for len(b)-i >= 8 {
-		if m := special(binary.LittleEndian.Uint64(b[i:]), c, d, e); m != 0 {
+		if m := special(binary.LittleEndian.Uint64(b[i:]), x, y, z); m != 0 {
 			return i + bits.TrailingZeros64(m)/8
 		}
 		i += 8
@@ -36,13 +38,18 @@ func skip(b []byte, i int, c, d, e byte) int {
 // text scans the content of a child.
 func (s *Scanner) text(b []byte, i int) (int, result) {
 	for {
-		i = skip(b, i, '<', '&', ']')
+		if i < len(b) && b[i] != '<' {
+			i = skip(b, i, ones*'<', ones*'&', ones*']')
+		}
 		if i == len(b) {
 			return i, more
 		}
 		switch c := b[i]; c {
 		case '<':
-			return s.markup(b, i)
+			var r result
+			if i, r = s.markup(b, i); r != next || s.state != inText {
+				return i, r
+			}
 		case '&':
 			return s.reference(b, i)
 		case ']':
@@ -83,13 +90,17 @@ func (s *Scanner) markup(b []byte, i int) (int, result) {
 		}
 		return s.fail(i, "comment, or document type declaration")
 	}
-	return s.beginTag(i)
+	j, r := s.beginTag(i)
+	if r != next {
+		return j, r
+	}
+	return s.startTag(b, j)
 }
 
 // cdata scans a CDATA section.
 func (s *Scanner) cdata(b []byte, i int) (int, result) {
 	for {
-		i = skip(b, i, ']', ']', ']')
+		i = skip(b, i, ones*']', ones*']', ones*']')
 		if i == len(b) {
 			return i, more
 		}
@@ -111,18 +122,13 @@ func (s *Scanner) cdata(b []byte, i int) (int, result) {
 
 // chars scans a character and those beyond ASCII that follow it.
 func (s *Scanner) chars(b []byte, i int) (int, result) {
-	for {
-		n := charLen(b[i:])
-		if n == 0 {
-			return i, more
-		} else if n < 0 {
-			return s.fail(i, "invalid character")
-		}
-		i += n
-		if i == len(b) || b[i] < 0x80 {
-			return i, next
-		}
+	n := charsLen(b[i:])
+	if n == 0 {
+		return i, more
+	} else if n < 0 {
+		return s.fail(i, "invalid character")
 	}
+	return i + n, next
 }
 
 // entities are the names that may be referred to, and what they stand for.

@@ -1,0 +1,49 @@
+//go:build linux
+
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTable(t *testing.T) {
+	rs := results{
+		"floor":    {{"x": 100, "y": 2}, {"x": 200, "y": 2}, {"x": 300, "y": 2}},
+		"bare":     {{"x": 1, "y": 1}, {"x": 1, "y": 1}, {"x": 1, "y": 1}},
+		"elements": {{"x": 90, "y": 3}, {"x": 140, "y": 3}, {"x": 210, "y": 3}},
+		"direct":   {{"x": 250, "y": 1}, {"x": 500, "y": 1}, {"x": 750, "y": 1}},
+	}
+	sc := scenario{name: "s", about: "about it", rows: []row{
+		{figure: "x", what: "more", ratio: true, targets: targets{0.75, 2.2}, least: true},
+		{figure: "x", what: "at most", targets: targets{direct: 600}},
+		{figure: "y", what: "over bare", ours: true, targets: targets{2.5}},
+		{figure: "x", what: "best", ratio: true, best: true, targets: targets{1.3, 2.0}},
+	}}
+	var out strings.Builder
+	table := newTable(&out)
+	table.add(&sc, rs)
+	require.NoError(t, table.flush())
+	lines := strings.Split(out.String(), "\n")
+	for i, want := range []string{
+		"| | floor | elements | bytes, parked | direct | direct, parked | target |",
+		"| - | -: | -: | -: | -: | -: | - |",
+		"| **s**: about it | | | | | | |",
+		"| more | 200 | 140 (0.700) | | 500 (2.50) | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
+		"| at most | 200 | 140 (0.700) | | 500 (2.50) | | direct ≤ 600 met |",
+		"| over bare | 1.00 | 2.00 | | 0.000 | | ≤ 2.50 met |",
+		"| best | 100 | 90.0 (0.900) | | 250 (2.50) | | ≤ 1.30 met, direct ≤ 2.00 **missed** |",
+	} {
+		assert.Equal(t, want, strings.Join(strings.Fields(lines[i]), " "))
+	}
+}
+
+func TestShort(t *testing.T) {
+	for v, want := range map[float64]string{0: "0.000", 0.0123: "0.012", 1.234: "1.23", -12.34: "-12.3", 1234.5: "1234", math.NaN(): ""} {
+		assert.Equal(t, want, short(v))
+	}
+}
