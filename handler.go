@@ -221,7 +221,7 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 // resume takes in a request of s. It reports whether it keeps req.
 func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) (kept bool) {
 	switch {
-	case !h.sameSecurity(ex, s.secure, peer.Certificate(s.TLS())):
+	case s.secure && !h.sameSecurity(ex, peer.Certificate(s.TLS())):
 		return false
 	case !req.Rid.OK || req.Rid.N == 0:
 		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
@@ -242,7 +242,7 @@ func (h *Handler) late(ex *exchange, req *wire.Request) {
 		return
 	}
 	was := stone.Life()
-	if !h.sameSecurity(ex, was.Secure, was.Cert) {
+	if was.Secure && !h.sameSecurity(ex, was.Cert) {
 		return
 	}
 	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
@@ -268,7 +268,7 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 func (h *Handler) serveDirect(q *direct.Request) {
 	req := h.requests.Get().(*wire.Request)
 	var err error
-	req.Body, err = httpbody.Decode(req.Body[:0], q.Body, q.Header("Content-Encoding"), h.o.MaxBody)
+	req.Body, err = httpbody.Decode(req.Body[:0], q.Body, q.Encoding(), h.o.MaxBody)
 	h.serveRequest(q, req, err)
 }
 
@@ -803,17 +803,13 @@ func (h *Handler) secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// sameSecurity reports whether a request is as secure as the session's first one,
-// and of the same client as far as certificates tell. XEP-0124, section 19.1:
+// sameSecurity reports whether a request is secure, as the session's first one
+// was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
-func (h *Handler) sameSecurity(ex *exchange, secure bool, cert []byte) bool {
-	if !secure {
-		return true
-	}
+func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
+	secure := ex.tls() != nil
 	if h.o.Secure != nil {
 		secure = h.o.Secure(ex.http())
-	} else {
-		secure = ex.tls() != nil
 	}
 	return secure && bytes.Equal(cert, peer.Certificate(ex.tls()))
 }

@@ -15,6 +15,7 @@ type head struct {
 	prefix, suffix string // before the digits, and behind them to the end
 	uri, host      string
 	header         http.Header // not to be changed
+	encoding       []string    // of the body
 }
 
 // Limits on what is read directly.
@@ -96,7 +97,7 @@ func parseHead(b []byte) *head {
 		return nil
 	}
 	delete(r.Header, "Host")
-	h.header = r.Header
+	h.header, h.encoding = r.Header, r.Header["Content-Encoding"]
 	return h
 }
 

@@ -78,6 +78,14 @@ func (q *Request) Header(name string) []string {
 	return q.head.header[name]
 }
 
+// Encoding returns the values of Content-Encoding.
+func (q *Request) Encoding() []string {
+	if q.first != nil {
+		return q.first.Header["Content-Encoding"]
+	}
+	return q.head.encoding
+}
+
 // Extra returns the fields that others have set for the answer: those around the
 // handler that was called for the first request of a connection. All others have
 // none.
