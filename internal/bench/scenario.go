@@ -276,7 +276,7 @@ func idle(n int) func(*run) (figures, error) {
 		if err := r.start(n, int(idleTime.Seconds()), allOver(overOne)); err != nil {
 			return nil, err
 		}
-		time.Sleep(time.Second / 2)
+		time.Sleep(3 * time.Second) // idle, that is
 		held, err := r.server.stats()
 		if err != nil {
 			return nil, err

@@ -34,14 +34,15 @@ type conn struct {
 	readable func(fd uintptr) bool
 	n        int   // what readable has read
 	err      error // of the last read
-	limited  bool  // there is a read deadline for the request that is under way
+	limited  bool  // there is a read deadline for the request that is under way: until
+	until    time.Time
 	one      [1]byte
 	ctx      context.Context
 
 	// What follows is for the goroutine that has set writing.
 
 	writable func(fd uintptr) bool
-	rest     []byte // what is still to be written
+	unsent   []byte // what is still to be written
 	broken   bool   // that failed
 
 	ending atomic.Bool // close when all has been answered; set with the lock
@@ -55,6 +56,10 @@ type conn struct {
 	gone    bool // nothing can be written any more
 	room    int  // the reader waits until count is less; 0 if it does not
 	freed   chan struct{}
+	served  uint32    // requests; see Engine.sweep
+	seen    uint32    // what served was lately
+	rested  bool      // nothing has come since the reader has been renewed
+	kicked  bool      // it is to be
 	since   time.Time // of the last answer, if the server limits idleness
 }
 
@@ -64,10 +69,11 @@ const (
 	maxAhead = 64 << 10 // bytes
 )
 
-// serve serves requests until the connection ends, or is given back.
+// serve serves requests until the connection ends, is given back, or gets another
+// goroutine.
 func (c *conn) serve() {
 	for {
-		q, ok := c.next()
+		q, end := c.next()
 		if q != nil {
 			if !c.e.guard(c.e.Serve, q) {
 				c.fail()
@@ -75,44 +81,52 @@ func (c *conn) serve() {
 			c.consumed()
 			continue
 		}
-		if ok {
-			c.e.remove(c)
-			c.giveBack()
-		} else {
-			c.leave()
-		}
+		end(c)
 		return
 	}
 }
 
-// next returns the next request. Without one the connection is to be given back
-// if ok is set, or else has ended.
-func (c *conn) next() (q *Request, ok bool) {
+// next returns the next request, or what is to be done for want of one.
+func (c *conn) next() (q *Request, end func(*conn)) {
 	for {
 		q, verdict := c.parse()
+		ok := false
 		switch verdict {
 		case whole:
 			if c.limited {
 				c.limited = false
 				c.limit(time.Time{})
 			}
-			return q, true
+			return q, nil
 		case early:
 			ok = c.wait(maxCount)
 		case foreign:
-			return nil, c.wait(1)
+			return nil, c.back()
 		case partial:
 			if len(c.buf) == cap(c.buf) && c.used == 0 && !c.share.Reach(2*cap(c.buf)) {
-				return nil, c.wait(1) // net/http will find no room either, and tell the client
+				return nil, c.back() // net/http will find no room either, and tell the client
 			}
-			if ok = c.fill(); !ok && c.cut() {
-				return nil, true
+			ok = c.fill()
+			switch {
+			case ok:
+			case c.renewed():
+				return nil, (*conn).renew
+			case c.cut():
+				return nil, (*conn).giveBack
 			}
 		}
 		if !ok {
-			return nil, false
+			return nil, (*conn).leave
 		}
 	}
+}
+
+// back returns how to give the connection back, if that can be done.
+func (c *conn) back() func(*conn) {
+	if c.wait(1) {
+		return (*conn).giveBack
+	}
+	return (*conn).leave
 }
 
 // cut reports whether the client has ended what it sends in the middle of a
@@ -191,6 +205,10 @@ func (c *conn) parse() (*Request, verdict) {
 	defer c.mu.Unlock()
 	if c.count >= maxCount || c.gone || c.ending.Load() {
 		return nil, early
+	}
+	if c.served++; c.rested {
+		c.rested = false
+		c.e.unrest()
 	}
 	q := newRequest(c)
 	q.head, q.Body = h, b[size:size+length]
@@ -407,8 +425,8 @@ func (c *conn) setLimit(t time.Time) {
 func (c *conn) fill() bool {
 	if len(c.buf) > c.used {
 		if !c.limited && c.e.ReadTimeout > 0 {
-			c.limited = true
-			c.limit(time.Now().Add(c.e.ReadTimeout))
+			c.limited, c.until = true, time.Now().Add(c.e.ReadTimeout)
+			c.limit(c.until)
 		}
 		return c.read() == nil
 	}
@@ -428,7 +446,7 @@ func (c *conn) fill() bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.shut && (c.first != nil || time.Since(c.since) < idle)
+	return !c.shut && !c.kicked && (c.first != nil || time.Since(c.since) < idle)
 }
 
 func isTimeout(err error) bool {
@@ -518,6 +536,7 @@ func (c *conn) drain() {
 
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
+	c.e.remove(c)
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil

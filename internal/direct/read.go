@@ -79,7 +79,7 @@ func (c *conn) readRaw() error {
 // write writes b as far as that is possible without waiting. It reports whether
 // that is all, or the connection has failed.
 func (c *conn) write(b []byte) (done bool) {
-	c.rest = b
+	c.unsent = b
 	if c.raw == nil {
 		return false
 	}
@@ -87,7 +87,7 @@ func (c *conn) write(b []byte) (done bool) {
 		c.fail()
 		return true
 	}
-	return len(c.rest) == 0
+	return len(c.unsent) == 0
 }
 
 // finishWrite writes what is left.
@@ -96,12 +96,12 @@ func (c *conn) finishWrite() {
 	if limit > 0 {
 		c.rwc.SetWriteDeadline(time.Now().Add(limit))
 	}
-	if _, err := c.rwc.Write(c.rest); err != nil {
+	if _, err := c.rwc.Write(c.unsent); err != nil {
 		c.fail()
 	} else if limit > 0 {
 		c.rwc.SetWriteDeadline(time.Time{})
 	}
-	c.rest = nil
+	c.unsent = nil
 }
 
 // plain returns the connection of the operating system that c is, or nil. It may

@@ -60,7 +60,11 @@ func (e *Engine) shutdown(s *server) {
 	e.mu.Lock()
 	s.down = true
 	e.mu.Unlock()
-	e.end(func(c *conn) bool { return c.route.server == s })
+	e.each(func(c *conn) {
+		if c.route.server == s {
+			c.end()
+		}
+	})
 	s.back.SetKeepAlivesEnabled(false)
 }
 
