@@ -153,6 +153,11 @@ const (
 // consumed takes note that a request has been served.
 func (c *conn) consumed() {
 	c.skip = true
+	c.release()
+}
+
+// release gives up a buffer that has nothing in it.
+func (c *conn) release() {
 	if c.used == len(c.buf) {
 		putBuffer(c.buf)
 		c.buf, c.used = nil, 0
@@ -425,6 +430,7 @@ func (c *conn) fill() bool {
 		}
 		return c.read() == nil
 	}
+	c.release()
 	idle := c.route.server.idle
 	if idle <= 0 {
 		return c.read() == nil
