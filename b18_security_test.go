@@ -22,6 +22,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/enginetest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -55,18 +56,23 @@ func TestPipelining(t *testing.T) {
 		require.NoError(t, err)
 		defer conn.Close()
 
-		// B18.1-1 the answers come in order, and not later than W.
+		// B18.1-1 the answers come in order, and not later than W. The direct
+		// engine has read the second one when it holds the first.
+		held := patience
+		if enginetest.Direct {
+			held = 0
+		}
 		began := time.Now()
 		_, err = io.WriteString(conn, rawRequest(p.body(1001, ""))+rawRequest(p.body(1002, x("a"))))
 		require.NoError(t, err)
 		r := bufio.NewReader(conn)
 		assert.Equal(t, complete(empty), readAnswer(t, r))
-		assert.Equal(t, patience, time.Since(began))
+		assert.Equal(t, held, time.Since(began))
 		requireRead(t, app, x("a"))
 		_, err = io.WriteString(app, x("b"))
 		require.NoError(t, err)
 		assert.Equal(t, complete(answer(x("b"))), readAnswer(t, r))
-		assert.Equal(t, patience, time.Since(began))
+		assert.Equal(t, held, time.Since(began))
 	})
 }
 

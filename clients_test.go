@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/enginetest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -312,7 +313,11 @@ func TestClientsRequests(t *testing.T) {
 		c.sends(next(1001, sid, "/>"), host)
 		c.sends(next(1002, sid, "><presence xmlns='jabber:client'/></body>"), host)
 		_, body := c.hears()
-		assert.Equal(t, complete(empty), body)
+		want := empty
+		if enginetest.Direct { // it has read both by now
+			want = "<body ack='1002'/>"
+		}
+		assert.Equal(t, complete(want), body)
 		requireRead(t, app, opened("to='example.com' version='1.0'")+"<presence xmlns='jabber:client'/>")
 	})
 }

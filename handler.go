@@ -221,11 +221,14 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 // resume takes in a request of s. It reports whether it keeps req.
 func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) (kept bool) {
 	switch {
-	case !h.sameSecurity(ex, s.secure, peer.Certificate(s.TLS())):
+	case s.secure && !h.sameSecurity(ex, peer.Certificate(s.TLS())):
 		return false
 	case !req.Rid.OK || req.Rid.N == 0:
 		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
 		return false
+	}
+	if s.grant.Opens(req) {
+		ex.http() // here, and not by whoever serves the request that is missing before it
 	}
 	ex.session, ex.content = s, s.grant.Content
 	return s.receive(req, ex, malformed)
@@ -239,7 +242,7 @@ func (h *Handler) late(ex *exchange, req *wire.Request) {
 		return
 	}
 	was := stone.Life()
-	if !h.sameSecurity(ex, was.Secure, was.Cert) {
+	if was.Secure && !h.sameSecurity(ex, was.Cert) {
 		return
 	}
 	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
@@ -265,7 +268,7 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 func (h *Handler) serveDirect(q *direct.Request) {
 	req := h.requests.Get().(*wire.Request)
 	var err error
-	req.Body, err = httpbody.Decode(req.Body[:0], q.Body, q.Header("Content-Encoding"), h.o.MaxBody)
+	req.Body, err = httpbody.Decode(req.Body[:0], q.Body, q.Encoding(), h.o.MaxBody)
 	h.serveRequest(q, req, err)
 }
 
@@ -277,13 +280,19 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 		q.Context = ex
 	}
 	*ex = exchange{direct: q}
+	refused := false
+	defer func() { // also if somebody panics
+		if !refused && ex.session != nil {
+			ex.session.yield(ex)
+		}
+	}()
 	s, info := h.begin(ex, req, err)
 	if s == nil {
+		refused = true
 		h.answer(ex)
 		return
 	}
 	h.received(s, ex, info)
-	s.yield(ex)
 }
 
 // leave is called when the client has left before q was answered.
@@ -295,15 +304,17 @@ func (h *Handler) leave(q *direct.Request) {
 
 // doneDirect is called when q is over.
 func (h *Handler) doneDirect(q *direct.Request) {
+	defer func() { // also if somebody panics
+		if h.active.Add(-1) == 0 {
+			h.hush()
+		}
+	}()
 	ex := q.Context.(*exchange)
 	if s := ex.session; s != nil {
-		if ex.reply.given() {
+		defer s.done(ex)
+		if !ex.left && ex.reply.given() {
 			h.answered(s, ex)
 		}
-		s.done(ex)
-	}
-	if h.active.Add(-1) == 0 {
-		h.hush()
 	}
 }
 
@@ -786,17 +797,13 @@ func (h *Handler) secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// sameSecurity reports whether a request is as secure as the session's first one,
-// and of the same client as far as certificates tell. XEP-0124, section 19.1:
+// sameSecurity reports whether a request is secure, as the session's first one
+// was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
-func (h *Handler) sameSecurity(ex *exchange, secure bool, cert []byte) bool {
-	if !secure {
-		return true
-	}
+func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
+	secure := ex.tls() != nil
 	if h.o.Secure != nil {
 		secure = h.o.Secure(ex.http())
-	} else {
-		secure = ex.tls() != nil
 	}
 	return secure && bytes.Equal(cert, peer.Certificate(ex.tls()))
 }
@@ -848,6 +855,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
+	defer h.closeConns()
 	for h.quota.Taken() > 0 || h.active.Load() > 0 {
 		select {
 		case <-h.quiet:
@@ -857,6 +865,13 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	}
 	h.hush() // for another Shutdown
 	return nil
+}
+
+// closeConns ends the connections that were taken over.
+func (h *Handler) closeConns() {
+	if h.engine != nil {
+		h.engine.Close()
+	}
 }
 
 // hush tells Shutdown that there are no more sessions, or requests.
@@ -882,6 +897,7 @@ func (h *Handler) Close() error {
 		}
 		s.unlock()
 	}
+	h.closeConns()
 	return nil
 }
 

@@ -420,6 +420,7 @@ type exchange struct {
 	next   *exchange // to be answered behind this one
 	queued bool      // it is to be answered
 	taken  bool      // somebody has the answer, or the client has left
+	left   bool      // it has
 }
 
 func newExchange() *exchange { return &exchange{ready: make(chan struct{}, 1)} }
@@ -712,7 +713,7 @@ func (s *Session) leave(ex *exchange) bool {
 	if ex.taken {
 		return false
 	}
-	ex.taken = true
+	ex.taken, ex.left = true, true
 	s.unqueue(ex)
 	return true
 }

@@ -244,10 +244,14 @@ func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *deadline.Deadl
 	}
 	woken, passed := *ch, d.Passed()
 	st.s.unlock()
-	select {
-	case <-woken:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
+	if done := ctx.Done(); done == nil {
+		<-woken
+	} else {
+		select {
+		case <-woken:
+		case <-done:
+			err = context.Cause(ctx)
+		}
 	}
 	st.s.mu.Lock()
 	if d.Passed() != passed {

@@ -51,11 +51,19 @@ func TestPipelined(t *testing.T) {
 	sid, _, _ = strings.Cut(sid, "'")
 	post("<body rid='8' sid='" + sid + "'" + ns + "/>")
 	post("<body rid='9' sid='" + sid + "'" + ns + "><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/></body>")
-	if got := answer() + answer(); !strings.Contains(got, "<success") {
+	// Which of the two is answered by it depends on what has been read when.
+	got, n := answer(), 1
+	if !strings.Contains(got, "<success") {
+		got += answer()
+		n++
+	}
+	if !strings.Contains(got, "<success") {
 		t.Errorf("got %s", got)
 	}
 	post("<body rid='10' sid='" + sid + "' type='terminate'" + ns + "/>")
-	answer()
+	for range 3 - n {
+		answer()
+	}
 }
 
 // TestPingsOverBrokenConnections pings the server through a proxy that cuts

@@ -56,7 +56,7 @@ func measureGrowth(file string) error {
 }
 
 // parseSizes returns the numbers in a list, as far as a process may have that
-// many files. The ports of one address are enough for all.
+// many files.
 func parseSizes(list string) (ns []int, err error) {
 	most := math.MaxInt
 	var limit syscall.Rlimit

@@ -163,7 +163,7 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
-		time.Sleep(*duration / 10)
+		time.Sleep(*duration/10 + time.Duration(n)*50*time.Microsecond) // until the server has them all
 		for _, c := range r.load.clients[:active] {
 			c.mu.Lock()
 			next(c)
@@ -276,7 +276,7 @@ func idle(n int) func(*run) (figures, error) {
 		if err := r.start(n, int(idleTime.Seconds()), allOver(overOne)); err != nil {
 			return nil, err
 		}
-		time.Sleep(time.Second / 2)
+		time.Sleep(3 * time.Second) // idle, that is
 		held, err := r.server.stats()
 		if err != nil {
 			return nil, err

@@ -5,9 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,16 +32,17 @@ type conn struct {
 	skip     bool           // empty lines before the next request are to be overlooked
 	head     *head          // of the last request
 	readable func(fd uintptr) bool
-	n        int // what readable has read
-	err      error
-	limited  bool // there is a read deadline for the request that is under way
+	n        int   // what readable has read
+	err      error // of the last read
+	limited  bool  // there is a read deadline for the request that is under way: until
+	until    time.Time
 	one      [1]byte
 	ctx      context.Context
 
 	// What follows is for the goroutine that has set writing.
 
 	writable func(fd uintptr) bool
-	rest     []byte // what is still to be written
+	unsent   []byte // what is still to be written
 	broken   bool   // that failed
 
 	ending atomic.Bool // close when all has been answered; set with the lock
@@ -55,6 +56,10 @@ type conn struct {
 	gone    bool // nothing can be written any more
 	room    int  // the reader waits until count is less; 0 if it does not
 	freed   chan struct{}
+	served  uint32    // requests; see Engine.sweep
+	seen    uint32    // what served was lately
+	rested  bool      // nothing has come since the reader has been renewed
+	kicked  bool      // it is to be
 	since   time.Time // of the last answer, if the server limits idleness
 }
 
@@ -64,10 +69,11 @@ const (
 	maxAhead = 64 << 10 // bytes
 )
 
-// serve serves requests until the connection ends, or is given back.
+// serve serves requests until the connection ends, is given back, or gets another
+// goroutine.
 func (c *conn) serve() {
 	for {
-		q, ok := c.next()
+		q, end := c.next()
 		if q != nil {
 			if !c.e.guard(c.e.Serve, q) {
 				c.fail()
@@ -75,42 +81,63 @@ func (c *conn) serve() {
 			c.consumed()
 			continue
 		}
-		if ok {
-			c.e.remove(c)
-			c.giveBack()
-		} else {
-			c.leave()
-		}
+		end(c)
 		return
 	}
 }
 
-// next returns the next request. Without one the connection is to be given back
-// if ok is set, or else has ended.
-func (c *conn) next() (q *Request, ok bool) {
+// next returns the next request, or what is to be done for want of one.
+func (c *conn) next() (q *Request, end func(*conn)) {
 	for {
 		q, verdict := c.parse()
+		ok := false
 		switch verdict {
 		case whole:
 			if c.limited {
 				c.limited = false
 				c.limit(time.Time{})
 			}
-			return q, true
+			return q, nil
 		case early:
 			ok = c.wait(maxCount)
 		case foreign:
-			return nil, c.wait(1)
+			return nil, c.back()
 		case partial:
 			if len(c.buf) == cap(c.buf) && c.used == 0 && !c.share.Reach(2*cap(c.buf)) {
-				return nil, c.wait(1) // net/http will find no room either, and tell the client
+				return nil, c.back() // net/http will find no room either, and tell the client
 			}
 			ok = c.fill()
+			switch {
+			case ok:
+			case c.renewed():
+				return nil, (*conn).renew
+			case c.cut():
+				return nil, (*conn).giveBack
+			}
 		}
 		if !ok {
-			return nil, false
+			return nil, (*conn).leave
 		}
 	}
+}
+
+// back returns how to give the connection back, if that can be done.
+func (c *conn) back() func(*conn) {
+	if c.wait(1) {
+		return (*conn).giveBack
+	}
+	return (*conn).leave
+}
+
+// cut reports whether the client has ended what it sends in the middle of a
+// request, and waits for nothing else. net/http has an answer to some of that.
+func (c *conn) cut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.skip {
+		c.used += emptyLines(c.buf[c.used:])
+	}
+	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
 }
 
 // A verdict is what the bytes are that have been read.
@@ -119,7 +146,7 @@ type verdict uint8
 const (
 	partial verdict = iota
 	whole
-	early   // there are as many before it as may be
+	early   // there are as many before it as may be, or it is too late
 	foreign // not ours, or not understood
 )
 
@@ -136,14 +163,13 @@ func (c *conn) consumed() {
 // parse looks at what has been read.
 func (c *conn) parse() (*Request, verdict) {
 	b := c.buf[c.used:]
-	if c.skip && len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
-		if len(b) < 4 {
+	if c.skip {
+		if len(b) < 4 { // net/http wants to see so many
 			return nil, partial
 		}
 		c.used += emptyLines(b[:4])
-		b = c.buf[c.used:]
+		b, c.skip = c.buf[c.used:], false
 	}
-	c.skip = c.skip && len(b) == 0
 	h := c.head
 	var size, length int
 	ok := false
@@ -153,7 +179,7 @@ func (c *conn) parse() (*Request, verdict) {
 	if !ok {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
 		switch {
-		case end < len(emptyLine) && (len(b) > maxHead || hopeless(b)), end > maxHead:
+		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || c.hopeless(b)), end > c.route.server.maxHead:
 			return nil, foreign
 		case end < len(emptyLine):
 			return nil, partial
@@ -172,8 +198,12 @@ func (c *conn) parse() (*Request, verdict) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.count >= maxCount || c.ending.Load() {
+	if c.count >= maxCount || c.gone || c.ending.Load() {
 		return nil, early
+	}
+	if c.served++; c.rested {
+		c.rested = false
+		c.e.unrest()
 	}
 	q := newRequest(c)
 	q.head, q.Body = h, b[size:size+length]
@@ -185,23 +215,24 @@ func (c *conn) parse() (*Request, verdict) {
 var emptyLine = []byte("\r\n\r\n")
 
 // hopeless reports whether b, which has no end of a head, cannot become one that
-// is served here. Nobody should have to wait for an end that net/http sees.
-func hopeless(b []byte) bool {
-	const method = "POST "
-	if n := min(len(b), len(method)); string(b[:n]) != method[:n] {
+// is served here. Nobody should have to wait for an end when net/http has seen
+// enough.
+func (c *conn) hopeless(b []byte) bool {
+	want := "POST " + c.route.uri + " HTTP/1.1\r\n"
+	if n := min(len(b), len(want)); string(b[:n]) != want[:n] {
 		return true
 	}
-	for i := bytes.IndexByte(b, '\n'); i >= 0; {
-		if i == 0 || b[i-1] != '\r' {
+	for b = b[min(len(b), len(want)):]; ; {
+		line, rest, ok := bytes.Cut(b, []byte("\n"))
+		if !ok {
+			return false
+		}
+		line, ok = bytes.CutSuffix(line, []byte("\r"))
+		if _, _, isField := cutField(string(line)); !ok || !isField {
 			return true
 		}
-		next := bytes.IndexByte(b[i+1:], '\n')
-		if next < 0 {
-			break
-		}
-		i += 1 + next
+		b = rest
 	}
-	return false
 }
 
 // push puts q behind the others.
@@ -240,7 +271,14 @@ func (c *conn) settle(q *Request, s status) {
 	q.finished = behind
 	c.mu.Unlock()
 	if behind {
-		c.e.guard(c.e.Done, q)
+		c.over(q)
+	}
+}
+
+// over calls Done.
+func (c *conn) over(q *Request) {
+	if !c.e.guard(c.e.Done, q) {
+		c.fail()
 	}
 }
 
@@ -287,13 +325,13 @@ func (c *conn) pop() {
 	if c.route.server.idle > 0 {
 		c.since = time.Now()
 	}
-	gone := c.gone
+	shared := c.gone || q.finished // leave or settle may have it
 	c.mu.Unlock()
-	if !q.finished {
-		c.e.guard(c.e.Done, q)
-	}
 	putBuffer(q.out)
-	if !gone { // or leave may have it
+	if !q.finished {
+		c.over(q)
+	}
+	if !shared {
 		q.free()
 	}
 	c.mu.Lock()
@@ -305,7 +343,13 @@ func (c *conn) wakeReader() {
 		return
 	}
 	c.room = 0
-	c.rwc.SetReadDeadline(past)
+	c.setLimit(past)
+	c.signal()
+}
+
+// signal has the reader look again if it waits without reading. It is called
+// with the lock.
+func (c *conn) signal() {
 	select {
 	case c.freed <- struct{}{}:
 	default:
@@ -320,6 +364,10 @@ var past = time.Unix(1, 0)
 func (c *conn) wait(n int) bool {
 	for {
 		c.mu.Lock()
+		if c.gone {
+			c.mu.Unlock()
+			return false
+		}
 		ending := c.ending.Load()
 		if ending {
 			n = 1
@@ -327,7 +375,7 @@ func (c *conn) wait(n int) bool {
 		if c.count < n {
 			if c.freed != nil {
 				c.room, c.freed = 0, nil
-				c.rwc.SetReadDeadline(time.Time{})
+				c.setLimit(time.Time{})
 			}
 			c.mu.Unlock()
 			if ending {
@@ -335,18 +383,20 @@ func (c *conn) wait(n int) bool {
 			}
 			return !ending
 		}
-		c.room = n
 		if c.freed == nil {
 			c.freed, c.limited = make(chan struct{}, 1), false
-			c.rwc.SetReadDeadline(time.Time{})
 		}
+		if c.room == 0 { // the limit may be in the past
+			c.setLimit(time.Time{})
+		}
+		c.room = n
 		freed := c.freed
 		c.mu.Unlock()
 		if len(c.buf)-c.used >= maxAhead {
 			<-freed
 			continue
 		}
-		if err := c.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := c.read(); err != nil && !isTimeout(err) {
 			return false
 		}
 	}
@@ -355,18 +405,23 @@ func (c *conn) wait(n int) bool {
 // limit sets the time when reading must end.
 func (c *conn) limit(t time.Time) {
 	c.mu.Lock()
+	c.setLimit(t)
+	c.mu.Unlock()
+}
+
+// setLimit is limit, called with the lock. The limit of closeWrite stays.
+func (c *conn) setLimit(t time.Time) {
 	if !c.shut {
 		c.rwc.SetReadDeadline(t)
 	}
-	c.mu.Unlock()
 }
 
 // fill reads more of a request, or waits for one.
 func (c *conn) fill() bool {
 	if len(c.buf) > c.used {
 		if !c.limited && c.e.ReadTimeout > 0 {
-			c.limited = true
-			c.limit(time.Now().Add(c.e.ReadTimeout))
+			c.limited, c.until = true, time.Now().Add(c.e.ReadTimeout)
+			c.limit(c.until)
 		}
 		return c.read() == nil
 	}
@@ -380,18 +435,24 @@ func (c *conn) fill() bool {
 		c.limit(time.Time{})
 		return true
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !isTimeout(err) {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.shut && (c.first != nil || time.Since(c.since) < idle)
+	return !c.shut && !c.kicked && (c.first != nil || time.Since(c.since) < idle)
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 // fail closes the connection: nothing more can be read or written.
 func (c *conn) fail() {
 	c.mu.Lock()
 	c.gone = true
+	c.signal()
 	c.mu.Unlock()
 	c.rwc.Close()
 }
@@ -442,21 +503,34 @@ func (c *conn) closeWrite() {
 	c.shut = true
 	c.rwc.SetReadDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
-	if cw, ok := c.rwc.(interface{ CloseWrite() error }); !ok || cw.CloseWrite() != nil {
+	cw, ok := c.rwc.(interface{ CloseWrite() error })
+	switch {
+	case !ok:
 		c.fail()
+	case c.raw != nil:
+		if cw.CloseWrite() != nil {
+			c.fail()
+		}
+	default: // TLS has something to write, and may have to wait
+		go func() {
+			if cw.CloseWrite() != nil {
+				c.fail()
+			}
+		}()
 	}
 }
 
 // drain waits until the client has closed the connection.
 func (c *conn) drain() {
 	c.closeWrite()
-	for c.used = 0; c.read() == nil; {
+	for c.buf, c.used = c.buf[:0], 0; c.read() == nil; {
 		c.buf = c.buf[:0]
 	}
 }
 
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
+	c.e.remove(c)
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil
@@ -473,7 +547,7 @@ func (c *conn) giveBack() {
 func (c *conn) context() context.Context {
 	if c.ctx == nil {
 		srv := c.route.server.srv
-		ctx := context.WithValue(context.Background(), http.ServerContextKey, srv)
+		ctx := context.WithValue(c.route.server.base, http.ServerContextKey, srv)
 		ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr())
 		if srv.ConnContext != nil {
 			ctx = srv.ConnContext(ctx, c.rwc)

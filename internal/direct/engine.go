@@ -16,9 +16,12 @@ package direct
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobosh/bosh/internal/httpbody"
@@ -51,7 +54,8 @@ type Engine struct {
 	ReadTimeout, WriteTimeout time.Duration    // none if not positive
 	Logger                    *slog.Logger
 
-	heads heads
+	heads    heads
+	sweeping atomic.Bool // sweep is due
 
 	mu      sync.Mutex // guards the following
 	conns   map[*conn]struct{}
@@ -70,6 +74,7 @@ func (e *Engine) add(c *conn) bool {
 		e.conns = make(map[*conn]struct{})
 	}
 	e.conns[c] = struct{}{}
+	e.unrest()
 	return true
 }
 
@@ -80,26 +85,29 @@ func (e *Engine) remove(c *conn) {
 }
 
 // Close takes no further connections, and closes those that it has as soon as
-// what they have asked has been answered. It does not wait.
+// what they have asked has been answered, those that were given back too. It
+// does not wait.
 func (e *Engine) Close() {
+	var servers []*server
 	e.mu.Lock()
 	e.closed = true
-	e.mu.Unlock()
-	e.end(func(*conn) bool { return true })
-}
-
-// end closes some connections when they have no more to answer.
-func (e *Engine) end(which func(*conn) bool) {
-	var cs []*conn
-	e.mu.Lock()
-	for c := range e.conns {
-		if which(c) {
-			cs = append(cs, c)
-		}
+	for _, s := range e.servers {
+		servers = append(servers, s)
 	}
 	e.mu.Unlock()
+	e.each((*conn).end)
+	for _, s := range servers {
+		s.back.SetKeepAlivesEnabled(false)
+	}
+}
+
+// each calls f for each connection.
+func (e *Engine) each(f func(*conn)) {
+	e.mu.Lock()
+	cs := slices.Collect(maps.Keys(e.conns))
+	e.mu.Unlock()
 	for _, c := range cs {
-		c.end()
+		f(c)
 	}
 }
 

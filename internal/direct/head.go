@@ -15,6 +15,7 @@ type head struct {
 	prefix, suffix string // before the digits, and behind them to the end
 	uri, host      string
 	header         http.Header // not to be changed
+	encoding       []string    // of the body
 }
 
 // Limits on what is read directly.
@@ -63,8 +64,8 @@ func parseHead(b []byte) *head {
 	h := &head{uri: uri}
 	at, hosts := len(lines[0])+2, 0
 	for _, line := range lines[1:] {
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) || !isFieldValue(value) {
+		name, value, ok := cutField(line)
+		if !ok {
 			return nil
 		}
 		trimmed := strings.Trim(value, " \t")
@@ -96,7 +97,7 @@ func parseHead(b []byte) *head {
 		return nil
 	}
 	delete(r.Header, "Host")
-	h.header = r.Header
+	h.header, h.encoding = r.Header, r.Header["Content-Encoding"]
 	return h
 }
 
@@ -106,6 +107,12 @@ func cutMethod(line string, ok bool) (string, bool) {
 	}
 	uri, ok := strings.CutPrefix(line, "POST ")
 	return uri, ok && uri != "" && !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
+// cutField cuts a line of a head into a name and a value, if it is one.
+func cutField(line string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(line, ":")
+	return name, value, ok && isToken(name) && isFieldValue(value)
 }
 
 // isToken reports whether s can be the name of a field. RFC 9110, section 5.6.2.

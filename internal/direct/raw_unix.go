@@ -46,11 +46,11 @@ func (c *conn) tryRead(fd uintptr) bool {
 
 // tryWrite writes of the rest what can be written now.
 func (c *conn) tryWrite(fd uintptr) bool {
-	for len(c.rest) > 0 {
-		n, err := syscall.Write(int(fd), c.rest)
+	for len(c.unsent) > 0 {
+		n, err := syscall.Write(int(fd), c.unsent)
 		switch err {
 		case nil:
-			c.rest = c.rest[n:]
+			c.unsent = c.unsent[n:]
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return true

@@ -34,6 +34,7 @@ func (c *conn) read() error {
 			c.buf = append(getBuffer(), c.one[0])
 			return nil
 		}
+		c.err = err
 		return err
 	}
 	n, err := c.rwc.Read(c.buf[len(c.buf):cap(c.buf)])
@@ -41,6 +42,7 @@ func (c *conn) read() error {
 	if n > 0 {
 		return nil
 	}
+	c.err = err
 	return err
 }
 
@@ -68,6 +70,7 @@ func (c *conn) readRaw() error {
 		return c.err
 	}
 	if c.n == 0 {
+		c.err = io.EOF
 		return io.EOF
 	}
 	return nil
@@ -76,7 +79,7 @@ func (c *conn) readRaw() error {
 // write writes b as far as that is possible without waiting. It reports whether
 // that is all, or the connection has failed.
 func (c *conn) write(b []byte) (done bool) {
-	c.rest = b
+	c.unsent = b
 	if c.raw == nil {
 		return false
 	}
@@ -84,7 +87,7 @@ func (c *conn) write(b []byte) (done bool) {
 		c.fail()
 		return true
 	}
-	return len(c.rest) == 0
+	return len(c.unsent) == 0
 }
 
 // finishWrite writes what is left.
@@ -93,12 +96,12 @@ func (c *conn) finishWrite() {
 	if limit > 0 {
 		c.rwc.SetWriteDeadline(time.Now().Add(limit))
 	}
-	if _, err := c.rwc.Write(c.rest); err != nil {
+	if _, err := c.rwc.Write(c.unsent); err != nil {
 		c.fail()
 	} else if limit > 0 {
 		c.rwc.SetWriteDeadline(time.Time{})
 	}
-	c.rest = nil
+	c.unsent = nil
 }
 
 // plain returns the connection of the operating system that c is, or nil. It may

@@ -62,7 +62,7 @@ func (q *Request) HTTP() *http.Request {
 		return q.first.Clone(q.first.Context())
 	}
 	c := q.c
-	r := c.route.request.WithContext(c.context())
+	r := c.route.request.Clone(c.context())
 	r.Header = q.head.header.Clone()
 	r.RemoteAddr = c.rwc.RemoteAddr().String()
 	r.TLS = c.tls
@@ -76,6 +76,14 @@ func (q *Request) Header(name string) []string {
 		return q.first.Header[name]
 	}
 	return q.head.header[name]
+}
+
+// Encoding returns the values of Content-Encoding.
+func (q *Request) Encoding() []string {
+	if q.first != nil {
+		return q.first.Header["Content-Encoding"]
+	}
+	return q.head.encoding
 }
 
 // Extra returns the fields that others have set for the answer: those around the

@@ -17,29 +17,40 @@ import (
 // A server is an http.Server that connections are taken from, and given back to.
 type server struct {
 	srv  *http.Server
-	back *http.Server  // serves what is given back, by the same handler
+	back *http.Server // serves what is given back, by the same handler
+	base context.Context
 	idle time.Duration // how long a connection may be idle; no limit if not positive
+
+	maxHead int // limits the size of a head that is read directly
 
 	mu     sync.Mutex // guards routes
 	routes map[string]*route
+
+	down bool // it shuts down; guarded by the Engine's lock
 }
 
-// server returns the server for srv, or nil if the Engine is closed.
-func (e *Engine) server(srv *http.Server) *server {
+// server returns the server for srv, or nil if it or the Engine does not go on.
+func (e *Engine) server(srv *http.Server, local net.Addr) *server {
+	e.mu.Lock()
+	s := e.servers[srv]
+	e.mu.Unlock()
+	var made *server
+	if s == nil {
+		made = newServer(srv, local)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if s = e.servers[srv]; s == nil {
+		s = made
+		if e.servers == nil {
+			e.servers = make(map[*http.Server]*server)
+		}
+		e.servers[srv] = s
+		srv.RegisterOnShutdown(func() { e.shutdown(s) })
+	}
+	if e.closed || s.down {
 		return nil
 	}
-	if s := e.servers[srv]; s != nil {
-		return s
-	}
-	s := newServer(srv)
-	if e.servers == nil {
-		e.servers = make(map[*http.Server]*server)
-	}
-	e.servers[srv] = s
-	srv.RegisterOnShutdown(func() { e.shutdown(s) })
 	return s
 }
 
@@ -47,17 +58,27 @@ func (e *Engine) server(srv *http.Server) *server {
 // connections that were taken from it.
 func (e *Engine) shutdown(s *server) {
 	e.mu.Lock()
-	delete(e.servers, s.srv)
+	s.down = true
 	e.mu.Unlock()
-	e.end(func(c *conn) bool { return c.route.server == s })
-	s.back.Shutdown(context.Background())
+	e.each(func(c *conn) {
+		if c.route.server == s {
+			c.end()
+		}
+	})
+	s.back.SetKeepAlivesEnabled(false)
 }
 
 // newServer returns the server for srv. A Server knows a connection by its type,
 // so what it is given back goes by a twin of it that tells the handler what it
 // would have told.
-func newServer(srv *http.Server) *server {
-	s := &server{srv: srv, idle: srv.IdleTimeout}
+func newServer(srv *http.Server, local net.Addr) *server {
+	s := &server{srv: srv, base: context.Background(), idle: srv.IdleTimeout, maxHead: maxHead}
+	if srv.BaseContext != nil {
+		s.base = srv.BaseContext(&single{addr: local})
+	}
+	if n := srv.MaxHeaderBytes; n > 0 {
+		s.maxHead = min(n, maxHead)
+	}
 	if s.idle == 0 {
 		s.idle = srv.ReadTimeout
 	}
@@ -71,6 +92,7 @@ func newServer(srv *http.Server) *server {
 		MaxHeaderBytes:               srv.MaxHeaderBytes,
 		TLSNextProto:                 make(map[string]func(*http.Server, *tls.Conn, http.Handler)),
 		ErrorLog:                     srv.ErrorLog,
+		BaseContext:                  func(net.Listener) context.Context { return s.base },
 		ConnContext:                  s.connContext,
 	}
 	if srv.ConnState != nil {
@@ -101,7 +123,7 @@ func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve serves a connection that is given back.
 func (s *server) serve(c *returned) {
-	if s.back.Serve(&single{conn: c}) == http.ErrServerClosed {
+	if s.back.Serve(&single{conn: c, addr: c.LocalAddr()}) == http.ErrServerClosed {
 		c.Close()
 	}
 }
@@ -126,7 +148,10 @@ func (s *server) route(r *http.Request) *route {
 }
 
 // A single is a listener for one connection.
-type single struct{ conn *returned }
+type single struct {
+	conn *returned
+	addr net.Addr
+}
 
 func (l *single) Accept() (net.Conn, error) {
 	if l.conn == nil {
@@ -138,7 +163,7 @@ func (l *single) Accept() (net.Conn, error) {
 }
 
 func (l *single) Close() error   { return nil }
-func (l *single) Addr() net.Addr { return nil }
+func (l *single) Addr() net.Addr { return l.addr }
 
 // A returned is a connection that is given back. What had been read of it comes
 // first.
@@ -185,7 +210,11 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	if back, ok := r.Context().Value(returnedKey{}).(*returned); ok && back.kept {
 		return nil
 	}
-	s := e.server(srv)
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if len(w.Header()["Connection"]) > 0 {
+		return nil // the connection is to be closed
+	}
+	s := e.server(srv, local)
 	if s == nil {
 		return nil
 	}
@@ -234,6 +263,9 @@ func usual(r *http.Request) bool {
 		if !strings.EqualFold(v, "keep-alive") {
 			return false
 		}
+	}
+	if _, limited := r.Context().Deadline(); limited { // somebody in front of the handler wants to limit the wait
+		return false
 	}
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && !r.Close && r.ContentLength >= 0 && r.Method == http.MethodPost
 }

@@ -1,0 +1,371 @@
+package bosh_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/direct"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// withEngine returns a Handler that has the direct engine, or the ordinary one,
+// whatever BOSH_ENGINE says.
+func withEngine(t *testing.T, o bosh.Options, isDirect bool) *bosh.Handler {
+	t.Helper()
+	defer func(was bool) { direct.Always = was }(direct.Always)
+	direct.Always = isDirect
+	return newHandler(t, o)
+}
+
+// site returns what the servers of the tests below serve: BOSH, a page that
+// tells what it was asked, and what hijacks its connection.
+func site(t *testing.T, isDirect bool) http.Handler {
+	h := withEngine(t, bosh.Options{
+		MaxBody: 4 << 10,
+		Admit: func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) {
+			return nil, &bosh.Error{Condition: bosh.PolicyViolation}
+		},
+	}, isDirect)
+	mux := http.NewServeMux()
+	mux.Handle("/http-bind", h)
+	mux.Handle("/b/{name}", h)
+	mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %q %s %q %v %d %v %q %v %q\n", r.Method, r.RequestURI, r.Proto, r.Host, r.Header,
+			r.ContentLength, r.TransferEncoding, body, err, r.Trailer)
+	})
+	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+		io.Copy(conn, rw)
+	})
+	return mux
+}
+
+// aHead matches the head of an answer.
+var aHead = regexp.MustCompile(`HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n([^\r\n]+\r\n)*\r\n`)
+
+// comparable returns what a server has sent with the fields of each head in
+// order, and without Date.
+func comparable(text []byte) string {
+	return string(aHead.ReplaceAllFunc(text, func(head []byte) []byte {
+		lines := strings.Split(strings.TrimSuffix(string(head), "\r\n\r\n"), "\r\n")
+		fields := slices.DeleteFunc(lines[1:], func(l string) bool { return strings.HasPrefix(l, "Date: ") })
+		slices.Sort(fields)
+		return []byte(lines[0] + "\n" + strings.Join(fields, "\n") + "\n\n")
+	}))
+}
+
+// A listener that clients of a test can connect to.
+type dialer struct {
+	net.Listener
+	dial func(t *testing.T) net.Conn
+}
+
+func overPipe() dialer {
+	l := boshtest.ListenPipe()
+	return dialer{l, func(t *testing.T) net.Conn {
+		c, err := l.DialContext(t.Context(), "", "")
+		require.NoError(t, err)
+		return c
+	}}
+}
+
+// told is what a server has sent on a connection.
+type told struct {
+	text   string
+	closed bool // by the server
+}
+
+// talk sends pieces to a server in memory, in a bubble, and returns what it
+// answers.
+func talk(t *testing.T, isDirect bool, pieces []string) told {
+	l := overPipe()
+	srv := &http.Server{Handler: site(t, isDirect), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 64 << 10}
+	go srv.Serve(l)
+	defer srv.Close()
+	conn := l.dial(t)
+	var mu sync.Mutex
+	var got bytes.Buffer
+	closed := false
+	go func() {
+		for b := make([]byte, 4<<10); ; {
+			n, err := conn.Read(b)
+			mu.Lock()
+			got.Write(b[:n])
+			closed = err != nil
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		for _, p := range pieces {
+			if _, err := io.WriteString(conn, p); err != nil {
+				return
+			}
+			synctest.Wait()
+		}
+	}()
+	time.Sleep(time.Second) // net/http waits before it closes a connection
+	mu.Lock()
+	was := told{comparable(got.Bytes()), closed}
+	mu.Unlock()
+	conn.Close()
+	synctest.Wait()
+	return was
+}
+
+// bothAnswer fails the test if the engines do not answer the pieces the same.
+func bothAnswer(t *testing.T, pieces ...string) (same told) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		same = talk(t, false, pieces)
+		require.Equal(t, same, talk(t, true, pieces), "%q", pieces)
+	})
+	return same
+}
+
+const anyBody = "<body rid='5' sid='x' xmlns='http://jabber.org/protocol/httpbind'/>"
+
+// taken is a request by which the direct engine takes the connection over.
+var taken = rawRequest(anyBody)
+
+// request returns a request with a body of lines and a Content-Length.
+func request(line, body string, lines ...string) string {
+	head := line + "\r\nHost: bosh.test\r\n"
+	for _, l := range lines {
+		head += l + "\r\n"
+	}
+	return head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)) + body
+}
+
+const post = "POST /http-bind HTTP/1.1"
+
+// length is a BOSH request whose Content-Length is written in some way.
+func length(lines ...string) string {
+	return post + "\r\nHost: bosh.test\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n" + anyBody
+}
+
+var n = len(anyBody)
+
+// What servers quarrel over. Each is sent behind a request that has the
+// connection taken over, and has another behind it.
+var quarrels = map[string]string{
+	"nothing special":           request(post, anyBody),
+	"more in its head":          request(post, anyBody, "Content-Type: text/xml; charset=utf-8", "Cookie: a=b", "Accept-Encoding: gzip, br", "Keep-Alive: timeout=5"),
+	"a field in each case":      request(post, anyBody, "X-A: 1", "x-a: 2", "x_a: 3"),
+	"not UTF-8":                 request(post, anyBody, "X-A: \xff\xfe"),
+	"no body":                   request(post, ""),
+	"no XML":                    request(post, "<<<"),
+	"compressed, it says":       request(post, anyBody, "Content-Encoding: gzip"),
+	"unknown coding":            request(post, anyBody, "Content-Encoding: br"),
+	"too large":                 request(post, strings.Repeat("x", 5<<10)),
+	"as large as may be":        request(post, strings.Repeat("x", 4<<10)),
+	"smaller letters":           strings.ToLower(request(post, "")),
+	"field names in lower case": fmt.Sprintf("%s\r\nhost: bosh.test\r\ncontent-length: %d\r\n\r\n%s", post, n, anyBody),
+	"field names in upper case": fmt.Sprintf("%s\r\nHOST: bosh.test\r\nCONTENT-LENGTH: %d\r\n\r\n%s", post, n, anyBody),
+	"no blanks":                 fmt.Sprintf("%s\r\nHost:bosh.test\r\nContent-Length:%d\r\n\r\n%s", post, n, anyBody),
+	"many blanks":               fmt.Sprintf("%s\r\nHost: \t bosh.test \t\r\nContent-Length:  \t%d \t \r\n\r\n%s", post, n, anyBody),
+	"length and nothing":        length("Content-Length:"),
+	"no length":                 length("X-A: b"),
+	"two lengths":               length(fmt.Sprint("Content-Length: ", n), "Content-Length: 3"),
+	"the length twice":          length(fmt.Sprint("Content-Length: ", n), fmt.Sprint("Content-Length: ", n)),
+	"a list of lengths":         length(fmt.Sprintf("Content-Length: %d, %d", n, n)),
+	"length with plus":          length(fmt.Sprintf("Content-Length: +%d", n)),
+	"length with minus":         length(fmt.Sprintf("Content-Length: -%d", n)),
+	"length with a blank":       length("Content-Length: 1 7"),
+	"length with zeros":         length(fmt.Sprintf("Content-Length: 000%d", n)),
+	"length with many zeros":    length(fmt.Sprintf("Content-Length: 00000000000000000000000000%d", n)),
+	"length overflows":          length("Content-Length: 99999999999999999999999"),
+	"length overflows 64 bits":  length("Content-Length: 18446744073709551616"),
+	"length overflows 63 bits":  length("Content-Length: 9223372036854775808"),
+	"length in hex":             length("Content-Length: 0x10"),
+	"length of other digits":    length("Content-Length: ٣"),
+	"length, underscore":        length(fmt.Sprintf("Content_Length: %d", n)),
+	"length and chunks":         length(fmt.Sprint("Content-Length: ", n), "Transfer-Encoding: chunked"),
+	"chunks and length":         length("Transfer-Encoding: chunked", fmt.Sprint("Content-Length: ", n)),
+	"length and unknown coding": length(fmt.Sprint("Content-Length: ", n), "Transfer-Encoding: xchunked"),
+	"length and identity":       length(fmt.Sprint("Content-Length: ", n), "Transfer-Encoding: identity"),
+	"length and no coding":      length(fmt.Sprint("Content-Length: ", n), "Transfer-Encoding:"),
+	"coding with vertical tab":  length(fmt.Sprint("Content-Length: ", n), "Transfer-Encoding: \vchunked"),
+	"coding with a blank":       length(fmt.Sprint("Content-Length: ", n), "Transfer-Encoding : chunked"),
+	"chunks":                    fmt.Sprintf("%s\r\nHost: bosh.test\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", post, n, anyBody),
+	"chunks, loud":              fmt.Sprintf("%s\r\nHost: bosh.test\r\nTransfer-Encoding: Chunked\r\n\r\n%X\r\n%s\r\n0\r\n\r\n", post, n, anyBody),
+	"chunks with extensions":    fmt.Sprintf("%s\r\nHost: bosh.test\r\nTransfer-Encoding: chunked\r\n\r\n%x;a=b;c=\"d\"\r\n%s\r\n0;e\r\n\r\n", post, n, anyBody),
+	"chunks with a trailer":     fmt.Sprintf("%s\r\nHost: bosh.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n%x\r\n%s\r\n0\r\nX-T: u\r\n\r\n", post, n, anyBody),
+	"chunks, broken":            post + "\r\nHost: bosh.test\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+	"chunks, twice":             post + "\r\nHost: bosh.test\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+	"a trailer, it says":        request(post, anyBody, "Trailer: X-T"),
+	"expect":                    request(post, anyBody, "Expect: 100-continue"),
+	"expect the unknown":        request(post, anyBody, "Expect: more"),
+	"folded":                    request(post, anyBody, "X-A: b", " c"),
+	"folded by a tab":           request(post, anyBody, "X-A: b", "\tc"),
+	"folded length":             length("Content-Length:", fmt.Sprint(" ", n)),
+	"folded first line":         post + "\r\n Host: bosh.test\r\n\r\n",
+	"bare LF":                   strings.ReplaceAll(request(post, ""), "\r", "") + taken,
+	"one bare LF":               strings.Replace(request(post, anyBody), "\r", "", 1),
+	"bare LF at the end":        fmt.Sprintf("%s\r\nHost: bosh.test\r\nContent-Length: %d\r\n\n%s", post, n, anyBody),
+	"bare CR":                   request(post, anyBody, "X-A: b\rc"),
+	"bare CR in a name":         request(post, anyBody, "X\rA: b"),
+	"two CRs":                   request(post, anyBody, "X-A: b\r"),
+	"NUL":                       request(post, anyBody, "X-A: b\x00c"),
+	"NUL in a name":             request(post, anyBody, "X\x00A: b"),
+	"DEL":                       request(post, anyBody, "X-A: b\x7fc"),
+	"space before the colon":    request(post, anyBody, "X-A : b"),
+	"no colon":                  request(post, anyBody, "X-A"),
+	"no name":                   request(post, anyBody, ": b"),
+	"name no token":             request(post, anyBody, "X(A): b"),
+	"name not ASCII":            request(post, anyBody, "X-Ä: b"),
+	"absolute target":           request("POST http://bosh.test/http-bind HTTP/1.1", anyBody),
+	"absolute target elsewhere": request("POST http://other.test/http-bind HTTP/1.1", anyBody),
+	"target with a query":       request("POST /http-bind?a=b HTTP/1.1", anyBody),
+	"target with an escape":     request("POST /http%2dbind HTTP/1.1", anyBody),
+	"target with a slash":       request("POST /http-bind/ HTTP/1.1", anyBody),
+	"target with dots":          request("POST /a/../http-bind HTTP/1.1", anyBody),
+	"target without slash":      request("POST http-bind HTTP/1.1", anyBody),
+	"target not ASCII":          request("POST /http-bind\xff HTTP/1.1", anyBody),
+	"target an asterisk":        request("POST * HTTP/1.1", anyBody),
+	"target with a blank":       request("POST /http-bind /x HTTP/1.1", anyBody),
+	"no target":                 request("POST  HTTP/1.1", anyBody),
+	"tab in the line":           request("POST\t/http-bind HTTP/1.1", anyBody),
+	"blank before the line":     " " + request(post, anyBody),
+	"two blanks in the line":    request("POST  /http-bind HTTP/1.1", anyBody),
+	"blank behind the line":     request(post+" ", anyBody),
+	"another path":              request("POST /page HTTP/1.1", anyBody),
+	"a path with a value":       request("POST /b/c HTTP/1.1", anyBody),
+	"other Host":                strings.Replace(request(post, anyBody), "bosh.test", "other.test", 1),
+	"Host in capitals":          strings.Replace(request(post, anyBody), "bosh.test", "BOSH.test", 1),
+	"Host with port":            strings.Replace(request(post, anyBody), "bosh.test", "bosh.test:80", 1),
+	"Host that cannot be":       strings.Replace(request(post, anyBody), "bosh.test", "bo sh", 1),
+	"empty Host":                strings.Replace(request(post, anyBody), "bosh.test", "", 1),
+	"no Host":                   strings.Replace(request(post, anyBody), "Host:", "X-Host:", 1),
+	"two Hosts":                 request(post, anyBody, "Host: bosh.test"),
+	"two other Hosts":           request(post, anyBody, "Host: other.test"),
+	"HTTP/1.0":                  request("POST /http-bind HTTP/1.0", anyBody),
+	"HTTP/1.0, keep-alive":      request("POST /http-bind HTTP/1.0", anyBody, "Connection: keep-alive"),
+	"HTTP/1.2":                  request("POST /http-bind HTTP/1.2", anyBody),
+	"HTTP/2.0":                  request("POST /http-bind HTTP/2.0", anyBody),
+	"HTTP/1.10":                 request("POST /http-bind HTTP/1.10", anyBody),
+	"http/1.1":                  request("POST /http-bind http/1.1", anyBody),
+	"HTTP/0.9":                  "GET /page\r\n",
+	"close":                     request(post, anyBody, "Connection: close"),
+	"Close":                     request(post, anyBody, "Connection: Close"),
+	"keep-alive":                request(post, anyBody, "Connection: keep-alive"),
+	"Keep-Alive":                request(post, anyBody, "Connection: Keep-Alive"),
+	"keep-alive, close":         request(post, anyBody, "Connection: keep-alive, close"),
+	"keep-alive; close":         request(post, anyBody, "Connection: keep-alive", "Connection: close"),
+	"Connection names another":  request(post, anyBody, "Connection: X-A", "X-A: b"),
+	"Connection, empty":         request(post, anyBody, "Connection:"),
+	"proxy-connection":          request(post, anyBody, "Proxy-Connection: close"),
+	"upgrade":                   request(post, anyBody, "Connection: Upgrade", "Upgrade: websocket"),
+	"upgrade to HTTP/2":         request(post, anyBody, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+	"an empty line":             "\r\n" + request(post, anyBody),
+	"two empty lines":           "\r\n\r\n" + request(post, anyBody),
+	"three empty lines":         "\r\n\r\n\r\n" + request(post, anyBody),
+	"an empty line, bare":       "\n" + request(post, anyBody),
+	"four empty lines, bare":    "\n\n\n\n" + request(post, anyBody),
+	"five empty lines, bare":    "\n\n\n\n\n" + request(post, anyBody),
+	"CRs":                       "\r\r" + request(post, anyBody),
+	"an empty line before GET":  "\r\n" + request("GET /page HTTP/1.1", ""),
+	"empty lines all through":   "\r\n" + request(post, anyBody) + "\r\n" + request(post, anyBody) + "\r\n\r\n" + request(post, anyBody),
+	"8 KiB of head":             request(post, anyBody, "X-A: "+strings.Repeat("b", 8<<10)),
+	"many fields":               request(post, anyBody, slices.Repeat([]string{"X-A: b"}, 500)...),
+	"more head than may be":     request(post, anyBody, "X-A: "+strings.Repeat("b", 80<<10)),
+	"1 MiB of head":             request(post, anyBody, "X-A: "+strings.Repeat("b", 1<<20)),
+	"a long target":             request("POST /http-bind?"+strings.Repeat("b", 9<<10)+" HTTP/1.1", anyBody),
+	"GET":                       "GET /http-bind HTTP/1.1\r\nHost: bosh.test\r\n\r\n",
+	"GET with a body":           request("GET /page HTTP/1.1", "hello"),
+	"HEAD":                      "HEAD /http-bind HTTP/1.1\r\nHost: bosh.test\r\n\r\n",
+	"OPTIONS":                   "OPTIONS /http-bind HTTP/1.1\r\nHost: bosh.test\r\nOrigin: https://a.test\r\n\r\n",
+	"OPTIONS *":                 "OPTIONS * HTTP/1.1\r\nHost: bosh.test\r\n\r\n",
+	"PUT":                       request("PUT /http-bind HTTP/1.1", anyBody),
+	"CONNECT":                   "CONNECT bosh.test:80 HTTP/1.1\r\nHost: bosh.test\r\n\r\n",
+	"TRACE":                     "TRACE /http-bind HTTP/1.1\r\nHost: bosh.test\r\n\r\n",
+	"an unknown method":         request("POSTS /http-bind HTTP/1.1", anyBody),
+	"a method in small letters": request("post /http-bind HTTP/1.1", anyBody),
+	"no method":                 request(" /http-bind HTTP/1.1", anyBody),
+	"not found":                 "GET /none HTTP/1.1\r\nHost: bosh.test\r\n\r\n",
+	"a mix": "GET /page HTTP/1.1\r\nHost: bosh.test\r\n\r\n" + taken + taken + request("POST /page HTTP/1.1", anyBody) + taken +
+		"HEAD /page HTTP/1.1\r\nHost: bosh.test\r\n\r\n" + request("POST /b/c HTTP/1.1", anyBody) + request("POST /b/c HTTP/1.1", anyBody) +
+		"OPTIONS /page HTTP/1.1\r\nHost: a\r\n\r\n" + taken,
+	"hijacked":        "GET /hijack HTTP/1.1\r\nHost: bosh.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello",
+	"hijacked POST":   request("POST /hijack HTTP/1.1", ""),
+	"HTTP/2":          "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	"TLS":             "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+	"no HTTP":         "hello\r\n\r\n",
+	"half a line":     "POST /http",
+	"half a head":     post + "\r\nHost: bosh",
+	"half a body":     strings.TrimSuffix(request(post, anyBody), "/>"),
+	"a request in it": request(post, request(post, anyBody)),
+}
+
+// TestEngines compares the engines by what servers quarrel over. net/http is
+// right.
+func TestEngines(t *testing.T) {
+	for name, text := range quarrels {
+		t.Run(name, func(t *testing.T) {
+			bothAnswer(t, text)
+			bothAnswer(t, taken, text)
+			bothAnswer(t, taken+text+taken)
+			bothAnswer(t, taken, text+taken, text, "\r\n"+taken)
+			if len(text) < 2<<10 {
+				bothAnswer(t, strings.Split(taken+text+taken, "")...)
+			}
+		})
+	}
+}
+
+// It makes no difference how a request is cut.
+func TestEnginesSplit(t *testing.T) {
+	for _, text := range []string{taken + "\r\n" + request(post, anyBody, "X-A: b"), quarrels["chunks"], quarrels["a mix"]} {
+		want := bothAnswer(t, taken, text, taken)
+		assert.False(t, want.closed)
+		for i := range len(text) {
+			assert.Equal(t, want, bothAnswer(t, taken, text[:i], text[i:], taken))
+		}
+	}
+}
+
+// FuzzEngines compares the engines by whatever a client may send, in pieces of a
+// size.
+func FuzzEngines(f *testing.F) {
+	for _, text := range quarrels {
+		if len(text) < 4<<10 {
+			f.Add(text, uint8(0))
+			f.Add(text+taken, uint8(7))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string, size uint8) {
+		pieces := []string{taken + text}
+		if size > 0 {
+			pieces = []string{taken}
+			for rest := text; rest != ""; {
+				k := min(len(rest), int(size))
+				pieces = append(pieces, rest[:k])
+				rest = rest[k:]
+			}
+		}
+		bothAnswer(t, pieces...)
+	})
+}
