@@ -282,21 +282,17 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 	*ex = exchange{direct: q}
 	refused := false
 	defer func() { // also if somebody panics
-		switch s := ex.session; {
-		case refused || s == nil:
-		case ex.creates:
-			s.attended()
-		default:
-			s.yield(ex)
+		if !refused && ex.session != nil {
+			ex.session.yield(ex)
 		}
 	}()
-	switch s, info := h.begin(ex, req, err); {
-	case s == nil:
+	s, info := h.begin(ex, req, err)
+	if s == nil {
 		refused = true
 		h.answer(ex)
-	case !ex.creates:
-		h.received(s, ex, info)
+		return
 	}
+	h.received(s, ex, info)
 }
 
 // leave is called when the client has left before q was answered.
@@ -380,19 +376,17 @@ func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
 // attend attends to a request that has been received.
 func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
 	defer s.done(ex) // also if somebody panics
-	if !ex.creates {
-		h.received(s, ex, info)
-		s.yield(ex)
-		if pipelined != nil {
-			defer pipelined.Hold(func() { s.hurry(ex) })()
-		}
+	h.received(s, ex, info)
+	s.yield(ex)
+	if pipelined != nil && !ex.creates {
+		defer pipelined.Hold(func() { s.hurry(ex) })()
 	}
 	h.serve(w, s, ex)
 }
 
-// received tells the application of a request.
+// received tells the application of a request, unless it knows by the session.
 func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
-	if t := h.o.Trace; t != nil && t.Request != nil {
+	if t := h.o.Trace; t != nil && t.Request != nil && !ex.creates {
 		defer h.caught("Trace.Request")
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)
