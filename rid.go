@@ -1,9 +1,11 @@
 package bosh
 
 import (
+	"context"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/hex"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/origin"
+	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -440,6 +444,30 @@ func (ex *exchange) http() *http.Request {
 		ex.request = ex.direct.HTTP()
 	}
 	return ex.request
+}
+
+// context returns the context of the HTTP request.
+func (ex *exchange) context() context.Context {
+	if ex.direct != nil {
+		return ex.direct.HTTPContext()
+	}
+	return ex.request.Context()
+}
+
+// local returns the address that the request came in on.
+func (ex *exchange) local() net.Addr {
+	if ex.direct != nil {
+		return peer.Local(ex.context(), ex.direct.Host())
+	}
+	return peer.Local(ex.context(), ex.request.Host)
+}
+
+// origin returns what is to be kept of the HTTP request.
+func (ex *exchange) origin() origin.Origin {
+	if ex.direct != nil {
+		return ex.direct.Origin()
+	}
+	return origin.Keep(ex.request)
 }
 
 // tls returns the state of the connection, or nil.
