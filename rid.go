@@ -359,9 +359,8 @@ func (w *window) release(rid int64) {
 	}
 }
 
-// answers returns the answers that are kept.
-func (w *window) answers() []tomb.Answer {
-	as := make([]tomb.Answer, 0, len(w.records))
+// answers appends the answers that are kept to as.
+func (w *window) answers(as []tomb.Answer) []tomb.Answer {
 	for i := range w.records {
 		if r := &w.records[i]; r.state == ridAnswered {
 			as = append(as, tomb.Answer{Rid: r.rid, Sum: r.sum, Key: r.key, Body: r.body})

@@ -731,7 +731,8 @@ func (s *Session) bury() {
 	if s.secure {
 		l.Cert = peer.Certificate(s.TLS())
 	}
-	s.h.yard.Put(tomb.Carve(&l, s.win.answers()))
+	var room [2]tomb.Answer
+	s.h.yard.Put(&l, s.win.answers(room[:0]))
 }
 
 // end ends the session for the application, and makes the sid unknown.
