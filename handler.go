@@ -280,19 +280,19 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 		q.Context = ex
 	}
 	*ex = exchange{direct: q}
-	refused := false
-	defer func() { // also if somebody panics
-		switch s := ex.session; {
-		case refused || s == nil:
+	answered := false // and so ex may be another's
+	defer func() {    // also if somebody panics
+		switch {
+		case answered || ex.session == nil:
 		case ex.creates:
-			s.attended()
+			ex.session.attended()
 		default:
-			s.yield(ex)
+			ex.session.yield(ex)
 		}
 	}()
 	switch s, info := h.begin(ex, req, err); {
 	case s == nil:
-		refused = true
+		answered = true
 		h.answer(ex)
 	case !ex.creates:
 		h.received(s, ex, info)
