@@ -280,23 +280,19 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 		q.Context = ex
 	}
 	*ex = exchange{direct: q}
-	answered := false // and so ex may be another's
-	defer func() {    // also if somebody panics
-		switch {
-		case answered || ex.session == nil:
-		case ex.creates:
-			ex.session.attended()
-		default:
+	refused := false
+	defer func() { // also if somebody panics
+		if !refused && ex.session != nil {
 			ex.session.yield(ex)
 		}
 	}()
-	switch s, info := h.begin(ex, req, err); {
-	case s == nil:
-		answered = true
+	s, info := h.begin(ex, req, err)
+	if s == nil {
+		refused = true
 		h.answer(ex)
-	case !ex.creates:
-		h.received(s, ex, info)
+		return
 	}
+	h.received(s, ex, info)
 }
 
 // leave is called when the client has left before q was answered.
@@ -380,19 +376,17 @@ func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
 // attend attends to a request that has been received.
 func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
 	defer s.done(ex) // also if somebody panics
-	if !ex.creates {
-		h.received(s, ex, info)
-		s.yield(ex)
-		if pipelined != nil {
-			defer pipelined.Hold(func() { s.hurry(ex) })()
-		}
+	h.received(s, ex, info)
+	s.yield(ex)
+	if pipelined != nil && !ex.creates {
+		defer pipelined.Hold(func() { s.hurry(ex) })()
 	}
 	h.serve(w, s, ex)
 }
 
-// received tells the application of a request.
+// received tells the application of a request, unless it knows by the session.
 func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
-	if t := h.o.Trace; t != nil && t.Request != nil {
+	if t := h.o.Trace; t != nil && t.Request != nil && !ex.creates {
 		defer h.caught("Trace.Request")
 		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
 		t.Request(s, info)

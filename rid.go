@@ -537,7 +537,7 @@ func (s *Session) yield(ex *exchange) {
 	s.mu.Lock()
 	for range yields {
 		_, live := s.win.oldestLive()
-		if s.ended || s.writing != nil || live <= s.grant.Hold {
+		if s.ended || s.writing != nil || s.created && live <= s.grant.Hold {
 			s.yielding = false
 		}
 		if !s.yielding {
@@ -673,14 +673,6 @@ func (s *Session) unqueue(ex *exchange) {
 		}
 	}
 	ex.next, ex.queued = nil, false
-}
-
-// attended is called by whoever has received a request on a connection that was
-// taken over, when the application knows of it.
-func (s *Session) attended() {
-	s.mu.Lock()
-	s.attending--
-	s.speakUp()
 }
 
 // speakUp is unlock for those who may answer the requests in the queue.

@@ -44,7 +44,7 @@ type Session struct {
 
 	created  bool // the creation has been answered
 	ended    bool // nothing is done for the client any more
-	yielding bool // grace does not count yet: see yield
+	yielding bool // neither grace nor the wait for the first output counts yet: see yield
 	speaking bool // somebody answers the queue
 
 	live    int32       // exchanges that wait for their answer or are being answered
@@ -82,7 +82,8 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win.insert(record{rid: ex.rid, at: now, ex: ex})
 	r := s.win.take()
 	st := s.streams.list[0]
-	r.open.until = now + s.openingWait(st)
+	wait := s.openingWait(st)
+	r.open.until, s.yielding = now+wait, wait > 0
 	st.greet()
 	cond := s.forward(req)
 	s.settle(now)
@@ -95,6 +96,22 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 		return s.h.o.Grace
 	}
 	return min(s.h.o.CreateTimeout, s.grant.Patience())
+}
+
+// listens takes note that the application waits for input on st. If the client
+// waits for what it says first there, that is nothing; but an XMPP server always
+// has something to say.
+func (s *Session) listens(st *Stream) {
+	if s.created && !st.hidden || st.opening.Framing == XMPP {
+		return
+	}
+	for i := range s.win.records {
+		if r := &s.win.records[i]; r.state == ridOpen && (!s.created || r.open.opener == st) {
+			r.open.release = true
+			s.settle(s.h.now())
+			return
+		}
+	}
 }
 
 // takeTurn processes the request whose turn has come. XEP-0124, section 8,
@@ -397,7 +414,9 @@ func (s *Session) due() (*record, time.Duration) {
 		return oldest, 0
 	}
 	at := o.until
-	if full := s.streams.full(); full && s.grant.Polls() {
+	if !s.created && s.yielding {
+		at = never
+	} else if full := s.streams.full(); full && s.grant.Polls() {
 		at += stall
 	} else if live > s.grant.Hold && !full && !s.yielding {
 		at = min(at, s.grace)

@@ -274,6 +274,7 @@ func (st *Stream) read(ctx context.Context, idle bool, take func()) error {
 	defer st.s.unlock()
 	ready, err := st.readReady(idle, take)
 	for !ready && err == nil {
+		st.s.listens(st)
 		err = st.wait(ctx, &st.readable, &st.rdeadline)
 		if err == nil || err != os.ErrDeadlineExceeded && st.in.Len() > 0 {
 			ready, err = st.readReady(idle, take) // what came before ctx was done is not lost
