@@ -340,7 +340,7 @@ func TestDirectSlowReader(t *testing.T) {
 		time.Sleep(30*time.Second - 1)
 		synctest.Wait()
 		assert.Equal(t, 1, l.app.Session().Stats().Open)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, 0, l.app.Session().Stats().Open)
 		_, err := io.Copy(io.Discard, l.r)
