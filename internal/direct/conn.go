@@ -34,6 +34,7 @@ type conn struct {
 	readable func(fd uintptr) bool
 	n        int   // what readable has read
 	err      error // of the last read
+	busy     bool  // what is read is to be kept
 	limited  bool  // there is a read deadline for the request that is under way: until
 	until    time.Time
 	one      [1]byte
@@ -74,16 +75,41 @@ const (
 func (c *conn) serve() {
 	for {
 		q, end := c.next()
-		if q != nil {
-			if !c.e.guard(c.e.Serve, q) {
-				c.fail()
-			}
-			c.consumed()
-			continue
+		if q == nil {
+			end(c)
+			return
 		}
-		end(c)
-		return
+		c.accept(q)
 	}
+}
+
+// accept serves a request.
+func (c *conn) accept(q *Request) {
+	if c.limited {
+		c.limited = false
+		c.limit(time.Time{})
+	}
+	if !c.e.guard(c.e.Serve, q) {
+		c.fail()
+	}
+	c.consumed()
+}
+
+// acceptAll serves the requests that have been read. It reports whether nothing
+// else has. It is called while the connection is being read, and so saves to find
+// out by a system call that there is no more: see tryRead.
+func (c *conn) acceptAll() bool {
+	if c.busy {
+		return false
+	}
+	for c.buf != nil {
+		q, verdict := c.parse()
+		if verdict != whole {
+			return false
+		}
+		c.accept(q)
+	}
+	return true
 }
 
 // next returns the next request, or what is to be done for want of one.
@@ -93,10 +119,6 @@ func (c *conn) next() (q *Request, end func(*conn)) {
 		ok := false
 		switch verdict {
 		case whole:
-			if c.limited {
-				c.limited = false
-				c.limit(time.Time{})
-			}
 			return q, nil
 		case early:
 			ok = c.wait(maxCount)
@@ -367,6 +389,8 @@ var past = time.Unix(1, 0)
 // it is noticed when the client leaves. It reports whether the connection goes
 // on.
 func (c *conn) wait(n int) bool {
+	c.busy = true
+	defer func() { c.busy = false }()
 	for {
 		c.mu.Lock()
 		if c.gone {
@@ -414,9 +438,9 @@ func (c *conn) limit(t time.Time) {
 	c.mu.Unlock()
 }
 
-// setLimit is limit, called with the lock. The limit of closeWrite stays.
+// setLimit is limit, called with the lock. The limits of closeWrite and fail stay.
 func (c *conn) setLimit(t time.Time) {
-	if !c.shut {
+	if !c.shut && !c.gone {
 		c.rwc.SetReadDeadline(t)
 	}
 }
@@ -454,18 +478,21 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// fail closes the connection: nothing more can be read or written.
+// fail ends the connection: nothing more can be read or written. The reader closes
+// it, since it may be the caller, and in the middle of reading, for which Close
+// would wait.
 func (c *conn) fail() {
 	c.mu.Lock()
 	c.gone = true
+	c.rwc.SetDeadline(past)
 	c.signal()
 	c.mu.Unlock()
-	c.rwc.Close()
 }
 
 // leave is called when the connection has ended.
 func (c *conn) leave() {
 	c.fail()
+	c.rwc.Close()
 	c.e.remove(c)
 	putBuffer(c.buf)
 	c.buf = nil
@@ -502,12 +529,12 @@ const linger = 500 * time.Millisecond
 // connection when the client does, or soon.
 func (c *conn) closeWrite() {
 	c.mu.Lock()
-	if c.shut {
+	if c.shut || c.gone {
 		c.mu.Unlock()
 		return
 	}
+	c.setLimit(time.Now().Add(linger))
 	c.shut = true
-	c.rwc.SetReadDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
 	cw, ok := c.rwc.(interface{ CloseWrite() error })
 	switch {
@@ -528,6 +555,7 @@ func (c *conn) closeWrite() {
 
 // drain waits until the client has closed the connection.
 func (c *conn) drain() {
+	c.busy = true
 	c.closeWrite()
 	for c.buf, c.used = c.buf[:0], 0; c.read() == nil; {
 		c.buf = c.buf[:0]
