@@ -567,6 +567,10 @@ func (c *conn) drain() {
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
 	c.e.remove(c)
+	c.mu.Lock()
+	c.shut = true // for us; nobody may set a limit any more
+	c.rwc.SetReadDeadline(time.Time{})
+	c.mu.Unlock()
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil

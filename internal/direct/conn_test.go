@@ -277,6 +277,21 @@ func TestConn(t *testing.T) {
 		assert.Equal(t, strings.Repeat("bac", 5), g.over())
 	})
 
+	rigged(t, "it has no limits of ours then", func(t *testing.T, g *rig) {
+		g.sends("a")
+		g.answers("a", "1")
+		g.hears("1")
+		io.WriteString(g.client, "POST / HTT") // for which there is a limit
+		time.Sleep(time.Second)
+		io.WriteString(g.client, "P/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+		time.Sleep(time.Hour)
+		io.WriteString(g.client, "put")
+		resp, err := http.ReadResponse(g.r, nil)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusContinue, resp.StatusCode)
+		g.hears(`net/http has "put"`)
+	})
+
 	rigged(t, "too large a body is given back, and is not taken again", func(t *testing.T, g *rig) {
 		g.sends("a")
 		g.answers("a", "1")
