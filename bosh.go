@@ -331,9 +331,10 @@ type Options struct {
 	//     [Handler.Shutdown] waits for its answers. [http.Server.Close] does
 	//     not know of them: call [Handler.Close] too.
 	//   - The context of a later request has the values of the Server's
-	//     ConnContext, which is called anew, but none of BaseContext and
+	//     BaseContext and ConnContext, which are called anew, but none of
 	//     middleware; and no context ends when the client leaves. A request
-	//     whose context has a deadline is not taken over.
+	//     whose context has a deadline is not taken over, nor one whose
+	//     answer has a Connection header already.
 	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
 	//     connection is given back.
 	Direct bool

@@ -340,7 +340,7 @@ func TestDirectSlowReader(t *testing.T) {
 		time.Sleep(30*time.Second - 1)
 		synctest.Wait()
 		assert.Equal(t, 1, l.app.Session().Stats().Open)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, 0, l.app.Session().Stats().Open)
 		_, err := io.Copy(io.Discard, l.r)
@@ -465,7 +465,8 @@ func TestDirectShutdown(t *testing.T) {
 	})
 }
 
-// A callback that panics costs a connection.
+// A callback that panics costs a connection at most: those of a Trace not even
+// that.
 func TestDirectPanics(t *testing.T) {
 	var on atomic.Bool
 	oops := func() {
@@ -479,6 +480,9 @@ func TestDirectPanics(t *testing.T) {
 		terminate bool // it takes the end of the session
 		survives  bool // the connection does
 	}{
+		"Request":          {o: func(o *bosh.Options) { o.Trace.Request = func(*bosh.Session, bosh.RequestInfo) { oops() } }, survives: true},
+		"Response":         {o: func(o *bosh.Options) { o.Trace.Response = func(*bosh.Session, bosh.ResponseInfo) { oops() } }, survives: true},
+		"SessionStart":     {o: func(o *bosh.Options) { o.Trace.SessionStart = func(*bosh.Session) { oops() } }, creates: true, survives: true},
 		"SessionEnd":       {o: func(o *bosh.Options) { o.Trace.SessionEnd = func(*bosh.Session) { oops() } }, terminate: true, survives: true},
 		"ClientAddr":       {o: func(o *bosh.Options) { o.ClientAddr = func(*http.Request) net.Addr { oops(); return nil } }, creates: true},
 		"Secure":           {o: func(o *bosh.Options) { o.Secure = func(*http.Request) bool { oops(); return true } }},
@@ -507,7 +511,7 @@ func TestDirectPanics(t *testing.T) {
 			assert.Contains(t, l.log.String(), "oops, a callback")
 			assert.Contains(t, l.log.String(), "direct_test.go", "the stack")
 			if test.survives {
-				l.hears("<body type='terminate'/>")
+				assert.NotContains(t, readAnswer(t, l.r), "condition")
 				l.says("GET /page HTTP/1.1\r\nHost: bosh.test\r\n\r\n")
 				assert.Equal(t, "0", readAnswer(t, l.r))
 			} else {
@@ -516,7 +520,7 @@ func TestDirectPanics(t *testing.T) {
 			if !test.terminate {
 				assert.Zero(t, l.h.Stats().Open)
 				other := l.connect(t)
-				other.says(l.req(1001, ""))
+				other.says(l.req(1001, "")) // again, perhaps
 				synctest.Wait()
 				if test.creates {
 					write(t, l.app, x("a"))
@@ -723,4 +727,181 @@ func TestDirectHalfClose(t *testing.T) {
 	text, err := io.ReadAll(other.r)
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "400 Bad Request")
+}
+
+// sockets runs f with a server with the direct engine and a connection to it that
+// was taken over, over sockets, with TLS and without.
+func sockets(t *testing.T, name string, o bosh.Options, f func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line)) {
+	t.Helper()
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("%s, TLS %t", name, secure), func(t *testing.T) {
+			o.Direct = true
+			h := newHandler(t, o)
+			srv := httptest.NewUnstartedServer(h)
+			if secure {
+				srv.StartTLS()
+			} else {
+				srv.Start()
+			}
+			defer srv.Close()
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+			if secure {
+				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+			}
+			l := &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+			l.peer, l.app = l.opens(t, h)
+			f(t, h, srv.Config, l)
+		})
+	}
+}
+
+// isClosed asserts that the server has closed the connection, or does soon, rather
+// than wait for the client.
+func (l *line) isClosed() {
+	l.t.Helper()
+	for {
+		if _, err := l.Write([]byte("x")); err != nil {
+			assert.NotErrorIs(l.t, err, context.DeadlineExceeded)
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestDirectSockets(t *testing.T) {
+	sockets(t, "an idle connection", stdOptions, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line) {
+		require.NoError(t, srv.Shutdown(t.Context()))
+		l.ends()
+		l.isClosed()
+	})
+
+	sockets(t, "held requests", stdOptions, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line) {
+		l.says(l.req(1001, ""))
+		for s := l.app.Session(); s.Stats().Requests < 2 || s.Stats().Open > 1; {
+			runtime.Gosched() // until the creation is over
+		}
+		require.NoError(t, srv.Shutdown(t.Context())) // which tells the Handler by a goroutine
+		for rid := int64(1002); ; rid++ {
+			write(t, l.app, x("c"))
+			r := l.answers()
+			assert.Equal(t, complete(answer(x("c"))), r.text)
+			if r.Close {
+				break
+			}
+			l.says(l.req(rid, ""))
+		}
+		l.ends()
+		l.isClosed()
+	})
+
+	sockets(t, "the end of the Handler", stdOptions, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line) {
+		l.says(l.req(1001, ""))
+		for s := l.app.Session(); s.Stats().Requests < 2 || s.Stats().Open > 1; {
+			runtime.Gosched() // until the creation is over
+		}
+		require.NoError(t, h.Shutdown(t.Context()))
+		assert.Equal(t, complete(condition(bosh.SystemShutdown)), l.answers().text)
+		l.ends()
+	})
+
+	slow := with(func(o *bosh.Options) { o.WriteTimeout, o.WriteBuffer = 100*time.Millisecond, 64<<20 })
+	sockets(t, "a slow reader", slow, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line) {
+		payload := x(strings.Repeat("y", 900<<10))
+		var b strings.Builder
+		for range 20 {
+			b.WriteString(payload)
+		}
+		write(t, l.app, b.String())
+		l.says(l.req(1001, ""))
+		for l.app.Session().Stats().Requests < 2 || l.app.Session().Stats().Open > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		assert.NoError(t, l.app.Session().Err())
+	})
+
+	sockets(t, "many at once", stdOptions, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line) {
+		const n = 300
+		for rid := int64(1001); rid < 1001+n; rid++ {
+			write(t, l.app, x("b"))
+			l.says(l.req(rid, x("a")))
+			l.hears(answer(x("b")))
+		}
+		requireRead(t, l.app, strings.Repeat(x("a"), n))
+	})
+}
+
+// A request that opens a stream, and has to wait for one on another connection,
+// is shown to Admit all the same.
+func TestDirectEarlyOpening(t *testing.T) {
+	var from atomic.Value
+	o := with(func(o *bosh.Options) {
+		o.MaxStreams = 2
+		o.Admit = func(_ context.Context, r *http.Request, _ *bosh.Opening) (context.Context, error) {
+			from.Store(r.Header.Get("X-Conn"))
+			return nil, nil
+		}
+	})
+	tapped(t, "early", o, func(t *testing.T, l *tap) {
+		other := l.connect(t)
+		other.opens(t, l.h)
+		early := strings.Replace(rawRequest(l.body(1002, "", "to='example.net'")), "Host:", "X-Conn: other\r\nHost:", 1)
+		other.says(early)
+		synctest.Wait()
+		l.says(l.req(1001, x("a")))
+		l.hears(empty)
+		accept(t, l.h)
+		assert.Equal(t, "other", from.Load())
+	})
+}
+
+// What somebody in front of the Handler says of the connection counts.
+func TestDirectNotTaken(t *testing.T) {
+	for name, wrap := range map[string]func(h http.Handler) http.Handler{
+		"it is to be closed": func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Connection", "close")
+				h.ServeHTTP(w, r)
+			})
+		},
+		"the time is limited": func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctx, cancel := context.WithTimeout(r.Context(), time.Hour)
+				defer cancel()
+				w.Header().Set("X-Seen", "each")
+				h.ServeHTTP(w, r.WithContext(ctx))
+			})
+		},
+		"it cannot be hijacked": func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Seen", "each")
+				h.ServeHTTP(struct{ http.ResponseWriter }{w}, r)
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := stdOptions
+				o.Direct = true
+				srv := boshtest.NewPipeServer(wrap(newHandler(t, o)))
+				defer srv.Close()
+				conn, err := srv.Listener.DialContext(t.Context(), "", "")
+				require.NoError(t, err)
+				defer conn.Close()
+				l := &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+				for range 3 {
+					l.says(taken)
+					r := l.answers()
+					assert.Equal(t, complete(condition(bosh.ItemNotFound)), r.text)
+					if r.Close {
+						l.ends()
+						return
+					}
+					assert.Equal(t, "each", r.Header.Get("X-Seen"))
+				}
+			})
+		})
+	}
 }

@@ -4,10 +4,14 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/gobosh/bosh"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // stdCreation is the request that creates std's session.
@@ -56,4 +60,19 @@ func TestLimits(t *testing.T) {
 		held.getsNow(condition(bosh.OtherRequest))
 		over.getsNow(condition(bosh.BadRequest))
 	})
+}
+
+// SECURITY.md has every limit.
+func TestEveryLimit(t *testing.T) {
+	doc, err := os.ReadFile("SECURITY.md")
+	require.NoError(t, err)
+	options := reflect.TypeFor[bosh.Options]()
+	for i := range options.NumField() {
+		name, kind := options.Field(i).Name, options.Field(i).Type
+		switch {
+		case name == "Framing" || name == "Grace" || name == "ReportAfter" || name == "Compress": // bound nothing of a client's
+		case kind.Kind() == reflect.Int, kind.Kind() == reflect.Int64:
+			assert.Regexp(t, "\n\\|[^|]*`"+name+"`[^|]*\\|", string(doc))
+		}
+	}
 }

@@ -6,6 +6,7 @@
 //	go run -race ./internal/chaos -n 20000              # with the race detector
 //	go run ./internal/chaos -d 1h -seed 7               # an hour, of a known seed
 //	go run ./internal/chaos -only 'HTTP/1, acks, keys' # those sessions of the seed that are so described
+//	go run ./internal/chaos -direct                     # with the direct engine
 //	go run ./internal/chaos -soak 30m -plot soak.svg    # see below
 //
 // A soak keeps a number of sessions coming and going under a steady load, and
@@ -28,6 +29,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/direct"
 )
 
 func main() {
@@ -40,6 +42,7 @@ func main() {
 	flag.BoolVar(&o.starve, "starve", true, "stop the handler for a moment, again and again")
 	only := flag.String("only", "", "run only sessions of these `kinds`, with commas between: parts of how failures describe a session")
 	soak := flag.Duration("soak", 0, "run a soak for so `long` instead")
+	flag.BoolVar(&direct.Always, "direct", false, "use the direct engine")
 	plot := flag.String("plot", "", "write the soak's measurements to this `file`, as SVG")
 	flag.Parse()
 	if *only != "" {

@@ -37,6 +37,7 @@ type conn struct {
 	readable func(fd uintptr) bool
 	n        int   // what readable has read
 	err      error // of the last read
+	busy     bool  // what is read is to be kept
 	limited  bool  // there is a read deadline for the request that is under way: until
 	until    time.Time
 	one      [1]byte
@@ -76,16 +77,41 @@ const (
 func (c *conn) serve() {
 	for {
 		q, end := c.next()
-		if q != nil {
-			if !c.e.guard(c.e.Serve, q) {
-				c.fail()
-			}
-			c.consumed()
-			continue
+		if q == nil {
+			end(c)
+			return
 		}
-		end(c)
-		return
+		c.accept(q)
 	}
+}
+
+// accept serves a request.
+func (c *conn) accept(q *Request) {
+	if c.limited {
+		c.limited = false
+		c.limit(time.Time{})
+	}
+	if !c.e.guard(c.e.Serve, q) {
+		c.fail()
+	}
+	c.consumed()
+}
+
+// acceptAll serves the requests that have been read. It reports whether nothing
+// else has. It is called while the connection is being read, and so saves to find
+// out by a system call that there is no more: see tryRead.
+func (c *conn) acceptAll() bool {
+	if c.busy {
+		return false
+	}
+	for c.buf != nil {
+		q, verdict := c.parse()
+		if verdict != whole {
+			return false
+		}
+		c.accept(q)
+	}
+	return true
 }
 
 // next returns the next request, or what is to be done for want of one.
@@ -95,10 +121,6 @@ func (c *conn) next() (q *Request, end func(*conn)) {
 		ok := false
 		switch verdict {
 		case whole:
-			if c.limited {
-				c.limited = false
-				c.limit(time.Time{})
-			}
 			return q, nil
 		case early:
 			ok = c.wait(maxCount)
@@ -155,6 +177,11 @@ const (
 // consumed takes note that a request has been served.
 func (c *conn) consumed() {
 	c.skip = true
+	c.release()
+}
+
+// release gives up a buffer that has nothing in it.
+func (c *conn) release() {
 	if c.used == len(c.buf) {
 		putBuffer(c.buf)
 		c.buf, c.used = nil, 0
@@ -364,6 +391,8 @@ var past = time.Unix(1, 0)
 // it is noticed when the client leaves. It reports whether the connection goes
 // on.
 func (c *conn) wait(n int) bool {
+	c.busy = true
+	defer func() { c.busy = false }()
 	for {
 		c.mu.Lock()
 		if c.gone {
@@ -411,9 +440,9 @@ func (c *conn) limit(t time.Time) {
 	c.mu.Unlock()
 }
 
-// setLimit is limit, called with the lock. The limit of closeWrite stays.
+// setLimit is limit, called with the lock. The limits of closeWrite and fail stay.
 func (c *conn) setLimit(t time.Time) {
-	if !c.shut {
+	if !c.shut && !c.gone {
 		c.rwc.SetReadDeadline(t)
 	}
 }
@@ -427,6 +456,7 @@ func (c *conn) fill() bool {
 		}
 		return c.read() == nil
 	}
+	c.release()
 	idle := c.route.server.idle
 	if idle <= 0 {
 		return c.read() == nil
@@ -450,18 +480,21 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// fail closes the connection: nothing more can be read or written.
+// fail ends the connection: nothing more can be read or written. The reader closes
+// it, since it may be the caller, and in the middle of reading, for which Close
+// would wait.
 func (c *conn) fail() {
 	c.mu.Lock()
 	c.gone = true
+	c.rwc.SetDeadline(past)
 	c.signal()
 	c.mu.Unlock()
-	c.rwc.Close()
 }
 
 // leave is called when the connection has ended.
 func (c *conn) leave() {
 	c.fail()
+	c.rwc.Close()
 	c.e.remove(c)
 	putBuffer(c.buf)
 	c.buf = nil
@@ -498,12 +531,12 @@ const linger = 500 * time.Millisecond
 // connection when the client does, or soon.
 func (c *conn) closeWrite() {
 	c.mu.Lock()
-	if c.shut {
+	if c.shut || c.gone {
 		c.mu.Unlock()
 		return
 	}
+	c.setLimit(time.Now().Add(linger))
 	c.shut = true
-	c.rwc.SetReadDeadline(time.Now().Add(linger))
 	c.mu.Unlock()
 	cw, ok := c.rwc.(interface{ CloseWrite() error })
 	switch {
@@ -524,6 +557,7 @@ func (c *conn) closeWrite() {
 
 // drain waits until the client has closed the connection.
 func (c *conn) drain() {
+	c.busy = true
 	c.closeWrite()
 	for c.buf, c.used = c.buf[:0], 0; c.read() == nil; {
 		c.buf = c.buf[:0]
@@ -533,6 +567,10 @@ func (c *conn) drain() {
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
 	c.e.remove(c)
+	c.mu.Lock()
+	c.shut = true // for us; nobody may set a limit any more
+	c.rwc.SetReadDeadline(time.Time{})
+	c.mu.Unlock()
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil

@@ -140,8 +140,9 @@ func isFieldValue(s string) bool {
 // heads are the heads that several connections have in common, as those of all
 // browsers of a kind.
 type heads struct {
-	mu sync.RWMutex // guards m
-	m  map[string]*head
+	mu sync.RWMutex       // guards the following
+	m  map[string][]*head // by prefix
+	n  int                // of heads
 }
 
 // maxHeads is how many are kept.
@@ -149,22 +150,38 @@ const maxHeads = 256
 
 // get returns the head that b is, or nil if that is none for us.
 func (hs *heads) get(b []byte) *head {
+	if h := hs.find(b); h != nil {
+		return h
+	}
 	h := parseHead(b)
 	if h == nil {
 		return nil
 	}
-	key := h.prefix + "\n\n" + h.suffix
-	hs.mu.RLock()
-	known := hs.m[key]
-	hs.mu.RUnlock()
-	if known != nil {
-		return known
-	}
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	if hs.m == nil || len(hs.m) >= maxHeads {
-		hs.m = make(map[string]*head)
+	if hs.n++; hs.m == nil || hs.n > maxHeads {
+		hs.m, hs.n = make(map[string][]*head), 1
 	}
-	hs.m[key] = h
+	hs.m[h.prefix] = append(hs.m[h.prefix], h)
 	return h
 }
+
+// find returns the head that b is if it is known. It does not read b, but looks
+// for the first place where its prefix may end.
+func (hs *heads) find(b []byte) *head {
+	i := bytes.Index(b, contentLength)
+	if i < 0 {
+		return nil
+	}
+	hs.mu.RLock()
+	defer hs.mu.RUnlock()
+	for _, h := range hs.m[string(b[:i+len(contentLength)])] {
+		if size, _, ok := h.match(b); ok && size == len(b) {
+			return h
+		}
+	}
+	return nil
+}
+
+// contentLength is how most clients write it.
+var contentLength = []byte("\r\nContent-Length: ")

@@ -21,12 +21,17 @@ func (c *conn) initRaw() {
 	c.readable, c.writable = c.tryRead, c.tryWrite
 }
 
-// tryRead reads into the buffer. It reports whether it need not be tried again.
+// tryRead reads what there is, and serves the requests in it. It reports whether
+// it need not be called again when there is more. A read that does not fill the
+// buffer has emptied the socket, and whatever comes later has it called again. What
+// came before that and cannot be read as data, the client's end, is noticed by the
+// next read: at the latest when the connection gets a new goroutine.
 func (c *conn) tryRead(fd uintptr) bool {
-	if c.buf == nil {
-		c.buf = getBuffer()
-	}
 	for {
+		if c.buf == nil {
+			c.buf = getBuffer()
+		}
+		room := cap(c.buf) - len(c.buf)
 		c.n, c.err = syscall.Read(int(fd), c.buf[len(c.buf):cap(c.buf)])
 		switch {
 		case c.err == syscall.EINTR:
@@ -37,10 +42,16 @@ func (c *conn) tryRead(fd uintptr) bool {
 				c.buf = nil
 			}
 			return false
-		case c.err == nil:
-			c.buf = c.buf[:len(c.buf)+max(c.n, 0)]
+		case c.err != nil || c.n == 0:
+			return true
 		}
-		return true
+		c.buf = c.buf[:len(c.buf)+c.n]
+		if !c.acceptAll() {
+			return true
+		}
+		if c.n < room {
+			return false
+		}
 	}
 }
 

@@ -208,7 +208,7 @@ type route struct {
 func newRoute(s *server, r *http.Request) *route {
 	shared := r.WithContext(context.Background())
 	shared.Header, shared.Trailer, shared.TLS, shared.RemoteAddr = nil, nil, nil, ""
-	shared.Body, shared.GetBody, shared.Response, shared.Cancel = nil, nil, nil, nil
+	shared.Body, shared.GetBody, shared.Response = nil, nil, nil
 	shared.Form, shared.PostForm, shared.MultipartForm = nil, nil, nil
 	return &route{server: s, host: r.Host, uri: r.RequestURI, request: shared}
 }

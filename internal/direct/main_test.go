@@ -1,0 +1,9 @@
+package direct
+
+import (
+	"testing"
+
+	"github.com/gobosh/bosh/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
