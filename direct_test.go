@@ -903,3 +903,25 @@ func TestDirectNotTaken(t *testing.T) {
 		})
 	}
 }
+
+// A client is gone at once also if its end comes along with its last request.
+func TestDirectGoneWithRequest(t *testing.T) {
+	o := stdOptions
+	o.Direct = true
+	h := newHandler(t, o)
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	for range 30 {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		require.NoError(t, err)
+		l := &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+		l.peer, l.app = l.opens(t, h)
+		l.says(l.req(1001, ""))
+		require.NoError(t, conn.Close())
+		began, s := time.Now(), l.app.Session()
+		for s.Stats().Requests < 2 || s.Stats().Open > 0 {
+			runtime.Gosched()
+		}
+		assert.Less(t, time.Since(began), time.Second/2)
+	}
+}

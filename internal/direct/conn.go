@@ -112,6 +112,13 @@ func (c *conn) acceptAll() bool {
 	return true
 }
 
+// holds reports whether a request waits for its answer.
+func (c *conn) holds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first != nil
+}
+
 // next returns the next request, or what is to be done for want of one.
 func (c *conn) next() (q *Request, end func(*conn)) {
 	for {
