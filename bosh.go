@@ -90,7 +90,6 @@ import (
 	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
-	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 )
 
@@ -501,7 +500,7 @@ func (s *Session) RemoteAddr() net.Addr {
 	if s.addr != nil {
 		return s.addr
 	}
-	return peer.Addr(s.origin.RemoteAddr())
+	return s.origin.RemoteAddr()
 }
 
 // Streams returns the session's open streams, in the order of their opening.
@@ -771,7 +770,7 @@ const (
 // [Options.Secure] has it, finds nothing; and HostMeta refuses links to
 // anything but https and wss URLs. XEP-0156.
 func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
-	hm, err := hostmeta.New(h.secure, links)
+	hm, err := hostmeta.New(func(r *http.Request) bool { return h.secure(&exchange{request: r}) }, links)
 	if err != nil {
 		return nil, fmt.Errorf("bosh: host-meta: %w", err)
 	}

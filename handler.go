@@ -25,7 +25,6 @@ import (
 	"github.com/gobosh/bosh/internal/edge"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
-	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
@@ -528,28 +527,27 @@ func (h *Handler) refusal(e *Error, legacy bool) reply {
 // create opens the session that a request asks for, and returns it. If there is
 // to be none, the answer is on ex.
 func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Session) {
-	r := ex.http()
 	ex.creates = true
 	g, err := h.settle(req, malformed)
 	if err == nil {
-		err = h.available(r)
+		err = h.available(ex)
 	}
 	ex.content = g.Content
 	if err == nil {
-		s, err = h.open(r, req, ex, g)
+		s, err = h.open(req, ex, g)
 	}
 	if err != nil {
-		h.refused(r, err)
+		h.refused(ex, err)
 		ex.reply = h.refusal(err, g.Legacy)
 	}
 	return s
 }
 
-// refused tells the application that r gets no session.
-func (h *Handler) refused(r *http.Request, e *Error) {
+// refused tells the application that ex gets no session.
+func (h *Handler) refused(ex *exchange, e *Error) {
 	if t := h.o.Trace; t != nil && t.Refused != nil {
 		defer h.caught("Trace.Refused")
-		t.Refused(r, e)
+		t.Refused(ex.http(), e)
 	}
 }
 
@@ -571,9 +569,9 @@ var (
 	errForeign   = errors.New("page of an origin that is not allowed")
 )
 
-// available returns why no session can be had by r, or nil.
-func (h *Handler) available(r *http.Request) *Error {
-	if h.headers.Foreign(r) {
+// available returns why no session can be had by ex, or nil.
+func (h *Handler) available(ex *exchange) *Error {
+	if h.o.AllowOrigin != nil && h.headers.Foreign(ex.http()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
 	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
@@ -601,24 +599,25 @@ func (h *Handler) farewell() *Error {
 }
 
 // open opens a session.
-func (h *Handler) open(r *http.Request, req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
+func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: h.share(g), sid: rand.Text()}
 	s.alarm = alarm.New(s.tick)
-	s.secure = h.secure(r)
-	s.origin = origin.Keep(r)
+	s.secure = h.secure(ex)
+	s.origin = ex.origin()
 	if h.o.ClientAddr != nil {
-		s.addr = h.o.ClientAddr(r)
+		s.addr = h.o.ClientAddr(ex.http())
 	}
 	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	st, e := h.admit(s, r, context.WithoutCancel(r.Context()), h.opening(req, Opening{Framing: h.o.Framing}))
+	st := h.newStream(s, ex.local(), h.opening(req, Opening{Framing: h.o.Framing}))
+	ctx, e := h.admit(context.WithoutCancel(ex.context()), h.asked(ex), st)
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
-	s.scope, st.scope = st.scope, nil
+	s.scope = scope.New(ctx)
 	if h.o.MaxStreams > 1 {
 		st.scope = scope.New(s.Context())
 	}
@@ -667,27 +666,42 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 	return o
 }
 
-// admit asks the application for a new stream of s. It returns a stream in any
-// case.
-func (h *Handler) admit(s *Session, r *http.Request, ctx context.Context, o Opening) (st *Stream, e *Error) {
-	if h.o.Admit != nil {
-		var c context.Context
-		if c, e = h.callAdmit(ctx, r, &o); c != nil {
-			ctx = c
-		}
-	}
-	if e == nil && o.Framing == XMPP && o.To == "" {
-		e = &Error{Condition: ImproperAddressing}
-	}
-	return h.newStream(s, r, ctx, o), e
-}
-
-func (h *Handler) newStream(s *Session, r *http.Request, ctx context.Context, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, local: peer.Local(r), scope: scope.New(ctx)}
+// newStream returns a stream for s that a request asks for which came in on the
+// address local.
+func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
+	st := &Stream{s: s, opening: o, local: local}
 	if h.o.MaxStreams > 1 {
 		st.name = rand.Text()
 	}
 	return st
+}
+
+// admit asks the application whether st may be. It returns the context that st is
+// to have, in any case. The request r is not looked at without Options.Admit.
+func (h *Handler) admit(ctx context.Context, r *http.Request, st *Stream) (context.Context, *Error) {
+	if h.o.Admit != nil {
+		o := st.opening
+		c, e := h.callAdmit(ctx, r, &o)
+		st.opening = o
+		if c != nil {
+			ctx = c
+		}
+		if e != nil {
+			return ctx, e
+		}
+	}
+	if st.opening.Framing == XMPP && st.opening.To == "" {
+		return ctx, &Error{Condition: ImproperAddressing}
+	}
+	return ctx, nil
+}
+
+// asked returns the request that the application is to be asked about, if it is.
+func (h *Handler) asked(ex *exchange) *http.Request {
+	if h.o.Admit == nil {
+		return nil
+	}
+	return ex.http()
 }
 
 func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
@@ -789,23 +803,19 @@ func (h *Handler) Stats() HandlerStats {
 	return n
 }
 
-// secure reports whether a request came over TLS.
-func (h *Handler) secure(r *http.Request) bool {
+// secure reports whether ex came over TLS.
+func (h *Handler) secure(ex *exchange) bool {
 	if h.o.Secure != nil {
-		return h.o.Secure(r)
+		return h.o.Secure(ex.http())
 	}
-	return r.TLS != nil
+	return ex.tls() != nil
 }
 
 // sameSecurity reports whether a request is secure, as the session's first one
 // was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
 func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
-	secure := ex.tls() != nil
-	if h.o.Secure != nil {
-		secure = h.o.Secure(ex.http())
-	}
-	return secure && bytes.Equal(cert, peer.Certificate(ex.tls()))
+	return h.secure(ex) && bytes.Equal(cert, peer.Certificate(ex.tls()))
 }
 
 // owner returns whose the session is, as far as [Options.MaxPerAddr] goes.

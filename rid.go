@@ -1,9 +1,11 @@
 package bosh
 
 import (
+	"context"
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/hex"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/origin"
+	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -355,9 +359,8 @@ func (w *window) release(rid int64) {
 	}
 }
 
-// answers returns the answers that are kept.
-func (w *window) answers() []tomb.Answer {
-	as := make([]tomb.Answer, 0, len(w.records))
+// answers appends the answers that are kept to as.
+func (w *window) answers(as []tomb.Answer) []tomb.Answer {
 	for i := range w.records {
 		if r := &w.records[i]; r.state == ridAnswered {
 			as = append(as, tomb.Answer{Rid: r.rid, Sum: r.sum, Key: r.key, Body: r.body})
@@ -440,6 +443,30 @@ func (ex *exchange) http() *http.Request {
 		ex.request = ex.direct.HTTP()
 	}
 	return ex.request
+}
+
+// context returns the context of the HTTP request.
+func (ex *exchange) context() context.Context {
+	if ex.direct != nil {
+		return ex.direct.HTTPContext()
+	}
+	return ex.request.Context()
+}
+
+// local returns the address that the request came in on.
+func (ex *exchange) local() net.Addr {
+	if ex.direct != nil {
+		return peer.Local(ex.context(), ex.direct.Host())
+	}
+	return peer.Local(ex.context(), ex.request.Host)
+}
+
+// origin returns what is to be kept of the HTTP request.
+func (ex *exchange) origin() origin.Origin {
+	if ex.direct != nil {
+		return ex.direct.Origin()
+	}
+	return origin.Keep(ex.request)
 }
 
 // tls returns the state of the connection, or nil.

@@ -3,7 +3,6 @@ package bosh
 import (
 	"io"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +26,7 @@ type Session struct {
 	serial int64            // for logs
 	sid    string           // the secret
 	grant  *negotiate.Grant // shared
-	origin origin.Origin    // the request that created it
+	origin origin.Origin    // what created it
 	addr   net.Addr         // nil if origin tells
 	secure bool
 
@@ -243,7 +242,8 @@ func (s *Session) stream(req *wire.Request) *Stream {
 func (s *Session) openStream(r *record, req *wire.Request) {
 	rid, o := r.rid, s.h.opening(req, s.streams.list[0].opening)
 	if len(s.streams.list)+int(s.streams.asking) >= s.h.o.MaxStreams {
-		st := s.h.newStream(s, s.Request(), s.scope.Context(s.cause), o)
+		st := s.h.newStream(s, s.streams.list[0].local, o)
+		st.scope = scope.New(s.scope.Context(s.cause))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -252,14 +252,14 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		r.open.until += stall
 	}
 	s.streams.asking++
-	var hr *http.Request
+	local, asked := s.streams.list[0].local, s.Request()
 	if r.ex != nil {
-		hr = r.ex.http()
-	} else {
-		hr = s.Request()
+		local, asked = r.ex.local(), s.h.asked(r.ex)
 	}
+	st := s.h.newStream(s, local, o)
 	go func() {
-		st, err := s.h.admit(s, hr, s.Context(), o)
+		ctx, err := s.h.admit(s.Context(), asked, st)
+		st.scope = scope.New(ctx)
 		s.mu.Lock()
 		s.streams.asking--
 		s.addStream(rid, st, err)
@@ -731,7 +731,8 @@ func (s *Session) bury() {
 	if s.secure {
 		l.Cert = peer.Certificate(s.TLS())
 	}
-	s.h.yard.Put(tomb.Carve(&l, s.win.answers()))
+	var room [2]tomb.Answer
+	s.h.yard.Put(&l, s.win.answers(room[:0]))
 }
 
 // end ends the session for the application, and makes the sid unknown.

@@ -24,6 +24,9 @@ type conn struct {
 	tls   *tls.ConnectionState
 	route *route
 
+	values sync.Once
+	ctx    context.Context // for context
+
 	// What follows is for the goroutine that reads.
 
 	buf      []byte         // what has been read, and not been served
@@ -38,7 +41,6 @@ type conn struct {
 	limited  bool  // there is a read deadline for the request that is under way: until
 	until    time.Time
 	one      [1]byte
-	ctx      context.Context
 
 	// What follows is for the goroutine that has set writing.
 
@@ -590,7 +592,7 @@ func (c *conn) giveBack() {
 // the server's ConnContext gives it, and nothing of the request it was taken over
 // with, which may have been somebody else's.
 func (c *conn) context() context.Context {
-	if c.ctx == nil {
+	c.values.Do(func() {
 		srv := c.route.server.srv
 		ctx := context.WithValue(c.route.server.base, http.ServerContextKey, srv)
 		ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr())
@@ -598,6 +600,6 @@ func (c *conn) context() context.Context {
 			ctx = srv.ConnContext(ctx, c.rwc)
 		}
 		c.ctx = ctx
-	}
+	})
 	return c.ctx
 }

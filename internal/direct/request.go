@@ -62,12 +62,24 @@ func (q *Request) HTTP() *http.Request {
 		return q.first.Clone(q.first.Context())
 	}
 	c := q.c
-	r := c.route.request.Clone(c.context())
-	r.Header = q.head.header.Clone()
-	r.RemoteAddr = c.rwc.RemoteAddr().String()
-	r.TLS = c.tls
-	r.Body, r.ContentLength = http.NoBody, 0
-	return r
+	s := source{q.head, c.route, c.rwc.RemoteAddr(), c.tls}
+	return s.request(c.context())
+}
+
+// HTTPContext returns the context of the request that HTTP returns.
+func (q *Request) HTTPContext() context.Context {
+	if q.first != nil {
+		return q.first.Context()
+	}
+	return q.c.context()
+}
+
+// Host returns the host that the request is for.
+func (q *Request) Host() string {
+	if q.first != nil {
+		return q.first.Host
+	}
+	return q.head.host
 }
 
 // Header returns the values of a field, by its canonical name.

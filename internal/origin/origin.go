@@ -4,14 +4,33 @@ package origin
 import (
 	"crypto/tls"
 	"encoding/binary"
+	"net"
 	"net/http"
 	"net/url"
+
+	"github.com/gobosh/bosh/internal/peer"
 )
 
 // An Origin is an HTTP request without its body and context. It takes a
 // fraction of the room of an http.Request, whose header is a map of slices: for
 // those who keep many for long, and look at few of them.
-type Origin struct {
+type Origin interface {
+	// Request returns the request. It is the caller's.
+	Request() *http.Request
+
+	// RemoteAddr returns the address that the request came from. It is never
+	// nil.
+	RemoteAddr() net.Addr
+
+	// TLS returns the state of the connection, or nil.
+	TLS() *tls.ConnectionState
+
+	// Size returns how many bytes it takes, about, but for what belongs to TLS.
+	Size() int
+}
+
+// A copied is an Origin of which nothing is shared.
+type copied struct {
 	text string // fields: see Keep
 	tls  *tls.ConnectionState
 }
@@ -33,26 +52,21 @@ func Keep(r *http.Request) Origin {
 			add(v)
 		}
 	}
-	return Origin{text: string(b), tls: r.TLS}
+	return &copied{text: string(b), tls: r.TLS}
 }
 
-// Size returns how many bytes o takes, about, but for what belongs to TLS.
-func (o *Origin) Size() int { return len(o.text) }
+func (o *copied) Size() int                 { return len(o.text) }
+func (o *copied) TLS() *tls.ConnectionState { return o.tls }
 
-// TLS returns the state of the connection, or nil.
-func (o *Origin) TLS() *tls.ConnectionState { return o.tls }
-
-// RemoteAddr returns the request's RemoteAddr.
-func (o *Origin) RemoteAddr() string {
+func (o *copied) RemoteAddr() net.Addr {
 	rest := fields(o.text)
 	for range remoteAddr {
 		rest.next()
 	}
-	return rest.next()
+	return peer.Addr(rest.next())
 }
 
-// Request returns the request. It is the caller's.
-func (o *Origin) Request() *http.Request {
+func (o *copied) Request() *http.Request {
 	rest := fields(o.text)
 	next := rest.next
 	r := &http.Request{Method: next(), Header: make(http.Header), Body: http.NoBody, TLS: o.tls}
@@ -72,7 +86,7 @@ func (o *Origin) Request() *http.Request {
 	return r
 }
 
-// fields is what of an Origin's text is still to be read.
+// fields is what of a copied's text is still to be read.
 type fields []byte
 
 func (f *fields) next() string {

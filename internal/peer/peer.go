@@ -2,6 +2,7 @@
 package peer
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -18,6 +19,16 @@ func Addr(remote string) net.Addr {
 	return Name(remote)
 }
 
+// Plain returns a as Addr would, had it been made a string before.
+func Plain(a net.Addr) net.Addr {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return Addr(a.String())
+	}
+	ap := t.AddrPort()
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
+}
+
 // Host returns the address a without its port.
 func Host(a net.Addr) string {
 	if t, ok := a.(*net.TCPAddr); ok {
@@ -30,12 +41,13 @@ func Host(a net.Addr) string {
 	return s
 }
 
-// Local returns the address that a request came in on. It is never nil.
-func Local(r *http.Request) net.Addr {
-	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+// Local returns the address that a request with the context ctx came in on. If
+// that does not tell, it is host. It is never nil.
+func Local(ctx context.Context, host string) net.Addr {
+	if a, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok {
 		return pipeline.Unwrap(a)
 	}
-	return Name(r.Host)
+	return Name(host)
 }
 
 // Certificate returns the certificate that the client of a connection showed, or

@@ -25,8 +25,7 @@ type Answer struct {
 // rarely looked at, so it is a single string: it takes little room, and the
 // garbage collector need not look into it.
 type Stone struct {
-	text string // see Carve; the sid comes first
-	sid  uint8  // length of the sid
+	text string // see carve
 }
 
 const (
@@ -34,9 +33,8 @@ const (
 	secure
 )
 
-// Carve makes a Stone. The sid may have up to 255 bytes.
-func Carve(l *Life, answers []Answer) Stone {
-	var room [512]byte
+// carve appends the text of a Stone to b. The sid comes first.
+func carve(b []byte, l *Life, answers []Answer) []byte {
 	flags := byte(0)
 	if l.Legacy {
 		flags |= legacy
@@ -44,13 +42,19 @@ func Carve(l *Life, answers []Answer) Stone {
 	if l.Secure {
 		flags |= secure
 	}
-	b := append(append(room[:0], l.SID...), flags)
+	b = append(append(append(b, byte(len(l.SID))), l.SID...), flags)
 	b = field(field(b, l.Content), l.Cert)
-	for _, a := range answers {
+	for i := range answers {
+		a := &answers[i]
 		b = binary.BigEndian.AppendUint64(binary.AppendVarint(b, a.Rid), a.Sum)
 		b = field(field(b, a.Key), a.Body)
 	}
-	return Stone{text: string(b), sid: uint8(len(l.SID))}
+	return b
+}
+
+// is reports whether text, which carve has made, is of the session sid.
+func is(text, sid []byte) bool {
+	return int(text[0]) == len(sid) && string(text[1:1+len(sid)]) == string(sid)
 }
 
 // field appends s and, before it, its length.
@@ -59,7 +63,7 @@ func field[T string | []byte](b []byte, s T) []byte {
 }
 
 // SID returns the sid.
-func (s Stone) SID() string { return s.text[:s.sid] }
+func (s Stone) SID() string { return s.text[1 : 1+s.text[0]] }
 
 // Life returns all but the answers.
 func (s Stone) Life() Life {
@@ -84,7 +88,9 @@ func (s Stone) Answer(rid int64, sum uint64, key []byte) []byte {
 
 func (s Stone) read() (l Life, answers reader) {
 	l.SID = s.SID()
-	flags, r := s.text[s.sid], reader(s.text[s.sid+1:])
+	r := reader(s.text[1+len(l.SID):])
+	flags := r[0]
+	r = r[1:]
 	l.Legacy, l.Secure = flags&legacy != 0, flags&secure != 0
 	l.Content = string(r.field())
 	l.Cert = r.field()

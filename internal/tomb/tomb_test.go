@@ -14,10 +14,10 @@ import (
 func TestStone(t *testing.T) {
 	life := Life{SID: "sid", Content: "text/xml; charset=utf-8", Legacy: true, Secure: true, Cert: []byte{0, 1, 2}}
 	long := strings.Repeat("long", 1000)
-	s := Carve(&life, []Answer{
+	s := Stone{string(carve(nil, &life, []Answer{
 		{Rid: 1<<53 - 2, Body: []byte("created")},
 		{Rid: 1<<53 - 1, Sum: 1<<64 - 1, Key: "key", Body: []byte(long)},
-	})
+	}))}
 	assert.Equal(t, "sid", s.SID())
 	assert.Equal(t, life, s.Life())
 	assert.Equal(t, "created", string(s.Answer(1<<53-2, 4711, nil)))
@@ -28,13 +28,13 @@ func TestStone(t *testing.T) {
 }
 
 func TestStoneWithoutAnything(t *testing.T) {
-	s := Carve(&Life{SID: "sid"}, nil)
+	s := Stone{string(carve(nil, &Life{SID: "sid"}, nil))}
 	assert.Equal(t, "sid", s.SID())
 	assert.Equal(t, Life{SID: "sid", Cert: []byte{}}, s.Life())
 	assert.Nil(t, s.Answer(1, 1, nil))
 }
 
-func stone(n int) Stone { return Carve(&Life{SID: fmt.Sprint("sid", n)}, nil) }
+func put(y *Yard, n int) { y.Put(&Life{SID: fmt.Sprint("sid", n)}, nil) }
 
 func TestYard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -44,11 +44,11 @@ func TestYard(t *testing.T) {
 			_, ok := y.Get(fmt.Append(nil, "sid", n))
 			return ok
 		}
-		y.Put(stone(1))
+		put(y, 1)
 		one := size.Load()
 		assert.Positive(t, one)
 		time.Sleep(20 * time.Second)
-		y.Put(stone(2))
+		put(y, 2)
 		assert.Equal(t, 2*one, size.Load())
 		time.Sleep(10*time.Second - 1)
 		assert.True(t, has(1))
@@ -64,11 +64,10 @@ func TestYard(t *testing.T) {
 		synctest.Wait()
 		assert.False(t, has(2))
 		assert.Zero(t, size.Load())
-		assert.Nil(t, y.place)
-		assert.Nil(t, y.queue)
+		assert.Empty(t, y.plots)
 
 		time.Sleep(time.Hour)
-		y.Put(stone(4))
+		put(y, 4)
 		assert.True(t, has(4))
 	})
 }
@@ -80,12 +79,12 @@ func TestYardSweepsRarely(t *testing.T) {
 		var size atomic.Int64
 		y := New(30*time.Second, &size)
 		for i := range n {
-			y.Put(stone(i))
+			put(y, i)
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(30*time.Second - time.Millisecond)
 		synctest.Wait()
-		assert.Len(t, y.queue, n-1)
+		assert.Len(t, y.plots, 1)
 		_, ok := y.Get([]byte("sid500"))
 		assert.False(t, ok)
 		time.Sleep(time.Second)
@@ -102,6 +101,6 @@ func BenchmarkYard(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		life.SID = fmt.Sprintf("%026d", i)
-		y.Put(Carve(&life, answers))
+		y.Put(&life, answers)
 	}
 }

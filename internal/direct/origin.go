@@ -1,0 +1,42 @@
+package direct
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+
+	"github.com/gobosh/bosh/internal/origin"
+	"github.com/gobosh/bosh/internal/peer"
+)
+
+// A source is the origin of a request that was read directly. Most of it belongs
+// to others of its kind as well.
+type source struct {
+	head   *head
+	route  *route
+	remote net.Addr
+	tls    *tls.ConnectionState
+}
+
+// Origin returns the origin of the request. It does not keep the connection.
+func (q *Request) Origin() origin.Origin {
+	if q.first != nil {
+		return origin.Keep(q.first)
+	}
+	return &source{q.head, q.c.route, q.c.rwc.RemoteAddr(), q.c.tls}
+}
+
+func (s *source) Size() int                 { return len(s.head.prefix) + len(s.head.suffix) }
+func (s *source) TLS() *tls.ConnectionState { return s.tls }
+func (s *source) RemoteAddr() net.Addr      { return peer.Plain(s.remote) }
+func (s *source) Request() *http.Request    { return s.request(context.Background()) }
+
+// request returns the request with the context ctx.
+func (s *source) request(ctx context.Context) *http.Request {
+	r := s.route.request.Clone(ctx)
+	r.Header = s.head.header.Clone()
+	r.RemoteAddr, r.TLS = s.remote.String(), s.tls
+	r.Body, r.ContentLength = http.NoBody, 0
+	return r
+}
