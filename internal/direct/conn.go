@@ -573,11 +573,16 @@ func (c *conn) drain() {
 
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
-	c.e.remove(c)
 	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		c.leave()
+		return
+	}
 	c.shut = true // for us; nobody may set a limit any more
 	c.rwc.SetReadDeadline(time.Time{})
 	c.mu.Unlock()
+	c.e.remove(c)
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil
