@@ -783,13 +783,15 @@ func TestDirectSockets(t *testing.T) {
 		for s := l.app.Session(); s.Stats().Requests < 2 || s.Stats().Open > 1; {
 			runtime.Gosched() // until the creation is over
 		}
-		l.says("GET / HTTP/1.1\r\nHost: bosh.test\r\n\r\n") // which will not be answered
-		require.NoError(t, srv.Shutdown(t.Context()))
-		for {
+		require.NoError(t, srv.Shutdown(t.Context())) // which tells the Handler by a goroutine
+		for rid := int64(1002); ; rid++ {
 			write(t, l.app, x("c"))
-			if r := l.answers(); assert.Equal(t, complete(answer(x("c"))), r.text) {
+			r := l.answers()
+			assert.Equal(t, complete(answer(x("c"))), r.text)
+			if r.Close {
 				break
 			}
+			l.says(l.req(rid, ""))
 		}
 		l.ends()
 		l.isClosed()
