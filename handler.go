@@ -9,7 +9,6 @@ import (
 	"hash/maphash"
 	"iter"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -21,6 +20,7 @@ import (
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/edge"
+	"github.com/gobosh/bosh/internal/gate"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/peer"
@@ -29,6 +29,7 @@ import (
 	"github.com/gobosh/bosh/internal/quota"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/table"
+	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -52,16 +53,9 @@ type Handler struct {
 	requests sync.Pool                       // of *wire.Request
 	spare    sync.Pool                       // of *exchange
 	accept   *backlog.Listener
-
-	engine *direct.Engine // nil without Options.Direct
-
-	mu    sync.Mutex       // guards the following
-	past  SessionStats     // counts of the sessions that have ended
-	ended map[string]int64 // how many ended, by reason
-
-	closing atomic.Bool
-	active  atomic.Int64  // requests being served
-	quiet   chan struct{} // of capacity 1; gets a token when closing and live or active falls to 0
+	past     tally.Tally    // of the sessions that have ended
+	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
+	engine   *direct.Engine // nil without Options.Direct
 }
 
 // New returns a Handler. It copies o.
@@ -70,8 +64,6 @@ func New(o Options) *Handler {
 		o:     o.withDefaults(),
 		epoch: time.Now(),
 		seed:  maphash.MakeSeed(),
-		ended: make(map[string]int64),
-		quiet: make(chan struct{}, 1),
 	}
 	h.yard = tomb.New(afterlife, &h.memory)
 	h.terms = h.o.terms()
@@ -88,6 +80,7 @@ func New(o Options) *Handler {
 		}
 	}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
+	h.gate = gate.New(func() bool { return h.quota.Taken() > 0 })
 	h.requests.New = func() any { return new(wire.Request) }
 	h.spare.New = func() any { return newExchange() }
 	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
@@ -121,12 +114,8 @@ func (h *Handler) free(req *wire.Request) {
 // does not arrive whole, is less secure than its session, or has a context that
 // ends before there is an answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.active.Add(1)
-	defer func() {
-		if h.active.Add(-1) == 0 {
-			h.hush()
-		}
-	}()
+	h.gate.Enter()
+	defer h.gate.Leave()
 	if r.Method == http.MethodPost {
 		h.post(w, r)
 	} else {
@@ -253,7 +242,7 @@ func (h *Handler) serveDirect(q *direct.Request) {
 }
 
 func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) {
-	h.active.Add(1)
+	h.gate.Enter()
 	ex, ok := q.Context.(*exchange)
 	if !ok {
 		ex = new(exchange)
@@ -284,11 +273,7 @@ func (h *Handler) leave(q *direct.Request) {
 
 // doneDirect is called when q is over.
 func (h *Handler) doneDirect(q *direct.Request) {
-	defer func() { // also if somebody panics
-		if h.active.Add(-1) == 0 {
-			h.hush()
-		}
-	}()
+	defer h.gate.Leave() // also if somebody panics
 	ex := q.Context.(*exchange)
 	if s := ex.session; s != nil {
 		defer s.done(ex)
@@ -463,7 +448,7 @@ func (h *Handler) available(ex *exchange) *Error {
 	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.http()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
-	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
+	if h.gate.Closed() || h.o.Serve == nil && h.accept.Closed() {
 		return h.farewell()
 	}
 	if h.crowded() {
@@ -522,7 +507,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if cond != "" {
 		s.reject(ex, cond)
 	}
-	if h.closing.Load() {
+	if h.gate.Closed() {
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	return s, nil
@@ -656,15 +641,10 @@ func (h *Handler) began(s *Session) {
 // over takes note that a session has ended by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	n := s.Stats()
-	gone := n
-	gone.Open, gone.Queued, gone.Unread = 0, 0, 0
-	h.mu.Lock()
-	h.past.add(gone)
-	h.ended[e.reason()]++
-	h.mu.Unlock()
+	h.past.Ended(tally.Counts(n), e.reason())
 	h.sessions.Delete(s.sid)
 	if h.quota.Give(s.owner()) == 0 {
-		h.hush()
+		h.gate.Hush()
 	}
 	level := slog.LevelDebug
 	if e.Condition == InternalServerError {
@@ -682,13 +662,14 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
-	h.mu.Lock()
-	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Ended: maps.Clone(h.ended)}
-	h.mu.Unlock()
-	n.Sessions = h.quota.Taken()
-	for s := range h.Sessions() {
-		n.add(s.Stats())
+	sum, ended := h.past.Sum()
+	n := HandlerStats{
+		Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Sessions: h.quota.Taken(), Ended: ended,
 	}
+	for s := range h.Sessions() {
+		sum.Add(tally.Counts(s.Stats()))
+	}
+	n.SessionStats = SessionStats(sum)
 	return n
 }
 
@@ -749,21 +730,13 @@ func (h *Handler) Listener() net.Listener { return h.accept }
 // place of a process behind a proxy start the new one first, send new sessions
 // to it, and then shut down the old one, which goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	h.closing.Store(true)
+	h.gate.Close()
 	h.accept.Close()
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
 	defer h.closeConns()
-	for h.quota.Taken() > 0 || h.active.Load() > 0 {
-		select {
-		case <-h.quiet:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	h.hush() // for another Shutdown
-	return nil
+	return h.gate.Wait(ctx)
 }
 
 // closeConns ends the connections that were taken over.
@@ -773,20 +746,10 @@ func (h *Handler) closeConns() {
 	}
 }
 
-// hush tells Shutdown that there are no more sessions, or requests.
-func (h *Handler) hush() {
-	if h.closing.Load() {
-		select {
-		case h.quiet <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // Close refuses new sessions and ends all others at once. Open requests get
 // system-shutdown; clients between two requests will find their session gone.
 func (h *Handler) Close() error {
-	h.closing.Store(true)
+	h.gate.Close()
 	h.accept.Close()
 	for s := range h.Sessions() {
 		s.mu.Lock()
