@@ -695,10 +695,10 @@ func (e *Error) streamCause() error {
 	return e
 }
 
-// checkError returns a copy of e that is fit to be sent.
+// checkError returns a copy of e that is fit to be sent, or nil for nil.
 func checkError(e *Error) (*Error, error) {
 	if e == nil {
-		return &Error{}, nil
+		return nil, nil
 	}
 	if e.Condition != "" && !e.Condition.defined() {
 		return nil, fmt.Errorf("bosh: no such condition: %q", e.Condition)

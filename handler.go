@@ -349,10 +349,14 @@ func (h *Handler) answered(s *Session, ex *exchange) {
 // serve waits until ex can be answered, and answers it.
 func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) {
 	ctx := ex.request.Context()
-	for gone, ok := ctx.Done(), false; !ok; {
+	for ok := false; !ok; {
 		select {
-		case <-ex.ready:
-		case <-gone:
+		case <-ex.ready: // mostly, and then ctx is spared to make a channel
+		default:
+			select {
+			case <-ex.ready:
+			case <-ctx.Done():
+			}
 		}
 		if ctx.Err() != nil {
 			// The client has left, or else must not take the silence for
@@ -484,14 +488,15 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	st := h.newStream(s, ex.local(), h.opening(req, Opening{Framing: h.o.Framing}))
-	ctx, e := h.admit(context.WithoutCancel(ex.context()), h.asked(ex), st)
+	ctx := ex.values()
+	st := h.newStream(s, ex.local(ctx), h.opening(req, Opening{Framing: h.o.Framing}))
+	ctx, e := h.admit(ctx, h.asked(ex), st)
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
-	s.scope = scope.New(ctx)
+	s.scope = *scope.New(ctx)
 	if h.o.MaxStreams > 1 {
 		st.scope = scope.New(s.Context())
 	}

@@ -445,20 +445,21 @@ func (ex *exchange) http() *http.Request {
 	return ex.request
 }
 
-// context returns the context of the HTTP request.
-func (ex *exchange) context() context.Context {
+// values returns a context that has the values of the HTTP request's, and outlives
+// it.
+func (ex *exchange) values() context.Context {
 	if ex.direct != nil {
-		return ex.direct.HTTPContext()
+		return ex.direct.Values()
 	}
-	return ex.request.Context()
+	return context.WithoutCancel(ex.request.Context())
 }
 
-// local returns the address that the request came in on.
-func (ex *exchange) local() net.Addr {
+// local returns the address that the request with the values of ctx came in on.
+func (ex *exchange) local(ctx context.Context) net.Addr {
 	if ex.direct != nil {
-		return peer.Local(ex.context(), ex.direct.Host())
+		return peer.Local(ctx, ex.direct.Host())
 	}
-	return peer.Local(ex.context(), ex.request.Host)
+	return peer.Local(ctx, ex.request.Host)
 }
 
 // origin returns what is to be kept of the HTTP request.

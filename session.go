@@ -34,7 +34,7 @@ type Session struct {
 
 	attending int32 // requests on connections that were taken over that the application has still to learn of, and may answer
 
-	scope   *scope.Scope
+	scope   scope.Scope
 	win     window
 	streams streams
 
@@ -43,6 +43,7 @@ type Session struct {
 
 	created  bool // the creation has been answered
 	ended    bool // nothing is done for the client any more
+	told     bool // the application knows
 	yielding bool // neither grace nor the wait for the first output counts yet: see yield
 	speaking bool // somebody answers the queue
 
@@ -63,7 +64,7 @@ type Session struct {
 	alarm alarm.Alarm // rings for the next thing that is due by the clock
 
 	stats SessionStats
-	after []func() // to be called after mu is released
+	after func() // to be called after mu is released
 }
 
 // start makes the creation request the session's first one. The session is
@@ -254,7 +255,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	s.streams.asking++
 	local, asked := s.streams.list[0].local, s.Request()
 	if r.ex != nil {
-		local, asked = r.ex.local(), s.h.asked(r.ex)
+		local, asked = r.ex.local(r.ex.values()), s.h.asked(r.ex)
 	}
 	st := s.h.newStream(s, local, o)
 	go func() {
@@ -513,20 +514,29 @@ func (s *Session) expire() {
 }
 
 // todo has f called as soon as the lock is released. What calls out of the
-// session goes through here.
-func (s *Session) todo(f func()) { s.after = append(s.after, f) }
+// session goes through here, or over.
+func (s *Session) todo(f func()) {
+	if before := s.after; before != nil {
+		s.after = func() { before(); f() }
+	} else {
+		s.after = f
+	}
+}
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
-	after := s.after
-	s.after = nil
+	after, over, scope := s.after, s.ended && !s.told, s.scope
+	s.after, s.told = nil, s.ended
 	speak := s.queue != nil && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
 	}
 	s.mu.Unlock()
-	for _, f := range after {
-		f()
+	if after != nil {
+		after()
+	}
+	if over {
+		s.over(scope)
 	}
 	if speak {
 		go func() {
@@ -623,7 +633,6 @@ func (s *Session) farewell(a *wire.Response, e *Error) {
 // terminated ends the session, or the stream that the request names, by the
 // client's wish. XEP-0124, sections 13 and 16.5.
 func (s *Session) terminated(req *wire.Request) Condition {
-	e := &Error{Remote: true}
 	if len(req.Stream) > 0 && s.grant.Streams {
 		st := s.streams.find(req.Stream)
 		switch {
@@ -633,14 +642,14 @@ func (s *Session) terminated(req *wire.Request) Condition {
 			return ItemNotFound
 		case s.streams.others(st):
 			if st.final == nil {
-				st.final = e
+				st.final = byClient
 			}
 			st.end(io.EOF)
 			return ""
 		}
 	}
 	if s.final == nil {
-		s.final = e
+		s.final = byClient
 	}
 	for _, st := range s.streams.list {
 		st.end(io.EOF)
@@ -761,11 +770,16 @@ func (s *Session) end(e *Error) {
 	for _, st := range s.streams.list {
 		st.end(cause)
 	}
-	ctx, cancel := s.scope.Values(), s.scope.Cancel()
-	s.todo(func() {
-		cancel(s.cause)
-		s.h.over(ctx, s, e)
-	})
+}
+
+// over tells the application that the session has ended.
+func (s *Session) over(scope scope.Scope) {
+	e, ok := s.cause.(*Error)
+	if !ok {
+		e = byClient
+	}
+	scope.Cancel()(s.cause)
+	s.h.over(scope.Values(), s, e)
 }
 
 // Terminate ends the session: every stream, and every request. The client gets
@@ -780,8 +794,19 @@ func (s *Session) Terminate(e *Error) error {
 	s.mu.Lock()
 	defer s.unlock()
 	if s.final == nil && !s.ended {
-		s.final = e
+		s.final = orGraceful(e)
 		s.settle(s.h.now())
 	}
 	return nil
 }
+
+// orGraceful returns e, or a graceful end if it is nil.
+func orGraceful(e *Error) *Error {
+	if e == nil {
+		return new(Error)
+	}
+	return e
+}
+
+// byClient is the end that a client has asked for.
+var byClient = &Error{Remote: true}

@@ -546,7 +546,7 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 		}
 	case framing.End:
 		st.ended = true
-		st.finish(&Error{})
+		st.finish(nil)
 	case framing.Error:
 		st.ended = true
 		st.finish(&Error{Condition: RemoteStreamError, Payload: append([]byte(nil), it.XML...)})
@@ -574,15 +574,15 @@ func (st *Stream) taken() {
 	st.wake(&st.writable)
 }
 
-// finish makes the stream end by e when its output has gone. Reading goes on
+// finish makes the stream end by e, or gracefully, when its output has gone. Reading goes on
 // until then. It does nothing if the end has come already.
 func (st *Stream) finish(e *Error) {
 	switch {
 	case st.final != nil || st.s.final != nil || st.s.ended || st.cause != nil:
 	case st.s.streams.others(st):
-		st.final = e
+		st.final = orGraceful(e)
 	default:
-		st.s.final = e
+		st.s.final = orGraceful(e)
 	}
 }
 

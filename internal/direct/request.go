@@ -66,12 +66,16 @@ func (q *Request) HTTP() *http.Request {
 	return s.request(c.context())
 }
 
-// HTTPContext returns the context of the request that HTTP returns.
-func (q *Request) HTTPContext() context.Context {
+// Values returns a context that has the values of the request's, and outlives it.
+func (q *Request) Values() context.Context {
 	if q.first != nil {
 		return q.first.Context()
 	}
-	return q.c.context()
+	ctx := q.c.context()
+	if ctx.Done() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 // Host returns the host that the request is for.

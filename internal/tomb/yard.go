@@ -39,7 +39,7 @@ type plot struct {
 const rest = time.Second
 
 const (
-	room    = 40       // what a Stone takes besides its text, about
+	room    = 100      // what a Stone takes besides its text, about
 	maxPlot = 32 << 20 // bytes of a plot
 	prefix  = 4 + 8    // bytes before a Stone's text
 )
