@@ -91,6 +91,7 @@ import (
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/pipeline"
+	"github.com/gobosh/bosh/internal/tally"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server.
@@ -536,19 +537,6 @@ func (s *Session) Stats() SessionStats {
 	return n
 }
 
-// add adds the counts of a session.
-func (n *SessionStats) add(m SessionStats) {
-	n.Requests += m.Requests
-	n.Repeats += m.Repeats
-	n.PayloadsIn += m.PayloadsIn
-	n.PayloadsOut += m.PayloadsOut
-	n.BytesIn += m.BytesIn
-	n.BytesOut += m.BytesOut
-	n.Open += m.Open
-	n.Queued += m.Queued
-	n.Unread += m.Unread
-}
-
 // HandlerStats are counts of all sessions of a Handler, those that have ended
 // included.
 type HandlerStats struct {
@@ -735,10 +723,10 @@ func (h *Handler) Monitor() http.Handler {
 	return monitor.New(monitor.Source[*Session]{
 		Totals: func() monitor.Totals {
 			n := h.Stats()
-			return monitor.Totals{Counts: monitor.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
+			return monitor.Totals{Counts: tally.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
 		},
 		Sessions: h.Sessions(),
-		Counts:   func(s *Session) monitor.Counts { return monitor.Counts(s.Stats()) },
+		Counts:   func(s *Session) tally.Counts { return tally.Counts(s.Stats()) },
 		Streams: func(s *Session) (to []string) {
 			for _, st := range s.Streams() {
 				to = append(to, st.Opening().To)
