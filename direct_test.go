@@ -783,7 +783,8 @@ func TestDirectSockets(t *testing.T) {
 		for s := l.app.Session(); s.Stats().Requests < 2 || s.Stats().Open > 1; {
 			runtime.Gosched() // until the creation is over
 		}
-		require.NoError(t, srv.Shutdown(t.Context())) // which tells the Handler by a goroutine
+		require.NoError(t, srv.Shutdown(t.Context()))
+		time.Sleep(10 * time.Millisecond) // it tells the Handler by a goroutine, which must not find the connection idle
 		for rid := int64(1002); ; rid++ {
 			write(t, l.app, x("c"))
 			r := l.answers()
