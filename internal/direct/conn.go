@@ -114,6 +114,13 @@ func (c *conn) acceptAll() bool {
 	return true
 }
 
+// holds reports whether a request waits for its answer.
+func (c *conn) holds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first != nil
+}
+
 // next returns the next request, or what is to be done for want of one.
 func (c *conn) next() (q *Request, end func(*conn)) {
 	for {
@@ -566,11 +573,16 @@ func (c *conn) drain() {
 
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
-	c.e.remove(c)
 	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		c.leave()
+		return
+	}
 	c.shut = true // for us; nobody may set a limit any more
 	c.rwc.SetReadDeadline(time.Time{})
 	c.mu.Unlock()
+	c.e.remove(c)
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil

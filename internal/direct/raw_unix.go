@@ -25,7 +25,8 @@ func (c *conn) initRaw() {
 // it need not be called again when there is more. A read that does not fill the
 // buffer has emptied the socket, and whatever comes later has it called again. What
 // came before that and cannot be read as data, the client's end, is noticed by the
-// next read: at the latest when the connection gets a new goroutine.
+// next read: at once if a request waits for its answer, or else at the latest when
+// the connection gets a new goroutine.
 func (c *conn) tryRead(fd uintptr) bool {
 	for {
 		if c.buf == nil {
@@ -49,7 +50,7 @@ func (c *conn) tryRead(fd uintptr) bool {
 		if !c.acceptAll() {
 			return true
 		}
-		if c.n < room {
+		if c.n < room && !c.holds() {
 			return false
 		}
 	}
