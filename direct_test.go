@@ -779,7 +779,6 @@ func TestDirectSockets(t *testing.T) {
 	})
 
 	sockets(t, "held requests", stdOptions, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *line) {
-		t.Skip("TODO: one run in a hundred the connection ends before the answer; find out whether it is the test's fault")
 		l.says(l.req(1001, ""))
 		for s := l.app.Session(); s.Stats().Requests < 2 || s.Stats().Open > 1; {
 			runtime.Gosched() // until the creation is over
