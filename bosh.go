@@ -91,6 +91,7 @@ import (
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/pipeline"
+	"github.com/gobosh/bosh/internal/tally"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server.
@@ -163,10 +164,14 @@ type Options struct {
 	// a newer request has brought payloads, so that a reply made at once
 	// rides on it instead of costing another round trip. The default is
 	// 5 ms; negative gives no grace. At most 50 ms.
+	//
+	// The answer that opens a stream which is not XMPP waits as long for the
+	// stream's first output, but no longer once the application waits for
+	// input on it.
 	Grace time.Duration
 
 	// CreateTimeout bounds how long the answer to a session creation waits
-	// for the application's first output, the stream features in XMPP. The
+	// for the application's first output, the stream features, in XMPP. The
 	// default is 10 s; negative answers at once. It never waits longer than
 	// the granted wait.
 	CreateTimeout time.Duration
@@ -536,19 +541,6 @@ func (s *Session) Stats() SessionStats {
 	return n
 }
 
-// add adds the counts of a session.
-func (n *SessionStats) add(m SessionStats) {
-	n.Requests += m.Requests
-	n.Repeats += m.Repeats
-	n.PayloadsIn += m.PayloadsIn
-	n.PayloadsOut += m.PayloadsOut
-	n.BytesIn += m.BytesIn
-	n.BytesOut += m.BytesOut
-	n.Open += m.Open
-	n.Queued += m.Queued
-	n.Unread += m.Unread
-}
-
 // HandlerStats are counts of all sessions of a Handler, those that have ended
 // included.
 type HandlerStats struct {
@@ -735,10 +727,10 @@ func (h *Handler) Monitor() http.Handler {
 	return monitor.New(monitor.Source[*Session]{
 		Totals: func() monitor.Totals {
 			n := h.Stats()
-			return monitor.Totals{Counts: monitor.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
+			return monitor.Totals{Counts: tally.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
 		},
 		Sessions: h.Sessions(),
-		Counts:   func(s *Session) monitor.Counts { return monitor.Counts(s.Stats()) },
+		Counts:   func(s *Session) tally.Counts { return tally.Counts(s.Stats()) },
 		Streams: func(s *Session) (to []string) {
 			for _, st := range s.Streams() {
 				to = append(to, st.Opening().To)

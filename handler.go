@@ -9,12 +9,9 @@ import (
 	"hash/maphash"
 	"iter"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +20,7 @@ import (
 	"github.com/gobosh/bosh/internal/backlog"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/edge"
+	"github.com/gobosh/bosh/internal/gate"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/peer"
@@ -31,6 +29,7 @@ import (
 	"github.com/gobosh/bosh/internal/quota"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/table"
+	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -41,7 +40,7 @@ import (
 type Handler struct {
 	o        Options
 	terms    negotiate.Terms
-	headers  edge.Headers
+	edge     *edge.Edge
 	epoch    time.Time
 	seed     maphash.Seed
 	sessions table.Table[*Session]           // that have not ended
@@ -54,19 +53,9 @@ type Handler struct {
 	requests sync.Pool                       // of *wire.Request
 	spare    sync.Pool                       // of *exchange
 	accept   *backlog.Listener
-
-	engine        *direct.Engine // nil without Options.Direct
-	before, after string         // what all its answers have in their heads, if static is set
-	static        bool
-
-	mu    sync.Mutex       // guards the following
-	past  SessionStats     // counts of the sessions that have ended
-	ended map[string]int64 // how many ended, by reason
-
-	closing  atomic.Bool
-	active   atomic.Int64  // requests being served
-	quiet    chan struct{} // of capacity 1; gets a token when closing and live or active falls to 0
-	noDelays sync.Once     // for the warning that deadlines cannot be set
+	past     tally.Tally    // of the sessions that have ended
+	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
+	engine   *direct.Engine // nil without Options.Direct
 }
 
 // New returns a Handler. It copies o.
@@ -75,13 +64,14 @@ func New(o Options) *Handler {
 		o:     o.withDefaults(),
 		epoch: time.Now(),
 		seed:  maphash.MakeSeed(),
-		ended: make(map[string]int64),
-		quiet: make(chan struct{}, 1),
 	}
 	h.yard = tomb.New(afterlife, &h.memory)
 	h.terms = h.o.terms()
-	h.headers = edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS}
-	h.before, h.after, h.static = h.headers.Static()
+	h.edge = edge.New(edge.Options{
+		Headers: edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS},
+		MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout,
+		Compress: h.o.Compress, Logger: h.o.Logger,
+	})
 	h.bodies.Max, h.bodies.Other = h.o.MaxMemory, h.memory.Load
 	if h.o.Direct || direct.Always {
 		h.engine = &direct.Engine{
@@ -90,6 +80,7 @@ func New(o Options) *Handler {
 		}
 	}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
+	h.gate = gate.New(func() bool { return h.quota.Taken() > 0 })
 	h.requests.New = func() any { return new(wire.Request) }
 	h.spare.New = func() any { return newExchange() }
 	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
@@ -123,36 +114,14 @@ func (h *Handler) free(req *wire.Request) {
 // does not arrive whole, is less secure than its session, or has a context that
 // ends before there is an answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.active.Add(1)
-	defer func() {
-		if h.active.Add(-1) == 0 {
-			h.hush()
-		}
-	}()
+	h.gate.Enter()
+	defer h.gate.Leave()
 	if r.Method == http.MethodPost {
 		h.post(w, r)
-		return
-	}
-	h.headers.Set(w.Header(), r.Method, r.Header["Origin"])
-	switch r.Method {
-	case http.MethodOptions:
-		w.Header()["Allow"] = allow
-		w.WriteHeader(http.StatusNoContent)
-	case http.MethodGet, http.MethodHead:
-		h.send(w, notice, plainText)
-	default:
-		w.Header()["Allow"] = allow
-		w.WriteHeader(http.StatusMethodNotAllowed)
+	} else {
+		h.edge.Other(w, r)
 	}
 }
-
-var (
-	blank  = []byte(wire.Blank)
-	notice = []byte("This is a BOSH endpoint (XEP-0124). Point a BOSH client at it.\n")
-
-	allow     = []string{"POST, OPTIONS, GET, HEAD"}
-	plainText = []string{"text/plain; charset=utf-8"}
-)
 
 // post serves one BOSH request.
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
@@ -160,7 +129,8 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	pipelined := pipeline.Watch(r)
 	share := httpbody.Share{Budget: &h.bodies}
 	defer share.Give()
-	err := h.read(w, r, req, &share)
+	var err error
+	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share)
 	if err == httpbody.ErrNoRoom {
 		h.reply(w, &exchange{request: r, reply: h.terminal(PolicyViolation, false), content: negotiate.TextXML})
 		return
@@ -267,12 +237,12 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 func (h *Handler) serveDirect(q *direct.Request) {
 	req := h.requests.Get().(*wire.Request)
 	var err error
-	req.Body, err = httpbody.Decode(req.Body[:0], q.Body, q.Encoding(), h.o.MaxBody)
+	req.Body, err = h.edge.ReadDirect(q, req.Body[:0])
 	h.serveRequest(q, req, err)
 }
 
 func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) {
-	h.active.Add(1)
+	h.gate.Enter()
 	ex, ok := q.Context.(*exchange)
 	if !ok {
 		ex = new(exchange)
@@ -303,11 +273,7 @@ func (h *Handler) leave(q *direct.Request) {
 
 // doneDirect is called when q is over.
 func (h *Handler) doneDirect(q *direct.Request) {
-	defer func() { // also if somebody panics
-		if h.active.Add(-1) == 0 {
-			h.hush()
-		}
-	}()
+	defer h.gate.Leave() // also if somebody panics
 	ex := q.Context.(*exchange)
 	if s := ex.session; s != nil {
 		defer s.done(ex)
@@ -333,27 +299,7 @@ func (h *Handler) written(ex *exchange) (a direct.Answer, ok bool) {
 		return a, false
 	}
 	defer h.caught("AllowOrigin")
-	q := ex.direct
-	a = direct.Answer{Status: ex.reply.status, Body: ex.reply.body}
-	if hd := q.Extra(); hd != nil || !h.static || h.o.Compress > 0 {
-		if hd == nil {
-			hd = make(http.Header)
-		}
-		h.headers.Set(hd, http.MethodPost, q.Header("Origin"))
-		if h.o.Compress > 0 && a.Status == 0 {
-			a.Body = h.compress(hd, q.Header("Accept-Encoding"), a.Body)
-		}
-		if a.Status == 0 {
-			hd["Content-Type"] = negotiate.Header(ex.content)
-		}
-		a.Header = hd
-	} else {
-		a.Fields[0], a.Fields[2] = h.before, h.after
-		if a.Status == 0 {
-			a.Fields[1] = ex.content
-		}
-	}
-	return a, true
+	return h.edge.Direct(ex.direct, ex.answer()), true
 }
 
 // caught is to be deferred where the application is called. It has a panic logged
@@ -428,87 +374,15 @@ func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
 	if !ex.reply.given() {
 		panic(http.ErrAbortHandler)
 	}
-	r := ex.request
-	h.headers.Set(w.Header(), r.Method, r.Header["Origin"]) // not before: they take room, and requests are held for long
-	if ex.reply.status != 0 {
-		w.WriteHeader(ex.reply.status)
-		return
-	}
-	body := ex.reply.body
-	if h.o.Compress > 0 {
-		body = h.compress(w.Header(), r.Header["Accept-Encoding"], body)
-	}
-	h.send(w, body, negotiate.Header(ex.content))
+	h.edge.Reply(w, ex.request, ex.answer())
 }
 
-// compress returns an answer in the content coding that is best for it. What is
-// kept for repeats is the answer as it was.
-func (h *Handler) compress(hd http.Header, accepted []string, body []byte) []byte {
-	hd["Vary"] = append(slices.Clip(hd["Vary"]), "Accept-Encoding")
-	if len(body) < h.o.Compress {
-		return body
-	}
-	coding := httpbody.Accepted(accepted)
-	if short := httpbody.Encode(body, coding); short != nil {
-		hd["Content-Encoding"] = []string{coding}
-		return short
-	}
-	return body
+// answer returns the answer as it goes out.
+func (ex *exchange) answer() edge.Answer {
+	return edge.Answer{Status: ex.reply.status, Body: ex.reply.body, Content: ex.content}
 }
 
-func (h *Handler) send(w http.ResponseWriter, body []byte, contentType []string) {
-	if h.o.WriteTimeout > 0 {
-		h.limited(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.o.WriteTimeout)))
-	}
-	hd := w.Header()
-	hd["Content-Type"] = contentType
-	if len(body) > buffered {
-		hd["Content-Length"] = []string{strconv.Itoa(len(body))}
-	}
-	w.Write(body) // an error means as little as success: the client repeats what it misses
-}
-
-// buffered is the longest body whose length net/http finds out by itself, which
-// costs it less than to be told.
-const buffered = 2 << 10
-
-// limited takes the result of setting a deadline.
-func (h *Handler) limited(err error) {
-	if errors.Is(err, http.ErrNotSupported) {
-		h.noDelays.Do(func() {
-			h.o.Logger.Warn("bosh: the ResponseWriter has no deadlines; slow clients are not bounded by ReadTimeout and WriteTimeout")
-		})
-	}
-}
-
-// read reads the whole body of r into req.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpbody.Share) (err error) {
-	if h.o.WriteTimeout > 0 && hurried(r) {
-		// The Server's limit may be shorter than the wait. Ours begins when
-		// there is an answer.
-		h.limited(http.NewResponseController(w).SetWriteDeadline(time.Time{}))
-	}
-	if h.o.ReadTimeout > 0 {
-		rc := http.NewResponseController(w)
-		h.limited(rc.SetReadDeadline(time.Now().Add(h.o.ReadTimeout)))
-		defer func() {
-			if err == nil { // or else the Server waits for what is still to come
-				rc.SetReadDeadline(time.Time{})
-			}
-		}()
-	}
-	req.Body, err = httpbody.Read(req.Body[:0], r, h.o.MaxBody, share)
-	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close") // rather than read the rest
-	}
-	return err
-}
-
-// hurried reports whether the [http.Server] limits the time for an answer.
-func hurried(r *http.Request) bool {
-	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	return ok && srv.WriteTimeout > 0
-}
+var blank = []byte(wire.Blank)
 
 // terminal returns the answer that ends a session by a condition.
 func (h *Handler) terminal(c Condition, legacy bool) reply {
@@ -575,10 +449,10 @@ var (
 
 // available returns why no session can be had by ex, or nil.
 func (h *Handler) available(ex *exchange) *Error {
-	if h.o.AllowOrigin != nil && h.headers.Foreign(ex.http()) {
+	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.http()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
-	if h.closing.Load() || h.o.Serve == nil && h.accept.Closed() {
+	if h.gate.Closed() || h.o.Serve == nil && h.accept.Closed() {
 		return h.farewell()
 	}
 	if h.crowded() {
@@ -638,7 +512,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if cond != "" {
 		s.reject(ex, cond)
 	}
-	if h.closing.Load() {
+	if h.gate.Closed() {
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	return s, nil
@@ -772,15 +646,10 @@ func (h *Handler) began(s *Session) {
 // over takes note that a session has ended by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	n := s.Stats()
-	gone := n
-	gone.Open, gone.Queued, gone.Unread = 0, 0, 0
-	h.mu.Lock()
-	h.past.add(gone)
-	h.ended[e.reason()]++
-	h.mu.Unlock()
+	h.past.Ended(tally.Counts(n), e.reason())
 	h.sessions.Delete(s.sid)
 	if h.quota.Give(s.owner()) == 0 {
-		h.hush()
+		h.gate.Hush()
 	}
 	level := slog.LevelDebug
 	if e.Condition == InternalServerError {
@@ -798,13 +667,14 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
-	h.mu.Lock()
-	n := HandlerStats{SessionStats: h.past, Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Ended: maps.Clone(h.ended)}
-	h.mu.Unlock()
-	n.Sessions = h.quota.Taken()
-	for s := range h.Sessions() {
-		n.add(s.Stats())
+	sum, ended := h.past.Sum()
+	n := HandlerStats{
+		Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Sessions: h.quota.Taken(), Ended: ended,
 	}
+	for s := range h.Sessions() {
+		sum.Add(tally.Counts(s.Stats()))
+	}
+	n.SessionStats = SessionStats(sum)
 	return n
 }
 
@@ -865,21 +735,13 @@ func (h *Handler) Listener() net.Listener { return h.accept }
 // place of a process behind a proxy start the new one first, send new sessions
 // to it, and then shut down the old one, which goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	h.closing.Store(true)
+	h.gate.Close()
 	h.accept.Close()
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
 	defer h.closeConns()
-	for h.quota.Taken() > 0 || h.active.Load() > 0 {
-		select {
-		case <-h.quiet:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	h.hush() // for another Shutdown
-	return nil
+	return h.gate.Wait(ctx)
 }
 
 // closeConns ends the connections that were taken over.
@@ -889,20 +751,10 @@ func (h *Handler) closeConns() {
 	}
 }
 
-// hush tells Shutdown that there are no more sessions, or requests.
-func (h *Handler) hush() {
-	if h.closing.Load() {
-		select {
-		case h.quiet <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // Close refuses new sessions and ends all others at once. Open requests get
 // system-shutdown; clients between two requests will find their session gone.
 func (h *Handler) Close() error {
-	h.closing.Store(true)
+	h.gate.Close()
 	h.accept.Close()
 	for s := range h.Sessions() {
 		s.mu.Lock()

@@ -1,95 +1,196 @@
-// Package edge sets the headers that every answer of a BOSH endpoint has, and
-// those by which browsers let pages of other origins use it.
+// Package edge is where a BOSH endpoint meets HTTP: it reads the bodies of
+// requests and writes answers, with the headers that all of them have. It knows
+// of no sessions.
 package edge
 
 import (
-	"maps"
+	"errors"
+	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh/internal/direct"
+	"github.com/gobosh/bosh/internal/httpbody"
+	"github.com/gobosh/bosh/internal/negotiate"
 )
 
-// Headers says what to set. The zero value lets pages of any origin in.
-type Headers struct {
-	// AllowOrigin reports whether pages of an origin are let in. If it is
-	// nil, all are.
-	AllowOrigin func(origin string) bool
+// Options say how an Edge reads and writes.
+type Options struct {
+	Headers
 
-	// NoCORS leaves that to somebody else.
-	NoCORS bool
+	MaxBody                   int64         // the largest body of a request
+	ReadTimeout, WriteTimeout time.Duration // of a body; none if not positive
+
+	// Compress is the size from which answers are compressed for clients
+	// that accept it; none are if it is not positive.
+	Compress int
+
+	Logger *slog.Logger
 }
 
-// The values are shared by all answers: nobody may change them in place.
-var (
-	noStore      = []string{"no-store"}
-	noSniff      = []string{"nosniff"}
-	sandbox      = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
-	anyOrigin    = []string{"*"}
-	allowMethods = []string{"POST, OPTIONS"}
-	allowHeaders = []string{"Content-Type"}
-	maxAge       = []string{"7200"}
-)
+// An Edge reads requests and writes answers. Make it by New. It may be used by
+// several goroutines at once.
+type Edge struct {
+	o             Options
+	before, after string // what all answers have in their heads, if static is set
+	static        bool
+	noDeadlines   sync.Once // for the warning that they cannot be set
+}
 
-// Set sets the headers of the answer to a request with the method and the values
-// of its Origin header. A body may echo what somebody else's page posted, so a
-// browser must not take it for a document of ours.
-func (h *Headers) Set(hd http.Header, method string, origin []string) {
-	hd["Cache-Control"] = noStore
-	hd["X-Content-Type-Options"] = noSniff
-	hd["Content-Security-Policy"] = sandbox
-	if h.NoCORS || !h.allow(hd, origin) || method != http.MethodOptions {
+// New returns an Edge.
+func New(o Options) *Edge {
+	e := &Edge{o: o}
+	e.before, e.after, e.static = e.o.Static()
+	return e
+}
+
+// Foreign reports whether r comes from a page that is not let in.
+func (e *Edge) Foreign(r *http.Request) bool { return e.o.Foreign(r) }
+
+// Read appends the body of r to b. What it takes goes on share, which the caller
+// gives back. Its errors are those of [httpbody.Read].
+func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *httpbody.Share) (_ []byte, err error) {
+	if e.o.WriteTimeout > 0 && hurried(r) {
+		// The Server's limit may be shorter than the wait. Ours begins when
+		// there is an answer.
+		e.limited(http.NewResponseController(w).SetWriteDeadline(time.Time{}))
+	}
+	if e.o.ReadTimeout > 0 {
+		rc := http.NewResponseController(w)
+		e.limited(rc.SetReadDeadline(time.Now().Add(e.o.ReadTimeout)))
+		defer func() {
+			if err == nil { // or else the Server waits for what is still to come
+				rc.SetReadDeadline(time.Time{})
+			}
+		}()
+	}
+	b, err = httpbody.Read(b, r, e.o.MaxBody, share)
+	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // rather than read the rest
+	}
+	return b, err
+}
+
+// hurried reports whether the [http.Server] limits the time for an answer.
+func hurried(r *http.Request) bool {
+	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	return ok && srv.WriteTimeout > 0
+}
+
+// limited takes the result of setting a deadline.
+func (e *Edge) limited(err error) {
+	if errors.Is(err, http.ErrNotSupported) {
+		e.noDeadlines.Do(func() {
+			e.o.Logger.Warn("bosh: the ResponseWriter has no deadlines; slow clients are not bounded by ReadTimeout and WriteTimeout")
+		})
+	}
+}
+
+// ReadDirect is Read for a request of the direct engine, which has received its
+// body already.
+func (e *Edge) ReadDirect(q *direct.Request, b []byte) ([]byte, error) {
+	return httpbody.Decode(b, q.Body, q.Encoding(), e.o.MaxBody)
+}
+
+// An Answer is what a BOSH request is answered.
+type Answer struct {
+	Status  int // if not 0, an HTTP error, which has no body
+	Body    []byte
+	Content string // the Content-Type
+}
+
+// Reply writes the answer to r.
+func (e *Edge) Reply(w http.ResponseWriter, r *http.Request, a Answer) {
+	e.o.Set(w.Header(), r.Method, r.Header["Origin"]) // not before: they take room, and requests are held for long
+	if a.Status != 0 {
+		w.WriteHeader(a.Status)
 		return
 	}
-	hd["Access-Control-Allow-Methods"] = allowMethods
-	hd["Access-Control-Allow-Headers"] = allowHeaders
-	hd["Access-Control-Max-Age"] = maxAge
+	if e.o.Compress > 0 {
+		a.Body = e.compress(w.Header(), r.Header["Accept-Encoding"], a.Body)
+	}
+	e.send(w, a.Body, negotiate.Header(a.Content))
 }
 
-// Static reports whether all answers to POST have the same headers, and returns
-// them as they are written, but for the Content-Type that belongs between the two.
-func (h *Headers) Static() (before, after string, ok bool) {
-	if h.AllowOrigin != nil && !h.NoCORS {
-		return "", "", false
-	}
-	hd := make(http.Header)
-	h.Set(hd, http.MethodPost, nil)
-	for _, name := range slices.Sorted(maps.Keys(hd)) {
-		line := name + ": " + hd[name][0] + "\r\n"
-		if name < "Content-Type" {
-			before += line
-		} else {
-			after += line
+// Direct returns the answer to q as the direct engine writes it. It does not
+// panic unless AllowOrigin does.
+func (e *Edge) Direct(q *direct.Request, a Answer) direct.Answer {
+	out := direct.Answer{Status: a.Status, Body: a.Body}
+	hd := q.Extra()
+	if hd == nil && e.static && e.o.Compress <= 0 {
+		out.Fields[0], out.Fields[2] = e.before, e.after
+		if a.Status == 0 {
+			out.Fields[1] = a.Content
 		}
+		return out
 	}
-	return before, after, true
+	if hd == nil {
+		hd = make(http.Header)
+	}
+	e.o.Set(hd, http.MethodPost, q.Header("Origin"))
+	if a.Status == 0 {
+		if e.o.Compress > 0 {
+			out.Body = e.compress(hd, q.Header("Accept-Encoding"), a.Body)
+		}
+		hd["Content-Type"] = negotiate.Header(a.Content)
+	}
+	out.Header = hd
+	return out
 }
 
-// allow lets a page of origin in, if it may.
-func (h *Headers) allow(hd http.Header, origin []string) bool {
-	if h.AllowOrigin == nil {
-		hd["Access-Control-Allow-Origin"] = anyOrigin
-		return true
+// compress returns an answer in the content coding that is best for it. What is
+// kept for repeats is the answer as it was.
+func (e *Edge) compress(hd http.Header, accepted []string, body []byte) []byte {
+	hd["Vary"] = append(slices.Clip(hd["Vary"]), "Accept-Encoding")
+	if len(body) < e.o.Compress {
+		return body
 	}
-	hd.Add("Vary", "Origin")
-	if len(origin) != 1 || !h.AllowOrigin(origin[0]) {
-		return false
+	coding := httpbody.Accepted(accepted)
+	if short := httpbody.Encode(body, coding); short != nil {
+		hd["Content-Encoding"] = []string{coding}
+		return short
 	}
-	hd["Access-Control-Allow-Origin"] = origin
-	return true
+	return body
 }
 
-// Foreign reports whether r comes from a page that is not let in. Withheld
-// headers keep such a page from reading the answer, not from having its request
-// served, with the user's cookies perhaps.
-func (h *Headers) Foreign(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if h.NoCORS || h.AllowOrigin == nil || origin == "" || h.AllowOrigin(origin) {
-		return false
+func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string) {
+	if e.o.WriteTimeout > 0 {
+		e.limited(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(e.o.WriteTimeout)))
 	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
-		return site != "same-origin" && site != "none"
+	hd := w.Header()
+	hd["Content-Type"] = contentType
+	if len(body) > buffered {
+		hd["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
+	w.Write(body) // an error means as little as success: the client repeats what it misses
+}
+
+// buffered is the longest body whose length net/http finds out by itself, which
+// costs it less than to be told.
+const buffered = 2 << 10
+
+var (
+	notice = []byte("This is a BOSH endpoint (XEP-0124). Point a BOSH client at it.\n")
+
+	allow     = []string{"POST, OPTIONS, GET, HEAD"}
+	plainText = []string{"text/plain; charset=utf-8"}
+)
+
+// Other answers what is no BOSH request, since its method is not POST: OPTIONS
+// is for CORS, and GET gets a notice for the curious.
+func (e *Edge) Other(w http.ResponseWriter, r *http.Request) {
+	e.o.Set(w.Header(), r.Method, r.Header["Origin"])
+	switch r.Method {
+	case http.MethodOptions:
+		w.Header()["Allow"] = allow
+		w.WriteHeader(http.StatusNoContent)
+	case http.MethodGet, http.MethodHead:
+		e.send(w, notice, plainText)
+	default:
+		w.Header()["Allow"] = allow
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	}
 }

@@ -10,25 +10,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-)
 
-// Counts are those of one session or of several. The fields are those of the
-// root package's SessionStats, so that one converts to the other.
-type Counts struct {
-	Requests    int64 `json:"requests"`
-	Repeats     int64 `json:"repeats"`
-	PayloadsIn  int64 `json:"payloadsIn"`
-	PayloadsOut int64 `json:"payloadsOut"`
-	BytesIn     int64 `json:"bytesIn"`
-	BytesOut    int64 `json:"bytesOut"`
-	Open        int   `json:"open"`
-	Queued      int   `json:"queued"`
-	Unread      int   `json:"unread"`
-}
+	"github.com/gobosh/bosh/internal/tally"
+)
 
 // Totals are counts of all sessions, those that have ended included.
 type Totals struct {
-	Counts
+	tally.Counts
 	Sessions int64            `json:"sessions"`
 	Created  int64            `json:"created"`
 	Ended    map[string]int64 `json:"ended"`
@@ -41,7 +29,7 @@ type Session struct {
 	Secure  bool     `json:"secure"`
 	Agent   string   `json:"agent"`
 	Streams []string `json:"streams"` // the domain that each was opened for
-	Counts
+	tally.Counts
 }
 
 // A Live is a session as its owner has it.
@@ -58,7 +46,7 @@ type Live interface {
 type Source[S Live] struct {
 	Totals   func() Totals
 	Sessions iter.Seq[S]
-	Counts   func(S) Counts
+	Counts   func(S) tally.Counts
 	Streams  func(S) []string
 	End      func(S)
 }

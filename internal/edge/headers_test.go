@@ -1,0 +1,75 @@
+package edge
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestSet(t *testing.T) {
+	const allowed, other = "https://good.example", "https://bad.example"
+	list := Headers{AllowOrigin: func(o string) bool { return o == allowed }}
+	for _, test := range [...]struct {
+		name           string
+		headers        Headers
+		method, origin string
+		want           http.Header // besides those that are always there
+	}{
+		{"any origin", Headers{}, "POST", other, http.Header{"Access-Control-Allow-Origin": {"*"}}},
+		{"no origin", Headers{}, "POST", "", http.Header{"Access-Control-Allow-Origin": {"*"}}},
+		{"preflight", Headers{}, "OPTIONS", other, http.Header{
+			"Access-Control-Allow-Origin": {"*"}, "Access-Control-Allow-Methods": {"POST, OPTIONS"},
+			"Access-Control-Allow-Headers": {"Content-Type"}, "Access-Control-Max-Age": {"7200"},
+		}},
+		{"listed", list, "POST", allowed, http.Header{"Access-Control-Allow-Origin": {allowed}, "Vary": {"Accept", "Origin"}}},
+		{"not listed", list, "POST", other, http.Header{"Vary": {"Accept", "Origin"}}},
+		{"not listed, preflight", list, "OPTIONS", other, http.Header{"Vary": {"Accept", "Origin"}}},
+		{"somebody else's", Headers{NoCORS: true}, "OPTIONS", other, http.Header{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(test.method, "/", nil)
+			if test.origin != "" {
+				r.Header.Set("Origin", test.origin)
+			}
+			hd := http.Header{}
+			if test.headers.AllowOrigin != nil {
+				hd.Set("Vary", "Accept") // of some middleware
+			}
+			test.headers.Set(hd, r.Method, r.Header["Origin"])
+			want := test.want.Clone()
+			want["Cache-Control"], want["X-Content-Type-Options"] = []string{"no-store"}, []string{"nosniff"}
+			want["Content-Security-Policy"] = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
+			assert.Equal(t, want, hd)
+		})
+	}
+}
+
+func TestForeign(t *testing.T) {
+	list := Headers{AllowOrigin: func(o string) bool { return o == "https://good.example" }}
+	for _, test := range [...]struct {
+		headers      Headers
+		origin, site string
+		want         bool
+	}{
+		{Headers{}, "https://bad.example", "cross-site", false},
+		{list, "", "", false}, // no browser
+		{list, "https://good.example", "cross-site", false},
+		{list, "https://bad.example", "cross-site", true},
+		{list, "https://bad.example", "", true},
+		{list, "null", "", true},
+		{list, "https://bosh.example", "", false},               // the page of the host itself
+		{list, "https://outside.example", "same-origin", false}, // behind a proxy that changes the host
+		{Headers{NoCORS: true, AllowOrigin: list.AllowOrigin}, "https://bad.example", "", false},
+	} {
+		r := httptest.NewRequest("POST", "http://bosh.example/", nil)
+		if test.origin != "" {
+			r.Header.Set("Origin", test.origin)
+		}
+		if test.site != "" {
+			r.Header.Set("Sec-Fetch-Site", test.site)
+		}
+		assert.Equal(t, test.want, test.headers.Foreign(r), "%+v", test)
+	}
+}
