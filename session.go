@@ -3,7 +3,6 @@ package bosh
 import (
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -58,7 +57,7 @@ type Session struct {
 	idleSince time.Duration // when the last exchange was done
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
 
-	doubts []doubt // requests that may be nobody's
+	doubts doubts // requests that may be nobody's
 
 	kept int64 // what the handler's memory counts of it
 
@@ -66,29 +65,6 @@ type Session struct {
 
 	stats SessionStats
 	after func() // to be called after mu is released
-}
-
-// start makes the creation request the session's first one. The session is
-// not yet known to anyone else. It returns why the request is unacceptable, or
-// nothing.
-func (s *Session) start(req *wire.Request, ex *exchange) Condition {
-	s.mu.Lock()
-	defer s.unlock()
-	now := s.h.now()
-	s.win = window.New[exchange, openRequest](req.Rid.N, s.grant.Requests)
-	s.win.Keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
-	s.win.Limit = s.h.o.ReplayBuffer
-	s.win.Next = string(req.NewKey)
-	s.arrive(req, ex, now)
-	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
-	r := s.win.Take()
-	st := s.streams.list[0]
-	wait := s.openingWait(st)
-	r.Held.until, s.yielding = now+wait, wait > 0
-	st.greet()
-	cond := s.forward(req)
-	s.settle(now)
-	return cond
 }
 
 // openingWait is how long the answer that opens st waits for its first output.
@@ -115,89 +91,6 @@ func (s *Session) listens(st *Stream) {
 		}
 	}
 }
-
-// takeTurn processes the request whose turn has come. XEP-0124, section 8,
-// and the order of the checks in sections 11, 14 and 15.
-func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
-	r := s.win.Find(s.win.Last() + 1)
-	ex := r.Exchange
-	if !s.win.Unlock(string(req.Key), string(req.NewKey)) {
-		s.fail(r.Exchange, ItemNotFound)
-		return
-	}
-	restart, ok := s.restarts(req)
-	if !ok {
-		s.fail(r.Exchange, BadRequest)
-		return
-	}
-	if (restart || len(req.Payloads) > 0) && s.flooded() {
-		s.fail(r.Exchange, PolicyViolation)
-		return
-	}
-	opens := s.grant.Opens(req)
-	pause := s.grant.Pauses(req)
-	r.Pause, r.End = pause > 0, negotiate.Terminates(req)
-	r.Empty = len(req.Payloads) == 0 && pause == 0 && !r.End && !restart && !opens
-	if s.win.Overactive(r, s.grant.Polling, s.grant.Polls(), s.grant.Extra(req)) {
-		s.fail(r.Exchange, PolicyViolation)
-		return
-	}
-	lost := s.lost(r.Rid, req.Ack, now)
-	r = s.win.Take()
-	s.pause = 0
-	r.Held = openRequest{until: max(now, r.At+s.grant.Patience()), lost: lost}
-	r.Release = r.Release || lost != nil // it may have been released while it was early
-	switch {
-	case restart:
-		s.restart(req, now)
-	case opens:
-		s.openStream(r, req)
-		return
-	default:
-		if cond := s.forward(req); cond != "" {
-			s.fail(ex, cond)
-			return
-		}
-	}
-	r = s.win.Find(s.win.Last())
-	switch {
-	case negotiate.Terminates(req):
-		if cond := s.terminated(req); cond != "" {
-			s.fail(ex, cond)
-		}
-	case pause > 0:
-		s.pause = pause
-		s.win.Release(negotiate.MaxRid + 1)
-	case len(req.Payloads) > 0 && !restart:
-		s.grace, s.yielding = now+s.h.o.Grace, s.h.o.Grace > 0
-		if s.grant.Polls() {
-			r.Held.until = now + s.h.o.Grace
-		}
-	}
-}
-
-// flooded reports whether more input waits for the application than may come
-// while requests go unanswered. Such a client got answers all the same, since
-// there was something to say, or it asked for them by a pause, and nothing else
-// stops it.
-func (s *Session) flooded() bool {
-	limit := int64(s.h.o.ReadBuffer) + int64(s.grant.Requests)*s.h.o.MaxBody
-	return slices.ContainsFunc(s.streams.list, func(st *Stream) bool { return int64(st.in.Len()) > limit })
-}
-
-// lost takes note of what the request rid acknowledges, and returns the answer
-// that the client should be told it has lost, or nil. XEP-0124, section 9.2.
-func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) *lost {
-	r := s.win.Ack(rid, ack)
-	if r == nil || !s.grant.Acks || s.h.o.ReportAfter < 0 || now-r.At < s.h.o.ReportAfter {
-		return nil
-	}
-	return &lost{r.Rid, now - r.At}
-}
-
-// goesOn reports whether the client may still send: it has not asked for the
-// end, and has done nothing that brings it about.
-func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil }
 
 // restarts reports whether the request restarts its stream, and whether it
 // says so in a valid way. XEP-0206, section 5.
@@ -378,12 +271,6 @@ func (s *Session) account() {
 // worthCounting is how many bytes of a session go uncounted.
 const worthCounting = 1 << 10
 
-// hogs reports whether all sessions together keep more than they may, and this
-// one more than its share of that.
-func (s *Session) hogs() bool {
-	return s.h.crowded() && s.kept > s.h.o.MaxMemory/max(s.h.quota.Taken(), 1)
-}
-
 // settleEnd ends a session whose client has asked for it and left without
 // waiting for the answer.
 func (s *Session) settleEnd(now time.Duration) {
@@ -399,64 +286,6 @@ func (s *Session) settleEnd(now time.Duration) {
 }
 
 const never = time.Duration(1<<63 - 1)
-
-// due returns the oldest request that is open on a live connection, and when
-// it is to be answered if nothing happens before.
-func (s *Session) due() (*record, time.Duration) {
-	oldest, live := s.win.OldestLive()
-	if oldest == nil {
-		return nil, 0
-	}
-	o := &oldest.Held
-	if o.opening && s.final == nil {
-		return oldest, o.until
-	}
-	if s.final != nil || oldest.Release || oldest.Pause || s.output(o) {
-		return oldest, 0
-	}
-	at := o.until
-	if !s.created && s.yielding {
-		at = never
-	} else if full := s.streams.full(); full && s.grant.Polls() {
-		at += stall
-	} else if live > s.grant.Hold && !full && !s.yielding {
-		at = min(at, s.grace)
-	}
-	return oldest, at
-}
-
-// stall is how long a polling session waits for an application that does not
-// read, or that is asked to admit a stream.
-const stall = 10 * time.Second
-
-// output reports whether there is anything to say on an open request.
-func (s *Session) output(o *openRequest) bool {
-	if o.opener != nil {
-		return o.opener.speaks()
-	}
-	return s.streams.pending()
-}
-
-// settleOrphans answers the requests below rid whose connection broke by an
-// empty body that waits for their repeat.
-func (s *Session) settleOrphans(rid int64) {
-	for {
-		r, _ := s.win.Oldest()
-		if r == nil || r.Rid >= rid {
-			return
-		}
-		s.settleOrphan(r, s.h.now())
-	}
-}
-
-// settleOrphan answers one of them. The name that it has asked for goes with
-// the next answer.
-func (s *Session) settleOrphan(r *record, now time.Duration) {
-	if st := r.Held.opener; st != nil {
-		st.untold, st.hidden = true, false
-	}
-	s.win.Answer(r.Rid, blank, false, now)
-}
 
 // nextExpiry returns when the session must end if nothing happens.
 func (s *Session) nextExpiry() time.Duration {

@@ -17,6 +17,7 @@ import (
 	"github.com/gobosh/bosh/internal/inbox"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/token"
+	"github.com/gobosh/bosh/internal/undelivered"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -672,8 +673,14 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
+	of := undelivered.Stream{Name: st.name, First: !st.added, XMPP: st.opening.Framing == XMPP}
+	if st.opening.Framing == Opaque {
+		of.Data = OpaqueNS
+	}
 	for _, body := range st.s.win.Unproven() {
-		lost = st.unpack(lost, body, true)
+		for _, data := range of.Payloads(body) {
+			lost = append(lost, Payload{Data: data, Sent: true})
+		}
 	}
 	if st.opening.Framing == Opaque {
 		if len(st.out) > 0 {
@@ -682,41 +689,10 @@ func (st *Stream) undelivered() (lost []Payload) {
 		return lost
 	}
 	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late...), Stream: st.name}
-	return st.unpack(lost, rest.Bytes(), false)
-}
-
-// ours are limits for what we have made: an element that the application wrote
-// within the usual ones, with declarations added that the stream's root had.
-var ours = wire.Limits{Attrs: 256, Bindings: 512}
-
-// unpack appends the payloads in an answer that are of the stream.
-func (st *Stream) unpack(to []Payload, body []byte, sent bool) []Payload {
-	var req wire.Request
-	req.Body = body
-	if err := req.Parse(ours); err != nil || !st.named(req.Stream) {
-		return to
+	for _, data := range of.Payloads(rest.Bytes()) {
+		lost = append(lost, Payload{Data: data})
 	}
-	for _, p := range req.Payloads {
-		var data []byte
-		switch {
-		case string(p.URI) == wire.NS, st.opening.Framing == XMPP && string(p.URI) == wire.NSStream:
-			continue // ours, or about the stream
-		case st.opening.Framing == Opaque:
-			data, _ = wire.AppendData(nil, &req, p, OpaqueNS)
-		default:
-			data = req.AppendElement(nil, p)
-		}
-		to = append(to, Payload{Data: data, Sent: sent})
-	}
-	return to
-}
-
-// named reports whether an answer that names a stream, or none, is of this one.
-func (st *Stream) named(name []byte) bool {
-	if len(name) == 0 {
-		return !st.added // it is from before there were others
-	}
-	return string(name) == st.name
+	return lost
 }
 
 // SetDeadline sets the read and write deadlines.

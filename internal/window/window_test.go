@@ -19,7 +19,7 @@ import (
 // What the holder of a Window might keep of a request.
 type (
 	place struct{}
-	held  struct{ until time.Duration }
+	held  struct{}
 )
 
 type record = Record[place, held]

@@ -1,0 +1,46 @@
+// Package undelivered takes answers apart again, for what is to be known of
+// payloads that may not have arrived.
+package undelivered
+
+import "github.com/gobosh/bosh/internal/wire"
+
+// A Stream says which payloads are those of one stream.
+type Stream struct {
+	Name  string // as answers have it
+	First bool   // there was no other one before: an answer that names none is its
+	XMPP  bool   // what is about the stream itself is not one of its payloads
+	Data  string // if the stream is of bytes: the namespace of the elements that carry them
+}
+
+// ours are limits for what we have made: an element that the application wrote
+// within the usual ones, with declarations added that the stream's root had.
+var ours = wire.Limits{Attrs: 256, Bindings: 512}
+
+// Payloads returns the payloads of the stream in an answer that we have made.
+func (s *Stream) Payloads(answer []byte) (payloads [][]byte) {
+	req := wire.Request{Body: answer}
+	if err := req.Parse(ours); err != nil || !s.named(req.Stream) {
+		return nil
+	}
+	for _, p := range req.Payloads {
+		var data []byte
+		switch {
+		case string(p.URI) == wire.NS, s.XMPP && string(p.URI) == wire.NSStream:
+			continue // ours, or about the stream
+		case s.Data != "":
+			data, _ = wire.AppendData(nil, &req, p, s.Data)
+		default:
+			data = req.AppendElement(nil, p)
+		}
+		payloads = append(payloads, data)
+	}
+	return payloads
+}
+
+// named reports whether an answer that names a stream, or none, is of this one.
+func (s *Stream) named(name []byte) bool {
+	if len(name) == 0 {
+		return s.First
+	}
+	return string(name) == s.Name
+}

@@ -1,0 +1,40 @@
+package undelivered
+
+import (
+	"testing"
+
+	"github.com/gobosh/bosh/internal/wire"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestPayloads(t *testing.T) {
+	const data = "urn:example:data"
+	const ping = `<ping xmlns='urn:example'/>`
+	const features = `<stream:features><bind xmlns='urn:example'/></stream:features>`
+	for _, test := range []struct {
+		name   string
+		stream Stream
+		answer wire.Response
+		want   []string
+	}{
+		{"none", Stream{First: true}, wire.Response{}, nil},
+		{"one", Stream{First: true}, wire.Response{Payload: []byte(ping)}, []string{ping}},
+		{"two", Stream{First: true}, wire.Response{Payload: []byte(ping + ping)}, []string{ping, ping}},
+		{"of the stream", Stream{Name: "a"}, wire.Response{Stream: "a", Payload: []byte(ping)}, []string{ping}},
+		{"of the first one, named since", Stream{Name: "a", First: true}, wire.Response{Stream: "a", Payload: []byte(ping)}, []string{ping}},
+		{"of another", Stream{Name: "a", First: true}, wire.Response{Stream: "b", Payload: []byte(ping)}, nil},
+		{"from before the stream", Stream{Name: "a"}, wire.Response{Payload: []byte(ping)}, nil},
+		{"about the stream", Stream{First: true, XMPP: true}, wire.Response{XMPP: true, Payload: []byte(features + ping)}, []string{ping}},
+		{"about the session", Stream{First: true}, wire.Response{Terminate: true, Condition: "see-other-uri", URI: "https://example.com/", Payload: []byte(ping)}, []string{ping}},
+		{"bytes", Stream{First: true, Data: data}, wire.Response{Opaque: data, Payload: []byte("any <\x00>")}, []string{"any <\x00>"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, p := range test.stream.Payloads(test.answer.Bytes()) {
+				got = append(got, string(p))
+			}
+			assert.Equal(t, test.want, got)
+		})
+	}
+	assert.Empty(t, (&Stream{First: true}).Payloads([]byte("<body")))
+}
