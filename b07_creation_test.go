@@ -369,3 +369,22 @@ func TestCreationResponse(t *testing.T) {
 		s.send(1001).waits()
 	})
 }
+
+// The answer to a creation has the application's first output, if there is to be
+// any soon, and does not wait for an application that waits itself.
+func TestCreationWaits(t *testing.T) {
+	const grace = 50 * time.Millisecond
+	for name, test := range map[string]struct {
+		serve func(*bosh.Stream)
+		want  time.Duration
+	}{
+		"an application that reads":            {func(st *bosh.Stream) { st.Read(make([]byte, 1)) }, 0},
+		"one that reads after a while":         {func(st *bosh.Stream) { time.Sleep(grace / 2); st.Read(make([]byte, 1)) }, grace / 2},
+		"one that does neither read nor write": {func(st *bosh.Stream) { <-st.Context().Done() }, grace},
+	} {
+		bubble(t, name, bosh.Options{Framing: bosh.Elements, Grace: grace, Serve: test.serve}, func(b *bench) {
+			b.post(opening(stdAttrs)).body()
+			assert.Equal(b, test.want, time.Since(b.begin))
+		})
+	}
+}

@@ -166,10 +166,14 @@ type Options struct {
 	// a newer request has brought payloads, so that a reply made at once
 	// rides on it instead of costing another round trip. The default is
 	// 5 ms; negative gives no grace. At most 50 ms.
+	//
+	// The answer that opens a stream which is not XMPP waits as long for the
+	// stream's first output, but no longer once the application waits for
+	// input on it.
 	Grace time.Duration
 
 	// CreateTimeout bounds how long the answer to a session creation waits
-	// for the application's first output, the stream features in XMPP. The
+	// for the application's first output, the stream features, in XMPP. The
 	// default is 10 s; negative answers at once. It never waits longer than
 	// the granted wait.
 	CreateTimeout time.Duration

@@ -13,6 +13,7 @@ import (
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/tomb"
+	"github.com/gobosh/bosh/internal/window"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -35,7 +36,7 @@ type Session struct {
 	attending int32 // requests on connections that were taken over that the application has still to learn of, and may answer
 
 	scope   scope.Scope
-	win     window
+	win     window.Window[exchange, openRequest]
 	streams streams
 
 	final *Error // how the session is to end, once the client has been told; nil while it goes on
@@ -74,16 +75,16 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.mu.Lock()
 	defer s.unlock()
 	now := s.h.now()
-	s.win = newWindow(req.Rid.N, s.grant.Requests)
-	s.win.keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
-	s.win.limit = s.h.o.ReplayBuffer
-	s.win.next = string(req.NewKey)
+	s.win = window.New[exchange, openRequest](req.Rid.N, s.grant.Requests)
+	s.win.Keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
+	s.win.Limit = s.h.o.ReplayBuffer
+	s.win.Next = string(req.NewKey)
 	s.arrive(req, ex, now)
-	s.win.insert(record{rid: ex.rid, at: now, ex: ex})
-	r := s.win.take()
+	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
+	r := s.win.Take()
 	st := s.streams.list[0]
 	wait := s.openingWait(st)
-	r.open.until, s.yielding = now+wait, wait > 0
+	r.Held.until, s.yielding = now+wait, wait > 0
 	st.greet()
 	cond := s.forward(req)
 	s.settle(now)
@@ -105,9 +106,10 @@ func (s *Session) listens(st *Stream) {
 	if s.created && !st.hidden || st.opening.Framing == XMPP {
 		return
 	}
-	for i := range s.win.records {
-		if r := &s.win.records[i]; r.state == ridOpen && (!s.created || r.open.opener == st) {
-			r.open.release = true
+	records := s.win.Records()
+	for i := range records {
+		if r := &records[i]; r.State == window.Open && (!s.created || r.Held.opener == st) {
+			r.Release = true
 			s.settle(s.h.now())
 			return
 		}
@@ -117,36 +119,34 @@ func (s *Session) listens(st *Stream) {
 // takeTurn processes the request whose turn has come. XEP-0124, section 8,
 // and the order of the checks in sections 11, 14 and 15.
 func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
-	r := s.win.find(s.win.last + 1)
-	ex := r.ex
-	if !s.win.unlock(string(req.Key), string(req.NewKey)) {
-		s.fail(r.ex, ItemNotFound)
+	r := s.win.Find(s.win.Last() + 1)
+	ex := r.Exchange
+	if !s.win.Unlock(string(req.Key), string(req.NewKey)) {
+		s.fail(r.Exchange, ItemNotFound)
 		return
 	}
 	restart, ok := s.restarts(req)
 	if !ok {
-		s.fail(r.ex, BadRequest)
+		s.fail(r.Exchange, BadRequest)
 		return
 	}
 	if (restart || len(req.Payloads) > 0) && s.flooded() {
-		s.fail(r.ex, PolicyViolation)
+		s.fail(r.Exchange, PolicyViolation)
 		return
 	}
 	opens := s.grant.Opens(req)
 	pause := s.grant.Pauses(req)
-	r.pause, r.end = pause > 0, negotiate.Terminates(req)
-	r.empty = len(req.Payloads) == 0 && pause == 0 && !r.end && !restart && !opens
-	if s.win.overactive(r, s.grant.Polling, s.grant.Polls(), s.grant.Extra(req)) {
-		s.fail(r.ex, PolicyViolation)
+	r.Pause, r.End = pause > 0, negotiate.Terminates(req)
+	r.Empty = len(req.Payloads) == 0 && pause == 0 && !r.End && !restart && !opens
+	if s.win.Overactive(r, s.grant.Polling, s.grant.Polls(), s.grant.Extra(req)) {
+		s.fail(r.Exchange, PolicyViolation)
 		return
 	}
-	lost := s.lost(r.rid, req.Ack, now)
-	r = s.win.take()
+	lost := s.lost(r.Rid, req.Ack, now)
+	r = s.win.Take()
 	s.pause = 0
-	r.open = openRequest{
-		until: max(now, r.at+s.grant.Patience()), lost: lost,
-		release: lost != nil || r.open.release, // it may have been released while it was early
-	}
+	r.Held = openRequest{until: max(now, r.At+s.grant.Patience()), lost: lost}
+	r.Release = r.Release || lost != nil // it may have been released while it was early
 	switch {
 	case restart:
 		s.restart(req, now)
@@ -159,7 +159,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 			return
 		}
 	}
-	r = s.win.find(s.win.last)
+	r = s.win.Find(s.win.Last())
 	switch {
 	case negotiate.Terminates(req):
 		if cond := s.terminated(req); cond != "" {
@@ -167,11 +167,11 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		}
 	case pause > 0:
 		s.pause = pause
-		s.win.release(negotiate.MaxRid + 1)
+		s.win.Release(negotiate.MaxRid + 1)
 	case len(req.Payloads) > 0 && !restart:
 		s.grace, s.yielding = now+s.h.o.Grace, s.h.o.Grace > 0
 		if s.grant.Polls() {
-			r.open.until = now + s.h.o.Grace
+			r.Held.until = now + s.h.o.Grace
 		}
 	}
 }
@@ -188,11 +188,11 @@ func (s *Session) flooded() bool {
 // lost takes note of what the request rid acknowledges, and returns the answer
 // that the client should be told it has lost, or nil. XEP-0124, section 9.2.
 func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) *lost {
-	r := s.win.ack(rid, ack)
-	if r == nil || !s.grant.Acks || s.h.o.ReportAfter < 0 || now-r.at < s.h.o.ReportAfter {
+	r := s.win.Ack(rid, ack)
+	if r == nil || !s.grant.Acks || s.h.o.ReportAfter < 0 || now-r.At < s.h.o.ReportAfter {
 		return nil
 	}
-	return &lost{r.rid, now - r.at}
+	return &lost{r.Rid, now - r.At}
 }
 
 // goesOn reports whether the client may still send: it has not asked for the
@@ -217,11 +217,11 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 func (s *Session) restart(req *wire.Request, now time.Duration) {
 	st := s.stream(req)
 	for s.final == nil {
-		r, _ := s.win.oldest()
-		if r == nil || r.rid == s.win.last {
+		r, _ := s.win.Oldest()
+		if r == nil || r.Rid == s.win.Last() {
 			break
 		}
-		if ex := r.ex; ex != nil {
+		if ex := r.Exchange; ex != nil {
 			s.dismissed(ex, reply{body: s.answer(r, now)})
 		} else {
 			s.settleOrphan(r, now)
@@ -241,21 +241,21 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // openStream opens a further stream for the open request r. The application is
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
-	rid, o := r.rid, s.h.opening(req, s.streams.list[0].opening)
+	rid, o := r.Rid, s.h.opening(req, s.streams.list[0].opening)
 	if len(s.streams.list)+int(s.streams.asking) >= s.h.o.MaxStreams {
 		st := s.h.newStream(s, s.streams.list[0].local, o)
 		st.scope = scope.New(s.scope.Context(s.cause))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
-	r.open.opening = true
+	r.Held.opening = true
 	if s.grant.Polls() {
-		r.open.until += stall
+		r.Held.until += stall
 	}
 	s.streams.asking++
 	local, asked := s.streams.list[0].local, s.Request()
-	if r.ex != nil {
-		local, asked = r.ex.local(r.ex.values()), s.h.asked(r.ex)
+	if r.Exchange != nil {
+		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
 	st := s.h.newStream(s, local, o)
 	go func() {
@@ -283,10 +283,10 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 		st.end(s.cause)
 		return
 	}
-	if r := s.win.find(rid); r != nil && r.state == ridOpen {
-		r.open.opening, r.open.opener, st.hidden = false, st, true
-		s.win.release(rid) // what is older would hold it up
-		r.open.until = s.h.now() + s.openingWait(st)
+	if r := s.win.Find(rid); r != nil && r.State == window.Open {
+		r.Held.opening, r.Held.opener, st.hidden = false, st, true
+		s.win.Release(rid) // what is older would hold it up
+		r.Held.until = s.h.now() + s.openingWait(st)
 	} else {
 		st.untold, st.hidden = true, false
 	}
@@ -345,8 +345,8 @@ func (s *Session) settle(now time.Duration) {
 	if s.writing == nil && !s.ended {
 		if r, at := s.due(); r != nil {
 			if at <= now {
-				s.writing = r.ex
-				s.settleOrphans(r.rid)
+				s.writing = r.Exchange
+				s.settleOrphans(r.Rid)
 				s.wake(s.writing)
 			} else {
 				next = min(next, at)
@@ -364,7 +364,7 @@ func (s *Session) settle(now time.Duration) {
 func (s *Session) account() {
 	n := 0
 	if !s.ended { // what is left then is the application's
-		n = s.origin.Size() + s.win.weight
+		n = s.origin.Size() + s.win.Weight()
 		for _, st := range s.streams.list {
 			n += st.opening.size() + st.in.Len() + len(st.out)
 		}
@@ -393,7 +393,7 @@ func (s *Session) settleEnd(now time.Duration) {
 	if live, _ := s.due(); live != nil {
 		return
 	}
-	if r, _ := s.win.oldest(); r != nil {
+	if r, _ := s.win.Oldest(); r != nil {
 		s.answer(r, now)
 	}
 }
@@ -403,15 +403,15 @@ const never = time.Duration(1<<63 - 1)
 // due returns the oldest request that is open on a live connection, and when
 // it is to be answered if nothing happens before.
 func (s *Session) due() (*record, time.Duration) {
-	oldest, live := s.win.oldestLive()
+	oldest, live := s.win.OldestLive()
 	if oldest == nil {
 		return nil, 0
 	}
-	o := &oldest.open
+	o := &oldest.Held
 	if o.opening && s.final == nil {
 		return oldest, o.until
 	}
-	if s.final != nil || o.release || oldest.pause || s.output(o) {
+	if s.final != nil || oldest.Release || oldest.Pause || s.output(o) {
 		return oldest, 0
 	}
 	at := o.until
@@ -441,8 +441,8 @@ func (s *Session) output(o *openRequest) bool {
 // empty body that waits for their repeat.
 func (s *Session) settleOrphans(rid int64) {
 	for {
-		r, _ := s.win.oldest()
-		if r == nil || r.rid >= rid {
+		r, _ := s.win.Oldest()
+		if r == nil || r.Rid >= rid {
 			return
 		}
 		s.settleOrphan(r, s.h.now())
@@ -452,10 +452,10 @@ func (s *Session) settleOrphans(rid int64) {
 // settleOrphan answers one of them. The name that it has asked for goes with
 // the next answer.
 func (s *Session) settleOrphan(r *record, now time.Duration) {
-	if st := r.open.opener; st != nil {
+	if st := r.Held.opener; st != nil {
 		st.untold, st.hidden = true, false
 	}
-	s.win.answer(r.rid, blank, false, now)
+	s.win.Answer(r.Rid, blank, false, now)
 }
 
 // nextExpiry returns when the session must end if nothing happens.
@@ -464,14 +464,14 @@ func (s *Session) nextExpiry() time.Duration {
 		return never
 	}
 	at := never
-	if s.win.gap() {
+	if s.win.Gap() {
 		at = s.gapSince + s.grant.Wait + s.inactivity()
 	}
 	switch {
 	case s.live > 0:
 	case s.pause > 0:
 		at = min(at, s.idleSince+s.pause)
-	case s.grant.Inactivity > 0 || s.final != nil || s.win.gap():
+	case s.grant.Inactivity > 0 || s.final != nil || s.win.Gap():
 		at = min(at, s.idleSince+s.inactivity())
 	}
 	return at
@@ -548,23 +548,23 @@ func (s *Session) unlock() {
 
 // answer makes the answer to the open request r, and keeps it for repeats.
 func (s *Session) answer(r *record, now time.Duration) []byte {
-	rid, opener := r.rid, r.open.opener
+	rid, opener := r.Rid, r.Held.opener
 	var a wire.Response
-	if l := r.open.lost; l != nil {
+	if l := r.Held.lost; l != nil {
 		a.Report, a.Time = l.rid, min(l.age.Milliseconds(), 1<<16-1)
 	}
-	if s.grant.Acks && (!s.created || s.win.last != rid) {
-		a.Ack = s.win.last
+	if s.grant.Acks && (!s.created || s.win.Last() != rid) {
+		a.Ack = s.win.Last()
 	}
 	var from *Stream
-	ends := s.final != nil && !r.pause && (s.final.Remote || !s.streams.named || !s.streams.pending())
+	ends := s.final != nil && !r.Pause && (s.final.Remote || !s.streams.named || !s.streams.pending())
 	switch {
 	case ends:
 		if !s.streams.named { // an answer for all streams has no room for the output of one
 			from = s.streams.list[0]
 		}
 		s.farewell(&a, s.final)
-	case r.pause:
+	case r.Pause:
 	case s.created:
 		if from = opener; from == nil {
 			from = s.streams.speaker()
@@ -584,7 +584,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	if !a.Empty() {
 		body = a.Bytes()
 	}
-	s.win.answer(rid, body, len(a.Payload) > 0, now)
+	s.win.Answer(rid, body, len(a.Payload) > 0, now)
 	s.created = true
 	if from != nil {
 		from.taken()
@@ -670,19 +670,19 @@ func (s *Session) dismiss(e *Error, now time.Duration) {
 		body = a.Bytes()
 	}
 	for {
-		r, _ := s.win.oldest()
+		r, _ := s.win.Oldest()
 		if r == nil {
 			break
 		}
-		ex := r.ex
-		s.win.answer(r.rid, body, false, now)
+		ex := r.Exchange
+		s.win.Answer(r.Rid, body, false, now)
 		if ex != nil {
 			s.dismissed(ex, reply{body: body})
 		}
 	}
-	for _, r := range s.win.records {
-		if r.ex != nil {
-			s.dismissed(r.ex, reply{body: body})
+	for _, r := range s.win.Records() {
+		if r.Exchange != nil {
+			s.dismissed(r.Exchange, reply{body: body})
 		}
 	}
 	s.end(e)
@@ -700,9 +700,10 @@ func (s *Session) dismissed(ex *exchange, a reply) {
 // condition, after all other open ones got other-request. XEP-0124, section
 // 17.
 func (s *Session) fail(ex *exchange, cond Condition) {
-	for i := range s.win.records {
-		if r := &s.win.records[i]; r.ex != nil && r.ex != ex {
-			s.dismissed(r.ex, s.h.terminal(OtherRequest, s.grant.Legacy))
+	records := s.win.Records()
+	for i := range records {
+		if r := &records[i]; r.Exchange != nil && r.Exchange != ex {
+			s.dismissed(r.Exchange, s.h.terminal(OtherRequest, s.grant.Legacy))
 		}
 	}
 	if ex != nil {
@@ -714,10 +715,11 @@ func (s *Session) fail(ex *exchange, cond Condition) {
 // giveUp ends the session because a missing request did not come. The early
 // ones get item-not-found.
 func (s *Session) giveUp() {
-	for i := range s.win.records {
-		if r := &s.win.records[i]; r.state == ridEarly && r.ex != nil {
-			s.dismissed(r.ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
-			r.ex = nil
+	records := s.win.Records()
+	for i := range records {
+		if r := &records[i]; r.State == window.Early && r.Exchange != nil {
+			s.dismissed(r.Exchange, s.h.terminal(ItemNotFound, s.grant.Legacy))
+			r.Exchange = nil
 		}
 	}
 	early := s.chain
@@ -741,7 +743,7 @@ func (s *Session) bury() {
 		l.Cert = peer.Certificate(s.TLS())
 	}
 	var room [2]tomb.Answer
-	s.h.yard.Put(&l, s.win.answers(room[:0]))
+	s.h.yard.Put(&l, s.win.Answers(room[:0]))
 }
 
 // end ends the session for the application, and makes the sid unknown.
@@ -753,7 +755,7 @@ func (s *Session) end(e *Error) {
 	if e.Remote && e.Condition == "" && e.Err == nil {
 		s.cause = io.EOF
 	}
-	for _, req := range s.win.abandon() {
+	for _, req := range s.win.Abandon() {
 		s.h.free(req)
 	}
 	for _, d := range s.doubts {

@@ -672,7 +672,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
-	for _, body := range st.s.win.unproven() {
+	for _, body := range st.s.win.Unproven() {
 		lost = st.unpack(lost, body, true)
 	}
 	if st.opening.Framing == Opaque {

@@ -1,4 +1,4 @@
-package bosh
+package window
 
 import (
 	"crypto/sha1"
@@ -16,81 +16,89 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// What the holder of a Window might keep of a request.
+type (
+	place struct{}
+	held  struct{ until time.Duration }
+)
+
+type record = Record[place, held]
+
 // filled returns a window of two requests in which 1000 to 1002 have been
 // answered, 1003 is open, and 1005 is early.
-func filled() window {
-	w := newWindow(1000, 2)
+func filled() Window[place, held] {
+	w := New[place, held](1000, 2)
 	for rid := int64(1000); rid <= 1003; rid++ {
-		w.insert(record{rid: rid, ex: &exchange{}})
-		w.take()
+		w.Insert(record{Rid: rid, Exchange: new(place)})
+		w.Take()
 		if rid < 1003 {
-			w.answer(rid, []byte{byte(rid % 1000)}, true, 0)
+			w.Answer(rid, []byte{byte(rid % 1000)}, true, 0)
 		}
 	}
-	w.insert(record{rid: 1005, ex: &exchange{}})
+	w.Insert(record{Rid: 1005, Exchange: new(place)})
 	return w
 }
 
 func TestClassify(t *testing.T) {
 	for _, test := range []struct {
 		rid         int64
-		want, extra verdict
+		want, extra Verdict
 	}{
-		{1, ridGone, ridGone},
-		{999, ridGone, ridGone},
-		{1000, ridGone, ridGone},
-		{1001, ridRepeat, ridRepeat},
-		{1002, ridRepeat, ridRepeat},
-		{1003, ridRepeat, ridRepeat},
-		{1004, ridTurn, ridTurn},
-		{1005, ridRepeat, ridRepeat},
-		{1006, ridBeyond, ridAhead},
-		{1007, ridBeyond, ridBeyond},
-		{wire.MaxNumber, ridBeyond, ridBeyond},
+		{1, Gone, Gone},
+		{999, Gone, Gone},
+		{1000, Gone, Gone},
+		{1001, Repeat, Repeat},
+		{1002, Repeat, Repeat},
+		{1003, Repeat, Repeat},
+		{1004, Turn, Turn},
+		{1005, Repeat, Repeat},
+		{1006, Beyond, Ahead},
+		{1007, Beyond, Beyond},
+		{wire.MaxNumber, Beyond, Beyond},
 	} {
 		w := filled()
-		assert.Equal(t, test.want, w.classify(test.rid, false), test.rid)
-		assert.Equal(t, test.extra, w.classify(test.rid, true), "%d, extra", test.rid)
+		assert.Equal(t, test.want, w.Classify(test.rid, false), test.rid)
+		assert.Equal(t, test.extra, w.Classify(test.rid, true), "%d, extra", test.rid)
 	}
 }
 
 // Rids are exact up to the largest, and none is larger. XEP-0124, section 14.1.
 func TestLargestRid(t *testing.T) {
-	w := newWindow(negotiate.MaxRid-1, 2)
-	w.insert(record{rid: negotiate.MaxRid - 1})
-	w.take()
-	assert.Equal(t, ridTurn, w.classify(negotiate.MaxRid, false))
-	assert.Equal(t, ridBeyond, w.classify(negotiate.MaxRid+1, true))
-	w.insert(record{rid: negotiate.MaxRid})
-	w.take()
-	assert.Equal(t, ridRepeat, w.classify(negotiate.MaxRid, false))
-	assert.Equal(t, ridBeyond, w.classify(negotiate.MaxRid+1, true))
+	w := New[place, held](negotiate.MaxRid-1, 2)
+	w.Insert(record{Rid: negotiate.MaxRid - 1})
+	w.Take()
+	assert.Equal(t, Turn, w.Classify(negotiate.MaxRid, false))
+	assert.Equal(t, Beyond, w.Classify(negotiate.MaxRid+1, true))
+	w.Insert(record{Rid: negotiate.MaxRid})
+	w.Take()
+	assert.Equal(t, Repeat, w.Classify(negotiate.MaxRid, false))
+	assert.Equal(t, Beyond, w.Classify(negotiate.MaxRid+1, true))
 }
 
 func TestGapAndTurn(t *testing.T) {
 	w := filled()
-	assert.True(t, w.gap())
-	assert.Nil(t, w.turn())
-	w.insert(record{rid: 1004})
-	assert.Equal(t, int64(1004), w.turn().rid)
-	w.take()
-	assert.Equal(t, int64(1005), w.turn().rid)
-	assert.True(t, w.gap())
-	w.take()
-	assert.Nil(t, w.turn())
-	assert.False(t, w.gap())
-	oldest, n := w.oldest()
-	assert.Equal(t, int64(1003), oldest.rid)
+	assert.True(t, w.Gap())
+	assert.Nil(t, w.Turn())
+	w.Insert(record{Rid: 1004})
+	assert.Equal(t, int64(1004), w.Turn().Rid)
+	w.Take()
+	assert.Equal(t, int64(1005), w.Turn().Rid)
+	assert.True(t, w.Gap())
+	w.Take()
+	assert.Nil(t, w.Turn())
+	assert.False(t, w.Gap())
+	oldest, n := w.Oldest()
+	assert.Equal(t, int64(1003), oldest.Rid)
 	assert.Equal(t, 3, n)
-	_, live := w.oldestLive()
+	_, live := w.OldestLive()
 	assert.Equal(t, 2, live, "1004 has no connection")
-	assert.Empty(t, w.abandon())
+	assert.Empty(t, w.Abandon())
 	assert.Equal(t, []int64{1001, 1002}, rids(&w), "only answers are left")
 }
 
-func rids(w *window) (rids []int64) {
+func rids(w *Window[place, held]) (rids []int64) {
 	for _, r := range w.records {
-		rids = append(rids, r.rid)
+		rids = append(rids, r.Rid)
 	}
 	return rids
 }
@@ -120,15 +128,15 @@ func TestAck(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := filled()
-			w.keep = test.keep
-			lost := w.ack(1004, test.ack)
+			w.Keep = test.keep
+			lost := w.Ack(1004, test.ack)
 			assert.Equal(t, test.acked, w.acked)
 			if test.lost == 0 {
 				assert.Nil(t, lost)
 				return
 			}
 			require.NotNil(t, lost)
-			assert.Equal(t, test.lost, lost.rid)
+			assert.Equal(t, test.lost, lost.Rid)
 		})
 	}
 }
@@ -137,24 +145,24 @@ func TestAck(t *testing.T) {
 func TestReplayLimit(t *testing.T) {
 	const each = 10 + recordSize
 	for limit, want := range map[int]int{0: 2, each - 1: 2, each: 3, 6*each - 1: 7, 1000 * each: 20} {
-		w := newWindow(1, 2)
-		w.keep, w.limit = true, limit
+		w := New[place, held](1, 2)
+		w.Keep, w.Limit = true, limit
 		for rid := int64(1); rid <= 20; rid++ {
-			w.insert(record{rid: rid})
-			w.take()
-			w.answer(rid, make([]byte, 10), true, 0)
+			w.Insert(record{Rid: rid})
+			w.Take()
+			w.Answer(rid, make([]byte, 10), true, 0)
 		}
 		assert.Len(t, w.records, want, "limit %d", limit)
-		assert.Len(t, w.unproven(), 2, "the others it must have had")
-		w.ack(21, wire.Number{Set: true, OK: true, N: 19})
+		assert.Len(t, w.Unproven(), 2, "the others it must have had")
+		w.Ack(21, wire.Number{Set: true, OK: true, N: 19})
 		assert.Len(t, w.records, 2)
-		assert.Len(t, w.unproven(), 1)
+		assert.Len(t, w.Unproven(), 1)
 	}
 }
 
 func TestOveractive(t *testing.T) {
 	const polling = 5 * time.Second
-	conn := &exchange{}
+	conn := new(place)
 	for _, test := range []struct {
 		name    string
 		open    int // before it, with a connection
@@ -166,31 +174,31 @@ func TestOveractive(t *testing.T) {
 		extra   bool
 		want    bool
 	}{
-		{"two polls", 0, true, false, true, record{empty: true, at: 4}, true, false, true},
-		{"the first was answered with payloads", 0, true, true, true, record{empty: true, at: 4}, true, false, false},
-		{"the first had payloads", 0, true, false, false, record{empty: true, at: 4}, true, false, false},
-		{"the second has payloads", 0, true, false, true, record{at: 4}, true, false, false},
-		{"in time", 0, true, false, true, record{empty: true, at: 5}, true, false, false},
-		{"no polling session", 0, true, false, true, record{empty: true, at: 4}, false, false, false},
-		{"the last place, empty", 1, false, false, false, record{empty: true, at: 4}, false, false, true},
-		{"the last place, with payloads", 1, false, false, false, record{at: 4}, false, false, false},
-		{"the last place, in time", 1, false, false, false, record{empty: true, at: 5}, false, false, false},
-		{"one too many", 2, false, false, false, record{at: 9}, false, false, true},
-		{"one too many, but extra", 2, false, false, false, record{at: 9}, false, true, false},
-		{"came before its predecessor", 1, false, false, false, record{empty: true, at: -1}, false, false, false},
+		{"two polls", 0, true, false, true, record{Empty: true, At: 4}, true, false, true},
+		{"the first was answered with payloads", 0, true, true, true, record{Empty: true, At: 4}, true, false, false},
+		{"the first had payloads", 0, true, false, false, record{Empty: true, At: 4}, true, false, false},
+		{"the second has payloads", 0, true, false, true, record{At: 4}, true, false, false},
+		{"in time", 0, true, false, true, record{Empty: true, At: 5}, true, false, false},
+		{"no polling session", 0, true, false, true, record{Empty: true, At: 4}, false, false, false},
+		{"the last place, empty", 1, false, false, false, record{Empty: true, At: 4}, false, false, true},
+		{"the last place, with payloads", 1, false, false, false, record{At: 4}, false, false, false},
+		{"the last place, in time", 1, false, false, false, record{Empty: true, At: 5}, false, false, false},
+		{"one too many", 2, false, false, false, record{At: 9}, false, false, true},
+		{"one too many, but extra", 2, false, false, false, record{At: 9}, false, true, false},
+		{"came before its predecessor", 1, false, false, false, record{Empty: true, At: -1}, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWindow(1, 2)
+			w := New[place, held](1, 2)
 			for rid := range int64(max(test.open, 1)) {
-				w.insert(record{rid: 1 + rid, ex: conn, empty: test.before})
-				w.take()
+				w.Insert(record{Rid: 1 + rid, Exchange: conn, Empty: test.before})
+				w.Take()
 			}
 			if test.answer {
-				w.answer(1, nil, test.payload, 0)
+				w.Answer(1, nil, test.payload, 0)
 			}
 			r := test.r
-			r.rid, r.ex, r.at = w.last+1, conn, r.at*time.Second
-			assert.Equal(t, test.want, w.overactive(w.insert(r), polling, test.polls, test.extra))
+			r.Rid, r.Exchange, r.At = w.last+1, conn, r.At*time.Second
+			assert.Equal(t, test.want, w.Overactive(w.Insert(r), polling, test.polls, test.extra))
 		})
 	}
 }
@@ -200,18 +208,18 @@ func TestKeys(t *testing.T) {
 		b := sha1.Sum([]byte(key))
 		return hex.EncodeToString(b[:])
 	}
-	w := newWindow(1, 2)
-	assert.True(t, w.unlock("anything", ""), "without keys")
+	w := New[place, held](1, 2)
+	assert.True(t, w.Unlock("anything", ""), "without keys")
 	k3 := "secret"
 	k2 := sum(k3)
-	w.next = sum(k2)
+	w.Next = sum(k2)
 	other := sum("other")
-	assert.False(t, w.unlock("", ""))
-	assert.False(t, w.unlock(k3, ""))
-	assert.True(t, w.unlock(k2, ""))
-	assert.False(t, w.unlock(k2, ""), "twice")
-	assert.True(t, w.unlock(k3, strings.ToUpper(other)))
-	assert.True(t, w.unlock("other", ""), "of the new sequence")
+	assert.False(t, w.Unlock("", ""))
+	assert.False(t, w.Unlock(k3, ""))
+	assert.True(t, w.Unlock(k2, ""))
+	assert.False(t, w.Unlock(k2, ""), "twice")
+	assert.True(t, w.Unlock(k3, strings.ToUpper(other)))
+	assert.True(t, w.Unlock("other", ""), "of the new sequence")
 }
 
 // A plainWindow is a window as the XEP tells it, that looks through all it has
@@ -219,7 +227,7 @@ func TestKeys(t *testing.T) {
 type plainWindow struct {
 	size  int64
 	last  int64
-	state map[int64]ridState
+	state map[int64]State
 	extra map[int64]bool
 }
 
@@ -238,7 +246,7 @@ func (p *plainWindow) kept() (kept []int64) {
 		state, seen := p.state[rid]
 		switch {
 		case !seen:
-		case state != ridAnswered:
+		case state != Answered:
 			kept = append(kept, rid)
 		case p.extra[rid]:
 			if rid > p.proven() {
@@ -254,38 +262,38 @@ func (p *plainWindow) kept() (kept []int64) {
 	return kept
 }
 
-func (p *plainWindow) classify(rid int64, extra bool) verdict {
+func (p *plainWindow) classify(rid int64, extra bool) Verdict {
 	top := p.last + p.size
 	if extra {
 		top++
 	}
 	switch {
 	case rid > top:
-		return ridBeyond
+		return Beyond
 	case slices.Contains(p.kept(), rid):
-		return ridRepeat
+		return Repeat
 	case rid <= p.last:
-		return ridGone
+		return Gone
 	case rid == p.last+1:
-		return ridTurn
+		return Turn
 	}
-	return ridAhead
+	return Ahead
 }
 
 // The client can go on behind the end of a stream, and up to another extra
 // request, without having its answer. XEP-0124, sections 11 and 16.5.
 func TestExtraBehindExtra(t *testing.T) {
 	for size := int64(1); size <= 3; size++ {
-		w := newWindow(1, int(size))
+		w := New[place, held](1, int(size))
 		for rid := int64(1); rid <= size+2; rid++ {
-			w.insert(record{rid: rid, end: rid == 2 || rid == size+2})
-			w.take()
-			w.answer(rid, []byte("x"), true, 0)
+			w.Insert(record{Rid: rid, End: rid == 2 || rid == size+2})
+			w.Take()
+			w.Answer(rid, []byte("x"), true, 0)
 		}
-		assert.Equal(t, ridRepeat, w.classify(2, false), size)
-		w.insert(record{rid: size + 3})
-		w.take()
-		assert.Equal(t, ridGone, w.classify(2, false), "%d: it could not have been sent without the answer", size)
+		assert.Equal(t, Repeat, w.Classify(2, false), size)
+		w.Insert(record{Rid: size + 3})
+		w.Take()
+		assert.Equal(t, Gone, w.Classify(2, false), "%d: it could not have been sent without the answer", size)
 	}
 }
 
@@ -295,31 +303,31 @@ func TestWindowAtRandom(t *testing.T) {
 	for seed := range uint64(100) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		size := 1 + rnd.Int64N(4)
-		w := newWindow(1, int(size))
-		p := &plainWindow{size: size, state: map[int64]ridState{}, extra: map[int64]bool{}}
+		w := New[place, held](1, int(size))
+		p := &plainWindow{size: size, state: map[int64]State{}, extra: map[int64]bool{}}
 		var log []string
 		for range 100 {
 			rid, extra := max(p.last-3+rnd.Int64N(size+6), 1), rnd.IntN(5) == 0
-			switch oldest, n := w.oldest(); {
+			switch oldest, n := w.Oldest(); {
 			case n > 0 && rnd.IntN(2) == 0:
-				log = append(log, fmt.Sprintf("answer %d", oldest.rid))
-				p.state[oldest.rid] = ridAnswered
-				w.answer(oldest.rid, []byte("x"), true, 0)
-			case w.classify(rid, extra) == ridTurn || w.classify(rid, extra) == ridAhead:
+				log = append(log, fmt.Sprintf("answer %d", oldest.Rid))
+				p.state[oldest.Rid] = Answered
+				w.Answer(oldest.Rid, []byte("x"), true, 0)
+			case w.Classify(rid, extra) == Turn || w.Classify(rid, extra) == Ahead:
 				log = append(log, fmt.Sprintf("request %d %v", rid, extra))
 				pause := rnd.IntN(2) == 0
-				w.insert(record{rid: rid, pause: extra && pause, end: extra && !pause})
-				p.state[rid], p.extra[rid] = ridEarly, extra
-				for w.turn() != nil {
-					w.take()
+				w.Insert(record{Rid: rid, Pause: extra && pause, End: extra && !pause})
+				p.state[rid], p.extra[rid] = Early, extra
+				for w.Turn() != nil {
+					w.Take()
 				}
 				for {
 					state, ok := p.state[p.last+1]
-					if !ok || state != ridEarly {
+					if !ok || state != Early {
 						break
 					}
 					p.last++
-					p.state[p.last] = ridOpen
+					p.state[p.last] = Open
 				}
 			}
 			if p.last != w.last || p.proven() != w.proven() || !slices.Equal(p.kept(), rids(&w)) {
@@ -327,7 +335,7 @@ func TestWindowAtRandom(t *testing.T) {
 			}
 			for rid := max(p.last-8, 1); rid < p.last+8; rid++ {
 				for _, extra := range []bool{false, true} {
-					if got, want := w.classify(rid, extra), p.classify(rid, extra); got != want {
+					if got, want := w.Classify(rid, extra), p.classify(rid, extra); got != want {
 						t.Fatalf("seed %d: %d, extra %v, is %v, want %v, after %v", seed, rid, extra, got, want, log)
 					}
 				}

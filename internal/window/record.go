@@ -1,0 +1,60 @@
+package window
+
+import (
+	"time"
+
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// A State is how far a request has come.
+type State uint8
+
+const (
+	Early    State = iota // received, but a lower rid is missing
+	Open                  // its turn has come, but it is not answered
+	Answered              // answered, and the answer is kept
+)
+
+// A Record is what a Window keeps of one request. X is the type of what it is
+// answered on, and H that of what its session knows of it while it is open; the
+// Window looks into neither.
+type Record[X, H any] struct {
+	Rid     int64
+	At      time.Duration // when it arrived; and once it is answered, when that was
+	Sum     uint64        // hash of the body, for telling a repeat from an impostor; 0 for the creation
+	Key     string        // the key it came with, in a keyed session
+	Repeats int32
+	weight  uint32 // what the window counts of it
+	State   State
+
+	// Pause says that the request asks for a pause, and End that it asks for
+	// the end of the session or of a stream. The client may send it with the
+	// window full, so its answer takes no place there. XEP-0124, sections 11
+	// and 14.3.
+	Pause, End bool
+
+	// Empty says that the request carried nothing that calls for attention,
+	// which is what the rules on frequency are about.
+	Empty bool
+
+	Release bool   // early, open: it is to be answered at once
+	Payload bool   // answered: the answer carries payloads
+	Body    []byte // answered: the answer, byte for byte
+
+	// Early is the request itself as long as it waits for its turn: see Fetch.
+	Early *wire.Request
+
+	Exchange *X // early, open: where to answer; nil if the connection broke
+	Held     H  // open
+}
+
+// recordSize is what a record takes besides what it refers to, about.
+const recordSize = 200
+
+// Matches reports whether a request whose body has the hash sum is a repeat of
+// r. The request that created the session cannot be repeated word for word: it
+// had no sid.
+func (r *Record[X, H]) Matches(sum uint64) bool { return r.Sum == sum || r.Sum == 0 }
+
+// extra reports whether r was allowed one place beyond the window.
+func (r *Record[X, H]) extra() bool { return r.Pause || r.End }

@@ -1,0 +1,352 @@
+// Package window is the arithmetic of request ids: of the order in which
+// requests take their turn, of the answers that are kept for repeats, of acks and
+// of keys.
+package window
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/tomb"
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// A Window is the request-id arithmetic of one session: which rid is new,
+// early, repeated or out of bounds, which answers are kept, and which key is
+// expected. It is a plain value without clock, lock or I/O. XEP-0124,
+// sections 9.2, 14 and 15.
+type Window[X, H any] struct {
+	Next  string // what the SHA-1 of the next key must be; "" if there are no keys
+	Limit int    // bytes of answers kept beyond the last size, for a client that acknowledges
+	Keep  bool   // the client acknowledges: answers are kept until it does
+
+	empty   bool           // the last request was empty
+	size    int32          // R, how many requests the client may have unanswered
+	last    int64          // end of the gapless sequence received
+	arrived time.Duration  // when that one came
+	records []Record[X, H] // by rid, ascending; answers kept and requests open or early
+	acked   int64          // all answers up to this rid have been acknowledged
+	weight  int            // bytes that all records take, about
+}
+
+// New returns the Window of a session whose first request is rid, and whose
+// client may have size of them unanswered.
+func New[X, H any](rid int64, size int) Window[X, H] {
+	return Window[X, H]{last: rid - 1, size: int32(size), acked: rid - 1, records: make([]Record[X, H], 0, 2)}
+}
+
+// Last returns the end of the gapless sequence of requests received.
+func (w *Window[X, H]) Last() int64 { return w.last }
+
+// Weight returns how many bytes all that is kept takes, about.
+func (w *Window[X, H]) Weight() int { return w.weight }
+
+// Records returns what is kept, by rid, ascending. It is good until the next
+// Insert, Take, Answer, Ack or Abandon.
+func (w *Window[X, H]) Records() []Record[X, H] { return w.records }
+
+// A Verdict is what a window says of a rid.
+type Verdict uint8
+
+const (
+	Turn   Verdict = iota // the next one
+	Ahead                 // acceptable, but a lower one is missing
+	Repeat                // received before, and known
+	Gone                  // received before, and forgotten
+	Beyond                // above the window
+)
+
+// Classify judges a rid. A request that asks for a pause or for the end is
+// allowed one place more (extra).
+func (w *Window[X, H]) Classify(rid int64, extra bool) Verdict {
+	top := w.last + int64(w.size)
+	if extra {
+		top++
+	}
+	switch {
+	case rid > min(top, negotiate.MaxRid):
+		return Beyond
+	case w.Find(rid) != nil:
+		return Repeat
+	case rid <= w.last:
+		return Gone
+	case rid == w.last+1:
+		return Turn
+	}
+	return Ahead
+}
+
+// Find returns the record of rid, or nil. It is good as long as Records
+// is.
+func (w *Window[X, H]) Find(rid int64) *Record[X, H] {
+	for i := len(w.records) - 1; i >= 0 && w.records[i].Rid >= rid; i-- {
+		if w.records[i].Rid == rid {
+			return &w.records[i]
+		}
+	}
+	return nil
+}
+
+// Insert adds the record of a new rid, in order.
+func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
+	i := len(w.records)
+	w.records = append(w.records, Record[X, H]{})
+	for i > 0 && w.records[i-1].Rid > r.Rid {
+		w.records[i] = w.records[i-1]
+		i--
+	}
+	w.records[i] = r
+	w.weigh(&w.records[i])
+	return &w.records[i]
+}
+
+// weigh takes note of what r takes, after that has changed.
+func (w *Window[X, H]) weigh(r *Record[X, H]) {
+	n := recordSize + len(r.Body) + len(r.Key)
+	if r.Early != nil {
+		n += cap(r.Early.Body)
+	}
+	w.weight += n - int(r.weight)
+	r.weight = uint32(n)
+}
+
+// Turn returns the record whose turn it is, if it has been received.
+func (w *Window[X, H]) Turn() *Record[X, H] {
+	if r := w.Find(w.last + 1); r != nil && r.State == Early {
+		return r
+	}
+	return nil
+}
+
+// Fetch takes the request out of r, which was early and whose turn it is.
+func (w *Window[X, H]) Fetch(r *Record[X, H]) *wire.Request {
+	early := r.Early
+	r.Early = nil
+	w.weigh(r)
+	return early
+}
+
+// Gap reports whether a request waits for a missing one.
+func (w *Window[X, H]) Gap() bool {
+	n := len(w.records)
+	return n > 0 && w.records[n-1].State == Early
+}
+
+// Take gives the next request its turn. What need not be kept any more goes.
+func (w *Window[X, H]) Take() *Record[X, H] {
+	r := w.Find(w.last + 1)
+	r.State = Open
+	w.last, w.arrived, w.empty = r.Rid, r.At, r.Empty
+	w.trim()
+	return w.Find(w.last)
+}
+
+// Overactive applies the rules on frequency to r, whose turn it is. If the
+// session polls, two empty requests may not follow each other within the
+// interval polling, unless the answer to the first had payloads. In other
+// sessions the last request that the client may have open may not be empty and
+// follow the one before so soon; and if it opens more than it may, that is
+// excused only for an extra one. One that came before its predecessor is not
+// soon: nobody can tell how late the predecessor was. XEP-0124, sections 11
+// and 12.
+func (w *Window[X, H]) Overactive(r *Record[X, H], polling time.Duration, polls, extra bool) bool {
+	soon := r.Empty && r.At >= w.arrived && r.At-w.arrived < polling
+	if polls && soon && w.empty {
+		if before := w.Find(r.Rid - 1); before != nil && before.State == Answered && !before.Payload {
+			return true
+		}
+	}
+	if r.Exchange == nil {
+		return false
+	}
+	_, n := w.OldestLive()
+	switch n++; {
+	case n > int(w.size):
+		return !extra
+	case n == int(w.size):
+		return soon && !polls
+	}
+	return false
+}
+
+// Answer keeps body as the answer to the open request rid.
+func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Duration) {
+	r := w.Find(rid)
+	r.State, r.Body, r.Payload, r.At = Answered, body, payload, now
+	r.Exchange, r.Held, r.Release = nil, *new(H), false
+	w.weigh(r)
+	w.trim()
+}
+
+// trim forgets the answers that need not be kept: all but the last size, and,
+// for a client that acknowledges, those that it has acknowledged or that
+// exceed the limit. An answer to an extra request takes none of these places, but
+// a repeat of it that comes late is no reason to end the session.
+func (w *Window[X, H]) trim() {
+	n, kept, bytes := len(w.records), int32(0), 0
+	passed := w.passed()
+	for i := n - 1; i >= 0; i-- {
+		r := &w.records[i]
+		if r.State != Answered {
+			continue
+		}
+		if r.extra() {
+			if r.Rid <= passed {
+				w.remove(i)
+			}
+			continue
+		}
+		if kept++; kept <= w.size {
+			continue
+		}
+		bytes += len(r.Body) + len(r.Key) + recordSize
+		if !w.Keep || r.Rid <= w.acked || bytes > w.Limit {
+			w.remove(i)
+		}
+	}
+}
+
+func (w *Window[X, H]) remove(i int) {
+	w.weight -= int(w.records[i].weight)
+	n := len(w.records) - 1
+	copy(w.records[i:], w.records[i+1:])
+	w.records[n] = Record[X, H]{}
+	w.records = w.records[:n]
+}
+
+// Ack takes note of the ack of the request rid, or of its absence, which has a
+// meaning if the client acknowledges. It returns the answer that the client
+// seems to have lost, or nil. Acks that make no sense are ignored.
+func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
+	n := rid - 1
+	if ack.Set {
+		n = ack.N
+		if !ack.OK || n < 1 || n >= rid {
+			return nil
+		}
+	} else if !w.Keep {
+		return nil
+	}
+	// Only what was answered can have arrived.
+	for i := range w.records {
+		if r := &w.records[i]; r.Rid <= n && r.State != Answered {
+			n = r.Rid - 1
+		}
+	}
+	if ack.Set && n < ack.N {
+		return nil // it acknowledges an answer that was never given
+	}
+	w.acked = max(w.acked, n)
+	w.trim()
+	if ack.Set {
+		if r := w.Find(ack.N + 1); r != nil && r.State == Answered {
+			return r
+		}
+	}
+	return nil
+}
+
+// proven returns the highest rid whose answer the client has beyond doubt:
+// because it acknowledged it, or because it could not have sent its last
+// request otherwise.
+func (w *Window[X, H]) proven() int64 { return max(w.acked, w.passed()) }
+
+// passed returns the highest rid that must have been answered for the client to
+// send its last request.
+func (w *Window[X, H]) passed() int64 {
+	n := w.last - int64(w.size)
+	if r := w.Find(w.last); r != nil && r.extra() {
+		n--
+	}
+	return n
+}
+
+// Unproven returns the answers with payloads that the client may not have.
+func (w *Window[X, H]) Unproven() (bodies [][]byte) {
+	proven := w.proven()
+	for i := range w.records {
+		if r := &w.records[i]; r.Payload && r.Rid > proven {
+			bodies = append(bodies, r.Body)
+		}
+	}
+	return bodies
+}
+
+// Oldest returns the lowest open request, and how many open ones there are.
+func (w *Window[X, H]) Oldest() (r *Record[X, H], n int) {
+	for i := range w.records {
+		if w.records[i].State == Open {
+			if n++; n == 1 {
+				r = &w.records[i]
+			}
+		}
+	}
+	return r, n
+}
+
+// OldestLive returns the lowest open request that has a connection, and how
+// many such there are.
+func (w *Window[X, H]) OldestLive() (r *Record[X, H], n int) {
+	for i := range w.records {
+		if x := &w.records[i]; x.State == Open && x.Exchange != nil {
+			if n++; n == 1 {
+				r = x
+			}
+		}
+	}
+	return r, n
+}
+
+// Release has all open requests below rid answered at once.
+func (w *Window[X, H]) Release(rid int64) {
+	for i := range w.records {
+		if r := &w.records[i]; r.State == Open && r.Rid < rid {
+			r.Release = true
+		}
+	}
+}
+
+// Answers appends the answers that are kept to as.
+func (w *Window[X, H]) Answers(as []tomb.Answer) []tomb.Answer {
+	for i := range w.records {
+		if r := &w.records[i]; r.State == Answered {
+			as = append(as, tomb.Answer{Rid: r.Rid, Sum: r.Sum, Key: r.Key, Body: r.Body})
+		}
+	}
+	return as
+}
+
+// Abandon forgets all requests that are not answered, and returns those that
+// were early.
+func (w *Window[X, H]) Abandon() (early []*wire.Request) {
+	for i := len(w.records) - 1; i >= 0; i-- {
+		r := &w.records[i]
+		if r.Early != nil {
+			early = append(early, r.Early)
+		}
+		if r.State != Answered {
+			w.remove(i)
+		}
+	}
+	return early
+}
+
+// Unlock checks the key of the request whose turn it is, and takes it and its
+// newkey into account. XEP-0124, section 15.
+func (w *Window[X, H]) Unlock(key, newkey string) bool {
+	if w.Next == "" {
+		return true
+	}
+	sum := sha1.Sum([]byte(key))
+	if !strings.EqualFold(hex.EncodeToString(sum[:]), w.Next) {
+		return false
+	}
+	w.Next = key
+	if newkey != "" {
+		w.Next = newkey
+	}
+	return true
+}
