@@ -383,8 +383,12 @@ func TestCreationWaits(t *testing.T) {
 		"one that does neither read nor write": {func(st *bosh.Stream) { <-st.Context().Done() }, grace},
 	} {
 		bubble(t, name, bosh.Options{Framing: bosh.Elements, Grace: grace, Serve: test.serve}, func(b *bench) {
-			b.post(opening(stdAttrs)).body()
-			assert.Equal(b, test.want, time.Since(b.begin))
+			c := b.post(opening(stdAttrs))
+			if test.want > 0 {
+				c.waits()
+				b.wait(test.want)
+			}
+			assert.Equal(b, b.now(), c.at())
 		})
 	}
 }
