@@ -73,6 +73,7 @@
 package bosh
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -92,6 +93,7 @@ import (
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/tally"
+	"github.com/gobosh/bosh/internal/wire"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server.
@@ -358,7 +360,6 @@ type Options struct {
 // The defaults.
 const (
 	defaultInactivity = 60 * time.Second
-	defaultPolling    = 5 * time.Second
 	maxHold           = 16
 	maxStreams        = 64
 	maxGrace          = 50 * time.Millisecond
@@ -384,46 +385,27 @@ func (o Options) withDefaults() Options {
 	o.MaxPayloads = defaults.Number(o.MaxPayloads, 4096, 1<<30)
 	o.MaxStreams = max(defaults.Number(o.MaxStreams, 1, maxStreams), 1)
 	o.Backlog = defaults.Number(o.Backlog, 128, 1<<20)
-	o.MaxBody = int64(defaults.Number(int(min(o.MaxBody, maxMaxBody)), 1<<20, maxMaxBody))
-	if o.MaxBody == 0 {
-		o.MaxBody = maxMaxBody
-	}
-	o.MaxElement = defaults.Number(o.MaxElement, 4<<20, 1<<30)
-	if o.MaxElement == 0 {
-		o.MaxElement = 1 << 30
-	}
+	o.MaxBody = defaults.Bound(o.MaxBody, 1<<20, maxMaxBody)
+	o.MaxElement = defaults.Bound(o.MaxElement, 4<<20, 1<<30)
 	o.ReadBuffer = defaults.Number(o.ReadBuffer, 64<<10, 1<<30)
 	o.WriteBuffer = max(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1)
 	o.ReplayBuffer = defaults.Number(o.ReplayBuffer, 256<<10, 1<<30)
-	if o.MaxMemory == 0 {
-		o.MaxMemory = 1 << 30
-	}
-	if o.MaxRepeats == 0 {
-		o.MaxRepeats = 10
-	}
-	if o.ReportAfter == 0 {
-		o.ReportAfter = 5 * time.Second
-	}
+	o.MaxMemory = cmp.Or(o.MaxMemory, 1<<30)
+	o.MaxRepeats = cmp.Or(o.MaxRepeats, 10)
+	o.ReportAfter = cmp.Or(o.ReportAfter, 5*time.Second)
 	if o.Content == nil {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
 }
 
 // terms returns what sessions are offered.
 func (o *Options) terms() negotiate.Terms {
-	t := negotiate.Terms{
-		Wait: o.Wait, Inactivity: o.Inactivity, Pause: o.Pause, Hold: o.Hold,
-		Polling: max(o.Polling, 0), PollingIdle: max(o.Polling, 0), NoPolling: o.Polling < 0,
+	return negotiate.Terms{
+		Wait: o.Wait, Inactivity: o.Inactivity, Pause: o.Pause, Polling: o.Polling, Hold: o.Hold,
 		Acks: !o.NoAcks, Streams: o.MaxStreams > 1, Content: o.Content,
 	}
-	if o.Polling == 0 {
-		t.PollingIdle = defaultPolling
-	}
-	return t
 }
 
 // A Framing says what the bytes of a [Stream] are.
@@ -616,31 +598,6 @@ const (
 	UndefinedCondition     Condition = "undefined-condition"      // Error.Payload may say more
 )
 
-// legacyStatus is the HTTP status that stands for the condition when the
-// client sent no `ver`, or 0. XEP-0124, section 17.1.
-func (c Condition) legacyStatus() int {
-	switch c {
-	case BadRequest:
-		return http.StatusBadRequest
-	case PolicyViolation:
-		return http.StatusForbidden
-	case ItemNotFound:
-		return http.StatusNotFound
-	}
-	return 0
-}
-
-// defined reports whether c is one of the conditions of XEP-0124.
-func (c Condition) defined() bool {
-	switch c {
-	case BadRequest, HostGone, HostUnknown, ImproperAddressing, InternalServerError,
-		ItemNotFound, OtherRequest, PolicyViolation, RemoteConnectionFailed,
-		RemoteStreamError, SeeOtherURI, SystemShutdown, UndefinedCondition:
-		return true
-	}
-	return false
-}
-
 // An Error is the end of a session or stream.
 //
 // The application passes one to [Stream.CloseWithError], [Session.Terminate]
@@ -704,7 +661,7 @@ func checkError(e *Error) (*Error, error) {
 	if e == nil {
 		return nil, nil
 	}
-	if e.Condition != "" && !e.Condition.defined() {
+	if e.Condition != "" && !wire.Defined(string(e.Condition)) {
 		return nil, fmt.Errorf("bosh: no such condition: %q", e.Condition)
 	}
 	c := *e

@@ -43,15 +43,15 @@ type Handler struct {
 	edge     *edge.Edge
 	epoch    time.Time
 	seed     maphash.Seed
-	sessions table.Table[*Session]           // that have not ended
-	yard     *tomb.Yard                      // those that have, and may be asked to repeat an answer
-	quota    quota.Quota                     // of sessions that have not ended
-	serial   atomic.Int64                    // for Session.ID
-	grant    atomic.Pointer[negotiate.Grant] // the last one; see share
-	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
-	bodies   httpbody.Budget                 // of those that are being received
-	requests sync.Pool                       // of *wire.Request
-	spare    sync.Pool                       // of *exchange
+	sessions table.Table[*Session] // that have not ended
+	yard     *tomb.Yard            // those that have, and may be asked to repeat an answer
+	quota    quota.Quota           // of sessions that have not ended
+	serial   atomic.Int64          // for Session.ID
+	grants   negotiate.Cache       // of the sessions
+	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
+	bodies   httpbody.Budget       // of those that are being received
+	requests sync.Pool             // of *wire.Request
+	spare    sync.Pool             // of *exchange
 	accept   *backlog.Listener
 	past     tally.Tally    // of the sessions that have ended
 	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
@@ -386,15 +386,12 @@ var blank = []byte(wire.Blank)
 
 // terminal returns the answer that ends a session by a condition.
 func (h *Handler) terminal(c Condition, legacy bool) reply {
-	if status := c.legacyStatus(); legacy && status != 0 {
-		return reply{status: status}
-	}
-	return reply{body: (&wire.Response{Terminate: true, Condition: string(c)}).Bytes()}
+	return h.refusal(&Error{Condition: c}, legacy)
 }
 
 // refusal returns the answer to a creation request that e refuses.
 func (h *Handler) refusal(e *Error, legacy bool) reply {
-	if status := e.Condition.legacyStatus(); legacy && status != 0 {
+	if status := wire.LegacyStatus(string(e.Condition)); legacy && status != 0 {
 		return reply{status: status}
 	}
 	a := wire.Response{Terminate: true, Condition: string(e.Condition), URI: e.URI, Last: e.Payload}
@@ -478,7 +475,7 @@ func (h *Handler) farewell() *Error {
 
 // open opens a session.
 func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
-	s := &Session{h: h, grant: h.share(g), sid: rand.Text()}
+	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text()}
 	s.alarm = alarm.New(s.tick)
 	s.secure = h.secure(ex)
 	s.origin = ex.origin()
@@ -516,16 +513,6 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	return s, nil
-}
-
-// share returns g, or its like that another session has. There are few kinds.
-func (h *Handler) share(g negotiate.Grant) *negotiate.Grant {
-	if last := h.grant.Load(); last != nil && *last == g {
-		return last
-	}
-	shared := g
-	h.grant.Store(&shared)
-	return &shared
 }
 
 // opening returns what a request says of the stream that it opens. What it
@@ -594,7 +581,7 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	if err == nil {
 		return c, nil
 	}
-	if errors.As(err, &e) && e.Condition.defined() {
+	if errors.As(err, &e) && wire.Defined(string(e.Condition)) {
 		if e, err = checkError(e); err == nil {
 			return c, e
 		}

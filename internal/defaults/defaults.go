@@ -2,27 +2,29 @@
 // none, and too large means the largest possible.
 package defaults
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // MaxSeconds is the largest number of seconds that goes over the wire.
 const MaxSeconds = 1<<16 - 1
 
 // Number returns n, def if it is zero, 0 if it is negative, and top if it is
 // larger than that.
-func Number(n, def, top int) int {
-	if n == 0 {
-		n = def
+func Number(n, def, top int) int { return min(max(cmp.Or(n, def), 0), top) }
+
+// Bound is Number for what there must be a limit to: a negative one stands for
+// the largest possible.
+func Bound[N int | int64](n, def, top N) N {
+	if n < 0 {
+		return top
 	}
-	return min(max(n, 0), top)
+	return min(cmp.Or(n, def), top)
 }
 
 // Duration returns d, def if it is zero, and 0 if it is negative.
-func Duration(d, def time.Duration) time.Duration {
-	if d == 0 {
-		d = def
-	}
-	return max(d, 0)
-}
+func Duration(d, def time.Duration) time.Duration { return max(cmp.Or(d, def), 0) }
 
 // Seconds is Duration for what goes over the wire: whole seconds, at least one
 // unless it is none, and not too many.

@@ -13,6 +13,12 @@ func TestNumber(t *testing.T) {
 	}
 }
 
+func TestBound(t *testing.T) {
+	for _, test := range [...]struct{ n, want int64 }{{0, 7}, {-1, 10}, {3, 3}, {10, 10}, {1 << 40, 10}} {
+		assert.Equal(t, test.want, Bound(test.n, 7, 10), "%d", test.n)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	assert.Equal(t, time.Second, Duration(0, time.Second))
 	assert.Equal(t, time.Minute, Duration(time.Minute, time.Second))

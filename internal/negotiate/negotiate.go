@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -26,10 +27,9 @@ const MaxSeconds = 1<<16 - 1
 type Terms struct {
 	Wait, Inactivity, Pause time.Duration
 
-	// Polling is for all sessions, PollingIdle for those that poll. If
-	// neither is announced, NoPolling is set.
-	Polling, PollingIdle time.Duration
-	NoPolling            bool
+	// Polling is for all sessions. If it is 0, those that poll have the usual
+	// one all the same; if it is negative none is announced.
+	Polling time.Duration
 
 	Hold    int
 	Acks    bool
@@ -54,6 +54,20 @@ type Grant struct {
 	unpolled bool // no polling attribute is sent
 }
 
+// A Cache has few Grants stand for many that are the same. The zero value is
+// ready for use, by several goroutines at once.
+type Cache struct{ last atomic.Pointer[Grant] }
+
+// Share returns g, or its like that it returned last. Nobody may change it.
+func (c *Cache) Share(g Grant) *Grant {
+	if last := c.last.Load(); last != nil && *last == g {
+		return last
+	}
+	shared := g
+	c.last.Store(&shared)
+	return &shared
+}
+
 // TextXML is the Content-Type of all answers unless the client asks for
 // another.
 const TextXML = "text/xml; charset=utf-8"
@@ -73,6 +87,8 @@ const (
 	usualWait = 60 * time.Second
 	usualHold = 1
 )
+
+const usualPolling = 5 * time.Second
 
 // Settle settles what a creation request asks for. What it returns is good for
 // the answer also if it fails, which means bad-request.
@@ -99,9 +115,11 @@ func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
 		g.Hold = int(min(int64(t.Hold), req.Hold.N))
 	}
 	g.Requests = g.Hold + 1
-	g.Inactivity, g.Polling, g.unpolled = t.Inactivity, t.Polling, t.NoPolling
+	g.Inactivity, g.Polling, g.unpolled = t.Inactivity, max(t.Polling, 0), t.Polling < 0
 	if g.Polls() {
-		g.Polling = t.PollingIdle
+		if t.Polling == 0 {
+			g.Polling = usualPolling
+		}
 		if t.Inactivity > 0 {
 			g.Inactivity = min(2*t.Inactivity+g.Polling, MaxSeconds*time.Second)
 		}

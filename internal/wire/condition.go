@@ -1,0 +1,32 @@
+package wire
+
+import "net/http"
+
+// conditions are those by which a session can end, each with the HTTP status that
+// stands for it when the client sent no `ver`, or 0. XEP-0124, sections 17.1 and
+// 17.2.
+var conditions = map[string]int{
+	"bad-request":              http.StatusBadRequest,
+	"host-gone":                0,
+	"host-unknown":             0,
+	"improper-addressing":      0,
+	"internal-server-error":    0,
+	"item-not-found":           http.StatusNotFound,
+	"other-request":            0,
+	"policy-violation":         http.StatusForbidden,
+	"remote-connection-failed": 0,
+	"remote-stream-error":      0,
+	"see-other-uri":            0,
+	"system-shutdown":          0,
+	"undefined-condition":      0,
+}
+
+// Defined reports whether XEP-0124 has the condition.
+func Defined(condition string) bool {
+	_, ok := conditions[condition]
+	return ok
+}
+
+// LegacyStatus returns the HTTP status that stands for a condition when the
+// client sent no `ver`, or 0.
+func LegacyStatus(condition string) int { return conditions[condition] }
