@@ -344,6 +344,8 @@ type Options struct {
 	//     answer has a Connection header already.
 	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
 	//     connection is given back.
+	//   - A callback of these Options must not close the connection that
+	//     ConnContext has shown to it: Close would wait for the callback.
 	Direct bool
 
 	// Logger gets what an operator should know; never payloads, nor a sid.
