@@ -273,7 +273,7 @@ func idle(n int) func(*run) (figures, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := r.start(n, int(idleTime.Seconds()), allOver(overOne)); err != nil {
+		if err := r.start(n, int(idleTime.Seconds())+2, allOver(overOne)); err != nil {
 			return nil, err
 		}
 		time.Sleep(3 * time.Second) // idle, that is
