@@ -132,6 +132,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	var err error
 	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share)
 	if err == httpbody.ErrNoRoom {
+		h.free(req)
 		h.reply(w, &exchange{request: r, reply: h.terminal(PolicyViolation, false), content: negotiate.TextXML})
 		return
 	}
@@ -241,6 +242,8 @@ func (h *Handler) serveDirect(q *direct.Request) {
 	h.serveRequest(q, req, err)
 }
 
+// serveRequest serves a request whose body is req. Nobody waits for its answer:
+// whoever makes it writes it, and then doneDirect is called.
 func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) {
 	h.gate.Enter()
 	ex, ok := q.Context.(*exchange)

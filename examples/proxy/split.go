@@ -81,9 +81,6 @@ func (s *splitter) space() []byte {
 // filled takes note that n bytes of what space returned have been filled.
 func (s *splitter) filled(n int) { s.buf = s.buf[:len(s.buf)+n] }
 
-// rest returns what is not a whole item yet.
-func (s *splitter) rest() []byte { return s.buf[s.start:] }
-
 // next returns the next item, or io.ErrShortBuffer if there is no whole one.
 func (s *splitter) next() (item, error) {
 	for s.pos < len(s.buf) {

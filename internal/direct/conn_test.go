@@ -439,3 +439,10 @@ func TestClose(t *testing.T) {
 		g.ends()
 	})
 }
+
+// Conns returns how many connections there are.
+func (e *Engine) Conns() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.conns)
+}

@@ -10,8 +10,9 @@
 // that has been read of it, and net/http answers.
 //
 // A connection has one goroutine, which reads. While it waits it has no buffer.
-// Answers are written by whoever has them, as long as that does not block, in
-// the order of the requests.
+// Answers are written by whoever has them, as long as that does not block, or else
+// by a goroutine for that answer, in the order of the requests. Over TLS it is
+// always the latter.
 package direct
 
 import (
@@ -109,13 +110,6 @@ func (e *Engine) each(f func(*conn)) {
 	for _, c := range cs {
 		f(c)
 	}
-}
-
-// Conns returns how many connections there are.
-func (e *Engine) Conns() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.conns)
 }
 
 // guard calls f. It reports whether f returned, rather than panic.

@@ -113,7 +113,9 @@ func (q *Request) TLS() *tls.ConnectionState { return q.c.tls }
 // An Answer is what a Request is answered.
 type Answer struct {
 	Status int         // 0 stands for 200
-	Fields [3]string   // of the head, as they are written; the second is the Content-Type's value
+	Before string      // fields of the head, as they are written
+	Type   string      // of the content; none if empty
+	After  string      // more fields, behind the Content-Type
 	Header http.Header // more of them
 	Body   []byte
 }
@@ -142,11 +144,11 @@ func (q *Request) render(a Answer) []byte {
 		b = strconv.AppendInt(b, int64(a.Status), 10)
 		b = append(append(append(b, ' '), http.StatusText(a.Status)...), "\r\n"...)
 	}
-	b = append(b, a.Fields[0]...)
-	if a.Fields[1] != "" {
-		b = append(append(append(b, "Content-Type: "...), a.Fields[1]...), "\r\n"...)
+	b = append(b, a.Before...)
+	if a.Type != "" {
+		b = append(append(append(b, "Content-Type: "...), a.Type...), "\r\n"...)
 	}
-	b = append(b, a.Fields[2]...)
+	b = append(b, a.After...)
 	b = appendHeader(b, a.Header)
 	b = append(append(append(b, "Date: "...), date()...), "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(a.Body)), 10)

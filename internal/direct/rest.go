@@ -1,8 +1,6 @@
 package direct
 
-import (
-	"time"
-)
+import "time"
 
 // A goroutine that has served a request has a stack of 8 KB, of which it needs
 // little to wait for the next one, but the runtime leaves it at least 4. A request

@@ -121,9 +121,9 @@ func (e *Edge) Direct(q *direct.Request, a Answer) direct.Answer {
 	out := direct.Answer{Status: a.Status, Body: a.Body}
 	hd := q.Extra()
 	if hd == nil && e.static && e.o.Compress <= 0 {
-		out.Fields[0], out.Fields[2] = e.before, e.after
+		out.Before, out.After = e.before, e.after
 		if a.Status == 0 {
-			out.Fields[1] = a.Content
+			out.Type = a.Content
 		}
 		return out
 	}

@@ -11,11 +11,8 @@ import (
 // as XML 1.0, section 3.3.3, has it for attributes without a declared type.
 func Unescape(dst, raw []byte) []byte { return unescape(dst, raw, true) }
 
-// UnescapeText appends to dst what character data outside CDATA sections stands
-// for, given as it stands in the input: references are resolved, and line ends
-// are normalised as XML 1.0, section 2.11, has it.
-func UnescapeText(dst, raw []byte) []byte { return unescape(dst, raw, false) }
-
+// unescape is Unescape, or without value does the same to character data, of which
+// line ends are normalised only: the tests read by it what the scanner lets through.
 func unescape(dst, raw []byte, value bool) []byte {
 	for len(raw) > 0 {
 		n := 1

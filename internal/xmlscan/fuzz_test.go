@@ -180,7 +180,7 @@ func naive(element string, outer []Binding) (out string) {
 		case strings.HasPrefix(m[0], "<![CDATA["):
 			text += strings.ReplaceAll(strings.ReplaceAll(m[1], "\r\n", "\n"), "\r", "\n")
 		case m[6] != "":
-			text += string(UnescapeText(nil, []byte(m[6])))
+			text += string(unescape(nil, []byte(m[6]), false))
 		case m[2] != "":
 			flush()
 			out += ">\n"

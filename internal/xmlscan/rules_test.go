@@ -201,7 +201,7 @@ func TestEscape(t *testing.T) {
 	} {
 		assert.Equal(t, "x"+want, string(Unescape([]byte("x"), []byte(raw))), "%q", raw)
 	}
-	assert.Equal(t, "a\tb\nc\nd\ne\r", string(UnescapeText(nil, []byte("a\tb\nc\r\nd\re&#13;"))))
+	assert.Equal(t, "a\tb\nc\nd\ne\r", string(unescape(nil, []byte("a\tb\nc\r\nd\re&#13;"), false)))
 
 	for s, want := range map[string]string{
 		"": "", "abc ж": "abc ж", `<a b='"'>&`: "&lt;a b=&apos;&quot;&apos;&gt;&amp;", "\t\r\n": "&#9;&#13;&#10;",
@@ -223,7 +223,7 @@ func FuzzEscape(f *testing.F) {
 			return r
 		}, v)
 		assert.Equal(t, want, string(Unescape(nil, esc)))
-		assert.Equal(t, want, string(UnescapeText(nil, esc)))
+		assert.Equal(t, want, string(unescape(nil, esc, false)))
 		assert.NoError(t, accept(fmt.Sprintf(`<r><a b='%s' c="%s">%s</a></r>`, esc, esc, esc)))
 		Unescape(nil, []byte(v)) // must not panic
 	})
