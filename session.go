@@ -252,6 +252,16 @@ func (s *Session) settle(now time.Duration) {
 	s.account()
 }
 
+// spoken is settle for when there is more output, and nothing else has changed. An
+// answer that is under way takes it along, or is settled when it is done.
+func (s *Session) spoken() {
+	if s.writing != nil {
+		s.account()
+		return
+	}
+	s.settle(s.h.now())
+}
+
 // account tells the Handler how much the session keeps, if that has changed by
 // enough to be worth it. Most sessions never keep so much.
 func (s *Session) account() {
@@ -354,6 +364,10 @@ func (s *Session) todo(f func()) {
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
+	if s.after == nil && s.queue == nil && s.told == s.ended {
+		s.mu.Unlock() // mostly
+		return
+	}
 	after, over, scope := s.after, s.ended && !s.told, s.scope
 	s.after, s.told = nil, s.ended
 	speak := s.queue != nil && !s.speaking && s.attending == 0

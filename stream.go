@@ -411,10 +411,8 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 	if err := st.room(ctx); err != nil {
 		return err
 	}
-	st.out = append(buffer.Grow(st.out, len(b)), b...)
-	st.count += int64(n)
-	st.s.settle(st.s.h.now())
-	return nil
+	defer st.s.spoken()
+	return st.queue(b, int64(n))
 }
 
 // EncodeToken adds a token to the output, and Flush writes what was added. The
@@ -483,7 +481,7 @@ func (st *Stream) lingers() bool {
 // room waits until there is room for output.
 func (st *Stream) room(ctx context.Context) error {
 	for {
-		err, full := st.writeErr(), len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer
+		err, full := st.writeErr(), st.space() <= 0
 		if err == nil && full {
 			err = st.cause // then nobody will make room
 		}
@@ -498,37 +496,47 @@ func (st *Stream) room(ctx context.Context) error {
 
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
-	defer func() { st.s.settle(st.s.h.now()) }()
+	defer st.s.spoken()
 	if st.opening.Framing == Opaque {
 		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
 		st.out = append(buffer.Grow(st.out, n), p[:n]...)
 		st.count++
 		return n, nil
 	}
-	for full := false; n < len(p) && !full && err == nil; {
-		var it framing.Item
-		before := n
-		if n, it, err = st.cutItem(p, n); it.Kind != framing.None {
-			if full, err = st.put(it); err != nil {
-				n = before // it is not taken, so it is not counted
+	for n < len(p) && err == nil && st.space() > 0 {
+		var r framing.Run
+		r, err = st.cutRun(p[n:])
+		if r.Count > 0 {
+			if err := st.queue(r.Elements, int64(r.Count)); err != nil {
+				return n, err
+			}
+			if r.Count > 1 {
+				buffer.Rest(r.Elements)
 			}
 		}
+		st.turn(&r.Next)
+		n += r.Took
+	}
+	if err != nil {
+		st.s.unlock()
+		st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
+		st.s.mu.Lock()
 	}
 	return n, err
 }
 
-// cutItem cuts an item from p[n:], without the lock.
-func (st *Stream) cutItem(p []byte, n int) (int, framing.Item, error) {
+// space returns how many bytes may be queued.
+func (st *Stream) space() int { return st.s.h.o.WriteBuffer - len(st.out) - len(st.late) }
+
+// cutRun cuts from p what there is space for, without the lock.
+func (st *Stream) cutRun(p []byte) (framing.Run, error) {
+	space := st.space()
 	st.s.unlock()
 	defer st.s.mu.Lock()
 	if st.cut == nil {
 		st.cut = st.cutter()
 	}
-	took, it, err := st.cut.Cut(p[n:])
-	if err != nil {
-		st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
-	}
-	return n + took, it, err
+	return st.cut.CutRun(p, space)
 }
 
 func (st *Stream) cutter() *framing.Cutter {
@@ -538,12 +546,29 @@ func (st *Stream) cutter() *framing.Cutter {
 	return framing.NewElements(st.s.h.o.MaxElement)
 }
 
-// put queues one item, and reports whether the queue is full now.
-func (st *Stream) put(it framing.Item) (full bool, err error) {
+// queue queues n elements: all or none.
+func (st *Stream) queue(b []byte, n int64) error {
+	switch {
+	case st.cause != nil && !st.lingers():
+		return st.cause
+	case st.ended || st.closed:
+		return net.ErrClosed
+	case st.cause != nil:
+		st.late = append(st.late, b...)
+		return nil
+	}
+	st.out = append(buffer.Grow(st.out, len(b)), b...)
+	st.count += n
+	return nil
+}
+
+// turn does what an item means that is no element for the client.
+func (st *Stream) turn(it *framing.Item) {
 	switch it.Kind {
 	case framing.Header:
 		if !st.announced {
-			st.head = &it.Head
+			head := it.Head
+			st.head = &head
 		}
 	case framing.End:
 		st.ended = true
@@ -551,21 +576,7 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 	case framing.Error:
 		st.ended = true
 		st.finish(&Error{Condition: RemoteStreamError, Payload: append([]byte(nil), it.XML...)})
-	default:
-		if st.cause != nil && !st.lingers() {
-			return false, st.cause
-		}
-		if st.ended || st.closed {
-			return false, net.ErrClosed
-		}
-		if st.cause != nil {
-			st.late = append(st.late, it.XML...)
-			break
-		}
-		st.out = append(buffer.Grow(st.out, len(it.XML)), it.XML...)
-		st.count++
 	}
-	return len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer, nil
 }
 
 // taken is called when the client is given the output.

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -81,6 +82,19 @@ func sameInChunks(t *testing.T, make func() *Cutter, b, cuts string) []out {
 	}
 	if err == nil && one.Pending() != other.Pending() {
 		t.Fatalf("%q: pending %v, and in chunks %v", b, one.Pending(), other.Pending())
+	}
+	wantRuns, wantCounts := runs(want)
+	for _, size := range [...]int{1, 20, 1 << 20} {
+		i = 0
+		got, counts, err := cutRuns(make(), b, size, func(left int) int {
+			if i++; i > len(cuts) {
+				return left
+			}
+			return int(cuts[i-1])
+		})
+		if describe(got) != describe(wantRuns) || !slices.Equal(counts, wantCounts) || (err == nil) != (wantErr == nil) {
+			t.Fatalf("%q\nby one:  %s %v %v\nin runs: %s %v %v", b, describe(wantRuns), wantCounts, wantErr, describe(got), counts, err)
+		}
 	}
 	return want
 }
