@@ -15,18 +15,26 @@ import (
 // A floor is the least http.Handler that serves the clients of this command:
 // it takes the same requests as a BOSH server and gives the same answers, byte
 // for byte, but reads no XML, checks nothing, repeats nothing and bounds
-// nothing. Its application echoes.
+// nothing. Its application echoes, in a goroutine for each session if it has
+// those: what they cost is the runtime's, and an application's that is written
+// for net.Conn.
 type floor struct {
+	goroutines bool
+
 	mu       sync.RWMutex // guards sessions
 	sessions map[string]*floorSession
 }
 
 type floorSession struct {
-	mu   sync.Mutex // guards the following
-	last int64      // highest rid
-	out  []byte     // waits for a request
-	held *floorRequest
 	wait time.Duration
+	wake chan struct{} // for the application's goroutine; nil if it has none
+
+	mu    sync.Mutex    // guards the following
+	last  int64         // highest rid
+	in    []byte        // waits for the goroutine
+	out   []byte        // waits for a request
+	older *floorRequest // waits for the goroutine
+	held  *floorRequest
 }
 
 type floorRequest struct {
@@ -35,7 +43,9 @@ type floorRequest struct {
 	answer chan []byte // of capacity 1
 }
 
-func newFloor() *floor { return &floor{sessions: make(map[string]*floorSession)} }
+func newFloor(goroutines bool) *floor {
+	return &floor{goroutines: goroutines, sessions: make(map[string]*floorSession)}
+}
 
 // The answers, as the library makes them.
 const (
@@ -73,8 +83,13 @@ func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
 		id := rand.Text()
 		f.mu.Lock()
 		wait := time.Duration(number(field(body, " wait='"))) * time.Second
-		f.sessions[id] = &floorSession{last: rid, wait: wait - wait/20}
+		s := &floorSession{last: rid, wait: wait - wait/20}
+		f.sessions[id] = s
 		f.mu.Unlock()
+		if f.goroutines {
+			s.wake = make(chan struct{}, 1)
+			go s.echo()
+		}
 		b := append(make([]byte, 0, 256), floorOpen+" sid='"...)
 		b = append(append(b, id...), "' wait='"...)
 		b = append(append(b, field(body, " wait='")...), floorGranted...)
@@ -99,6 +114,9 @@ func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
 func (s *floorSession) terminate(rid int64) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wake != nil {
+		close(s.wake)
+	}
 	if s.held == nil {
 		return floorEnd
 	}
@@ -111,12 +129,22 @@ func (s *floorSession) receive(rid int64, payload []byte) ([]byte, *floorRequest
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = rid
-	s.out = append(s.out, payload...) // the application: an echo
 	older := s.held
 	s.held = &floorRequest{rid: rid, wait: s.wait, answer: make(chan []byte, 1)}
 	switch {
-	case older != nil && len(s.out) == 0:
+	case s.wake != nil && len(payload) > 0:
+		s.in, s.older = append(s.in, payload...), older
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+		return nil, s.held
+	case older != nil && len(payload) == 0:
 		older.answer <- floorBlank
+		return nil, s.held
+	}
+	s.out = append(s.out, payload...) // the application: an echo
+	switch {
 	case older != nil:
 		older.answer <- s.take(older)
 	case len(s.out) > 0:
@@ -125,6 +153,29 @@ func (s *floorSession) receive(rid int64, payload []byte) ([]byte, *floorRequest
 		return answer, nil
 	}
 	return nil, s.held
+}
+
+// echo is the application in a goroutine.
+func (s *floorSession) echo() {
+	for range s.wake {
+		s.mu.Lock()
+		s.out = append(s.out, s.in...)
+		s.in = s.in[:0]
+		s.speak()
+		s.mu.Unlock()
+	}
+}
+
+// speak answers the oldest request with all that waits.
+func (s *floorSession) speak() {
+	r := s.older
+	if r == nil {
+		r, s.held = s.held, nil
+	}
+	s.older = nil
+	if r != nil {
+		r.answer <- s.take(r)
+	}
 }
 
 // take returns the answer to r with all that waits.
@@ -145,10 +196,7 @@ func (f *floor) push(b []byte) {
 	for _, s := range f.sessions {
 		s.mu.Lock()
 		s.out = append(s.out, b...)
-		if held := s.held; held != nil {
-			s.held = nil
-			held.answer <- s.take(held)
-		}
+		s.speak()
 		s.mu.Unlock()
 	}
 }

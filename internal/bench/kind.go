@@ -15,6 +15,7 @@ import (
 // runs with the servers of all kinds that do it.
 const (
 	doesFloor     = "floor"     // see floor
+	doesGoroutine = "goroutine" // see floor.goroutines
 	doesBare      = "bare"      // see bare
 	doesElements  = "elements"  // echo, by ReadElement and WriteElement
 	doesBytes     = "bytes"     // echo, by Read and Write
@@ -52,7 +53,8 @@ type server struct {
 
 // kinds has the floor first.
 var kinds = []kind{
-	{"floor", doesFloor, "floor", standard, newFloorServer},
+	{"floor", doesFloor, "floor", standard, floorServer(false)},
+	{"goroutine", doesGoroutine, "floor, goroutine", standard, floorServer(true)},
 	{"bare", doesBare, "", standard, func() server { return server{Handler: http.HandlerFunc(bare)} }},
 	{"elements", doesElements, "elements", standard, library(bosh.Options{Serve: echoElements})},
 	{"bytes", doesBytes, "bytes, parked", standard, library(bosh.Options{Serve: echoBytes})},
@@ -72,9 +74,16 @@ func kindNamed(name string) *kind {
 	return &kinds[i]
 }
 
-func newFloorServer() server {
-	f := newFloor()
-	return server{Handler: f, push: f.push}
+func floorServer(goroutines bool) func() server {
+	return func() server {
+		f := newFloor(goroutines)
+		return server{Handler: f, push: f.push}
+	}
+}
+
+// judged reports whether the targets are for k.
+func (k *kind) judged() bool {
+	return k.column != "" && k.does != doesFloor && k.does != doesGoroutine
 }
 
 // library returns what makes a server with the library. Without Options.Serve

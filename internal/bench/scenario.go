@@ -41,10 +41,10 @@ type targets [engines]float64
 const burst = 50
 
 var (
-	plain   = []string{doesFloor, doesElements}
-	copying = []string{doesFloor, doesElements, doesBytes}
-	full    = []string{doesFloor, doesElements, doesBytes, doesBare}
-	kept    = []string{doesFloor, doesElements, doesNothing, doesBare}
+	plain   = []string{doesFloor, doesGoroutine, doesElements}
+	copying = []string{doesFloor, doesGoroutine, doesElements, doesBytes}
+	full    = []string{doesFloor, doesGoroutine, doesElements, doesBytes, doesBare}
+	kept    = []string{doesFloor, doesGoroutine, doesElements, doesNothing, doesBare}
 )
 
 var scenarios = []scenario{

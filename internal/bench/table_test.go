@@ -13,10 +13,11 @@ import (
 
 func TestTable(t *testing.T) {
 	rs := results{
-		"floor":    {{"x": 100, "y": 2}, {"x": 200, "y": 2}, {"x": 300, "y": 2}},
-		"bare":     {{"x": 1, "y": 1}, {"x": 1, "y": 1}, {"x": 1, "y": 1}},
-		"elements": {{"x": 90, "y": 3}, {"x": 140, "y": 3}, {"x": 210, "y": 3}},
-		"direct":   {{"x": 250, "y": 1}, {"x": 500, "y": 1}, {"x": 750, "y": 1}},
+		"floor":     {{"x": 100, "y": 2}, {"x": 200, "y": 2}, {"x": 300, "y": 2}},
+		"goroutine": {{"x": 10, "y": 9}, {"x": 20, "y": 9}, {"x": 30, "y": 9}}, // not judged
+		"bare":      {{"x": 1, "y": 1}, {"x": 1, "y": 1}, {"x": 1, "y": 1}},
+		"elements":  {{"x": 90, "y": 3}, {"x": 140, "y": 3}, {"x": 210, "y": 3}},
+		"direct":    {{"x": 250, "y": 1}, {"x": 500, "y": 1}, {"x": 750, "y": 1}},
 	}
 	sc := scenario{name: "s", about: "about it", rows: []row{
 		{figure: "x", what: "more", ratio: true, targets: targets{0.75, 2.2}, least: true},
@@ -30,13 +31,13 @@ func TestTable(t *testing.T) {
 	require.NoError(t, table.flush())
 	lines := strings.Split(out.String(), "\n")
 	for i, want := range []string{
-		"| | floor | elements | bytes, parked | direct | direct, parked | target |",
-		"| - | -: | -: | -: | -: | -: | - |",
-		"| **s**: about it | | | | | | |",
-		"| more | 200 | 140 (0.700) | | 500 (2.50) | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
-		"| at most | 200 | 140 (0.700) | | 500 (2.50) | | direct ≤ 600 met |",
-		"| over bare | 1.00 | 2.00 | | 0.000 | | ≤ 2.50 met |",
-		"| best | 100 | 90.0 (0.900) | | 250 (2.50) | | ≤ 1.30 met, direct ≤ 2.00 **missed** |",
+		"| | floor | floor, goroutine | elements | bytes, parked | direct | direct, parked | target |",
+		"| - | -: | -: | -: | -: | -: | -: | - |",
+		"| **s**: about it | | | | | | | |",
+		"| more | 200 | 20.0 (0.100) | 140 (0.700) | | 500 (2.50) | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
+		"| at most | 200 | 20.0 (0.100) | 140 (0.700) | | 500 (2.50) | | direct ≤ 600 met |",
+		"| over bare | 1.00 | 8.00 | 2.00 | | 0.000 | | ≤ 2.50 met |",
+		"| best | 100 | 10.0 (0.100) | 90.0 (0.900) | | 250 (2.50) | | ≤ 1.30 met, direct ≤ 2.00 **missed** |",
 	} {
 		assert.Equal(t, want, strings.Join(strings.Fields(lines[i]), " "))
 	}
