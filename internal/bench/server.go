@@ -91,7 +91,7 @@ func startProfiles(name string) error {
 		runtime.MemProfileRate = 512 // what is kept; elsewhere that would cost too much
 	}
 	runtime.SetMutexProfileFraction(1)
-	runtime.SetBlockProfileRate(int(10 * time.Microsecond))
+	runtime.SetBlockProfileRate(int(100 * time.Millisecond)) // to record what blocks has stacks grow
 	return profileCPU(name)
 }
 
