@@ -157,12 +157,18 @@ type tcpWire struct {
 // tcpUser logs in over TCP.
 func tcpUser(t testing.TB, addr, name string) *user {
 	t.Helper()
+	return login(t, dialTCP(t, addr), sasl.Plain, name)
+}
+
+// dialTCP opens a stream on TCP. It ends with the test.
+func dialTCP(t testing.TB, addr string) *tcpWire {
+	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	w := &tcpWire{Conn: c, in: splitter{max: 1 << 20}}
 	require.NoError(t, w.Restart(t.Context()))
-	return login(t, w, sasl.Plain, name)
+	return w
 }
 
 func (w *tcpWire) Restart(ctx context.Context, _ ...string) error {

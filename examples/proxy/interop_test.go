@@ -251,17 +251,21 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 	require.NoError(t, p.process.err)
 	<-c.Done()
 	require.ErrorIs(t, c.Err(), &boshtest.EndError{Condition: "system-shutdown"})
-	// Each message has arrived, or its sender knows that it has not.
+	// Each message has arrived, or its sender knows that it has not, or the
+	// server keeps it since it came to that when the session was over.
 	got := make(map[string]bool)
+	arrived := func(el []byte) {
+		if st := parseStanza(el); st.name == "message" {
+			require.False(t, got[st.id], "twice: %s", st.id)
+			got[st.id] = true
+		}
+	}
 	for {
 		el, err := c.Recv(t.Context())
 		if err != nil {
 			break
 		}
-		if st := parseStanza(el); st.name == "message" {
-			require.False(t, got[st.id], "twice: %s", st.id)
-			got[st.id] = true
-		}
+		arrived(el)
 	}
 	bob.say("<iq xmlns='jabber:client' type='get' id='last' to='" + alice.jid + "'><ping xmlns='urn:xmpp:ping'/></iq>")
 	for {
@@ -275,7 +279,27 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 		require.False(t, got[st.id], "arrived, and returned: %s", st.id)
 		got[st.id] = true
 	}
+	again := &recorder{wire: dialTCP(t, s.c2s)}
+	login(t, again, sasl.Plain, "alice").say("<iq xmlns='jabber:client' type='get' id='all' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>")
+	awaited(t, again, "id=['\"]all['\"]")
+	for _, el := range again.got {
+		arrived(el)
+	}
 	assert.Len(t, got, 20)
+}
+
+// A recorder keeps what is received.
+type recorder struct {
+	wire
+	got [][]byte
+}
+
+func (r *recorder) Recv(ctx context.Context) ([]byte, error) {
+	el, err := r.wire.Recv(ctx)
+	if err == nil {
+		r.got = append(r.got, el)
+	}
+	return el, err
 }
 
 // testServerStopped stops the server in the middle of a session: in good order,
