@@ -11,7 +11,7 @@ for (const name of ['window', 'document', 'DOMParser', 'XMLSerializer', 'XMLHttp
   globalThis[name] = window[name] ?? window;
 }
 // By its path, since Node would be given the build that brings no XMLHttpRequest.
-const { Strophe, $msg, $pres } = await import('./node_modules/strophe.js/dist/strophe.esm.js');
+const { Strophe, $iq, $msg, $pres } = await import('./node_modules/strophe.js/dist/strophe.esm.js');
 
 Strophe.setLogLevel(Strophe.LogLevel.WARN);
 
@@ -43,6 +43,9 @@ async function login(name, password) {
     throw error;
   });
   connection.send($pres().tree());
+  // What comes for the account before the server knows of the presence it may keep for later.
+  const ping = $iq({ type: 'get', to: config.domain }).c('ping', { xmlns: 'urn:xmpp:ping' });
+  await within(PATIENCE, new Promise((resolve) => connection.sendIQ(ping.tree(), resolve, resolve)), 'presence');
   return client;
 }
 
