@@ -38,14 +38,12 @@ type Edge struct {
 	before, after string // what all answers have in their heads, if static is set
 	static        bool
 	noDeadlines   sync.Once // for the warning that they cannot be set
-	watches       sync.Pool // of *watch
 }
 
 // New returns an Edge.
 func New(o Options) *Edge {
 	e := &Edge{o: o}
 	e.before, e.after, e.static = e.o.Static()
-	e.watches.New = func() any { return newWatch(o.ReadTimeout, e.limited) }
 	return e
 }
 
@@ -55,49 +53,31 @@ func (e *Edge) Foreign(r *http.Request) bool { return e.o.Foreign(r) }
 // Read appends the body of r to b. What it takes goes on share, which the caller
 // gives back. Its errors are those of [httpbody.Read].
 func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *httpbody.Share) (_ []byte, err error) {
-	srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if e.o.WriteTimeout > 0 && srv != nil && srv.WriteTimeout > 0 {
+	if e.o.WriteTimeout > 0 && hurried(r) {
 		// The Server's limit may be shorter than the wait. Ours begins when
 		// there is an answer.
 		e.limited(http.NewResponseController(w).SetWriteDeadline(time.Time{}))
 	}
-	switch {
-	case e.o.ReadTimeout <= 0:
-		b, err = httpbody.Read(b, r, e.o.MaxBody, share)
-	case srv == nil || srv.ReadTimeout > 0:
-		b, err = e.readBy(time.Now().Add(e.o.ReadTimeout), w, r, b, share)
-	default:
-		b, err = e.readWatched(w, r, b, share)
+	if e.o.ReadTimeout > 0 {
+		rc := http.NewResponseController(w)
+		e.limited(rc.SetReadDeadline(time.Now().Add(e.o.ReadTimeout)))
+		defer func() {
+			if err == nil { // or else the Server waits for what is still to come
+				rc.SetReadDeadline(time.Time{})
+			}
+		}()
 	}
+	b, err = httpbody.Read(b, r, e.o.MaxBody, share)
 	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return b, err
 }
 
-// readBy reads a body from a connection that has a deadline of the Server's, which
-// must not end the wait, or may have one.
-func (e *Edge) readBy(until time.Time, w http.ResponseWriter, r *http.Request, b []byte, share *httpbody.Share) (_ []byte, err error) {
-	rc := http.NewResponseController(w)
-	e.limited(rc.SetReadDeadline(until))
-	defer func() {
-		if err == nil { // or else the Server waits for what is still to come
-			rc.SetReadDeadline(time.Time{})
-		}
-	}()
-	return httpbody.Read(b, r, e.o.MaxBody, share)
-}
-
-// readWatched reads a body from a connection that has no deadline, nor gets one
-// unless the body is late.
-func (e *Edge) readWatched(w http.ResponseWriter, r *http.Request, b []byte, share *httpbody.Share) (_ []byte, err error) {
-	t := e.watches.Get().(*watch)
-	t.begin(w)
-	defer func() {
-		t.end(err != nil)
-		e.watches.Put(t)
-	}()
-	return httpbody.Read(b, r, e.o.MaxBody, share)
+// hurried reports whether the [http.Server] limits the time for an answer.
+func hurried(r *http.Request) bool {
+	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	return ok && srv.WriteTimeout > 0
 }
 
 // limited takes the result of setting a deadline.
