@@ -288,6 +288,24 @@ func TestChunkedRequest(t *testing.T) {
 	})
 }
 
+// Nor does a deadline that somebody in front has set for reading the request.
+func TestDeadlineInFront(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, elements())
+		pipe := boshtest.Pipe(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			assert.NoError(t, http.NewResponseController(w).SetReadDeadline(time.Now().Add(5*second)))
+			h.ServeHTTP(w, r)
+		})})
+		defer pipe.Close()
+		p := dial(t, pipe)
+		s := accept(t, h)
+		c := p.hold("")
+		time.Sleep(50 * second)
+		write(t, s, "<b xmlns='u'/>")
+		assert.Equal(t, "<b xmlns='u'/>", c.Wait().Payload())
+	})
+}
+
 // Time-outs of the Server that are shorter than the wait do not end it.
 func TestServerTimeouts(t *testing.T) {
 	for _, o := range []bosh.Options{{}, {WriteTimeout: time.Minute}} {
