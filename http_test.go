@@ -301,6 +301,7 @@ func TestDeadlineInFront(t *testing.T) {
 		s := accept(t, h)
 		c := p.hold("")
 		time.Sleep(50 * second)
+		assert.Equal(t, 1, s.Session().Stats().Open)
 		write(t, s, "<b xmlns='u'/>")
 		assert.Equal(t, "<b xmlns='u'/>", c.Wait().Payload())
 	})
@@ -316,6 +317,7 @@ func TestServerTimeouts(t *testing.T) {
 			for range 3 {
 				c := p.hold("<a xmlns='u'/>")
 				time.Sleep(50 * second)
+				assert.Equal(t, 1, s.Session().Stats().Open)
 				write(t, s, "<b xmlns='u'/>")
 				assert.Equal(t, "<b xmlns='u'/>", c.Wait().Payload())
 			}
