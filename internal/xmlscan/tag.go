@@ -120,7 +120,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			}
 
 		case inValue:
-			if i = skip(b, i, ones*uint64(s.quote), ones*'<', ones*'&'); i == len(b) {
+			if i = skipValue(b, i, s.quote); i == len(b) {
 				continue
 			}
 			switch c = b[i]; {
@@ -213,9 +213,8 @@ func (s *Scanner) plainAttrs(b []byte, i int) int {
 // plainValue returns where the attribute value at offset i ends, or -1 if it
 // does not mean itself, its end cannot be seen, or it is wrong.
 func plainValue(b []byte, i int, quote byte) int {
-	q := ones * uint64(quote)
 	for {
-		i = skip(b, i, q, ones*'<', ones*'&')
+		i = skipValue(b, i, quote)
 		if i == len(b) {
 			return -1
 		}
