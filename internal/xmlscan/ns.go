@@ -1,6 +1,9 @@
 package xmlscan
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 const (
 	xmlPrefix   = "xml"
@@ -60,7 +63,11 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	for k := range s.attrs {
 		a := &s.attrs[k]
 		if a.decl {
-			if msg := s.declare(b, a); msg != "" {
+			prefix := a.end
+			if a.colon >= 0 {
+				prefix = a.colon + 1
+			}
+			if msg := s.declare(b, prefix, a.end, a.value, a.valueEnd, a.escaped); msg != "" {
 				return 0, a.start, msg
 			}
 		} else if a.colon >= 0 {
@@ -114,44 +121,43 @@ func (s *Scanner) duplicate(b []byte) int {
 	return 0
 }
 
-// declare puts a declaration in force. If it must not be made it returns what
-// is wrong.
-func (s *Scanner) declare(b []byte, a *attr) (msg string) {
+// declare puts a declaration in force, of the prefix and with the value that
+// stand at these offsets. If it must not be made it returns what is wrong.
+func (s *Scanner) declare(b []byte, prefix, prefixEnd, value, valueEnd int, escaped bool) (msg string) {
 	if len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
 		return "too many namespace declarations"
 	}
-	s.binds = append(s.binds, bind{})
-	d := &s.binds[len(s.binds)-1]
-	d.prefix, d.prefixEnd = a.end, a.end
-	d.uri, d.uriEnd = a.value, a.valueEnd
-	d.same = unknown
-	if a.colon >= 0 {
-		d.prefix = a.colon + 1
+	if len(s.binds) == cap(s.binds) {
+		s.binds = slices.Grow(s.binds, 1)
 	}
-	uri := b[d.uri:d.uriEnd]
-	if a.escaped {
-		d.inArena, d.uri = true, len(s.arena)
+	s.binds = s.binds[:len(s.binds)+1]
+	d := &s.binds[len(s.binds)-1]
+	d.prefix, d.prefixEnd = prefix, prefixEnd
+	d.uri, d.uriEnd, d.inArena = value, valueEnd, escaped
+	d.same = unknown
+	uri := b[value:valueEnd]
+	if escaped {
+		d.uri = len(s.arena)
 		s.arena = Unescape(s.arena, uri)
 		d.uriEnd = len(s.arena)
 		uri = s.arena[d.uri:]
 	}
 
-	prefix := b[d.prefix:d.prefixEnd]
+	name := b[prefix:prefixEnd]
 	switch {
-	case string(prefix) == xmlnsPrefix:
+	case string(name) == xmlnsPrefix:
 		return "declaration of the prefix xmlns"
 	case string(uri) == xmlnsURI:
 		return "declaration of the xmlns namespace"
-	case (string(prefix) == xmlPrefix) != (string(uri) == xmlURI):
+	case (string(name) == xmlPrefix) != (string(uri) == xmlURI):
 		return "declaration of the prefix xml or its namespace"
-	case len(prefix) > 0 && len(uri) == 0:
+	case len(name) > 0 && len(uri) == 0:
 		return "declaration of a prefix as no namespace"
 	}
 	if s.Watch != "" && string(uri) == s.Watch {
-		s.rebinds = append(s.rebinds, Span{a.value, a.valueEnd})
+		s.rebinds = append(s.rebinds, Span{value, valueEnd})
 	}
-
-	if string(prefix) == xmlPrefix {
+	if string(name) == xmlPrefix {
 		d.same = xmlNS
 	}
 	return ""

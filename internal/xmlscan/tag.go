@@ -56,7 +56,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			if st == inName && i == s.mark {
 				if n, ok := plainName(b, i); ok {
 					s.name = n
-					i, st = s.plainAttrs(b, n.end), afterName
+					i, st = s.simpleAttrs(b, n.end), afterName
 					break
 				}
 			}
@@ -127,7 +127,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			case c == s.quote:
 				s.attrs[len(s.attrs)-1].valueEnd = i
 				st = afterName
-				i = s.plainAttrs(b, i+1)
+				i = s.simpleAttrs(b, i+1)
 			case c == '&':
 				s.attrs[len(s.attrs)-1].escaped = true
 				s.state = st
@@ -160,31 +160,29 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 // plainName scans the qualified name at offset i if it is of ASCII and its end
 // can be seen.
 func plainName(b []byte, i int) (n name, ok bool) {
-	n = name{i, -1, i}
-	for n.end < len(b) && class[b[n.end]]&beginsName != 0 {
-		for n.end++; n.end < len(b) && class[b[n.end]]&isInName != 0; {
-			n.end++
-		}
-		if n.end == len(b) {
-			break
-		}
-		if c := b[n.end]; c != ':' {
-			return n, c < 0x80
-		}
-		if n.colon >= 0 {
-			break
-		}
+	n = name{i, -1, nameEnd(b, i)}
+	if n.end < len(b) && b[n.end] == ':' {
 		n.colon = n.end
-		n.end++
+		i = n.colon + 1
+		n.end = nameEnd(b, i)
 	}
-	return n, false
+	return n, n.end < len(b) && class[b[n.start]]&class[b[i]]&beginsName != 0 && b[n.end] != ':' && b[n.end] < 0x80
 }
 
-// plainAttrs scans attributes from offset i, which is behind a name or a value,
+// nameEnd returns the offset, from i, of the first byte of b that is not one of
+// ASCII that may stand in a name.
+func nameEnd(b []byte, i int) int {
+	for i < len(b) && class[b[i]]&isInName != 0 {
+		i++
+	}
+	return i
+}
+
+// simpleAttrs scans attributes from offset i, which is behind a name or a value,
 // and returns the offset behind the last of them. It takes them as they are
 // nearly always written: a blank, a name of ASCII, an equals sign, and a value
 // that means itself. What is not so, not whole, or wrong, it leaves to startTag.
-func (s *Scanner) plainAttrs(b []byte, i int) int {
+func (s *Scanner) simpleAttrs(b []byte, i int) int {
 	limit := orDefault(s.Limits.Attrs, 64)
 	for i < len(b) && b[i] == ' ' && len(s.attrs) < limit {
 		n, ok := plainName(b, i+1)
@@ -345,14 +343,21 @@ func (s *Scanner) endTag(b []byte, i int) (int, result) {
 	if s.kind == End {
 		return i, whole
 	}
-	o := &s.open[len(s.open)-1]
-	s.open = s.open[:len(s.open)-1]
-	if len(s.open) == 0 {
-		return i, whole // with its declarations still there, to name it
+	if s.close(); len(s.open) == 0 {
+		return i, whole
 	}
-	s.binds, s.arena = s.binds[:o.binds], s.arena[:o.arena]
 	s.state = inText
 	return i, next
+}
+
+// close closes the innermost element. The declarations of the first one stay, to
+// name it.
+func (s *Scanner) close() {
+	o := &s.open[len(s.open)-1]
+	s.open = s.open[:len(s.open)-1]
+	if len(s.open) > 0 {
+		s.binds, s.arena = s.binds[:o.binds], s.arena[:o.arena]
+	}
 }
 
 // declared checks the XML declaration, which ends at offset i.

@@ -69,6 +69,12 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 		}
 		switch c := b[i]; c {
 		case '<':
+			if j := s.plainMarkup(b, i+1); j > 0 {
+				if i = j; len(s.open) == 0 {
+					return i, whole
+				}
+				continue
+			}
 			var r result
 			if i, r = s.markup(b, i); r != next || s.state != inText {
 				return i, r
