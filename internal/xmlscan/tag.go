@@ -56,7 +56,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			if st == inName && i == s.mark {
 				if n, ok := plainName(b, i); ok {
 					s.name = n
-					i, st = s.simpleAttrs(b, n.end), afterName
+					i, st = s.plainAttrs(b, n.end), afterName
 					break
 				}
 			}
@@ -127,7 +127,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			case c == s.quote:
 				s.attrs[len(s.attrs)-1].valueEnd = i
 				st = afterName
-				i = s.simpleAttrs(b, i+1)
+				i = s.plainAttrs(b, i+1)
 			case c == '&':
 				s.attrs[len(s.attrs)-1].escaped = true
 				s.state = st
@@ -178,11 +178,11 @@ func nameEnd(b []byte, i int) int {
 	return i
 }
 
-// simpleAttrs scans attributes from offset i, which is behind a name or a value,
+// plainAttrs scans attributes from offset i, which is behind a name or a value,
 // and returns the offset behind the last of them. It takes them as they are
 // nearly always written: a blank, a name of ASCII, an equals sign, and a value
 // that means itself. What is not so, not whole, or wrong, it leaves to startTag.
-func (s *Scanner) simpleAttrs(b []byte, i int) int {
+func (s *Scanner) plainAttrs(b []byte, i int) int {
 	limit := orDefault(s.Limits.Attrs, 64)
 	for i < len(b) && b[i] == ' ' && len(s.attrs) < limit {
 		n, ok := plainName(b, i+1)

@@ -80,7 +80,10 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 				return i, r
 			}
 		case '&':
-			return s.reference(b, i)
+			var r result
+			if i, r = s.reference(b, i); r != next || s.state != inText {
+				return i, r
+			}
 		case '>':
 			// Nothing that character data can stand behind ends in a bracket.
 			if string(b[i-2:i]) == "]]" {
