@@ -543,7 +543,7 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 	switch it.Kind {
 	case framing.Header:
 		if !st.announced {
-			st.head = &it.Head
+			st.head = it.Head
 		}
 	case framing.End:
 		st.ended = true
