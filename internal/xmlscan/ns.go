@@ -102,13 +102,19 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	return ns, 0, ""
 }
 
+// nameBit returns one bit that stands for the name from offset i to end. Those
+// that XMPP uses together mostly have different ones.
+func nameBit(b []byte, i, end int) uint64 {
+	return 1 << ((uint(b[i])*2 + uint(b[end-1])*14 + uint(end-i)) & 63)
+}
+
 // duplicate returns the index of an attribute that is called like one before it,
 // or 0 if there is none.
 func (s *Scanner) duplicate(b []byte) int {
-	var seen uint64 // a bit for each hash of a name
+	var seen uint64
 	for k := range s.attrs {
 		a := &s.attrs[k]
-		bit := uint64(1) << ((uint(b[a.start])*5 + uint(b[a.end-1])*3 + uint(a.end-a.start)) & 63)
+		bit := nameBit(b, a.start, a.end)
 		if seen&bit != 0 {
 			for j := range s.attrs[:k] {
 				if string(b[a.start:a.end]) == string(b[s.attrs[j].start:s.attrs[j].end]) {
@@ -127,10 +133,7 @@ func (s *Scanner) declare(b []byte, prefix, prefixEnd, value, valueEnd int, esca
 	if len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
 		return "too many namespace declarations"
 	}
-	if len(s.binds) == cap(s.binds) {
-		s.binds = slices.Grow(s.binds, 1)
-	}
-	s.binds = s.binds[:len(s.binds)+1]
+	s.binds = slices.Grow(s.binds, 1)[:len(s.binds)+1]
 	d := &s.binds[len(s.binds)-1]
 	d.prefix, d.prefixEnd = prefix, prefixEnd
 	d.uri, d.uriEnd, d.inArena = value, valueEnd, escaped
@@ -246,11 +249,9 @@ func (s *Scanner) bindURI(b []byte, d *bind) []byte {
 func (s *Scanner) enterRoot(b []byte, ns int) {
 	s.root = append(s.root[:0], b[s.name.start:s.name.end]...)
 	s.rootURI = s.uri(b, ns)
-	s.rootAttrs = s.rootAttrs[:0]
+	s.rootAttrs = slices.Grow(s.rootAttrs, len(s.attrs))[:len(s.attrs)] // cleared by dropRoot
 	for k := range s.attrs {
-		a := &s.attrs[k]
-		s.rootAttrs = append(s.rootAttrs, Attr{})
-		out := &s.rootAttrs[k]
+		a, out := &s.attrs[k], &s.rootAttrs[k]
 		out.Prefix, out.Local = a.split(b)
 		out.Value, out.Escaped = b[a.value:a.valueEnd], a.escaped
 		if a.decl {

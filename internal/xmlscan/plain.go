@@ -73,7 +73,7 @@ func (s *Scanner) plainNS(b []byte, i, colon int) (ns int, ok bool) {
 // in force that it finds. It returns the offset behind the tag, or -1 if it is
 // not plain.
 func (s *Scanner) plainRest(b []byte, i int) (end int, empty bool) {
-	var seen uint64 // a bit for each hash of a name
+	var seen uint64
 	for limit := orDefault(s.Limits.Attrs, 64); i < len(b) && b[i] == ' '; limit-- {
 		start := i + 1
 		n := nameEnd(b, start)
@@ -83,23 +83,17 @@ func (s *Scanner) plainRest(b []byte, i int) (end int, empty bool) {
 			}
 			n = plainLocal(b, n)
 		}
-		if n+1 >= len(b) || b[n] != '=' || class[b[start]]&beginsName == 0 || limit == 0 {
+		if n+2 >= len(b) || b[n] != '=' || class[b[start]]&beginsName == 0 || limit == 0 {
 			return -1, false
 		}
-		bit := uint64(1) << ((uint(b[start])*2 + uint(b[n-1])*14 + uint(n-start)) & 63)
+		bit := nameBit(b, start, n)
 		if seen&bit != 0 {
 			return -1, false // it may be called like one before it
 		}
 		seen |= bit
-		value, quote := n+2, b[n+1]
-		if quote != '\'' && quote != '"' {
+		value := n + 2
+		if i = plainValue(b, value); i < 0 {
 			return -1, false
-		}
-		i = skipValue(b, value, quote)
-		if i == len(b) || b[i] != quote {
-			if i = plainValue(b, i, quote); i < 0 {
-				return -1, false
-			}
 		}
 		if declares(b[start:n]) && s.declare(b, min(start+len(xmlnsPrefix+":"), n), n, value, i, false) != "" {
 			return -1, false

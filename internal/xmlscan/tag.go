@@ -190,11 +190,7 @@ func (s *Scanner) plainAttrs(b []byte, i int) int {
 		if !ok || at >= len(b) || b[n.end] != '=' {
 			break
 		}
-		quote := b[n.end+1]
-		if quote != '\'' && quote != '"' {
-			break
-		}
-		end := plainValue(b, at, quote)
+		end := plainValue(b, at)
 		if end < 0 {
 			break
 		}
@@ -208,22 +204,28 @@ func (s *Scanner) plainAttrs(b []byte, i int) int {
 	return i
 }
 
-// plainValue returns where the attribute value at offset i ends, or -1 if it
-// does not mean itself, its end cannot be seen, or it is wrong.
-func plainValue(b []byte, i int, quote byte) int {
+// plainValue returns where the attribute value ends that begins at offset i,
+// behind a quote if it is right, or -1 if it does not mean itself, its end cannot
+// be seen, or it is wrong.
+func plainValue(b []byte, i int) int {
+	quote := b[i-1]
+	if quote != '\'' && quote != '"' {
+		return -1
+	}
 	for {
 		i = skipValue(b, i, quote)
 		if i == len(b) {
 			return -1
 		}
-		n := 1
-		switch c := b[i]; {
-		case c == quote:
+		c := b[i]
+		if c == quote {
 			return i
-		case c >= 0x80:
+		}
+		n := 1
+		if c >= 0x80 {
 			n = charsLen(b[i:])
-		case class[c]&inAnyValue == 0:
-			n = -1
+		} else if class[c]&inAnyValue == 0 {
+			return -1
 		}
 		if n <= 0 {
 			return -1
