@@ -14,6 +14,9 @@ func (s *Scanner) plainMarkup(b []byte, i int) int {
 	if i < len(b) && b[i] == '/' {
 		return s.plainEnd(b, i+1)
 	}
+	if end := s.commonTag(b, i); end > 0 {
+		return end
+	}
 	return s.plainStart(b, i)
 }
 
@@ -34,7 +37,7 @@ func (s *Scanner) plainStart(b []byte, i int) int {
 	if end < len(b) && b[end] == ':' {
 		colon, end = end, plainLocal(b, end)
 	}
-	if end == len(b) || class[b[i]]&beginsName == 0 || len(s.open)+2 > orDefault(s.Limits.Depth, 128) {
+	if end == len(b) || class[b[i]]&beginsName == 0 || s.tooDeep() {
 		return -1
 	}
 	o := open{i, end, len(s.binds), len(s.arena)}

@@ -30,14 +30,17 @@ type open struct {
 
 // beginTag begins the start tag whose '<' is at offset i.
 func (s *Scanner) beginTag(i int) (int, result) {
-	// The root is not on the stack while its children are scanned.
-	if s.kind == Element && len(s.open)+2 > orDefault(s.Limits.Depth, 128) {
+	if s.kind == Element && s.tooDeep() {
 		return s.fail(i, "elements nested too deeply")
 	}
 	s.state, s.mark, s.colon = inName, i+1, -1
 	s.attrs = s.attrs[:0]
 	return i + 1, next
 }
+
+// tooDeep reports whether another element in a child would be one too many. The
+// root is not on the stack while its children are scanned.
+func (s *Scanner) tooDeep() bool { return len(s.open)+2 > orDefault(s.Limits.Depth, 128) }
 
 func orDefault(n, def int) int {
 	if n > 0 {
