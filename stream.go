@@ -567,8 +567,7 @@ func (st *Stream) turn(it *framing.Item) {
 	switch it.Kind {
 	case framing.Header:
 		if !st.announced {
-			head := it.Head
-			st.head = &head
+			st.head = it.Head
 		}
 	case framing.End:
 		st.ended = true

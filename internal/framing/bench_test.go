@@ -1,6 +1,8 @@
 package framing
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -49,14 +51,36 @@ func BenchmarkCut(b *testing.B) {
 	}
 }
 
-// BenchmarkElements is one element that needs nothing.
+// BenchmarkElements is one element that needs nothing: always the same, or with
+// another id, recipient and text each time.
 func BenchmarkElements(b *testing.B) {
-	p := []byte(benchStanza)
-	b.SetBytes(int64(len(p)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := Elements(p, 1<<20); err != nil {
-			b.Fatal(err)
-		}
+	r := rand.New(rand.NewPCG(1, 2))
+	varied := make([][]byte, 512)
+	for k := range varied {
+		text := strings.Repeat("Deny thy father. ", 1+r.IntN(8))[r.IntN(16):]
+		varied[k] = fmt.Appendf(nil, `<message xmlns='jabber:client' to='romeo%d@montague.example/orchard' type='chat' id='%x'><body>%s</body>`+
+			`<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>`,
+			r.IntN(10000), r.Uint64(), text)
+	}
+	for _, bm := range []struct {
+		name string
+		all  [][]byte
+	}{
+		{"same", [][]byte{[]byte(benchStanza)}},
+		{"varied", varied},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			size, k := 0, 0
+			b.ReportAllocs()
+			for b.Loop() {
+				p := bm.all[k%len(bm.all)]
+				if _, _, err := Elements(p, 1<<20); err != nil {
+					b.Fatal(err)
+				}
+				size += len(p)
+				k++
+			}
+			b.SetBytes(int64(size / b.N))
+		})
 	}
 }

@@ -34,7 +34,7 @@ type Item struct {
 	XML []byte
 
 	// Head is the header, for Kind Header.
-	Head Head
+	Head *Head
 }
 
 // Head holds the attributes of a stream header.
@@ -270,7 +270,7 @@ func (c *Cutter) header(x *xmlscan.Item) (Item, error) {
 	if string(x.Local) != "stream" || string(x.URI) != wire.NSStream {
 		return Item{}, fmt.Errorf("root element %q is not an XMPP stream", x.Local)
 	}
-	var h Head
+	h := new(Head)
 	for _, a := range c.scan.Attrs() {
 		if len(a.Prefix) > 0 {
 			continue

@@ -17,7 +17,7 @@ const header = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:
 type out struct {
 	kind Kind
 	xml  string
-	head Head
+	head *Head
 }
 
 // cut cuts b in chunks that end where next says, which gets what is left. It

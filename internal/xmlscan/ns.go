@@ -1,6 +1,9 @@
 package xmlscan
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 const (
 	xmlPrefix   = "xml"
@@ -60,7 +63,11 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	for k := range s.attrs {
 		a := &s.attrs[k]
 		if a.decl {
-			if msg := s.declare(b, a); msg != "" {
+			prefix := a.end
+			if a.colon >= 0 {
+				prefix = a.colon + 1
+			}
+			if msg := s.declare(b, prefix, a.end, a.value, a.valueEnd, a.escaped); msg != "" {
 				return 0, a.start, msg
 			}
 		} else if a.colon >= 0 {
@@ -95,13 +102,19 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	return ns, 0, ""
 }
 
+// nameBit returns one bit that stands for the name from offset i to end. Those
+// that XMPP uses together mostly have different ones.
+func nameBit(b []byte, i, end int) uint64 {
+	return 1 << ((uint(b[i])*2 + uint(b[end-1])*14 + uint(end-i)) & 63)
+}
+
 // duplicate returns the index of an attribute that is called like one before it,
 // or 0 if there is none.
 func (s *Scanner) duplicate(b []byte) int {
-	var seen uint64 // a bit for each hash of a name
+	var seen uint64
 	for k := range s.attrs {
 		a := &s.attrs[k]
-		bit := uint64(1) << ((uint(b[a.start])*5 + uint(b[a.end-1])*3 + uint(a.end-a.start)) & 63)
+		bit := nameBit(b, a.start, a.end)
 		if seen&bit != 0 {
 			for j := range s.attrs[:k] {
 				if string(b[a.start:a.end]) == string(b[s.attrs[j].start:s.attrs[j].end]) {
@@ -114,44 +127,40 @@ func (s *Scanner) duplicate(b []byte) int {
 	return 0
 }
 
-// declare puts a declaration in force. If it must not be made it returns what
-// is wrong.
-func (s *Scanner) declare(b []byte, a *attr) (msg string) {
+// declare puts a declaration in force, of the prefix and with the value that
+// stand at these offsets. If it must not be made it returns what is wrong.
+func (s *Scanner) declare(b []byte, prefix, prefixEnd, value, valueEnd int, escaped bool) (msg string) {
 	if len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
 		return "too many namespace declarations"
 	}
-	s.binds = append(s.binds, bind{})
+	s.binds = slices.Grow(s.binds, 1)[:len(s.binds)+1]
 	d := &s.binds[len(s.binds)-1]
-	d.prefix, d.prefixEnd = a.end, a.end
-	d.uri, d.uriEnd = a.value, a.valueEnd
+	d.prefix, d.prefixEnd = prefix, prefixEnd
+	d.uri, d.uriEnd, d.inArena = value, valueEnd, escaped
 	d.same = unknown
-	if a.colon >= 0 {
-		d.prefix = a.colon + 1
-	}
-	uri := b[d.uri:d.uriEnd]
-	if a.escaped {
-		d.inArena, d.uri = true, len(s.arena)
+	uri := b[value:valueEnd]
+	if escaped {
+		d.uri = len(s.arena)
 		s.arena = Unescape(s.arena, uri)
 		d.uriEnd = len(s.arena)
 		uri = s.arena[d.uri:]
 	}
 
-	prefix := b[d.prefix:d.prefixEnd]
+	name := b[prefix:prefixEnd]
 	switch {
-	case string(prefix) == xmlnsPrefix:
+	case string(name) == xmlnsPrefix:
 		return "declaration of the prefix xmlns"
 	case string(uri) == xmlnsURI:
 		return "declaration of the xmlns namespace"
-	case (string(prefix) == xmlPrefix) != (string(uri) == xmlURI):
+	case (string(name) == xmlPrefix) != (string(uri) == xmlURI):
 		return "declaration of the prefix xml or its namespace"
-	case len(prefix) > 0 && len(uri) == 0:
+	case len(name) > 0 && len(uri) == 0:
 		return "declaration of a prefix as no namespace"
 	}
 	if s.Watch != "" && string(uri) == s.Watch {
-		s.rebinds = append(s.rebinds, Span{a.value, a.valueEnd})
+		s.rebinds = append(s.rebinds, Span{value, valueEnd})
 	}
-
-	if string(prefix) == xmlPrefix {
+	if string(name) == xmlPrefix {
 		d.same = xmlNS
 	}
 	return ""
@@ -240,11 +249,9 @@ func (s *Scanner) bindURI(b []byte, d *bind) []byte {
 func (s *Scanner) enterRoot(b []byte, ns int) {
 	s.root = append(s.root[:0], b[s.name.start:s.name.end]...)
 	s.rootURI = s.uri(b, ns)
-	s.rootAttrs = s.rootAttrs[:0]
+	s.rootAttrs = slices.Grow(s.rootAttrs, len(s.attrs))[:len(s.attrs)] // cleared by dropRoot
 	for k := range s.attrs {
-		a := &s.attrs[k]
-		s.rootAttrs = append(s.rootAttrs, Attr{})
-		out := &s.rootAttrs[k]
+		a, out := &s.attrs[k], &s.rootAttrs[k]
 		out.Prefix, out.Local = a.split(b)
 		out.Value, out.Escaped = b[a.value:a.valueEnd], a.escaped
 		if a.decl {

@@ -378,6 +378,15 @@ func (s *Scanner) item(b []byte) (int, result) {
 	for k := range s.scope {
 		s.scope[k].used = false
 	}
+	if s.kind == Element {
+		if i := s.plainStart(b, 1); i > 0 {
+			if len(s.open) == 0 {
+				return i, whole
+			}
+			s.state = inText
+			return i, next
+		}
+	}
 	return s.beginTag(0)
 }
 

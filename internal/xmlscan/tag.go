@@ -30,14 +30,17 @@ type open struct {
 
 // beginTag begins the start tag whose '<' is at offset i.
 func (s *Scanner) beginTag(i int) (int, result) {
-	// The root is not on the stack while its children are scanned.
-	if s.kind == Element && len(s.open)+2 > orDefault(s.Limits.Depth, 128) {
+	if s.kind == Element && s.tooDeep() {
 		return s.fail(i, "elements nested too deeply")
 	}
 	s.state, s.mark, s.colon = inName, i+1, -1
 	s.attrs = s.attrs[:0]
 	return i + 1, next
 }
+
+// tooDeep reports whether another element in a child would be one too many. The
+// root is not on the stack while its children are scanned.
+func (s *Scanner) tooDeep() bool { return len(s.open)+2 > orDefault(s.Limits.Depth, 128) }
 
 func orDefault(n, def int) int {
 	if n > 0 {
@@ -120,7 +123,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			}
 
 		case inValue:
-			if i = skip(b, i, ones*uint64(s.quote), ones*'<', ones*'&'); i == len(b) {
+			if i = skipValue(b, i, s.quote); i == len(b) {
 				continue
 			}
 			switch c = b[i]; {
@@ -160,24 +163,22 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 // plainName scans the qualified name at offset i if it is of ASCII and its end
 // can be seen.
 func plainName(b []byte, i int) (n name, ok bool) {
-	n = name{i, -1, i}
-	for n.end < len(b) && class[b[n.end]]&beginsName != 0 {
-		for n.end++; n.end < len(b) && class[b[n.end]]&isInName != 0; {
-			n.end++
-		}
-		if n.end == len(b) {
-			break
-		}
-		if c := b[n.end]; c != ':' {
-			return n, c < 0x80
-		}
-		if n.colon >= 0 {
-			break
-		}
+	n = name{i, -1, nameEnd(b, i)}
+	if n.end < len(b) && b[n.end] == ':' {
 		n.colon = n.end
-		n.end++
+		i = n.colon + 1
+		n.end = nameEnd(b, i)
 	}
-	return n, false
+	return n, n.end < len(b) && class[b[n.start]]&class[b[i]]&beginsName != 0 && b[n.end] != ':' && b[n.end] < 0x80
+}
+
+// nameEnd returns the offset, from i, of the first byte of b that is not one of
+// ASCII that may stand in a name.
+func nameEnd(b []byte, i int) int {
+	for i < len(b) && class[b[i]]&isInName != 0 {
+		i++
+	}
+	return i
 }
 
 // plainAttrs scans attributes from offset i, which is behind a name or a value,
@@ -192,11 +193,7 @@ func (s *Scanner) plainAttrs(b []byte, i int) int {
 		if !ok || at >= len(b) || b[n.end] != '=' {
 			break
 		}
-		quote := b[n.end+1]
-		if quote != '\'' && quote != '"' {
-			break
-		}
-		end := plainValue(b, at, quote)
+		end := plainValue(b, at)
 		if end < 0 {
 			break
 		}
@@ -210,23 +207,28 @@ func (s *Scanner) plainAttrs(b []byte, i int) int {
 	return i
 }
 
-// plainValue returns where the attribute value at offset i ends, or -1 if it
-// does not mean itself, its end cannot be seen, or it is wrong.
-func plainValue(b []byte, i int, quote byte) int {
-	q := ones * uint64(quote)
+// plainValue returns where the attribute value ends that begins at offset i,
+// behind a quote if it is right, or -1 if it does not mean itself, its end cannot
+// be seen, or it is wrong.
+func plainValue(b []byte, i int) int {
+	quote := b[i-1]
+	if quote != '\'' && quote != '"' {
+		return -1
+	}
 	for {
-		i = skip(b, i, q, ones*'<', ones*'&')
+		i = skipValue(b, i, quote)
 		if i == len(b) {
 			return -1
 		}
-		n := 1
-		switch c := b[i]; {
-		case c == quote:
+		c := b[i]
+		if c == quote {
 			return i
-		case c >= 0x80:
+		}
+		n := 1
+		if c >= 0x80 {
 			n = charsLen(b[i:])
-		case class[c]&inAnyValue == 0:
-			n = -1
+		} else if class[c]&inAnyValue == 0 {
+			return -1
 		}
 		if n <= 0 {
 			return -1
@@ -346,14 +348,21 @@ func (s *Scanner) endTag(b []byte, i int) (int, result) {
 	if s.kind == End {
 		return i, whole
 	}
-	o := &s.open[len(s.open)-1]
-	s.open = s.open[:len(s.open)-1]
-	if len(s.open) == 0 {
-		return i, whole // with its declarations still there, to name it
+	if s.close(); len(s.open) == 0 {
+		return i, whole
 	}
-	s.binds, s.arena = s.binds[:o.binds], s.arena[:o.arena]
 	s.state = inText
 	return i, next
+}
+
+// close closes the innermost element. The declarations of the first one stay, to
+// name it.
+func (s *Scanner) close() {
+	o := &s.open[len(s.open)-1]
+	s.open = s.open[:len(s.open)-1]
+	if len(s.open) > 0 {
+		s.binds, s.arena = s.binds[:o.binds], s.arena[:o.arena]
+	}
 }
 
 // declared checks the XML declaration, which ends at offset i.

@@ -1,7 +1,6 @@
 package xmlscan
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
 )
@@ -14,50 +13,81 @@ const (
 	tops = 0x8080808080808080
 )
 
-// special marks the bytes of w that are not ASCII, are control characters, or
-// are in x, y or z, each of which is one character eight times. A subtraction
-// sets the top bit of what is less than what it takes, and of bytes beyond
-// ASCII, which are marked anyway; it borrows from higher bytes only where it has
-// marked the lower one.
-func special(w, x, y, z uint64) uint64 {
-	return (w | (w - ones*0x20) | ((w ^ x) - ones) | ((w ^ y) - ones) | ((w ^ z) - ones)) & tops
+// special marks the bytes of w that are not ASCII, are control characters, are
+// y, or become x when the bits in mask are set. Each of the three is a byte eight
+// times. A subtraction sets the top bit of what is less than what it takes, and
+// of bytes beyond ASCII, which are marked anyway; it borrows from higher bytes
+// only where it has marked the lower one.
+func special(w, mask, x, y uint64) uint64 {
+	return (w | (w - ones*0x20) | (((w | mask) ^ x) - ones) | ((w ^ y) - ones)) & tops
+}
+
+// word returns the eight bytes of b at offset i. It is written so that the
+// compiler makes one load of it, and sees for itself that i is not out of range.
+func word(b []byte, i int) uint64 {
+	return uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
+		uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
 }
 
 // skip returns the offset, from i, of the first byte of b that special marks,
 // or one before it.
-func skip(b []byte, i int, x, y, z uint64) int {
-	for len(b)-i >= 8 {
-		if m := special(binary.LittleEndian.Uint64(b[i:]), x, y, z); m != 0 {
+func skip(b []byte, i int, mask, x, y uint64) int {
+	for ; 0 <= i && i < len(b)-15; i += 16 {
+		if m := special(word(b, i), mask, x, y); m != 0 {
 			return i + bits.TrailingZeros64(m)/8
 		}
-		i += 8
+		if m := special(word(b, i+8), mask, x, y); m != 0 {
+			return i + 8 + bits.TrailingZeros64(m)/8
+		}
+	}
+	if 0 <= i && i < len(b)-7 {
+		return i + bits.TrailingZeros64(special(word(b, i), mask, x, y))/8
 	}
 	return i
+}
+
+// skipText is skip for character data, where '<' and '&' are special, and '>',
+// which differs from '<' in one bit.
+func skipText(b []byte, i int) int {
+	return skip(b, i, ones*('<'^'>'), ones*'>', ones*'&')
+}
+
+// skipValue is skip for an attribute value, where the quote is special, and '<',
+// and '&', which differs from either quote in one bit.
+func skipValue(b []byte, i int, quote byte) int {
+	return skip(b, i, ones*uint64(quote^'&'), ones*uint64(quote|'&'), ones*'<')
 }
 
 // text scans the content of a child.
 func (s *Scanner) text(b []byte, i int) (int, result) {
 	for {
 		if i < len(b) && b[i] != '<' {
-			i = skip(b, i, ones*'<', ones*'&', ones*']')
+			i = skipText(b, i)
 		}
 		if i == len(b) {
 			return i, more
 		}
 		switch c := b[i]; c {
 		case '<':
+			if j := s.plainMarkup(b, i+1); j > 0 {
+				if i = j; len(s.open) == 0 {
+					return i, whole
+				}
+				continue
+			}
 			var r result
 			if i, r = s.markup(b, i); r != next || s.state != inText {
 				return i, r
 			}
 		case '&':
-			return s.reference(b, i)
-		case ']':
-			switch matches(b[i:], "]]>") {
-			case next:
-				return s.fail(i, "']]>' in character data")
-			case more:
-				return i, more
+			var r result
+			if i, r = s.reference(b, i); r != next || s.state != inText {
+				return i, r
+			}
+		case '>':
+			// Nothing that character data can stand behind ends in a bracket.
+			if string(b[i-2:i]) == "]]" {
+				return s.fail(i-2, "']]>' in character data")
 			}
 			i++
 		default:
@@ -100,7 +130,7 @@ func (s *Scanner) markup(b []byte, i int) (int, result) {
 // cdata scans a CDATA section.
 func (s *Scanner) cdata(b []byte, i int) (int, result) {
 	for {
-		i = skip(b, i, ones*']', ones*']', ones*']')
+		i = skip(b, i, 0, ones*']', ones*']')
 		if i == len(b) {
 			return i, more
 		}
