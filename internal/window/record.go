@@ -54,7 +54,10 @@ const recordSize = 200
 // Matches reports whether a request whose body has the hash sum is a repeat of
 // r. The request that created the session cannot be repeated word for word: it
 // had no sid.
-func (r *Record[X, H]) Matches(sum uint64) bool { return r.Sum == sum || r.Sum == 0 }
+func (r *Record[X, H]) Matches(sum uint64) bool { return r.Sum == sum || r.creates() }
+
+// creates reports whether r is of the request that created the session.
+func (r *Record[X, H]) creates() bool { return r.Sum == 0 }
 
 // extra reports whether r was allowed one place beyond the window.
 func (r *Record[X, H]) extra() bool { return r.Pause || r.End }

@@ -35,7 +35,7 @@ type Window[X, H any] struct {
 // New returns the Window of a session whose first request is rid, and whose
 // client may have size of them unanswered.
 func New[X, H any](rid int64, size int) Window[X, H] {
-	return Window[X, H]{last: rid - 1, size: int32(size), acked: rid - 1, records: make([]Record[X, H], 0, 2)}
+	return Window[X, H]{last: rid - 1, size: int32(size), acked: rid - 1, records: make([]Record[X, H], 0, 1)}
 }
 
 // Last returns the end of the gapless sequence of requests received.
@@ -92,6 +92,9 @@ func (w *Window[X, H]) Find(rid int64) *Record[X, H] {
 
 // Insert adds the record of a new rid, in order.
 func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
+	if !r.creates() {
+		w.forgetCreation()
+	}
 	i := len(w.records)
 	w.records = append(w.records, Record[X, H]{})
 	for i > 0 && w.records[i-1].Rid > r.Rid {
@@ -101,6 +104,14 @@ func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
 	w.records[i] = r
 	w.weigh(&w.records[i])
 	return &w.records[i]
+}
+
+// forgetCreation forgets the request that created the session, and its answer: the
+// client of a second one has it, or it would not know the sid.
+func (w *Window[X, H]) forgetCreation() {
+	if len(w.records) > 0 && w.records[0].creates() && w.records[0].State == Answered {
+		w.remove(0)
+	}
 }
 
 // weigh takes note of what r takes, after that has changed.

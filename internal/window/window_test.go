@@ -62,6 +62,22 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// The answer to the creation is kept until another request comes, and what created
+// the session can be repeated until then.
+func TestCreationForgotten(t *testing.T) {
+	w := New[place, held](1000, 2)
+	w.Insert(record{Rid: 1000})
+	w.Take()
+	w.Answer(1000, []byte("created"), true, 0)
+	assert.Equal(t, Repeat, w.Classify(1000, false))
+	assert.True(t, w.Find(1000).Matches(7), "it is not the same, since it has a sid")
+	assert.Len(t, w.Unproven(), 1)
+	w.Insert(record{Rid: 1001, Sum: 7})
+	assert.Equal(t, Gone, w.Classify(1000, false))
+	assert.Empty(t, w.Unproven(), "or the client would not know the sid")
+	assert.Equal(t, recordSize, w.Weight())
+}
+
 // Rids are exact up to the largest, and none is larger. XEP-0124, section 14.1.
 func TestLargestRid(t *testing.T) {
 	w := New[place, held](negotiate.MaxRid-1, 2)
