@@ -43,15 +43,16 @@ type Handler struct {
 	edge     *edge.Edge
 	epoch    time.Time
 	seed     maphash.Seed
-	sessions table.Table[*Session] // that have not ended
-	yard     *tomb.Yard            // those that have, and may be asked to repeat an answer
-	quota    quota.Quota           // of sessions that have not ended
-	serial   atomic.Int64          // for Session.ID
-	grants   negotiate.Cache       // of the sessions
-	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
-	bodies   httpbody.Budget       // of those that are being received
-	requests sync.Pool             // of *wire.Request
-	spare    sync.Pool             // of *exchange
+	sessions table.Table[*Session]   // that have not ended
+	yard     *tomb.Yard              // those that have, and may be asked to repeat an answer
+	quota    quota.Quota             // of sessions that have not ended
+	serial   atomic.Int64            // for Session.ID
+	grants   negotiate.Cache         // of the sessions
+	opened   atomic.Pointer[Opening] // see share
+	memory   atomic.Int64            // bytes that the sessions keep; see Session.account
+	bodies   httpbody.Budget         // of those that are being received
+	requests sync.Pool               // of *wire.Request
+	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
 	past     tally.Tally    // of the sessions that have ended
 	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
@@ -488,17 +489,17 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	ctx := ex.values()
-	st := h.newStream(s, ex.local(ctx), h.opening(req, Opening{Framing: h.o.Framing}))
-	ctx, e := h.admit(ctx, h.asked(ex), st)
+	values, o := ex.values(), h.opening(req, Opening{Framing: h.o.Framing})
+	ctx, e := h.admit(values, h.asked(ex), &o)
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
 	s.scope = *scope.New(ctx)
-	if h.o.MaxStreams > 1 {
-		st.scope = scope.New(s.Context())
+	st := h.newStream(s, ex.local(values), o)
+	if st.several != nil {
+		st.several.scope = *scope.New(s.Context())
 	}
 	s.streams.list = []*Stream{st}
 	ex.session = s
@@ -538,20 +539,29 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 // newStream returns a stream for s that a request asks for which came in on the
 // address local.
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, local: local}
+	st := &Stream{s: s, framing: o.Framing, opening: h.share(o), local: local}
 	if h.o.MaxStreams > 1 {
-		st.name = rand.Text()
+		st.several = &several{name: rand.Text()}
 	}
 	return st
 }
 
-// admit asks the application whether st may be. It returns the context that st is
-// to have, in any case. The request r is not looked at without Options.Admit.
-func (h *Handler) admit(ctx context.Context, r *http.Request, st *Stream) (context.Context, *Error) {
+// share returns an Opening that says what o does. Most streams say the same.
+func (h *Handler) share(o Opening) *Opening {
+	if last := h.opened.Load(); last != nil && last.same(&o) {
+		return last
+	}
+	shared := o
+	h.opened.Store(&shared)
+	return &shared
+}
+
+// admit asks the application whether a stream may be that is opened by o, which it
+// may change. It returns the context that the stream is to have, in any case. The
+// request r is not looked at without Options.Admit.
+func (h *Handler) admit(ctx context.Context, r *http.Request, o *Opening) (context.Context, *Error) {
 	if h.o.Admit != nil {
-		o := st.opening
-		c, e := h.callAdmit(ctx, r, &o)
-		st.opening = o
+		c, e := h.callAdmit(ctx, r, o)
 		if c != nil {
 			ctx = c
 		}
@@ -559,7 +569,7 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, st *Stream) (conte
 			return ctx, e
 		}
 	}
-	if st.opening.Framing == XMPP && st.opening.To == "" {
+	if o.Framing == XMPP && o.To == "" {
 		return ctx, &Error{Condition: ImproperAddressing}
 	}
 	return ctx, nil

@@ -69,7 +69,7 @@ type Session struct {
 
 // openingWait is how long the answer that opens st waits for its first output.
 func (s *Session) openingWait(st *Stream) time.Duration {
-	if st.opening.Framing != XMPP || s.grant.Polls() {
+	if st.framing != XMPP || s.grant.Polls() {
 		return s.h.o.Grace
 	}
 	return min(s.h.o.CreateTimeout, s.grant.Patience())
@@ -79,7 +79,7 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 // waits for what it says first there, that is nothing; but an XMPP server always
 // has something to say.
 func (s *Session) listens(st *Stream) {
-	if s.created && !st.hidden || st.opening.Framing == XMPP {
+	if s.created && !st.hidden || st.framing == XMPP {
 		return
 	}
 	records := s.win.Records()
@@ -100,7 +100,7 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 	}
 	yes, ok = wire.Bool(req.Restart)
 	st := s.stream(req)
-	return yes && st != nil && st.opening.Framing == XMPP, ok
+	return yes && st != nil && st.framing == XMPP, ok
 }
 
 // restart begins the request's stream anew. Older requests are answered with
@@ -134,10 +134,10 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // openStream opens a further stream for the open request r. The application is
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
-	rid, o := r.Rid, s.h.opening(req, s.streams.list[0].opening)
+	rid, o := r.Rid, s.h.opening(req, *s.streams.list[0].opening)
 	if len(s.streams.list)+int(s.streams.asking) >= s.h.o.MaxStreams {
 		st := s.h.newStream(s, s.streams.list[0].local, o)
-		st.scope = scope.New(s.scope.Context(s.cause))
+		st.several.scope = *scope.New(s.scope.Context(s.cause))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -150,10 +150,10 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	if r.Exchange != nil {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
-	st := s.h.newStream(s, local, o)
 	go func() {
-		ctx, err := s.h.admit(s.Context(), asked, st)
-		st.scope = scope.New(ctx)
+		ctx, err := s.h.admit(s.Context(), asked, &o)
+		st := s.h.newStream(s, local, o)
+		st.several.scope = *scope.New(ctx)
 		s.mu.Lock()
 		s.streams.asking--
 		s.addStream(rid, st, err)
@@ -401,9 +401,9 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	default:
 		from = s.streams.list[0]
 		a.Granted, a.From = s.grant.Attributes(), from.opening.To
-		a.Granted.SID, a.Granted.Restarts = s.sid, from.opening.Framing == XMPP
+		a.Granted.SID, a.Granted.Restarts = s.sid, from.framing == XMPP
 		if s.grant.Streams {
-			a.Stream = from.name
+			a.Stream = from.Name()
 		}
 	}
 	if from != nil {
@@ -428,7 +428,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 // carry puts the output of st into a.
 func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 	a.Payload = st.out
-	switch st.opening.Framing {
+	switch st.framing {
 	case XMPP:
 		a.XMPP = true
 	case Opaque:
@@ -439,14 +439,14 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 		st.head, st.announced = nil, true
 	}
 	if st == opener || st.untold {
-		a.From, a.Stream = st.opening.To, st.name
+		a.From, a.Stream = st.opening.To, st.Name()
 		st.untold, st.hidden = false, false
 	}
 	if s.streams.named && len(st.out) > 0 {
-		a.Stream = st.name
+		a.Stream = st.Name()
 	}
 	if st.final != nil {
-		a.Stream = st.name
+		a.Stream = st.Name()
 		s.farewell(a, st.final)
 		s.streams.remove(st)
 	}

@@ -36,8 +36,7 @@ import (
 // of writing for a stream.
 type Stream struct {
 	s       *Session
-	name    string
-	opening Opening // its To, From and Lang are guarded by s.mu
+	several *several // nil unless the session may have several streams
 	local   net.Addr
 
 	cut *framing.Cutter // for whoever has set writing; nil until Write is called
@@ -47,7 +46,7 @@ type Stream struct {
 
 	// All that follows is guarded by s.mu.
 
-	scope *scope.Scope // nil if it is the session's
+	opening *Opening // shared, so it is not changed, but may be replaced
 
 	in    inbox.Inbox
 	cause error         // the end: what Read returns behind the input, and Write
@@ -57,16 +56,23 @@ type Stream struct {
 	final *Error        // how the stream ends once its output has gone; nil while it lives
 	head  *framing.Head // the server's header, which must be told to the client
 
-	announced bool // the header has been told, which is done once
-	ended     bool // the application has written the end of the XMPP stream
-	closed    bool // Close has been called
-	added     bool // the session had another one before
-	hidden    bool // the answer to its opening, which names it, is still to come, and speaks for it alone
-	untold    bool // the client has not been told the name, and will be by the next answer
-	writing   bool // a Write is under way
+	framing   Framing // not guarded, since it never changes
+	announced bool    // the header has been told, which is done once
+	ended     bool    // the application has written the end of the XMPP stream
+	closed    bool    // Close has been called
+	added     bool    // the session had another one before
+	hidden    bool    // the answer to its opening, which names it, is still to come, and speaks for it alone
+	untold    bool    // the client has not been told the name, and will be by the next answer
+	writing   bool    // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         deadline.Deadline
+}
+
+// several is what there is to a stream of a session that may have several.
+type several struct {
+	name  string
+	scope scope.Scope // guarded by s.mu
 }
 
 // streams are the streams of a session. The session's lock guards them.
@@ -81,7 +87,7 @@ type streams struct {
 // find returns the open stream of a name, or the first if there is no name.
 func (ss *streams) find(name []byte) *Stream {
 	for _, st := range ss.list {
-		if st.open() && (len(name) == 0 || st.name == string(name)) {
+		if st.open() && (len(name) == 0 || st.Name() == string(name)) {
 			return st
 		}
 	}
@@ -92,7 +98,7 @@ func (ss *streams) find(name []byte) *Stream {
 // more.
 func (ss *streams) knew(name []byte) bool {
 	return slices.Contains(ss.closed, string(name)) ||
-		slices.ContainsFunc(ss.list, func(st *Stream) bool { return st.name == string(name) })
+		slices.ContainsFunc(ss.list, func(st *Stream) bool { return st.Name() == string(name) })
 }
 
 // others reports whether a stream other than st is open.
@@ -123,7 +129,7 @@ func (ss *streams) speaker() *Stream {
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
 	ss.list = slices.DeleteFunc(ss.list, func(x *Stream) bool { return x == st })
-	ss.closed = append(ss.closed, st.name)
+	ss.closed = append(ss.closed, st.Name())
 	if len(ss.closed) > maxClosedNames {
 		ss.closed = slices.Delete(ss.closed, 0, 1)
 	}
@@ -157,6 +163,12 @@ func (o *Opening) size() int {
 	return n
 }
 
+// same reports whether o can stand for p. One with Attr stands for itself.
+func (o *Opening) same(p *Opening) bool {
+	return o.To == p.To && o.From == p.From && o.Lang == p.Lang && o.Route == p.Route &&
+		o.Version == p.Version && o.Framing == p.Framing && o.Attr == nil && p.Attr == nil
+}
+
 // Attr is an attribute with its namespace, empty if it has none.
 type Attr = wire.Attr
 
@@ -174,10 +186,10 @@ func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
 
 // greet makes up the header that an XMPP client would have sent.
 func (st *Stream) greet() {
-	if st.opening.Framing != XMPP {
+	if st.framing != XMPP {
 		return
 	}
-	o := &st.opening
+	o := st.opening
 	st.in.Element(framing.AppendHeader(st.in.Buffer(0), o.To, o.From, o.Version, o.Lang), true)
 	st.wake(&st.readable)
 }
@@ -185,8 +197,9 @@ func (st *Stream) greet() {
 // restart begins the XMPP stream anew. What the request does not say is as at
 // the beginning.
 func (st *Stream) restart(req *wire.Request) {
-	o := &st.opening
+	o := *st.opening
 	o.To, o.Lang, o.From = or(req.To, o.To), or(req.Lang, o.Lang), or(req.From, o.From)
+	st.opening = st.s.h.share(o)
 	st.greet()
 }
 
@@ -203,7 +216,7 @@ func (st *Stream) feed(req *wire.Request) Condition {
 	if st.closed {
 		return "" // it reads no more
 	}
-	if st.opening.Framing == Opaque {
+	if st.framing == Opaque {
 		b := st.in.Buffer(len(req.Body) / 4 * 3)
 		for _, p := range req.Payloads {
 			var ok bool
@@ -216,7 +229,7 @@ func (st *Stream) feed(req *wire.Request) Condition {
 		st.in.Buffer(len(req.Body)) // at once for all of them
 		for i, p := range req.Payloads {
 			b := st.in.Buffer(0)
-			if st.opening.Framing == XMPP {
+			if st.framing == XMPP {
 				b = req.AppendStanza(b, p)
 			} else {
 				b = req.AppendElement(b, p)
@@ -319,7 +332,7 @@ func (st *Stream) readError(err error) error {
 // namespaces it needs declared on itself. The caller owns it. It blocks as Read
 // does, and until ctx is done. It is for streams of [Elements].
 func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
-	if st.opening.Framing != Elements {
+	if st.framing != Elements {
 		return nil, st.opError("read", errNotElements)
 	}
 	err = st.read(ctx, false, func() { el = st.in.Next() })
@@ -392,7 +405,7 @@ func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
 }
 
 func (st *Stream) writeElement(ctx context.Context, b []byte) error {
-	if st.opening.Framing != Elements {
+	if st.framing != Elements {
 		return errNotElements
 	}
 	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
@@ -477,7 +490,7 @@ func (st *Stream) writeErr() error {
 // the stream: an XMPP server has to end its own side, and may be in the middle
 // of a reply. What is written then is undelivered.
 func (st *Stream) lingers() bool {
-	return st.opening.Framing == XMPP && st.cause == io.EOF && !st.ended
+	return st.framing == XMPP && st.cause == io.EOF && !st.ended
 }
 
 // room waits until there is room for output.
@@ -499,7 +512,7 @@ func (st *Stream) room(ctx context.Context) error {
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
 	defer func() { st.s.settle(st.s.h.now()) }()
-	if st.opening.Framing == Opaque {
+	if st.framing == Opaque {
 		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
 		st.out = append(buffer.Grow(st.out, n), p[:n]...)
 		st.count++
@@ -532,7 +545,7 @@ func (st *Stream) cutItem(p []byte, n int) (int, framing.Item, error) {
 }
 
 func (st *Stream) cutter() *framing.Cutter {
-	if st.opening.Framing == XMPP {
+	if st.framing == XMPP {
 		return framing.NewXMPP(st.s.h.o.MaxElement)
 	}
 	return framing.NewElements(st.s.h.o.MaxElement)
@@ -594,13 +607,13 @@ func (st *Stream) end(cause error) {
 	}
 	st.cause = cause
 	// An XMPP server is told by the end tag, whoever ended first.
-	if cause == io.EOF && st.opening.Framing == XMPP && !st.closed {
+	if cause == io.EOF && st.framing == XMPP && !st.closed {
 		st.in.Element(append(st.in.Buffer(0), "</stream:stream>"...), true)
 	}
 	st.wake(&st.readable)
 	st.wake(&st.writable)
-	if st.scope != nil {
-		cancel := st.scope.Cancel()
+	if st.several != nil {
+		cancel := st.several.scope.Cancel()
 		st.s.todo(func() { cancel(cause) })
 	}
 }
@@ -673,8 +686,8 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
-	of := undelivered.Stream{Name: st.name, First: !st.added, XMPP: st.opening.Framing == XMPP}
-	if st.opening.Framing == Opaque {
+	of := undelivered.Stream{Name: st.Name(), First: !st.added, XMPP: st.framing == XMPP}
+	if st.framing == Opaque {
 		of.Data = OpaqueNS
 	}
 	for _, body := range st.s.win.Unproven() {
@@ -682,13 +695,13 @@ func (st *Stream) undelivered() (lost []Payload) {
 			lost = append(lost, Payload{Data: data, Sent: true})
 		}
 	}
-	if st.opening.Framing == Opaque {
+	if st.framing == Opaque {
 		if len(st.out) > 0 {
 			lost = append(lost, Payload{Data: append([]byte(nil), st.out...)})
 		}
 		return lost
 	}
-	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late...), Stream: st.name}
+	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late...), Stream: st.Name()}
 	for _, data := range of.Payloads(rest.Bytes()) {
 		lost = append(lost, Payload{Data: data})
 	}
@@ -739,14 +752,19 @@ func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 
 // Name returns the stream's name on the wire: empty unless
 // [Options.MaxStreams] allows for several streams.
-func (st *Stream) Name() string { return st.name }
+func (st *Stream) Name() string {
+	if st.several == nil {
+		return ""
+	}
+	return st.several.name
+}
 
 // Opening returns what the client said when it opened the stream, as Admit left
 // it; and, after a restart, as the restart changed it.
 func (st *Stream) Opening() Opening {
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	return st.opening
+	return *st.opening
 }
 
 // Session returns the session that the stream belongs to.
@@ -755,12 +773,12 @@ func (st *Stream) Session() *Session { return st.s }
 // Context returns a context that is cancelled when the stream ends. It descends
 // from the one that Admit returned.
 func (st *Stream) Context() context.Context {
-	if st.scope == nil {
+	if st.several == nil {
 		return st.s.Context()
 	}
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
-	return st.scope.Context(st.cause)
+	return st.several.scope.Context(st.cause)
 }
 
 func (st *Stream) opError(op string, err error) error {
