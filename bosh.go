@@ -460,7 +460,7 @@ func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
 func (s *Session) Context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.scope.Context(s.cause)
+	return s.scope.Context(s.cause())
 }
 
 // Err returns nil while the session lives, and then why it ended: an *Error,
@@ -468,7 +468,7 @@ func (s *Session) Context() context.Context {
 func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cause
+	return s.cause()
 }
 
 // Request returns a copy of the request that created the session, without its
@@ -485,12 +485,7 @@ func (s *Session) Secure() bool { return s.secure }
 
 // RemoteAddr returns the address that the session was created from, as
 // [Options.ClientAddr] has it. Later requests may come from others.
-func (s *Session) RemoteAddr() net.Addr {
-	if s.addr != nil {
-		return s.addr
-	}
-	return s.origin.RemoteAddr()
-}
+func (s *Session) RemoteAddr() net.Addr { return s.origin.RemoteAddr() }
 
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
@@ -516,8 +511,11 @@ type SessionStats struct {
 func (s *Session) Stats() SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.stats
-	n.Open = int(s.live)
+	c := &s.stats
+	n := SessionStats{
+		Requests: c.Requests, Repeats: c.Repeats, PayloadsIn: c.PayloadsIn, PayloadsOut: c.PayloadsOut,
+		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: int(s.live),
+	}
 	for _, st := range s.streams.list {
 		n.Queued += len(st.out)
 		n.Unread += st.in.Len()

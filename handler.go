@@ -23,6 +23,7 @@ import (
 	"github.com/gobosh/bosh/internal/gate"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
@@ -484,7 +485,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	s.secure = h.secure(ex)
 	s.origin = ex.origin()
 	if h.o.ClientAddr != nil {
-		s.addr = h.o.ClientAddr(ex.http())
+		s.origin = origin.From(h.o.ClientAddr(ex.http()), s.origin)
 	}
 	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}

@@ -2,7 +2,6 @@ package bosh
 
 import (
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -27,45 +26,44 @@ type Session struct {
 	sid    string           // the secret
 	grant  *negotiate.Grant // shared
 	origin origin.Origin    // what created it
-	addr   net.Addr         // nil if origin tells
-	secure bool
 
 	mu sync.Mutex // guards everything below, and the guarded fields of the streams
 
+	live      int32 // exchanges that wait for their answer or are being answered
 	attending int32 // requests on connections that were taken over that the application has still to learn of, and may answer
 
-	scope   scope.Scope
-	win     window.Window[exchange, openRequest]
-	streams streams
-
-	final *Error // how the session is to end, once the client has been told; nil while it goes on
-	cause error  // why it ended
-
+	secure   bool // not guarded, since it never changes
 	created  bool // the creation has been answered
 	ended    bool // nothing is done for the client any more
 	told     bool // the application knows
 	yielding bool // neither grace nor the wait for the first output counts yet: see yield
 	speaking bool // somebody answers the queue
 
-	live    int32       // exchanges that wait for their answer or are being answered
-	writing *exchange   // the one that is being answered: one at a time keeps them in order
-	chain   []*exchange // answered, and to be written in this order after writing
-	queue   *exchange   // to be answered on connections that were taken over
+	scope   scope.Scope
+	win     window.Window[exchange, openRequest]
+	streams streams
+
+	final *Error // how the session has ended, or is to end once the client has been told; nil while it goes on
+
+	writing *exchange // the one that is being answered: one at a time keeps them in order
+	chain   line      // answered, and to be written in this order after writing
+	queue   line      // to be answered on connections that were taken over
+	doubts  line      // that may be nobody's: see doubtful
 
 	grace     time.Duration // until then a surplus request waits for output
-	gapSince  time.Duration // when the first early request came
 	idleSince time.Duration // when the last exchange was done
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
-
-	doubts doubts // requests that may be nobody's
 
 	kept int64 // what the handler's memory counts of it
 
 	alarm alarm.Alarm // rings for the next thing that is due by the clock
 
-	stats SessionStats
+	stats counts
 	after func() // to be called after mu is released
 }
+
+// counts are what a session counts as it goes: see SessionStats.
+type counts struct{ Requests, Repeats, PayloadsIn, PayloadsOut, BytesIn, BytesOut int64 }
 
 // openingWait is how long the answer that opens st waits for its first output.
 func (s *Session) openingWait(st *Stream) time.Duration {
@@ -135,9 +133,9 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
 	rid, o := r.Rid, s.h.opening(req, *s.streams.list[0].opening)
-	if len(s.streams.list)+int(s.streams.asking) >= s.h.o.MaxStreams {
+	if len(s.streams.list)+s.streams.rest().asking >= s.h.o.MaxStreams {
 		st := s.h.newStream(s, s.streams.list[0].local, o)
-		st.several.scope = *scope.New(s.scope.Context(s.cause))
+		st.several.scope = *scope.New(s.scope.Context(s.cause()))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -145,7 +143,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	if s.grant.Polls() {
 		r.Held.until += stall
 	}
-	s.streams.asking++
+	s.streams.rest().asking++
 	local, asked := s.streams.list[0].local, s.Request()
 	if r.Exchange != nil {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
@@ -155,7 +153,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		st := s.h.newStream(s, local, o)
 		st.several.scope = *scope.New(ctx)
 		s.mu.Lock()
-		s.streams.asking--
+		s.streams.rest().asking--
 		s.addStream(rid, st, err)
 		s.settle(s.h.now())
 		s.unlock()
@@ -173,7 +171,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	st.added = true
 	if s.ended {
-		st.end(s.cause)
+		st.end(s.cause())
 		return
 	}
 	if r := s.win.Find(rid); r != nil && r.State == window.Open {
@@ -183,7 +181,7 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	} else {
 		st.untold, st.hidden = true, false
 	}
-	s.streams.named = true
+	s.streams.rest().named = true
 	s.streams.list = append(s.streams.list, st)
 	if refused != nil {
 		st.final = refused
@@ -223,17 +221,16 @@ func (s *Session) forward(req *wire.Request) Condition {
 // the timer for what comes next. It is called after everything that happens
 // to a session.
 func (s *Session) settle(now time.Duration) {
-	if s.writing == nil && len(s.chain) > 0 {
-		s.writing = s.chain[0]
-		s.chain = s.chain[1:]
+	if s.writing == nil && !s.chain.empty() {
+		s.writing = s.chain.pop()
 		s.wake(s.writing)
 	}
 	if s.writing == nil && !s.ended {
 		s.settleEnd(now)
 	}
 	next := s.nextExpiry()
-	if len(s.doubts) > 0 && !s.ended {
-		next = min(next, s.doubts[0].until)
+	if !s.ended {
+		next = min(next, s.decided())
 	}
 	if s.writing == nil && !s.ended {
 		if r, at := s.due(); r != nil {
@@ -293,14 +290,15 @@ func (s *Session) nextExpiry() time.Duration {
 		return never
 	}
 	at := never
-	if s.win.Gap() {
-		at = s.gapSince + s.grant.Wait + s.inactivity()
+	since, gap := s.win.Gap()
+	if gap {
+		at = since + s.grant.Wait + s.inactivity()
 	}
 	switch {
 	case s.live > 0:
 	case s.pause > 0:
 		at = min(at, s.idleSince+s.pause)
-	case s.grant.Inactivity > 0 || s.final != nil || s.win.Gap():
+	case s.grant.Inactivity > 0 || s.final != nil || gap:
 		at = min(at, s.idleSince+s.inactivity())
 	}
 	return at
@@ -356,7 +354,7 @@ func (s *Session) todo(f func()) {
 func (s *Session) unlock() {
 	after, over, scope := s.after, s.ended && !s.told, s.scope
 	s.after, s.told = nil, s.ended
-	speak := s.queue != nil && !s.speaking && s.attending == 0
+	speak := !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
 	}
@@ -386,10 +384,10 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 		a.Ack = s.win.Last()
 	}
 	var from *Stream
-	ends := s.final != nil && !r.Pause && (s.final.Remote || !s.streams.named || !s.streams.pending())
+	ends := s.final != nil && !r.Pause && (s.final.Remote || !s.streams.named() || !s.streams.pending())
 	switch {
 	case ends:
-		if !s.streams.named { // an answer for all streams has no room for the output of one
+		if !s.streams.named() { // an answer for all streams has no room for the output of one
 			from = s.streams.list[0]
 		}
 		s.farewell(&a, s.final)
@@ -442,7 +440,7 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 		a.From, a.Stream = st.opening.To, st.Name()
 		st.untold, st.hidden = false, false
 	}
-	if s.streams.named && len(st.out) > 0 {
+	if s.streams.named() && len(st.out) > 0 {
 		a.Stream = st.Name()
 	}
 	if st.final != nil {
@@ -521,7 +519,7 @@ func (s *Session) dismiss(e *Error, now time.Duration) {
 func (s *Session) dismissed(ex *exchange, a reply) {
 	ex.reply = a
 	if s.writing != ex {
-		s.chain = append(s.chain, ex)
+		s.chain.push(ex)
 	}
 }
 
@@ -552,9 +550,11 @@ func (s *Session) giveUp() {
 		}
 	}
 	early := s.chain
-	s.chain = nil
+	s.chain = line{}
 	s.fail(nil, ItemNotFound)
-	s.chain = append(s.chain, early...)
+	for !early.empty() {
+		s.chain.push(early.pop())
+	}
 }
 
 // reject ends the session at its creation.
@@ -580,19 +580,13 @@ func (s *Session) end(e *Error) {
 	if s.ended {
 		return
 	}
-	s.ended, s.cause = true, e
-	if e.Remote && e.Condition == "" && e.Err == nil {
-		s.cause = io.EOF
-	}
+	s.ended, s.final = true, e
 	for _, req := range s.win.Abandon() {
 		s.h.free(req)
 	}
-	for _, d := range s.doubts {
-		if d.ex.reply.body == nil && d.ex.reply.status == 0 {
-			s.dismissed(d.ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
-		}
+	for !s.doubts.empty() {
+		s.dismissed(s.doubts.pop(), s.h.terminal(ItemNotFound, s.grant.Legacy))
 	}
-	s.doubts = nil
 	s.alarm.Stop()
 	cause := e.streamCause()
 	if e.Err != nil {
@@ -605,12 +599,20 @@ func (s *Session) end(e *Error) {
 
 // over tells the application that the session has ended.
 func (s *Session) over(scope scope.Scope) {
-	e, ok := s.cause.(*Error)
-	if !ok {
-		e = byClient
+	scope.Cancel()(s.cause())
+	s.h.over(scope.Values(), s, s.final)
+}
+
+// cause returns why the session has ended, or nil.
+func (s *Session) cause() error {
+	switch e := s.final; {
+	case !s.ended:
+		return nil
+	case e.Remote && e.Condition == "" && e.Err == nil:
+		return io.EOF
+	default:
+		return e
 	}
-	scope.Cancel()(s.cause)
-	s.h.over(scope.Values(), s, e)
 }
 
 // Terminate ends the session: every stream, and every request. The client gets

@@ -77,12 +77,28 @@ type several struct {
 
 // streams are the streams of a session. The session's lock guards them.
 type streams struct {
-	list   []*Stream // that are open, or have something to say
-	turn   int32     // where the search for output begins, so that every stream has its turn
-	named  bool      // there has been a second one: answers name their stream
-	asking int32     // how many the application has still to admit
-	closed []string  // the names of those that were closed lately
+	list []*Stream // that are open, or have something to say
+	more *more     // nil until there is to be a second one
 }
+
+// more is what there is to streams of which there are several.
+type more struct {
+	turn   int      // where the search for output begins, so that every stream has its turn
+	named  bool     // there has been a second one: answers name their stream
+	asking int      // how many the application has still to admit
+	closed []string // the names of those that were closed lately
+}
+
+// rest returns what there is to them if there are several, or to be.
+func (ss *streams) rest() *more {
+	if ss.more == nil {
+		ss.more = new(more)
+	}
+	return ss.more
+}
+
+// named reports whether answers name their stream.
+func (ss *streams) named() bool { return ss.more != nil && ss.more.named }
 
 // find returns the open stream of a name, or the first if there is no name.
 func (ss *streams) find(name []byte) *Stream {
@@ -97,7 +113,7 @@ func (ss *streams) find(name []byte) *Stream {
 // knew reports whether a stream is known by name, even if it is not open any
 // more.
 func (ss *streams) knew(name []byte) bool {
-	return slices.Contains(ss.closed, string(name)) ||
+	return ss.more != nil && slices.Contains(ss.more.closed, string(name)) ||
 		slices.ContainsFunc(ss.list, func(st *Stream) bool { return st.Name() == string(name) })
 }
 
@@ -115,10 +131,16 @@ func (ss *streams) full() bool { return slices.ContainsFunc(ss.list, (*Stream).f
 
 // speaker returns the stream whose output goes next, or nil.
 func (ss *streams) speaker() *Stream {
+	turn := 0
+	if ss.more != nil {
+		turn = ss.more.turn
+	}
 	for i := range ss.list {
-		n := (int(ss.turn) + i) % len(ss.list)
+		n := (turn + i) % len(ss.list)
 		if st := ss.list[n]; st.pending() {
-			ss.turn = int32(n) + 1
+			if ss.more != nil {
+				ss.more.turn = n + 1
+			}
 			return st
 		}
 	}
@@ -129,9 +151,10 @@ func (ss *streams) speaker() *Stream {
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
 	ss.list = slices.DeleteFunc(ss.list, func(x *Stream) bool { return x == st })
-	ss.closed = append(ss.closed, st.Name())
-	if len(ss.closed) > maxClosedNames {
-		ss.closed = slices.Delete(ss.closed, 0, 1)
+	more := ss.rest()
+	more.closed = append(more.closed, st.Name())
+	if len(more.closed) > maxClosedNames {
+		more.closed = slices.Delete(more.closed, 0, 1)
 	}
 }
 

@@ -8,13 +8,18 @@ import "time"
 // look what there is to do, and set it again. Its owner's lock guards it. Make
 // it by New.
 type Alarm struct {
-	f     func()
 	timer *time.Timer
 	at    time.Duration // when it fires; 0 if it does not
 }
 
 // New returns an Alarm that calls f.
-func New(f func()) Alarm { return Alarm{f: f} }
+func New(f func()) Alarm {
+	timer := time.AfterFunc(never, f)
+	timer.Stop()
+	return Alarm{timer: timer}
+}
+
+const never = time.Duration(1<<63 - 1)
 
 // soon is when it is cheaper to put the timer off than to be called for nothing:
 // most of what is due that soon is done before.
@@ -27,12 +32,7 @@ func (a *Alarm) Set(now, next time.Duration) {
 		return
 	}
 	a.at = next
-	d := max(next-now, 0)
-	if a.timer == nil {
-		a.timer = time.AfterFunc(d, a.f)
-		return
-	}
-	a.timer.Reset(d)
+	a.timer.Reset(max(next-now, 0))
 }
 
 // Stop keeps the function from being called, if that has not begun, and lets go

@@ -29,6 +29,22 @@ type Origin interface {
 	Size() int
 }
 
+// From returns an Origin that is as o, but came from addr, unless that is nil.
+func From(addr net.Addr, o Origin) Origin {
+	if addr == nil {
+		return o
+	}
+	return &located{o, addr}
+}
+
+// A located is an Origin of which somebody knows better where it came from.
+type located struct {
+	Origin
+	addr net.Addr
+}
+
+func (o *located) RemoteAddr() net.Addr { return o.addr }
+
 // A copied is an Origin of which nothing is shared.
 type copied struct {
 	text string // fields: see Keep

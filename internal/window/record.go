@@ -24,7 +24,6 @@ type Record[X, H any] struct {
 	Sum     uint64        // hash of the body, for telling a repeat from an impostor; 0 for the creation
 	Key     string        // the key it came with, in a keyed session
 	Repeats int32
-	weight  uint32 // what the window counts of it
 	State   State
 
 	// Pause says that the request asks for a pause, and End that it asks for
@@ -50,6 +49,15 @@ type Record[X, H any] struct {
 
 // recordSize is what a record takes besides what it refers to, about.
 const recordSize = 200
+
+// weight returns how many bytes r takes, about.
+func (r *Record[X, H]) weight() int {
+	n := recordSize + len(r.Body) + len(r.Key)
+	if r.Early != nil {
+		n += cap(r.Early.Body)
+	}
+	return n
+}
 
 // Matches reports whether a request whose body has the hash sum is a repeat of
 // r. The request that created the session cannot be repeated word for word: it

@@ -20,29 +20,33 @@ import (
 // sections 9.2, 14 and 15.
 type Window[X, H any] struct {
 	Next  string // what the SHA-1 of the next key must be; "" if there are no keys
-	Limit int    // bytes of answers kept beyond the last size, for a client that acknowledges
+	Limit int32  // bytes of answers kept beyond the last size, for a client that acknowledges
 	Keep  bool   // the client acknowledges: answers are kept until it does
 
 	empty   bool           // the last request was empty
-	size    int32          // R, how many requests the client may have unanswered
+	size    int16          // R, how many requests the client may have unanswered
 	last    int64          // end of the gapless sequence received
 	arrived time.Duration  // when that one came
 	records []Record[X, H] // by rid, ascending; answers kept and requests open or early
 	acked   int64          // all answers up to this rid have been acknowledged
-	weight  int            // bytes that all records take, about
 }
 
 // New returns the Window of a session whose first request is rid, and whose
 // client may have size of them unanswered.
 func New[X, H any](rid int64, size int) Window[X, H] {
-	return Window[X, H]{last: rid - 1, size: int32(size), acked: rid - 1, records: make([]Record[X, H], 0, 1)}
+	return Window[X, H]{last: rid - 1, size: int16(size), acked: rid - 1, records: make([]Record[X, H], 0, 1)}
 }
 
 // Last returns the end of the gapless sequence of requests received.
 func (w *Window[X, H]) Last() int64 { return w.last }
 
 // Weight returns how many bytes all that is kept takes, about.
-func (w *Window[X, H]) Weight() int { return w.weight }
+func (w *Window[X, H]) Weight() (n int) {
+	for i := range w.records {
+		n += w.records[i].weight()
+	}
+	return n
+}
 
 // Records returns what is kept, by rid, ascending. It is good until the next
 // Insert, Take, Answer, Ack or Abandon.
@@ -102,7 +106,6 @@ func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
 		i--
 	}
 	w.records[i] = r
-	w.weigh(&w.records[i])
 	return &w.records[i]
 }
 
@@ -112,16 +115,6 @@ func (w *Window[X, H]) forgetCreation() {
 	if len(w.records) > 0 && w.records[0].creates() && w.records[0].State == Answered {
 		w.remove(0)
 	}
-}
-
-// weigh takes note of what r takes, after that has changed.
-func (w *Window[X, H]) weigh(r *Record[X, H]) {
-	n := recordSize + len(r.Body) + len(r.Key)
-	if r.Early != nil {
-		n += cap(r.Early.Body)
-	}
-	w.weight += n - int(r.weight)
-	r.weight = uint32(n)
 }
 
 // Turn returns the record whose turn it is, if it has been received.
@@ -136,14 +129,18 @@ func (w *Window[X, H]) Turn() *Record[X, H] {
 func (w *Window[X, H]) Fetch(r *Record[X, H]) *wire.Request {
 	early := r.Early
 	r.Early = nil
-	w.weigh(r)
 	return early
 }
 
-// Gap reports whether a request waits for a missing one.
-func (w *Window[X, H]) Gap() bool {
-	n := len(w.records)
-	return n > 0 && w.records[n-1].State == Early
+// Gap reports whether a request waits for a missing one, and if so, when the first
+// of those that do came.
+func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
+	for i := len(w.records) - 1; i >= 0 && w.records[i].State == Early; i-- {
+		if at := w.records[i].At; !ok || at < since {
+			since, ok = at, true
+		}
+	}
+	return since, ok
 }
 
 // Take gives the next request its turn. What need not be kept any more goes.
@@ -188,7 +185,6 @@ func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Dur
 	r := w.Find(rid)
 	r.State, r.Body, r.Payload, r.At = Answered, body, payload, now
 	r.Exchange, r.Held, r.Release = nil, *new(H), false
-	w.weigh(r)
 	w.trim()
 }
 
@@ -197,7 +193,7 @@ func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Dur
 // exceed the limit. An answer to an extra request takes none of these places, but
 // a repeat of it that comes late is no reason to end the session.
 func (w *Window[X, H]) trim() {
-	n, kept, bytes := len(w.records), int32(0), 0
+	n, kept, bytes := len(w.records), 0, 0
 	passed := w.passed()
 	for i := n - 1; i >= 0; i-- {
 		r := &w.records[i]
@@ -210,18 +206,17 @@ func (w *Window[X, H]) trim() {
 			}
 			continue
 		}
-		if kept++; kept <= w.size {
+		if kept++; kept <= int(w.size) {
 			continue
 		}
-		bytes += len(r.Body) + len(r.Key) + recordSize
-		if !w.Keep || r.Rid <= w.acked || bytes > w.Limit {
+		bytes += r.weight()
+		if !w.Keep || r.Rid <= w.acked || bytes > int(w.Limit) {
 			w.remove(i)
 		}
 	}
 }
 
 func (w *Window[X, H]) remove(i int) {
-	w.weight -= int(w.records[i].weight)
 	n := len(w.records) - 1
 	copy(w.records[i:], w.records[i+1:])
 	w.records[n] = Record[X, H]{}

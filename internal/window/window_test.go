@@ -93,16 +93,16 @@ func TestLargestRid(t *testing.T) {
 
 func TestGapAndTurn(t *testing.T) {
 	w := filled()
-	assert.True(t, w.Gap())
+	assert.True(t, gap(&w))
 	assert.Nil(t, w.Turn())
 	w.Insert(record{Rid: 1004})
 	assert.Equal(t, int64(1004), w.Turn().Rid)
 	w.Take()
 	assert.Equal(t, int64(1005), w.Turn().Rid)
-	assert.True(t, w.Gap())
+	assert.True(t, gap(&w))
 	w.Take()
 	assert.Nil(t, w.Turn())
-	assert.False(t, w.Gap())
+	assert.False(t, gap(&w))
 	oldest, n := w.Oldest()
 	assert.Equal(t, int64(1003), oldest.Rid)
 	assert.Equal(t, 3, n)
@@ -110,6 +110,30 @@ func TestGapAndTurn(t *testing.T) {
 	assert.Equal(t, 2, live, "1004 has no connection")
 	assert.Empty(t, w.Abandon())
 	assert.Equal(t, []int64{1001, 1002}, rids(&w), "only answers are left")
+}
+
+func gap(w *Window[place, held]) bool {
+	_, ok := w.Gap()
+	return ok
+}
+
+// A gap begins when the first of the requests came that wait for it.
+func TestGapSince(t *testing.T) {
+	w := New[place, held](1000, 5)
+	for _, r := range []record{{Rid: 1002, At: 1}, {Rid: 1005, At: 3}, {Rid: 1004, At: 4}} {
+		w.Insert(r)
+	}
+	since, ok := w.Gap()
+	assert.True(t, ok)
+	assert.Equal(t, time.Duration(1), since)
+	for rid := int64(1000); rid <= 1002; rid++ {
+		if w.Find(rid) == nil {
+			w.Insert(record{Rid: rid, At: 5})
+		}
+		w.Take()
+	}
+	since, _ = w.Gap()
+	assert.Equal(t, time.Duration(3), since, "1003 is missing since then")
 }
 
 func rids(w *Window[place, held]) (rids []int64) {
@@ -162,7 +186,7 @@ func TestReplayLimit(t *testing.T) {
 	const each = 10 + recordSize
 	for limit, want := range map[int]int{0: 2, each - 1: 2, each: 3, 6*each - 1: 7, 1000 * each: 20} {
 		w := New[place, held](1, 2)
-		w.Keep, w.Limit = true, limit
+		w.Keep, w.Limit = true, int32(limit)
 		for rid := int64(1); rid <= 20; rid++ {
 			w.Insert(record{Rid: rid})
 			w.Take()
