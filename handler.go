@@ -42,7 +42,7 @@ type Handler struct {
 	o        Options
 	terms    negotiate.Terms
 	edge     *edge.Edge
-	epoch    time.Time
+	clock    *alarm.Clock[*Session]
 	seed     maphash.Seed
 	sessions table.Table[*Session]   // that have not ended
 	yard     *tomb.Yard              // those that have, and may be asked to repeat an answer
@@ -64,7 +64,7 @@ type Handler struct {
 func New(o Options) *Handler {
 	h := &Handler{
 		o:     o.withDefaults(),
-		epoch: time.Now(),
+		clock: alarm.New(func(s *Session) *alarm.Alarm { return &s.alarm }, (*Session).tick),
 		seed:  maphash.MakeSeed(),
 	}
 	h.yard = tomb.New(afterlife, &h.memory)
@@ -91,8 +91,8 @@ func New(o Options) *Handler {
 	return h
 }
 
-// now is the time since the Handler was made: half the size of a time.Time.
-func (h *Handler) now() time.Duration { return time.Since(h.epoch) }
+// now is the time since the Handler was made.
+func (h *Handler) now() time.Duration { return h.clock.Now() }
 
 func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
 
@@ -481,7 +481,7 @@ func (h *Handler) farewell() *Error {
 // open opens a session.
 func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text()}
-	s.alarm = alarm.New(s.tick)
+	s.alarm = h.clock.Alarm()
 	s.secure = h.secure(ex)
 	s.origin = ex.origin()
 	if h.o.ClientAddr != nil {

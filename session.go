@@ -56,7 +56,7 @@ type Session struct {
 
 	kept int64 // what the handler's memory counts of it
 
-	alarm alarm.Alarm // rings for the next thing that is due by the clock
+	alarm alarm.Alarm // rings for the next thing that is due
 
 	stats counts
 	after func() // to be called after mu is released
@@ -244,7 +244,7 @@ func (s *Session) settle(now time.Duration) {
 		}
 	}
 	if next != never {
-		s.alarm.Set(now, next)
+		s.h.clock.Set(s, now, next)
 	}
 	s.account()
 }
@@ -315,11 +315,11 @@ func (s *Session) inactivity() time.Duration {
 // afterlife is how long the answers of a session are kept that has ended.
 const afterlife = 30 * time.Second
 
-// tick is called by the timer.
+// tick is called by the clock.
 func (s *Session) tick() {
 	s.mu.Lock()
 	now := s.h.now()
-	s.alarm.Fired()
+	s.alarm.Rung()
 	if s.decide(now); s.nextExpiry() <= now {
 		s.expire()
 	}
@@ -587,7 +587,7 @@ func (s *Session) end(e *Error) {
 	for !s.doubts.empty() {
 		s.dismissed(s.doubts.pop(), s.h.terminal(ItemNotFound, s.grant.Legacy))
 	}
-	s.alarm.Stop()
+	s.h.clock.Stop(s)
 	cause := e.streamCause()
 	if e.Err != nil {
 		cause = e
