@@ -502,7 +502,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if st.several != nil {
 		st.several.scope = *scope.New(s.Context())
 	}
-	s.streams.list = []*Stream{st}
+	s.streams.one[0] = st
 	ex.session = s
 	cond := s.start(req, ex)
 	h.began(s)

@@ -170,11 +170,13 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.win = window.New[exchange, openRequest](req.Rid.N, s.grant.Requests)
 	s.win.Keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
 	s.win.Limit = int32(s.h.o.ReplayBuffer)
-	s.win.Next = string(req.NewKey)
+	if len(req.NewKey) > 0 {
+		s.win.Lock(string(req.NewKey))
+	}
 	s.arrive(req, ex, now)
 	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
 	r := s.win.Take()
-	st := s.streams.list[0]
+	st := s.streams.list()[0]
 	wait := s.openingWait(st)
 	r.Held.until, s.yielding = now+wait, wait > 0
 	st.greet()
@@ -318,7 +320,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 // stops it.
 func (s *Session) flooded() bool {
 	limit := int64(s.h.o.ReadBuffer) + int64(s.grant.Requests)*s.h.o.MaxBody
-	return slices.ContainsFunc(s.streams.list, func(st *Stream) bool { return int64(st.in.Len()) > limit })
+	return slices.ContainsFunc(s.streams.list(), func(st *Stream) bool { return int64(st.in.Len()) > limit })
 }
 
 // lost takes note of what the request rid acknowledges, and returns the answer
@@ -429,7 +431,7 @@ func (s *Session) settleOrphan(r *record, now time.Duration) {
 
 // key returns what must be remembered of the request's key.
 func (s *Session) key(req *wire.Request) string {
-	if s.win.Next == "" {
+	if !s.win.Locked() {
 		return ""
 	}
 	return string(req.Key)

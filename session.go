@@ -59,7 +59,6 @@ type Session struct {
 	alarm alarm.Alarm // rings for the next thing that is due
 
 	stats counts
-	after func() // to be called after mu is released
 }
 
 // counts are what a session counts as it goes: see SessionStats.
@@ -132,9 +131,9 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // openStream opens a further stream for the open request r. The application is
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
-	rid, o := r.Rid, s.h.opening(req, *s.streams.list[0].opening)
-	if len(s.streams.list)+s.streams.rest().asking >= s.h.o.MaxStreams {
-		st := s.h.newStream(s, s.streams.list[0].local, o)
+	rid, o := r.Rid, s.h.opening(req, *s.streams.list()[0].opening)
+	if len(s.streams.list())+s.streams.several().asking >= s.h.o.MaxStreams {
+		st := s.h.newStream(s, s.streams.list()[0].local, o)
 		st.several.scope = *scope.New(s.scope.Context(s.cause()))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
@@ -143,8 +142,8 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	if s.grant.Polls() {
 		r.Held.until += stall
 	}
-	s.streams.rest().asking++
-	local, asked := s.streams.list[0].local, s.Request()
+	s.streams.several().asking++
+	local, asked := s.streams.list()[0].local, s.Request()
 	if r.Exchange != nil {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
@@ -153,7 +152,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		st := s.h.newStream(s, local, o)
 		st.several.scope = *scope.New(ctx)
 		s.mu.Lock()
-		s.streams.rest().asking--
+		s.streams.several().asking--
 		s.addStream(rid, st, err)
 		s.settle(s.h.now())
 		s.unlock()
@@ -181,8 +180,9 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	} else {
 		st.untold, st.hidden = true, false
 	}
-	s.streams.rest().named = true
-	s.streams.list = append(s.streams.list, st)
+	m := s.streams.several()
+	m.named = true
+	m.list = append(m.list, st)
 	if refused != nil {
 		st.final = refused
 		st.end(refused)
@@ -207,7 +207,7 @@ func (s *Session) forward(req *wire.Request) Condition {
 		}
 		return ItemNotFound
 	}
-	for _, st := range s.streams.list {
+	for _, st := range s.streams.list() {
 		if st.open() {
 			if cond := st.feed(req); cond != "" {
 				return cond
@@ -255,7 +255,7 @@ func (s *Session) account() {
 	n := 0
 	if !s.ended { // what is left then is the application's
 		n = s.origin.Size() + s.win.Weight()
-		for _, st := range s.streams.list {
+		for _, st := range s.streams.list() {
 			n += st.opening.size() + st.in.Len() + len(st.out)
 		}
 	}
@@ -340,20 +340,10 @@ func (s *Session) expire() {
 	s.end(cause)
 }
 
-// todo has f called as soon as the lock is released. What calls out of the
-// session goes through here, or over.
-func (s *Session) todo(f func()) {
-	if before := s.after; before != nil {
-		s.after = func() { before(); f() }
-	} else {
-		s.after = f
-	}
-}
-
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
-	after, over, scope := s.after, s.ended && !s.told, s.scope
-	s.after, s.told = nil, s.ended
+	after, over, scope := s.streams.after(), s.ended && !s.told, s.scope
+	s.told = s.ended
 	speak := !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
@@ -388,7 +378,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	switch {
 	case ends:
 		if !s.streams.named() { // an answer for all streams has no room for the output of one
-			from = s.streams.list[0]
+			from = s.streams.list()[0]
 		}
 		s.farewell(&a, s.final)
 	case r.Pause:
@@ -397,7 +387,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 			from = s.streams.speaker()
 		}
 	default:
-		from = s.streams.list[0]
+		from = s.streams.list()[0]
 		a.Granted, a.From = s.grant.Attributes(), from.opening.To
 		a.Granted.SID, a.Granted.Restarts = s.sid, from.framing == XMPP
 		if s.grant.Streams {
@@ -478,7 +468,7 @@ func (s *Session) terminated(req *wire.Request) Condition {
 	if s.final == nil {
 		s.final = byClient
 	}
-	for _, st := range s.streams.list {
+	for _, st := range s.streams.list() {
 		st.end(io.EOF)
 	}
 	return ""
@@ -592,7 +582,7 @@ func (s *Session) end(e *Error) {
 	if e.Err != nil {
 		cause = e
 	}
-	for _, st := range s.streams.list {
+	for _, st := range s.streams.list() {
 		st.end(cause)
 	}
 }

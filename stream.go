@@ -77,24 +77,55 @@ type several struct {
 
 // streams are the streams of a session. The session's lock guards them.
 type streams struct {
-	list []*Stream // that are open, or have something to say
-	more *more     // nil until there is to be a second one
+	one  [1]*Stream // the only one, unless there is more
+	more *more
 }
 
-// more is what there is to streams of which there are several.
+// more is what there is to streams of which there are several, or are to be.
 type more struct {
+	list   []*Stream
+	after  func()   // to be called after the lock is released
 	turn   int      // where the search for output begins, so that every stream has its turn
 	named  bool     // there has been a second one: answers name their stream
 	asking int      // how many the application has still to admit
 	closed []string // the names of those that were closed lately
 }
 
-// rest returns what there is to them if there are several, or to be.
-func (ss *streams) rest() *more {
+// list returns the streams that are open, or have something to say.
+func (ss *streams) list() []*Stream {
+	if ss.more != nil {
+		return ss.more.list
+	}
+	return ss.one[:]
+}
+
+// several makes room for several streams.
+func (ss *streams) several() *more {
 	if ss.more == nil {
-		ss.more = new(more)
+		ss.more = &more{list: []*Stream{ss.one[0]}}
+		ss.one[0] = nil
 	}
 	return ss.more
+}
+
+// todo has f called as soon as the lock is released.
+func (ss *streams) todo(f func()) {
+	m := ss.several()
+	if before := m.after; before != nil {
+		m.after = func() { before(); f() }
+	} else {
+		m.after = f
+	}
+}
+
+// after returns what is to be called after the lock is released, or nil.
+func (ss *streams) after() func() {
+	if ss.more == nil {
+		return nil
+	}
+	f := ss.more.after
+	ss.more.after = nil
+	return f
 }
 
 // named reports whether answers name their stream.
@@ -102,7 +133,7 @@ func (ss *streams) named() bool { return ss.more != nil && ss.more.named }
 
 // find returns the open stream of a name, or the first if there is no name.
 func (ss *streams) find(name []byte) *Stream {
-	for _, st := range ss.list {
+	for _, st := range ss.list() {
 		if st.open() && (len(name) == 0 || st.Name() == string(name)) {
 			return st
 		}
@@ -114,33 +145,34 @@ func (ss *streams) find(name []byte) *Stream {
 // more.
 func (ss *streams) knew(name []byte) bool {
 	return ss.more != nil && slices.Contains(ss.more.closed, string(name)) ||
-		slices.ContainsFunc(ss.list, func(st *Stream) bool { return st.Name() == string(name) })
+		slices.ContainsFunc(ss.list(), func(st *Stream) bool { return st.Name() == string(name) })
 }
 
 // others reports whether a stream other than st is open.
 func (ss *streams) others(st *Stream) bool {
-	return slices.ContainsFunc(ss.list, func(x *Stream) bool { return x != st && x.open() && x.final == nil })
+	return slices.ContainsFunc(ss.list(), func(x *Stream) bool { return x != st && x.open() && x.final == nil })
 }
 
 // pending reports whether there is anything to say.
-func (ss *streams) pending() bool { return slices.ContainsFunc(ss.list, (*Stream).pending) }
+func (ss *streams) pending() bool { return slices.ContainsFunc(ss.list(), (*Stream).pending) }
 
 // full reports whether the application is behind with reading, so that the
 // client must wait.
-func (ss *streams) full() bool { return slices.ContainsFunc(ss.list, (*Stream).full) }
+func (ss *streams) full() bool { return slices.ContainsFunc(ss.list(), (*Stream).full) }
 
 // speaker returns the stream whose output goes next, or nil.
 func (ss *streams) speaker() *Stream {
-	turn := 0
-	if ss.more != nil {
-		turn = ss.more.turn
+	m := ss.more
+	if m == nil {
+		if st := ss.one[0]; st.pending() {
+			return st
+		}
+		return nil
 	}
-	for i := range ss.list {
-		n := (turn + i) % len(ss.list)
-		if st := ss.list[n]; st.pending() {
-			if ss.more != nil {
-				ss.more.turn = n + 1
-			}
+	for i := range m.list {
+		n := (m.turn + i) % len(m.list)
+		if st := m.list[n]; st.pending() {
+			m.turn = n + 1
 			return st
 		}
 	}
@@ -150,11 +182,11 @@ func (ss *streams) speaker() *Stream {
 // remove removes a stream whose end has been told.
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
-	ss.list = slices.DeleteFunc(ss.list, func(x *Stream) bool { return x == st })
-	more := ss.rest()
-	more.closed = append(more.closed, st.Name())
-	if len(more.closed) > maxClosedNames {
-		more.closed = slices.Delete(more.closed, 0, 1)
+	m := ss.several()
+	m.list = slices.DeleteFunc(m.list, func(x *Stream) bool { return x == st })
+	m.closed = append(m.closed, st.Name())
+	if len(m.closed) > maxClosedNames {
+		m.closed = slices.Delete(m.closed, 0, 1)
 	}
 }
 
@@ -637,7 +669,7 @@ func (st *Stream) end(cause error) {
 	st.wake(&st.writable)
 	if st.several != nil {
 		cancel := st.several.scope.Cancel()
-		st.s.todo(func() { cancel(cause) })
+		st.s.streams.todo(func() { cancel(cause) })
 	}
 }
 

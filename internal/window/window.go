@@ -4,6 +4,7 @@
 package window
 
 import (
+	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
 	"strings"
@@ -19,9 +20,8 @@ import (
 // expected. It is a plain value without clock, lock or I/O. XEP-0124,
 // sections 9.2, 14 and 15.
 type Window[X, H any] struct {
-	Next  string // what the SHA-1 of the next key must be; "" if there are no keys
-	Limit int32  // bytes of answers kept beyond the last size, for a client that acknowledges
-	Keep  bool   // the client acknowledges: answers are kept until it does
+	Limit int32 // bytes of answers kept beyond the last size, for a client that acknowledges
+	Keep  bool  // the client acknowledges: answers are kept until it does
 
 	empty   bool           // the last request was empty
 	size    int16          // R, how many requests the client may have unanswered
@@ -29,6 +29,7 @@ type Window[X, H any] struct {
 	arrived time.Duration  // when that one came
 	records []Record[X, H] // by rid, ascending; answers kept and requests open or early
 	acked   int64          // all answers up to this rid have been acknowledged
+	next    *string        // what the SHA-1 of the next key must be; nil if there are no keys
 }
 
 // New returns the Window of a session whose first request is rid, and whose
@@ -340,19 +341,23 @@ func (w *Window[X, H]) Abandon() (early []*wire.Request) {
 	return early
 }
 
+// Lock has all requests checked for their keys. The SHA-1 of the next one must be
+// newkey.
+func (w *Window[X, H]) Lock(newkey string) { w.next = &newkey }
+
+// Locked reports whether they are.
+func (w *Window[X, H]) Locked() bool { return w.next != nil }
+
 // Unlock checks the key of the request whose turn it is, and takes it and its
 // newkey into account. XEP-0124, section 15.
 func (w *Window[X, H]) Unlock(key, newkey string) bool {
-	if w.Next == "" {
+	if w.next == nil {
 		return true
 	}
 	sum := sha1.Sum([]byte(key))
-	if !strings.EqualFold(hex.EncodeToString(sum[:]), w.Next) {
+	if !strings.EqualFold(hex.EncodeToString(sum[:]), *w.next) {
 		return false
 	}
-	w.Next = key
-	if newkey != "" {
-		w.Next = newkey
-	}
+	*w.next = cmp.Or(newkey, key)
 	return true
 }

@@ -252,7 +252,7 @@ func TestKeys(t *testing.T) {
 	assert.True(t, w.Unlock("anything", ""), "without keys")
 	k3 := "secret"
 	k2 := sum(k3)
-	w.Next = sum(k2)
+	w.Lock(sum(k2))
 	other := sum("other")
 	assert.False(t, w.Unlock("", ""))
 	assert.False(t, w.Unlock(k3, ""))
