@@ -366,6 +366,7 @@ const (
 	maxStreams        = 64
 	maxGrace          = 50 * time.Millisecond
 	maxMaxBody        = 256 << 20
+	maxMaxRepeats     = 1<<15 - 2
 )
 
 // withDefaults returns a copy of o in which zero fields have their defaults,
@@ -393,7 +394,7 @@ func (o Options) withDefaults() Options {
 	o.WriteBuffer = max(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1)
 	o.ReplayBuffer = defaults.Number(o.ReplayBuffer, 256<<10, 1<<30)
 	o.MaxMemory = cmp.Or(o.MaxMemory, 1<<30)
-	o.MaxRepeats = cmp.Or(o.MaxRepeats, 10)
+	o.MaxRepeats = min(cmp.Or(o.MaxRepeats, 10), maxMaxRepeats)
 	o.ReportAfter = cmp.Or(o.ReportAfter, 5*time.Second)
 	if o.Content == nil {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}

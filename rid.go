@@ -430,11 +430,12 @@ func (s *Session) settleOrphan(r *record, now time.Duration) {
 }
 
 // key returns what must be remembered of the request's key.
-func (s *Session) key(req *wire.Request) string {
+func (s *Session) key(req *wire.Request) *string {
 	if !s.win.Locked() {
-		return ""
+		return nil
 	}
-	return string(req.Key)
+	key := string(req.Key)
+	return &key
 }
 
 // repeat handles a request whose rid is known. XEP-0124, section 14.3.
@@ -442,7 +443,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	r := s.win.Find(ex.rid)
 	s.stats.Repeats++
 	ex.repeat = true
-	if r.Key != "" && r.Key != string(req.Key) {
+	if r.Key != nil && *r.Key != string(req.Key) {
 		s.fail(ex, ItemNotFound)
 		return
 	}

@@ -22,8 +22,8 @@ type Record[X, H any] struct {
 	Rid     int64
 	At      time.Duration // when it arrived; and once it is answered, when that was
 	Sum     uint64        // hash of the body, for telling a repeat from an impostor; 0 for the creation
-	Key     string        // the key it came with, in a keyed session
-	Repeats int32
+	Key     *string       // the key it came with, in a keyed session; else nil
+	Repeats int16
 	State   State
 
 	// Pause says that the request asks for a pause, and End that it asks for
@@ -52,7 +52,10 @@ const recordSize = 200
 
 // weight returns how many bytes r takes, about.
 func (r *Record[X, H]) weight() int {
-	n := recordSize + len(r.Body) + len(r.Key)
+	n := recordSize + len(r.Body)
+	if r.Key != nil {
+		n += len(*r.Key)
+	}
 	if r.Early != nil {
 		n += cap(r.Early.Body)
 	}

@@ -320,7 +320,11 @@ func (w *Window[X, H]) Release(rid int64) {
 func (w *Window[X, H]) Answers(as []tomb.Answer) []tomb.Answer {
 	for i := range w.records {
 		if r := &w.records[i]; r.State == Answered {
-			as = append(as, tomb.Answer{Rid: r.Rid, Sum: r.Sum, Key: r.Key, Body: r.Body})
+			a := tomb.Answer{Rid: r.Rid, Sum: r.Sum, Body: r.Body}
+			if r.Key != nil {
+				a.Key = *r.Key
+			}
+			as = append(as, a)
 		}
 	}
 	return as
