@@ -41,17 +41,14 @@ type Stream struct {
 
 	cut *framing.Cutter // for whoever has set writing; nil until Write is called
 
-	dec *xml.Decoder   // of Token; for one goroutine
-	enc *token.Encoder // of EncodeToken; for one goroutine
-
 	// All that follows is guarded by s.mu.
 
 	opening *Opening // shared, so it is not changed, but may be replaced
+	extras  *extras  // nil until one of them is needed: see extra
 
 	in    inbox.Inbox
 	cause error         // the end: what Read returns behind the input, and Write
 	out   []byte        // written, and waiting for the client
-	late  []byte        // written after the client's end
 	count int64         // payloads in out
 	final *Error        // how the stream ends once its output has gone; nil while it lives
 	head  *framing.Head // the server's header, which must be told to the client
@@ -67,6 +64,13 @@ type Stream struct {
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         deadline.Deadline
+}
+
+// extras are what few streams need.
+type extras struct {
+	dec  *xml.Decoder   // of Token; for one goroutine
+	enc  *token.Encoder // of EncodeToken; for one goroutine
+	late []byte         // written after the client's end; guarded by s.mu
 }
 
 // several is what there is to a stream of a session that may have several.
@@ -400,10 +404,11 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 // where a read deadline is to be survived, use ReadElement. It is for one
 // goroutine, as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
-	if st.dec == nil {
-		st.dec = xml.NewDecoder(st)
+	x := st.tokens()
+	if x.dec == nil {
+		x.dec = xml.NewDecoder(st)
 	}
-	t, err := st.dec.Token()
+	t, err := x.dec.Token()
 	return xml.CopyToken(t), err
 }
 
@@ -490,19 +495,44 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 // among the attributes are not needed, and left out. An element whose name has
 // no namespace is in that of its parent, unless it has an attribute xmlns="".
 func (st *Stream) EncodeToken(t xml.Token) error {
-	if st.enc == nil {
-		st.enc = token.NewEncoder(st)
+	x := st.tokens()
+	if x.enc == nil {
+		x.enc = token.NewEncoder(st)
 	}
-	return st.enc.EncodeToken(t)
+	return x.enc.EncodeToken(t)
 }
 
 // Flush writes the tokens added by EncodeToken. It blocks and fails as Write
 // does.
 func (st *Stream) Flush() error {
-	if st.enc == nil {
+	enc := st.tokens().enc
+	if enc == nil {
 		return nil
 	}
-	return st.enc.Flush()
+	return enc.Flush()
+}
+
+// tokens returns the extras, for those that use the stream by tokens.
+func (st *Stream) tokens() *extras {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	return st.extra()
+}
+
+// extra returns the extras. It is called with the lock held.
+func (st *Stream) extra() *extras {
+	if st.extras == nil {
+		st.extras = new(extras)
+	}
+	return st.extras
+}
+
+// late returns what was written after the client's end.
+func (st *Stream) late() []byte {
+	if st.extras == nil {
+		return nil
+	}
+	return st.extras.late
 }
 
 // lockWrite waits for other Writes. Like all that writes, it is called with the
@@ -551,7 +581,7 @@ func (st *Stream) lingers() bool {
 // room waits until there is room for output.
 func (st *Stream) room(ctx context.Context) error {
 	for {
-		err, full := st.writeErr(), len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer
+		err, full := st.writeErr(), len(st.out)+len(st.late()) >= st.s.h.o.WriteBuffer
 		if err == nil && full {
 			err = st.cause // then nobody will make room
 		}
@@ -627,13 +657,14 @@ func (st *Stream) put(it framing.Item) (full bool, err error) {
 			return false, net.ErrClosed
 		}
 		if st.cause != nil {
-			st.late = append(st.late, it.XML...)
+			x := st.extra()
+			x.late = append(x.late, it.XML...)
 			break
 		}
 		st.out = append(buffer.Grow(st.out, len(it.XML)), it.XML...)
 		st.count++
 	}
-	return len(st.out)+len(st.late) >= st.s.h.o.WriteBuffer, nil
+	return len(st.out)+len(st.late()) >= st.s.h.o.WriteBuffer, nil
 }
 
 // taken is called when the client is given the output.
@@ -756,7 +787,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 		}
 		return lost
 	}
-	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late...), Stream: st.Name()}
+	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late()...), Stream: st.Name()}
 	for _, data := range of.Payloads(rest.Bytes()) {
 		lost = append(lost, Payload{Data: data})
 	}
