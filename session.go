@@ -349,8 +349,8 @@ func (s *Session) unlock() {
 		s.speaking = true
 	}
 	s.mu.Unlock()
-	if after != nil {
-		after()
+	for _, f := range after {
+		f()
 	}
 	if over {
 		s.over(scope)

@@ -88,11 +88,11 @@ type streams struct {
 // more is what there is to streams of which there are several, or are to be.
 type more struct {
 	list   []*Stream
-	after  func()   // to be called after the lock is released
 	turn   int      // where the search for output begins, so that every stream has its turn
 	named  bool     // there has been a second one: answers name their stream
 	asking int      // how many the application has still to admit
 	closed []string // the names of those that were closed lately
+	after  []func() // to be called after the lock is released
 }
 
 // list returns the streams that are open, or have something to say.
@@ -115,21 +115,15 @@ func (ss *streams) several() *more {
 // todo has f called as soon as the lock is released.
 func (ss *streams) todo(f func()) {
 	m := ss.several()
-	if before := m.after; before != nil {
-		m.after = func() { before(); f() }
-	} else {
-		m.after = f
-	}
+	m.after = append(m.after, f)
 }
 
-// after returns what is to be called after the lock is released, or nil.
-func (ss *streams) after() func() {
-	if ss.more == nil {
-		return nil
+// after takes what is to be called after the lock is released.
+func (ss *streams) after() (fs []func()) {
+	if ss.more != nil {
+		fs, ss.more.after = ss.more.after, nil
 	}
-	f := ss.more.after
-	ss.more.after = nil
-	return f
+	return fs
 }
 
 // named reports whether answers name their stream.
@@ -168,10 +162,7 @@ func (ss *streams) full() bool { return slices.ContainsFunc(ss.list(), (*Stream)
 func (ss *streams) speaker() *Stream {
 	m := ss.more
 	if m == nil {
-		if st := ss.one[0]; st.pending() {
-			return st
-		}
-		return nil
+		m = &more{list: ss.one[:]}
 	}
 	for i := range m.list {
 		n := (m.turn + i) % len(m.list)
