@@ -366,6 +366,7 @@ const (
 	maxStreams        = 64
 	maxGrace          = 50 * time.Millisecond
 	maxMaxBody        = 256 << 20
+	maxMaxRepeats     = 1<<15 - 2
 )
 
 // withDefaults returns a copy of o in which zero fields have their defaults,
@@ -393,7 +394,7 @@ func (o Options) withDefaults() Options {
 	o.WriteBuffer = max(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1)
 	o.ReplayBuffer = defaults.Number(o.ReplayBuffer, 256<<10, 1<<30)
 	o.MaxMemory = cmp.Or(o.MaxMemory, 1<<30)
-	o.MaxRepeats = cmp.Or(o.MaxRepeats, 10)
+	o.MaxRepeats = min(cmp.Or(o.MaxRepeats, 10), maxMaxRepeats)
 	o.ReportAfter = cmp.Or(o.ReportAfter, 5*time.Second)
 	if o.Content == nil {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
@@ -460,7 +461,7 @@ func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
 func (s *Session) Context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.scope.Context(s.cause)
+	return s.scope.Context(s.cause())
 }
 
 // Err returns nil while the session lives, and then why it ended: an *Error,
@@ -468,7 +469,7 @@ func (s *Session) Context() context.Context {
 func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cause
+	return s.cause()
 }
 
 // Request returns a copy of the request that created the session, without its
@@ -485,18 +486,13 @@ func (s *Session) Secure() bool { return s.secure }
 
 // RemoteAddr returns the address that the session was created from, as
 // [Options.ClientAddr] has it. Later requests may come from others.
-func (s *Session) RemoteAddr() net.Addr {
-	if s.addr != nil {
-		return s.addr
-	}
-	return s.origin.RemoteAddr()
-}
+func (s *Session) RemoteAddr() net.Addr { return s.origin.RemoteAddr() }
 
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.streams.list), func(st *Stream) bool { return !st.open() })
+	return slices.DeleteFunc(slices.Clone(s.streams.list()), func(st *Stream) bool { return !st.open() })
 }
 
 // SessionStats are counts of one session.
@@ -516,9 +512,12 @@ type SessionStats struct {
 func (s *Session) Stats() SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.stats
-	n.Open = int(s.live)
-	for _, st := range s.streams.list {
+	c := &s.stats
+	n := SessionStats{
+		Requests: c.Requests, Repeats: c.Repeats, PayloadsIn: c.PayloadsIn, PayloadsOut: c.PayloadsOut,
+		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: int(s.live),
+	}
+	for _, st := range s.streams.list() {
 		n.Queued += len(st.out)
 		n.Unread += st.in.Len()
 	}

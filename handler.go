@@ -23,6 +23,7 @@ import (
 	"github.com/gobosh/bosh/internal/gate"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
@@ -41,17 +42,18 @@ type Handler struct {
 	o        Options
 	terms    negotiate.Terms
 	edge     *edge.Edge
-	epoch    time.Time
+	clock    *alarm.Clock[*Session]
 	seed     maphash.Seed
-	sessions table.Table[*Session] // that have not ended
-	yard     *tomb.Yard            // those that have, and may be asked to repeat an answer
-	quota    quota.Quota           // of sessions that have not ended
-	serial   atomic.Int64          // for Session.ID
-	grants   negotiate.Cache       // of the sessions
-	memory   atomic.Int64          // bytes that the sessions keep; see Session.account
-	bodies   httpbody.Budget       // of those that are being received
-	requests sync.Pool             // of *wire.Request
-	spare    sync.Pool             // of *exchange
+	sessions table.Table[*Session]   // that have not ended
+	yard     *tomb.Yard              // those that have, and may be asked to repeat an answer
+	quota    quota.Quota             // of sessions that have not ended
+	serial   atomic.Int64            // for Session.ID
+	grants   negotiate.Cache         // of the sessions
+	opened   atomic.Pointer[Opening] // see share
+	memory   atomic.Int64            // bytes that the sessions keep; see Session.account
+	bodies   httpbody.Budget         // of those that are being received
+	requests sync.Pool               // of *wire.Request
+	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
 	past     tally.Tally    // of the sessions that have ended
 	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
@@ -62,7 +64,7 @@ type Handler struct {
 func New(o Options) *Handler {
 	h := &Handler{
 		o:     o.withDefaults(),
-		epoch: time.Now(),
+		clock: alarm.New(func(s *Session) *alarm.Alarm { return &s.alarm }, (*Session).tick),
 		seed:  maphash.MakeSeed(),
 	}
 	h.yard = tomb.New(afterlife, &h.memory)
@@ -89,8 +91,8 @@ func New(o Options) *Handler {
 	return h
 }
 
-// now is the time since the Handler was made: half the size of a time.Time.
-func (h *Handler) now() time.Duration { return time.Since(h.epoch) }
+// now is the time since the Handler was made.
+func (h *Handler) now() time.Duration { return h.clock.Now() }
 
 func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
 
@@ -479,28 +481,28 @@ func (h *Handler) farewell() *Error {
 // open opens a session.
 func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text()}
-	s.alarm = alarm.New(s.tick)
+	s.alarm = h.clock.Alarm()
 	s.secure = h.secure(ex)
 	s.origin = ex.origin()
 	if h.o.ClientAddr != nil {
-		s.addr = h.o.ClientAddr(ex.http())
+		s.origin = origin.From(h.o.ClientAddr(ex.http()), s.origin)
 	}
 	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	ctx := ex.values()
-	st := h.newStream(s, ex.local(ctx), h.opening(req, Opening{Framing: h.o.Framing}))
-	ctx, e := h.admit(ctx, h.asked(ex), st)
+	values, o := ex.values(), h.opening(req, Opening{Framing: h.o.Framing})
+	ctx, e := h.admit(values, h.asked(ex), &o)
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
 	s.scope = *scope.New(ctx)
-	if h.o.MaxStreams > 1 {
-		st.scope = scope.New(s.Context())
+	st := h.newStream(s, ex.local(values), o)
+	if st.several != nil {
+		st.several.scope = *scope.New(s.Context())
 	}
-	s.streams.list = []*Stream{st}
+	s.streams.one[0] = st
 	ex.session = s
 	cond := s.start(req, ex)
 	h.began(s)
@@ -538,20 +540,29 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 // newStream returns a stream for s that a request asks for which came in on the
 // address local.
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
-	st := &Stream{s: s, opening: o, local: local}
+	st := &Stream{s: s, framing: o.Framing, opening: h.share(o), local: local}
 	if h.o.MaxStreams > 1 {
-		st.name = rand.Text()
+		st.several = &several{name: rand.Text()}
 	}
 	return st
 }
 
-// admit asks the application whether st may be. It returns the context that st is
-// to have, in any case. The request r is not looked at without Options.Admit.
-func (h *Handler) admit(ctx context.Context, r *http.Request, st *Stream) (context.Context, *Error) {
+// share returns an Opening that says what o does. Most streams say the same.
+func (h *Handler) share(o Opening) *Opening {
+	if last := h.opened.Load(); last != nil && last.same(&o) {
+		return last
+	}
+	shared := o
+	h.opened.Store(&shared)
+	return &shared
+}
+
+// admit asks the application whether a stream may be that is opened by o, which it
+// may change. It returns the context that the stream is to have, in any case. The
+// request r is not looked at without Options.Admit.
+func (h *Handler) admit(ctx context.Context, r *http.Request, o *Opening) (context.Context, *Error) {
 	if h.o.Admit != nil {
-		o := st.opening
-		c, e := h.callAdmit(ctx, r, &o)
-		st.opening = o
+		c, e := h.callAdmit(ctx, r, o)
 		if c != nil {
 			ctx = c
 		}
@@ -559,7 +570,7 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, st *Stream) (conte
 			return ctx, e
 		}
 	}
-	if st.opening.Framing == XMPP && st.opening.To == "" {
+	if o.Framing == XMPP && o.To == "" {
 		return ctx, &Error{Condition: ImproperAddressing}
 	}
 	return ctx, nil

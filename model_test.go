@@ -33,7 +33,6 @@ type model struct {
 	empty    bool          // that one was
 	pause    time.Duration
 	idle     time.Duration // since when no connection waits
-	gap      time.Duration // since when a request is early
 	kept     []*modelRequest
 	doubts   []modelDoubt
 	answered []string // what has been answered, in order: "connection: answer"
@@ -116,9 +115,6 @@ func (m *model) request(r *modelRequest) {
 	case known != nil:
 		m.repeat(known, r)
 	default:
-		if r.rid > m.last+1 && len(m.early()) == 0 {
-			m.gap = m.now
-		}
 		m.reqs = append(m.reqs, r)
 		m.turns()
 	}
@@ -334,8 +330,8 @@ func (m *model) next() (at time.Duration, do func()) {
 	if !waiting {
 		at = m.idle + limit
 	}
-	if early := m.early(); len(early) > 0 {
-		at = min(at, m.gap+m.granted+m.inactivity)
+	for _, r := range m.early() {
+		at = min(at, r.arrived+m.granted+m.inactivity)
 	}
 	if held := m.held(); len(held) > 0 && held[0].arrived+m.wait < at {
 		at, do = held[0].arrived+m.wait, m.settle

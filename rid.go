@@ -44,19 +44,19 @@ type exchange struct {
 	reply   reply  // the zero value until there is an answer for it
 	content string // its media type
 
-	arrived                time.Duration
-	repeat, early, creates bool
-
+	arrived time.Duration
+	next    *exchange     // in the line that it is in; the session's lock guards it
 	request *http.Request // for those who must decide on it: see http
+
+	repeat, early, creates bool
 
 	// What follows is for a request on a connection that was taken over,
 	// which nobody waits for: see speak. The session's lock guards it.
 
+	queued bool // it is to be answered
+	taken  bool // somebody has the answer, or the client has left
+	left   bool // it has
 	direct *direct.Request
-	next   *exchange // to be answered behind this one
-	queued bool      // it is to be answered
-	taken  bool      // somebody has the answer, or the client has left
-	left   bool      // it has
 }
 
 func newExchange() *exchange { return &exchange{ready: make(chan struct{}, 1)} }
@@ -111,6 +111,46 @@ func (ex *exchange) tls() *tls.ConnectionState {
 	return ex.request.TLS
 }
 
+// A line is a queue of exchanges, of which each is in one line at most.
+type line struct{ first *exchange }
+
+func (l *line) empty() bool { return l.first == nil }
+
+func (l *line) len() (n int) {
+	for ex := l.first; ex != nil; ex = ex.next {
+		n++
+	}
+	return n
+}
+
+// push adds ex at the end.
+func (l *line) push(ex *exchange) {
+	p := &l.first
+	for *p != nil {
+		p = &(*p).next
+	}
+	*p = ex
+}
+
+// pop removes the first one and returns it, or nil if there is none.
+func (l *line) pop() *exchange {
+	ex := l.first
+	if ex != nil {
+		l.remove(ex)
+	}
+	return ex
+}
+
+// remove removes ex, if it is in the line.
+func (l *line) remove(ex *exchange) {
+	for p := &l.first; *p != nil; p = &(*p).next {
+		if *p == ex {
+			*p, ex.next = ex.next, nil
+			return
+		}
+	}
+}
+
 // A reply is an answer as the HTTP edge needs it. It is never empty.
 type reply struct {
 	body   []byte
@@ -129,12 +169,14 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	now := s.h.now()
 	s.win = window.New[exchange, openRequest](req.Rid.N, s.grant.Requests)
 	s.win.Keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
-	s.win.Limit = s.h.o.ReplayBuffer
-	s.win.Next = string(req.NewKey)
+	s.win.Limit = int32(s.h.o.ReplayBuffer)
+	if len(req.NewKey) > 0 {
+		s.win.Lock(string(req.NewKey))
+	}
 	s.arrive(req, ex, now)
 	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
 	r := s.win.Take()
-	st := s.streams.list[0]
+	st := s.streams.list()[0]
 	wait := s.openingWait(st)
 	r.Held.until, s.yielding = now+wait, wait > 0
 	st.greet()
@@ -166,7 +208,7 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	case window.Beyond:
 		s.fail(ex, ItemNotFound)
 	case window.Gone:
-		if !s.doubts.add(ex, now) {
+		if !s.doubt(ex) {
 			s.fail(ex, ItemNotFound)
 		}
 	case window.Repeat:
@@ -175,9 +217,6 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 		if malformed {
 			s.fail(ex, BadRequest)
 			break
-		}
-		if !s.win.Gap() {
-			s.gapSince = now
 		}
 		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex, Early: req})
 		kept, ex.early = true, true
@@ -281,7 +320,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 // stops it.
 func (s *Session) flooded() bool {
 	limit := int64(s.h.o.ReadBuffer) + int64(s.grant.Requests)*s.h.o.MaxBody
-	return slices.ContainsFunc(s.streams.list, func(st *Stream) bool { return int64(st.in.Len()) > limit })
+	return slices.ContainsFunc(s.streams.list(), func(st *Stream) bool { return int64(st.in.Len()) > limit })
 }
 
 // lost takes note of what the request rid acknowledges, and returns the answer
@@ -391,11 +430,12 @@ func (s *Session) settleOrphan(r *record, now time.Duration) {
 }
 
 // key returns what must be remembered of the request's key.
-func (s *Session) key(req *wire.Request) string {
-	if s.win.Next == "" {
-		return ""
+func (s *Session) key(req *wire.Request) *string {
+	if !s.win.Locked() {
+		return nil
 	}
-	return string(req.Key)
+	key := string(req.Key)
+	return &key
 }
 
 // repeat handles a request whose rid is known. XEP-0124, section 14.3.
@@ -403,7 +443,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	r := s.win.Find(ex.rid)
 	s.stats.Repeats++
 	ex.repeat = true
-	if r.Key != "" && r.Key != string(req.Key) {
+	if r.Key != nil && *r.Key != string(req.Key) {
 		s.fail(ex, ItemNotFound)
 		return
 	}
@@ -484,27 +524,13 @@ func (s *Session) wake(ex *exchange) {
 	if ex.queued || ex.taken {
 		return
 	}
-	last := &s.queue
-	for *last != nil {
-		last = &(*last).next
-	}
-	*last, ex.queued = ex, true
-}
-
-// unqueue takes ex out of the queue.
-func (s *Session) unqueue(ex *exchange) {
-	for p := &s.queue; *p != nil; p = &(*p).next {
-		if *p == ex {
-			*p = ex.next
-			break
-		}
-	}
-	ex.next, ex.queued = nil, false
+	s.queue.push(ex)
+	ex.queued = true
 }
 
 // speakUp is unlock for those who may answer the requests in the queue.
 func (s *Session) speakUp() {
-	if s.queue == nil || s.speaking || s.attending > 0 {
+	if s.queue.empty() || s.speaking || s.attending > 0 {
 		s.unlock()
 		return
 	}
@@ -517,9 +543,9 @@ func (s *Session) speakUp() {
 // mostly comes at once, or else one that is made for it. It is called with the
 // lock, which it releases.
 func (s *Session) speak() {
-	for s.queue != nil && s.attending == 0 {
-		ex := s.queue
-		s.unqueue(ex)
+	for !s.queue.empty() && s.attending == 0 {
+		ex := s.queue.pop()
+		ex.queued = false
 		if ex.taken || !s.give(ex) {
 			continue
 		}
@@ -541,7 +567,7 @@ func (s *Session) leave(ex *exchange) bool {
 		return false
 	}
 	ex.taken, ex.left = true, true
-	s.unqueue(ex)
+	s.queue.remove(ex)
 	return true
 }
 
@@ -557,15 +583,6 @@ func (s *Session) hurry(ex *exchange) {
 	}
 }
 
-// A doubt is a request whose rid was forgotten long ago. It ends the session,
-// as the XEP has it, unless it turns out that nobody waits for its answer: then
-// it is a copy of a request that was given up, which the network or our own
-// sluggishness has delayed, and the client has done nothing wrong.
-type doubt struct {
-	ex    *exchange
-	until time.Duration
-}
-
 // doubtful is how long a broken connection may take to be noticed. It has been
 // broken before the request was read, so that takes no time but what the process
 // waits for the processor, which is much under load or a quota, and what the end
@@ -573,32 +590,34 @@ type doubt struct {
 // about as long as TCP takes to send it again.
 const doubtful = time.Second
 
-// maxDoubts is how many there may be in a session at a time.
+// maxDoubts is how many doubts there may be in a session at a time.
 const maxDoubts = 64
 
-// doubts are those of a session, the first ones first.
-type doubts []doubt
-
-// add adds ex, unless there are too many.
-func (ds *doubts) add(ex *exchange, now time.Duration) bool {
-	if len(*ds) == maxDoubts {
+// doubt adds ex to the doubts, unless there are too many. A doubt is a request whose
+// rid was forgotten long ago. It ends the session, as the XEP has it, unless it turns
+// out that nobody waits for its answer: then it is a copy of a request that was given
+// up, which the network or our own sluggishness has delayed, and the client has done
+// nothing wrong.
+func (s *Session) doubt(ex *exchange) bool {
+	if s.doubts.len() == maxDoubts {
 		return false
 	}
-	*ds = append(*ds, doubt{ex, now + doubtful})
+	s.doubts.push(ex)
 	return true
 }
 
-// drop drops ex if it is one of them.
-func (ds *doubts) drop(ex *exchange) {
-	if len(*ds) > 0 {
-		*ds = slices.DeleteFunc(*ds, func(d doubt) bool { return d.ex == ex })
+// decided returns when the first doubt is decided.
+func (s *Session) decided() time.Duration {
+	if s.doubts.empty() {
+		return never
 	}
+	return s.doubts.first.arrived + doubtful
 }
 
 // decide ends the session by a doubt that is due. XEP-0124, section 14.3.
 func (s *Session) decide(now time.Duration) {
-	if len(s.doubts) > 0 && s.doubts[0].until <= now {
-		s.fail(s.doubts[0].ex, ItemNotFound)
+	if s.decided() <= now {
+		s.fail(s.doubts.pop(), ItemNotFound)
 	}
 }
 
@@ -616,10 +635,8 @@ func (s *Session) done(ex *exchange) {
 	if s.writing == ex {
 		s.writing = nil
 	}
-	if i := slices.Index(s.chain, ex); i >= 0 {
-		s.chain = slices.Delete(s.chain, i, i+1)
-	}
-	s.doubts.drop(ex)
+	s.chain.remove(ex)
+	s.doubts.remove(ex)
 	s.settle(now)
 	s.unlock()
 }

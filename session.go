@@ -2,7 +2,6 @@ package bosh
 
 import (
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -27,49 +26,47 @@ type Session struct {
 	sid    string           // the secret
 	grant  *negotiate.Grant // shared
 	origin origin.Origin    // what created it
-	addr   net.Addr         // nil if origin tells
-	secure bool
 
 	mu sync.Mutex // guards everything below, and the guarded fields of the streams
 
+	live      int32 // exchanges that wait for their answer or are being answered
 	attending int32 // requests on connections that were taken over that the application has still to learn of, and may answer
 
-	scope   scope.Scope
-	win     window.Window[exchange, openRequest]
-	streams streams
-
-	final *Error // how the session is to end, once the client has been told; nil while it goes on
-	cause error  // why it ended
-
+	secure   bool // not guarded, since it never changes
 	created  bool // the creation has been answered
 	ended    bool // nothing is done for the client any more
 	told     bool // the application knows
 	yielding bool // neither grace nor the wait for the first output counts yet: see yield
 	speaking bool // somebody answers the queue
 
-	live    int32       // exchanges that wait for their answer or are being answered
-	writing *exchange   // the one that is being answered: one at a time keeps them in order
-	chain   []*exchange // answered, and to be written in this order after writing
-	queue   *exchange   // to be answered on connections that were taken over
+	scope   scope.Scope
+	win     window.Window[exchange, openRequest]
+	streams streams
+
+	final *Error // how the session has ended, or is to end once the client has been told; nil while it goes on
+
+	writing *exchange // the one that is being answered: one at a time keeps them in order
+	chain   line      // answered, and to be written in this order after writing
+	queue   line      // to be answered on connections that were taken over
+	doubts  line      // that may be nobody's: see doubtful
 
 	grace     time.Duration // until then a surplus request waits for output
-	gapSince  time.Duration // when the first early request came
 	idleSince time.Duration // when the last exchange was done
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
 
-	doubts doubts // requests that may be nobody's
-
 	kept int64 // what the handler's memory counts of it
 
-	alarm alarm.Alarm // rings for the next thing that is due by the clock
+	alarm alarm.Alarm // rings for the next thing that is due
 
-	stats SessionStats
-	after func() // to be called after mu is released
+	stats counts
 }
+
+// counts are what a session counts as it goes: see SessionStats.
+type counts struct{ Requests, Repeats, PayloadsIn, PayloadsOut, BytesIn, BytesOut int64 }
 
 // openingWait is how long the answer that opens st waits for its first output.
 func (s *Session) openingWait(st *Stream) time.Duration {
-	if st.opening.Framing != XMPP || s.grant.Polls() {
+	if st.framing != XMPP || s.grant.Polls() {
 		return s.h.o.Grace
 	}
 	return min(s.h.o.CreateTimeout, s.grant.Patience())
@@ -79,7 +76,7 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 // waits for what it says first there, that is nothing; but an XMPP server always
 // has something to say.
 func (s *Session) listens(st *Stream) {
-	if s.created && !st.hidden || st.opening.Framing == XMPP {
+	if s.created && !st.hidden || st.framing == XMPP {
 		return
 	}
 	records := s.win.Records()
@@ -100,7 +97,7 @@ func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
 	}
 	yes, ok = wire.Bool(req.Restart)
 	st := s.stream(req)
-	return yes && st != nil && st.opening.Framing == XMPP, ok
+	return yes && st != nil && st.framing == XMPP, ok
 }
 
 // restart begins the request's stream anew. Older requests are answered with
@@ -134,10 +131,10 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // openStream opens a further stream for the open request r. The application is
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
-	rid, o := r.Rid, s.h.opening(req, s.streams.list[0].opening)
-	if len(s.streams.list)+int(s.streams.asking) >= s.h.o.MaxStreams {
-		st := s.h.newStream(s, s.streams.list[0].local, o)
-		st.scope = scope.New(s.scope.Context(s.cause))
+	rid, o := r.Rid, s.h.opening(req, *s.streams.list()[0].opening)
+	if len(s.streams.list())+s.streams.several().asking >= s.h.o.MaxStreams {
+		st := s.h.newStream(s, s.streams.list()[0].local, o)
+		st.several.scope = *scope.New(s.scope.Context(s.cause()))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -145,17 +142,17 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	if s.grant.Polls() {
 		r.Held.until += stall
 	}
-	s.streams.asking++
-	local, asked := s.streams.list[0].local, s.Request()
+	s.streams.several().asking++
+	local, asked := s.streams.list()[0].local, s.Request()
 	if r.Exchange != nil {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
-	st := s.h.newStream(s, local, o)
 	go func() {
-		ctx, err := s.h.admit(s.Context(), asked, st)
-		st.scope = scope.New(ctx)
+		ctx, err := s.h.admit(s.Context(), asked, &o)
+		st := s.h.newStream(s, local, o)
+		st.several.scope = *scope.New(ctx)
 		s.mu.Lock()
-		s.streams.asking--
+		s.streams.several().asking--
 		s.addStream(rid, st, err)
 		s.settle(s.h.now())
 		s.unlock()
@@ -173,7 +170,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	st.added = true
 	if s.ended {
-		st.end(s.cause)
+		st.end(s.cause())
 		return
 	}
 	if r := s.win.Find(rid); r != nil && r.State == window.Open {
@@ -183,8 +180,9 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	} else {
 		st.untold, st.hidden = true, false
 	}
-	s.streams.named = true
-	s.streams.list = append(s.streams.list, st)
+	m := s.streams.several()
+	m.named = true
+	m.list = append(m.list, st)
 	if refused != nil {
 		st.final = refused
 		st.end(refused)
@@ -209,7 +207,7 @@ func (s *Session) forward(req *wire.Request) Condition {
 		}
 		return ItemNotFound
 	}
-	for _, st := range s.streams.list {
+	for _, st := range s.streams.list() {
 		if st.open() {
 			if cond := st.feed(req); cond != "" {
 				return cond
@@ -223,17 +221,16 @@ func (s *Session) forward(req *wire.Request) Condition {
 // the timer for what comes next. It is called after everything that happens
 // to a session.
 func (s *Session) settle(now time.Duration) {
-	if s.writing == nil && len(s.chain) > 0 {
-		s.writing = s.chain[0]
-		s.chain = s.chain[1:]
+	if s.writing == nil && !s.chain.empty() {
+		s.writing = s.chain.pop()
 		s.wake(s.writing)
 	}
 	if s.writing == nil && !s.ended {
 		s.settleEnd(now)
 	}
 	next := s.nextExpiry()
-	if len(s.doubts) > 0 && !s.ended {
-		next = min(next, s.doubts[0].until)
+	if !s.ended {
+		next = min(next, s.decided())
 	}
 	if s.writing == nil && !s.ended {
 		if r, at := s.due(); r != nil {
@@ -247,7 +244,7 @@ func (s *Session) settle(now time.Duration) {
 		}
 	}
 	if next != never {
-		s.alarm.Set(now, next)
+		s.h.clock.Set(s, now, next)
 	}
 	s.account()
 }
@@ -268,7 +265,7 @@ func (s *Session) account() {
 	n := 0
 	if !s.ended { // what is left then is the application's
 		n = s.origin.Size() + s.win.Weight()
-		for _, st := range s.streams.list {
+		for _, st := range s.streams.list() {
 			n += st.opening.size() + st.in.Len() + len(st.out)
 		}
 	}
@@ -303,14 +300,15 @@ func (s *Session) nextExpiry() time.Duration {
 		return never
 	}
 	at := never
-	if s.win.Gap() {
-		at = s.gapSince + s.grant.Wait + s.inactivity()
+	since, gap := s.win.Gap()
+	if gap {
+		at = since + s.grant.Wait + s.inactivity()
 	}
 	switch {
 	case s.live > 0:
 	case s.pause > 0:
 		at = min(at, s.idleSince+s.pause)
-	case s.grant.Inactivity > 0 || s.final != nil || s.win.Gap():
+	case s.grant.Inactivity > 0 || s.final != nil || gap:
 		at = min(at, s.idleSince+s.inactivity())
 	}
 	return at
@@ -327,11 +325,11 @@ func (s *Session) inactivity() time.Duration {
 // afterlife is how long the answers of a session are kept that has ended.
 const afterlife = 30 * time.Second
 
-// tick is called by the timer.
+// tick is called by the clock.
 func (s *Session) tick() {
 	s.mu.Lock()
 	now := s.h.now()
-	s.alarm.Fired()
+	s.alarm.Rung()
 	if s.decide(now); s.nextExpiry() <= now {
 		s.expire()
 	}
@@ -352,31 +350,21 @@ func (s *Session) expire() {
 	s.end(cause)
 }
 
-// todo has f called as soon as the lock is released. What calls out of the
-// session goes through here, or over.
-func (s *Session) todo(f func()) {
-	if before := s.after; before != nil {
-		s.after = func() { before(); f() }
-	} else {
-		s.after = f
-	}
-}
-
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
-	if s.after == nil && s.queue == nil && s.told == s.ended {
+	if s.streams.more == nil && s.queue.empty() && s.told == s.ended {
 		s.mu.Unlock() // mostly
 		return
 	}
-	after, over, scope := s.after, s.ended && !s.told, s.scope
-	s.after, s.told = nil, s.ended
-	speak := s.queue != nil && !s.speaking && s.attending == 0
+	after, over, scope := s.streams.after(), s.ended && !s.told, s.scope
+	s.told = s.ended
+	speak := !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
 	}
 	s.mu.Unlock()
-	if after != nil {
-		after()
+	for _, f := range after {
+		f()
 	}
 	if over {
 		s.over(scope)
@@ -400,11 +388,11 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 		a.Ack = s.win.Last()
 	}
 	var from *Stream
-	ends := s.final != nil && !r.Pause && (s.final.Remote || !s.streams.named || !s.streams.pending())
+	ends := s.final != nil && !r.Pause && (s.final.Remote || !s.streams.named() || !s.streams.pending())
 	switch {
 	case ends:
-		if !s.streams.named { // an answer for all streams has no room for the output of one
-			from = s.streams.list[0]
+		if !s.streams.named() { // an answer for all streams has no room for the output of one
+			from = s.streams.list()[0]
 		}
 		s.farewell(&a, s.final)
 	case r.Pause:
@@ -413,11 +401,11 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 			from = s.streams.speaker()
 		}
 	default:
-		from = s.streams.list[0]
+		from = s.streams.list()[0]
 		a.Granted, a.From = s.grant.Attributes(), from.opening.To
-		a.Granted.SID, a.Granted.Restarts = s.sid, from.opening.Framing == XMPP
+		a.Granted.SID, a.Granted.Restarts = s.sid, from.framing == XMPP
 		if s.grant.Streams {
-			a.Stream = from.name
+			a.Stream = from.Name()
 		}
 	}
 	if from != nil {
@@ -442,7 +430,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 // carry puts the output of st into a.
 func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 	a.Payload = st.out
-	switch st.opening.Framing {
+	switch st.framing {
 	case XMPP:
 		a.XMPP = true
 	case Opaque:
@@ -453,14 +441,14 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 		st.head, st.announced = nil, true
 	}
 	if st == opener || st.untold {
-		a.From, a.Stream = st.opening.To, st.name
+		a.From, a.Stream = st.opening.To, st.Name()
 		st.untold, st.hidden = false, false
 	}
-	if s.streams.named && len(st.out) > 0 {
-		a.Stream = st.name
+	if s.streams.named() && len(st.out) > 0 {
+		a.Stream = st.Name()
 	}
 	if st.final != nil {
-		a.Stream = st.name
+		a.Stream = st.Name()
 		s.farewell(a, st.final)
 		s.streams.remove(st)
 	}
@@ -494,7 +482,7 @@ func (s *Session) terminated(req *wire.Request) Condition {
 	if s.final == nil {
 		s.final = byClient
 	}
-	for _, st := range s.streams.list {
+	for _, st := range s.streams.list() {
 		st.end(io.EOF)
 	}
 	return ""
@@ -535,7 +523,7 @@ func (s *Session) dismiss(e *Error, now time.Duration) {
 func (s *Session) dismissed(ex *exchange, a reply) {
 	ex.reply = a
 	if s.writing != ex {
-		s.chain = append(s.chain, ex)
+		s.chain.push(ex)
 	}
 }
 
@@ -566,9 +554,11 @@ func (s *Session) giveUp() {
 		}
 	}
 	early := s.chain
-	s.chain = nil
+	s.chain = line{}
 	s.fail(nil, ItemNotFound)
-	s.chain = append(s.chain, early...)
+	for !early.empty() {
+		s.chain.push(early.pop())
+	}
 }
 
 // reject ends the session at its creation.
@@ -594,37 +584,39 @@ func (s *Session) end(e *Error) {
 	if s.ended {
 		return
 	}
-	s.ended, s.cause = true, e
-	if e.Remote && e.Condition == "" && e.Err == nil {
-		s.cause = io.EOF
-	}
+	s.ended, s.final = true, e
 	for _, req := range s.win.Abandon() {
 		s.h.free(req)
 	}
-	for _, d := range s.doubts {
-		if d.ex.reply.body == nil && d.ex.reply.status == 0 {
-			s.dismissed(d.ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
-		}
+	for !s.doubts.empty() {
+		s.dismissed(s.doubts.pop(), s.h.terminal(ItemNotFound, s.grant.Legacy))
 	}
-	s.doubts = nil
-	s.alarm.Stop()
+	s.h.clock.Stop(s)
 	cause := e.streamCause()
 	if e.Err != nil {
 		cause = e
 	}
-	for _, st := range s.streams.list {
+	for _, st := range s.streams.list() {
 		st.end(cause)
 	}
 }
 
 // over tells the application that the session has ended.
 func (s *Session) over(scope scope.Scope) {
-	e, ok := s.cause.(*Error)
-	if !ok {
-		e = byClient
+	scope.Cancel()(s.cause())
+	s.h.over(scope.Values(), s, s.final)
+}
+
+// cause returns why the session has ended, or nil.
+func (s *Session) cause() error {
+	switch e := s.final; {
+	case !s.ended:
+		return nil
+	case e.Remote && e.Condition == "" && e.Err == nil:
+		return io.EOF
+	default:
+		return e
 	}
-	scope.Cancel()(s.cause)
-	s.h.over(scope.Values(), s, e)
 }
 
 // Terminate ends the session: every stream, and every request. The client gets

@@ -36,52 +36,103 @@ import (
 // of writing for a stream.
 type Stream struct {
 	s       *Session
-	name    string
-	opening Opening // its To, From and Lang are guarded by s.mu
+	several *several // nil unless the session may have several streams
 	local   net.Addr
 
 	cut *framing.Cutter // for whoever has set writing; nil until Write is called
 
-	dec *xml.Decoder   // of Token; for one goroutine
-	enc *token.Encoder // of EncodeToken; for one goroutine
-
 	// All that follows is guarded by s.mu.
 
-	scope *scope.Scope // nil if it is the session's
+	opening *Opening // shared, so it is not changed, but may be replaced
+	extras  *extras  // nil until one of them is needed: see extra
 
 	in    inbox.Inbox
 	cause error         // the end: what Read returns behind the input, and Write
 	out   []byte        // written, and waiting for the client
-	late  []byte        // written after the client's end
 	count int64         // payloads in out
 	final *Error        // how the stream ends once its output has gone; nil while it lives
 	head  *framing.Head // the server's header, which must be told to the client
 
-	announced bool // the header has been told, which is done once
-	ended     bool // the application has written the end of the XMPP stream
-	closed    bool // Close has been called
-	added     bool // the session had another one before
-	hidden    bool // the answer to its opening, which names it, is still to come, and speaks for it alone
-	untold    bool // the client has not been told the name, and will be by the next answer
-	writing   bool // a Write is under way
+	framing   Framing // not guarded, since it never changes
+	announced bool    // the header has been told, which is done once
+	ended     bool    // the application has written the end of the XMPP stream
+	closed    bool    // Close has been called
+	added     bool    // the session had another one before
+	hidden    bool    // the answer to its opening, which names it, is still to come, and speaks for it alone
+	untold    bool    // the client has not been told the name, and will be by the next answer
+	writing   bool    // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         deadline.Deadline
 }
 
+// extras are what few streams need.
+type extras struct {
+	dec  *xml.Decoder   // of Token; for one goroutine
+	enc  *token.Encoder // of EncodeToken; for one goroutine
+	late []byte         // written after the client's end; guarded by s.mu
+}
+
+// several is what there is to a stream of a session that may have several.
+type several struct {
+	name  string
+	scope scope.Scope // guarded by s.mu
+}
+
 // streams are the streams of a session. The session's lock guards them.
 type streams struct {
-	list   []*Stream // that are open, or have something to say
-	turn   int32     // where the search for output begins, so that every stream has its turn
-	named  bool      // there has been a second one: answers name their stream
-	asking int32     // how many the application has still to admit
-	closed []string  // the names of those that were closed lately
+	one  [1]*Stream // the only one, unless there is more
+	more *more
 }
+
+// more is what there is to streams of which there are several, or are to be.
+type more struct {
+	list   []*Stream
+	turn   int      // where the search for output begins, so that every stream has its turn
+	named  bool     // there has been a second one: answers name their stream
+	asking int      // how many the application has still to admit
+	closed []string // the names of those that were closed lately
+	after  []func() // to be called after the lock is released
+}
+
+// list returns the streams that are open, or have something to say.
+func (ss *streams) list() []*Stream {
+	if ss.more != nil {
+		return ss.more.list
+	}
+	return ss.one[:]
+}
+
+// several makes room for several streams.
+func (ss *streams) several() *more {
+	if ss.more == nil {
+		ss.more = &more{list: []*Stream{ss.one[0]}}
+		ss.one[0] = nil
+	}
+	return ss.more
+}
+
+// todo has f called as soon as the lock is released.
+func (ss *streams) todo(f func()) {
+	m := ss.several()
+	m.after = append(m.after, f)
+}
+
+// after takes what is to be called after the lock is released.
+func (ss *streams) after() (fs []func()) {
+	if ss.more != nil {
+		fs, ss.more.after = ss.more.after, nil
+	}
+	return fs
+}
+
+// named reports whether answers name their stream.
+func (ss *streams) named() bool { return ss.more != nil && ss.more.named }
 
 // find returns the open stream of a name, or the first if there is no name.
 func (ss *streams) find(name []byte) *Stream {
-	for _, st := range ss.list {
-		if st.open() && (len(name) == 0 || st.name == string(name)) {
+	for _, st := range ss.list() {
+		if st.open() && (len(name) == 0 || st.Name() == string(name)) {
 			return st
 		}
 	}
@@ -91,28 +142,32 @@ func (ss *streams) find(name []byte) *Stream {
 // knew reports whether a stream is known by name, even if it is not open any
 // more.
 func (ss *streams) knew(name []byte) bool {
-	return slices.Contains(ss.closed, string(name)) ||
-		slices.ContainsFunc(ss.list, func(st *Stream) bool { return st.name == string(name) })
+	return ss.more != nil && slices.Contains(ss.more.closed, string(name)) ||
+		slices.ContainsFunc(ss.list(), func(st *Stream) bool { return st.Name() == string(name) })
 }
 
 // others reports whether a stream other than st is open.
 func (ss *streams) others(st *Stream) bool {
-	return slices.ContainsFunc(ss.list, func(x *Stream) bool { return x != st && x.open() && x.final == nil })
+	return slices.ContainsFunc(ss.list(), func(x *Stream) bool { return x != st && x.open() && x.final == nil })
 }
 
 // pending reports whether there is anything to say.
-func (ss *streams) pending() bool { return slices.ContainsFunc(ss.list, (*Stream).pending) }
+func (ss *streams) pending() bool { return slices.ContainsFunc(ss.list(), (*Stream).pending) }
 
 // full reports whether the application is behind with reading, so that the
 // client must wait.
-func (ss *streams) full() bool { return slices.ContainsFunc(ss.list, (*Stream).full) }
+func (ss *streams) full() bool { return slices.ContainsFunc(ss.list(), (*Stream).full) }
 
 // speaker returns the stream whose output goes next, or nil.
 func (ss *streams) speaker() *Stream {
-	for i := range ss.list {
-		n := (int(ss.turn) + i) % len(ss.list)
-		if st := ss.list[n]; st.pending() {
-			ss.turn = int32(n) + 1
+	m := ss.more
+	if m == nil {
+		m = &more{list: ss.one[:]}
+	}
+	for i := range m.list {
+		n := (m.turn + i) % len(m.list)
+		if st := m.list[n]; st.pending() {
+			m.turn = n + 1
 			return st
 		}
 	}
@@ -122,10 +177,11 @@ func (ss *streams) speaker() *Stream {
 // remove removes a stream whose end has been told.
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
-	ss.list = slices.DeleteFunc(ss.list, func(x *Stream) bool { return x == st })
-	ss.closed = append(ss.closed, st.name)
-	if len(ss.closed) > maxClosedNames {
-		ss.closed = slices.Delete(ss.closed, 0, 1)
+	m := ss.several()
+	m.list = slices.DeleteFunc(m.list, func(x *Stream) bool { return x == st })
+	m.closed = append(m.closed, st.Name())
+	if len(m.closed) > maxClosedNames {
+		m.closed = slices.Delete(m.closed, 0, 1)
 	}
 }
 
@@ -157,6 +213,12 @@ func (o *Opening) size() int {
 	return n
 }
 
+// same reports whether o can stand for p. One with Attr stands for itself.
+func (o *Opening) same(p *Opening) bool {
+	return o.To == p.To && o.From == p.From && o.Lang == p.Lang && o.Route == p.Route &&
+		o.Version == p.Version && o.Framing == p.Framing && o.Attr == nil && p.Attr == nil
+}
+
 // Attr is an attribute with its namespace, empty if it has none.
 type Attr = wire.Attr
 
@@ -174,10 +236,10 @@ func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
 
 // greet makes up the header that an XMPP client would have sent.
 func (st *Stream) greet() {
-	if st.opening.Framing != XMPP {
+	if st.framing != XMPP {
 		return
 	}
-	o := &st.opening
+	o := st.opening
 	st.in.Element(framing.AppendHeader(st.in.Buffer(0), o.To, o.From, o.Version, o.Lang), true)
 	st.wake(&st.readable)
 }
@@ -185,8 +247,9 @@ func (st *Stream) greet() {
 // restart begins the XMPP stream anew. What the request does not say is as at
 // the beginning.
 func (st *Stream) restart(req *wire.Request) {
-	o := &st.opening
+	o := *st.opening
 	o.To, o.Lang, o.From = or(req.To, o.To), or(req.Lang, o.Lang), or(req.From, o.From)
+	st.opening = st.s.h.share(o)
 	st.greet()
 }
 
@@ -203,7 +266,7 @@ func (st *Stream) feed(req *wire.Request) Condition {
 	if st.closed {
 		return "" // it reads no more
 	}
-	if st.opening.Framing == Opaque {
+	if st.framing == Opaque {
 		b := st.in.Buffer(len(req.Body) / 4 * 3)
 		for _, p := range req.Payloads {
 			var ok bool
@@ -216,7 +279,7 @@ func (st *Stream) feed(req *wire.Request) Condition {
 		st.in.Buffer(len(req.Body)) // at once for all of them
 		for i, p := range req.Payloads {
 			b := st.in.Buffer(0)
-			if st.opening.Framing == XMPP {
+			if st.framing == XMPP {
 				b = req.AppendStanza(b, p)
 			} else {
 				b = req.AppendElement(b, p)
@@ -319,7 +382,7 @@ func (st *Stream) readError(err error) error {
 // namespaces it needs declared on itself. The caller owns it. It blocks as Read
 // does, and until ctx is done. It is for streams of [Elements].
 func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
-	if st.opening.Framing != Elements {
+	if st.framing != Elements {
 		return nil, st.opError("read", errNotElements)
 	}
 	err = st.read(ctx, false, func() { el = st.in.Next() })
@@ -332,10 +395,11 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 // where a read deadline is to be survived, use ReadElement. It is for one
 // goroutine, as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
-	if st.dec == nil {
-		st.dec = xml.NewDecoder(st)
+	x := st.tokens()
+	if x.dec == nil {
+		x.dec = xml.NewDecoder(st)
 	}
-	t, err := st.dec.Token()
+	t, err := x.dec.Token()
 	return xml.CopyToken(t), err
 }
 
@@ -392,7 +456,7 @@ func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
 }
 
 func (st *Stream) writeElement(ctx context.Context, b []byte) error {
-	if st.opening.Framing != Elements {
+	if st.framing != Elements {
 		return errNotElements
 	}
 	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
@@ -420,19 +484,44 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 // among the attributes are not needed, and left out. An element whose name has
 // no namespace is in that of its parent, unless it has an attribute xmlns="".
 func (st *Stream) EncodeToken(t xml.Token) error {
-	if st.enc == nil {
-		st.enc = token.NewEncoder(st)
+	x := st.tokens()
+	if x.enc == nil {
+		x.enc = token.NewEncoder(st)
 	}
-	return st.enc.EncodeToken(t)
+	return x.enc.EncodeToken(t)
 }
 
 // Flush writes the tokens added by EncodeToken. It blocks and fails as Write
 // does.
 func (st *Stream) Flush() error {
-	if st.enc == nil {
+	enc := st.tokens().enc
+	if enc == nil {
 		return nil
 	}
-	return st.enc.Flush()
+	return enc.Flush()
+}
+
+// tokens returns the extras, for those that use the stream by tokens.
+func (st *Stream) tokens() *extras {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	return st.extra()
+}
+
+// extra returns the extras. It is called with the lock held.
+func (st *Stream) extra() *extras {
+	if st.extras == nil {
+		st.extras = new(extras)
+	}
+	return st.extras
+}
+
+// late returns what was written after the client's end.
+func (st *Stream) late() []byte {
+	if st.extras == nil {
+		return nil
+	}
+	return st.extras.late
 }
 
 // lockWrite waits for other Writes. Like all that writes, it is called with the
@@ -475,7 +564,7 @@ func (st *Stream) writeErr() error {
 // the stream: an XMPP server has to end its own side, and may be in the middle
 // of a reply. What is written then is undelivered.
 func (st *Stream) lingers() bool {
-	return st.opening.Framing == XMPP && st.cause == io.EOF && !st.ended
+	return st.framing == XMPP && st.cause == io.EOF && !st.ended
 }
 
 // room waits until there is room for output.
@@ -497,7 +586,7 @@ func (st *Stream) room(ctx context.Context) error {
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
 	defer st.s.spoken()
-	if st.opening.Framing == Opaque {
+	if st.framing == Opaque {
 		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
 		st.out = append(buffer.Grow(st.out, n), p[:n]...)
 		st.count++
@@ -526,7 +615,7 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 }
 
 // space returns how many bytes may be queued.
-func (st *Stream) space() int { return st.s.h.o.WriteBuffer - len(st.out) - len(st.late) }
+func (st *Stream) space() int { return st.s.h.o.WriteBuffer - len(st.out) - len(st.late()) }
 
 // cutRun cuts from p what there is space for, without the lock.
 func (st *Stream) cutRun(p []byte) (framing.Run, error) {
@@ -540,7 +629,7 @@ func (st *Stream) cutRun(p []byte) (framing.Run, error) {
 }
 
 func (st *Stream) cutter() *framing.Cutter {
-	if st.opening.Framing == XMPP {
+	if st.framing == XMPP {
 		return framing.NewXMPP(st.s.h.o.MaxElement)
 	}
 	return framing.NewElements(st.s.h.o.MaxElement)
@@ -554,7 +643,8 @@ func (st *Stream) queue(b []byte, n int64) error {
 	case st.ended || st.closed:
 		return net.ErrClosed
 	case st.cause != nil:
-		st.late = append(st.late, b...)
+		x := st.extra()
+		x.late = append(x.late, b...)
 		return nil
 	}
 	st.out = append(buffer.Grow(st.out, len(b)), b...)
@@ -604,14 +694,14 @@ func (st *Stream) end(cause error) {
 	}
 	st.cause = cause
 	// An XMPP server is told by the end tag, whoever ended first.
-	if cause == io.EOF && st.opening.Framing == XMPP && !st.closed {
+	if cause == io.EOF && st.framing == XMPP && !st.closed {
 		st.in.Element(append(st.in.Buffer(0), "</stream:stream>"...), true)
 	}
 	st.wake(&st.readable)
 	st.wake(&st.writable)
-	if st.scope != nil {
-		cancel := st.scope.Cancel()
-		st.s.todo(func() { cancel(cause) })
+	if st.several != nil {
+		cancel := st.several.scope.Cancel()
+		st.s.streams.todo(func() { cancel(cause) })
 	}
 }
 
@@ -683,8 +773,8 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
-	of := undelivered.Stream{Name: st.name, First: !st.added, XMPP: st.opening.Framing == XMPP}
-	if st.opening.Framing == Opaque {
+	of := undelivered.Stream{Name: st.Name(), First: !st.added, XMPP: st.framing == XMPP}
+	if st.framing == Opaque {
 		of.Data = OpaqueNS
 	}
 	for _, body := range st.s.win.Unproven() {
@@ -692,13 +782,13 @@ func (st *Stream) undelivered() (lost []Payload) {
 			lost = append(lost, Payload{Data: data, Sent: true})
 		}
 	}
-	if st.opening.Framing == Opaque {
+	if st.framing == Opaque {
 		if len(st.out) > 0 {
 			lost = append(lost, Payload{Data: append([]byte(nil), st.out...)})
 		}
 		return lost
 	}
-	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late...), Stream: st.name}
+	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late()...), Stream: st.Name()}
 	for _, data := range of.Payloads(rest.Bytes()) {
 		lost = append(lost, Payload{Data: data})
 	}
@@ -749,14 +839,19 @@ func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 
 // Name returns the stream's name on the wire: empty unless
 // [Options.MaxStreams] allows for several streams.
-func (st *Stream) Name() string { return st.name }
+func (st *Stream) Name() string {
+	if st.several == nil {
+		return ""
+	}
+	return st.several.name
+}
 
 // Opening returns what the client said when it opened the stream, as Admit left
 // it; and, after a restart, as the restart changed it.
 func (st *Stream) Opening() Opening {
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	return st.opening
+	return *st.opening
 }
 
 // Session returns the session that the stream belongs to.
@@ -765,12 +860,12 @@ func (st *Stream) Session() *Session { return st.s }
 // Context returns a context that is cancelled when the stream ends. It descends
 // from the one that Admit returned.
 func (st *Stream) Context() context.Context {
-	if st.scope == nil {
+	if st.several == nil {
 		return st.s.Context()
 	}
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
-	return st.scope.Context(st.cause)
+	return st.several.scope.Context(st.cause)
 }
 
 func (st *Stream) opError(op string, err error) error {

@@ -1,48 +1,129 @@
-// Package alarm is a timer for an owner whose next event changes all the time.
+// Package alarm is a clock with an alarm for each of many owners, whose next event
+// changes all the time.
 package alarm
 
-import "time"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
-// An Alarm calls a function at or before the time it is set to. It is set
-// lazily: as long as it fires early enough it is left alone, so its owner must
-// look what there is to do, and set it again. Its owner's lock guards it. Make
-// it by New.
-type Alarm struct {
-	f     func()
-	timer *time.Timer
-	at    time.Duration // when it fires; 0 if it does not
+// shards is how many locks and timers a Clock has.
+const shards = 16
+
+// A Clock rings the alarms of owners of type T. One timer serves many of them, so
+// that an alarm takes a fraction of the room of a time.Timer. Make it by New.
+type Clock[T any] struct {
+	epoch  time.Time
+	ring   func(T)
+	made   atomic.Uint32 // how many alarms
+	shards [shards]shard[T]
 }
 
-// New returns an Alarm that calls f.
-func New(f func()) Alarm { return Alarm{f: f} }
+// An Alarm rings at or before the time it is set to. It is set lazily: as long as
+// it rings early enough it is left alone, so its owner must look what there is to
+// do, and set it again. Make it by Clock.Alarm.
+type Alarm struct {
+	at    time.Duration // when it rings; 0 if it does not. Its owner's lock guards it.
+	place int32         // see queue; the shard's lock guards it
+	shard uint32
+}
 
-// soon is when it is cheaper to put the timer off than to be called for nothing:
-// most of what is due that soon is done before.
+// A shard is a Clock for some of the alarms.
+type shard[T any] struct {
+	mu    sync.Mutex // guards the following
+	queue queue[T]
+	timer *time.Timer   // nil until there is an alarm
+	at    time.Duration // when timer fires; 0 if it does not
+}
+
+// New returns a Clock that calls ring for an owner whose alarm is due, in a
+// goroutine of its own. The field of the owner that is its Alarm is what of returns.
+func New[T any](of func(T) *Alarm, ring func(T)) *Clock[T] {
+	c := &Clock[T]{epoch: time.Now(), ring: ring}
+	for i := range c.shards {
+		c.shards[i].queue.of = of
+	}
+	return c
+}
+
+// Now returns the time since the Clock was made: half the size of a time.Time.
+func (c *Clock[T]) Now() time.Duration { return time.Since(c.epoch) }
+
+// Alarm returns an Alarm that is not set.
+func (c *Clock[T]) Alarm() Alarm { return Alarm{shard: c.made.Add(1) % shards} }
+
+// soon is when it is cheaper to put an alarm off than to ring for nothing: most of
+// what is due that soon is done before.
 const soon = 100 * time.Millisecond
 
-// Set has the function called at next at the latest. Both times count from the
-// same moment.
-func (a *Alarm) Set(now, next time.Duration) {
+// Set has the owner's alarm ring at next at the latest. It is now now. The owner's
+// lock must be held.
+func (c *Clock[T]) Set(owner T, now, next time.Duration) {
+	a := c.shards[0].queue.of(owner)
 	if a.at == next || a.at > now+soon && a.at < next {
 		return
 	}
 	a.at = next
-	d := max(next-now, 0)
-	if a.timer == nil {
-		a.timer = time.AfterFunc(d, a.f)
+	s := &c.shards[a.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue.put(owner, next)
+	if s.at == 0 || next < s.at {
+		c.arm(s, now)
+	}
+}
+
+// Stop keeps the owner's alarm from ringing, if that has not begun, and lets go of
+// the owner until the next Set. The owner's lock must be held.
+func (c *Clock[T]) Stop(owner T) {
+	a := c.shards[0].queue.of(owner)
+	a.at = 0
+	s := &c.shards[a.shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.remove(owner); s.queue.empty() && s.at != 0 {
+		s.timer.Stop()
+		s.at = 0
+	}
+}
+
+// Rung takes note that the alarm has rung, which its owner must do.
+func (a *Alarm) Rung() { a.at = 0 }
+
+// arm sets the timer of s for its first alarm, if there is one.
+func (c *Clock[T]) arm(s *shard[T], now time.Duration) {
+	if s.queue.empty() {
+		s.at = 0
 		return
 	}
-	a.timer.Reset(d)
+	s.at = s.queue.first().at
+	d := max(s.at-now, 0)
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d, func() { c.fire(s) })
+		return
+	}
+	s.timer.Reset(d)
 }
 
-// Stop keeps the function from being called, if that has not begun, and lets go
-// of it until the next Set.
-func (a *Alarm) Stop() {
-	if a.at != 0 {
-		a.timer.Stop()
-		a.at = 0
+// fire rings the alarms of s that are due. None of them has to wait until what
+// another one has set off is over.
+func (c *Clock[T]) fire(s *shard[T]) {
+	s.mu.Lock()
+	now := c.Now()
+	var due []T
+	for !s.queue.empty() && s.queue.first().at <= now {
+		owner := s.queue.first().owner
+		s.queue.remove(owner)
+		due = append(due, owner)
+	}
+	c.arm(s, now)
+	s.mu.Unlock()
+	for i, owner := range due {
+		if i < len(due)-1 {
+			go c.ring(owner)
+		} else {
+			c.ring(owner)
+		}
 	}
 }
-
-// Fired must be called by the function.
-func (a *Alarm) Fired() { a.at = 0 }

@@ -10,6 +10,10 @@ import (
 // never comes. Its owner's lock guards it: all methods must be called with that
 // lock held.
 type Deadline struct {
+	*state // nil until it is set: most never are
+}
+
+type state struct {
 	timer   *time.Timer
 	expired bool
 	passed  uint32 // how often the time has come
@@ -17,16 +21,31 @@ type Deadline struct {
 }
 
 // Expired reports whether the time has come.
-func (d *Deadline) Expired() bool { return d.expired }
+func (d Deadline) Expired() bool { return d.state != nil && d.expired }
 
 // Passed returns how often the time has come. Whoever waits must give up if that
 // changes meanwhile, and not look whether the deadline is expired still, or one
 // that is set and cleared at once would be missed.
-func (d *Deadline) Passed() uint32 { return d.passed }
+func (d Deadline) Passed() uint32 {
+	if d.state == nil {
+		return 0
+	}
+	return d.passed
+}
 
 // Set sets the time; the zero time is never. When it comes, wake is called with
 // the owner's lock mu held.
 func (d *Deadline) Set(mu sync.Locker, t time.Time, wake func()) {
+	if d.state == nil {
+		if t.IsZero() {
+			return
+		}
+		d.state = new(state)
+	}
+	d.set(mu, t, wake)
+}
+
+func (d *state) set(mu sync.Locker, t time.Time, wake func()) {
 	d.turn++
 	if d.timer != nil {
 		d.timer.Stop()
@@ -51,7 +70,7 @@ func (d *Deadline) Set(mu sync.Locker, t time.Time, wake func()) {
 	})
 }
 
-func (d *Deadline) expire(wake func()) {
+func (d *state) expire(wake func()) {
 	d.expired = true
 	d.passed++
 	wake()

@@ -2,14 +2,17 @@
 // remembers where elements and requests end.
 package inbox
 
-import "github.com/gobosh/bosh/internal/buffer"
+import (
+	"slices"
+
+	"github.com/gobosh/bosh/internal/buffer"
+)
 
 // An Inbox is a queue of bytes. The zero value is empty.
 type Inbox struct {
 	b     []byte
 	off   int    // how much of b has been read
-	marks []mark // ends in b, ascending
-	past  int    // how many marks have been passed
+	marks []mark // ends in b, ascending; some may have been passed
 }
 
 type mark struct {
@@ -43,7 +46,7 @@ func (in *Inbox) Bytes(b []byte) { in.b = b }
 // Read moves bytes to p, not beyond the end of a request.
 func (in *Inbox) Read(p []byte) int {
 	end := len(in.b)
-	for _, m := range in.marks[in.past:] {
+	for _, m := range in.marks[in.past():] {
 		if m.last || m.end-in.off >= len(p) {
 			end = m.end
 			break
@@ -57,10 +60,11 @@ func (in *Inbox) Read(p []byte) int {
 // Next returns the rest of the next element, in a buffer of its own, or nil if
 // there is none.
 func (in *Inbox) Next() []byte {
-	if in.past == len(in.marks) {
+	past := in.past()
+	if past == len(in.marks) {
 		return nil
 	}
-	el := append([]byte(nil), in.b[in.off:in.marks[in.past].end]...)
+	el := append([]byte(nil), in.b[in.off:in.marks[past].end]...)
 	in.take(len(el))
 	return el
 }
@@ -71,24 +75,28 @@ func (in *Inbox) Clear() {
 	*in = Inbox{}
 }
 
-// take drops n bytes, and the marks before them.
+// past returns how many marks have been passed.
+func (in *Inbox) past() int {
+	n, _ := slices.BinarySearchFunc(in.marks, in.off+1, func(m mark, off int) int { return m.end - off })
+	return n
+}
+
+// take drops n bytes, and now and then what has been passed.
 func (in *Inbox) take(n int) {
 	in.off += n
-	for in.past < len(in.marks) && in.marks[in.past].end <= in.off {
-		in.past++
-	}
 	switch rest := in.b[in.off:]; {
 	case len(rest) == 0:
 		in.b, in.off = buffer.Rest(in.b), 0
-		in.marks, in.past = in.marks[:0], 0
+		in.marks = in.marks[:0]
 		if cap(in.marks) > maxMarks {
 			in.marks = nil
 		}
 	case in.off > buffer.Small && in.off > len(rest):
-		for i, m := range in.marks[in.past:] {
+		ahead := in.marks[in.past():]
+		for i, m := range ahead {
 			in.marks[i] = mark{m.end - in.off, m.last}
 		}
-		in.marks, in.past = in.marks[:len(in.marks)-in.past], 0
+		in.marks = in.marks[:len(ahead)]
 		if len(rest) > buffer.Small {
 			in.b = in.b[:copy(in.b, rest)]
 		} else {

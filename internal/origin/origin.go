@@ -2,6 +2,7 @@
 package origin
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/binary"
 	"net"
@@ -29,10 +30,29 @@ type Origin interface {
 	Size() int
 }
 
-// A copied is an Origin of which nothing is shared.
-type copied struct {
-	text string // fields: see Keep
-	tls  *tls.ConnectionState
+// From returns an Origin that is as o, but came from addr, unless that is nil.
+func From(addr net.Addr, o Origin) Origin {
+	if addr == nil {
+		return o
+	}
+	return &located{o, addr}
+}
+
+// A located is an Origin of which somebody knows better where it came from.
+type located struct {
+	Origin
+	addr net.Addr
+}
+
+func (o *located) RemoteAddr() net.Addr { return o.addr }
+
+// A plain is an Origin that did not come over TLS: a text of fields, as in Keep.
+type plain string
+
+// An encrypted is one that did.
+type encrypted struct {
+	plain
+	tls *tls.ConnectionState
 }
 
 // remoteAddr is how many fields come before the RemoteAddr.
@@ -43,33 +63,51 @@ func Keep(r *http.Request) Origin {
 	var room [512]byte
 	b := room[:0]
 	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
-	for _, s := range [...]string{r.Method, r.URL.String(), r.Proto, r.Host, r.RemoteAddr, r.RequestURI} {
+	url, uri := r.URL.String(), r.RequestURI
+	if uri == url {
+		uri = "" // as mostly
+	}
+	for _, s := range [...]string{r.Method, url, r.Proto, r.Host, r.RemoteAddr, uri} {
 		add(s)
 	}
 	for k, vs := range r.Header {
+		if k == "Content-Length" {
+			continue // the body is not kept
+		}
 		for _, v := range vs {
 			add(k)
 			add(v)
 		}
 	}
-	return &copied{text: string(b), tls: r.TLS}
+	if r.TLS == nil {
+		return plain(b)
+	}
+	return &encrypted{plain(b), r.TLS}
 }
 
-func (o *copied) Size() int                 { return len(o.text) }
-func (o *copied) TLS() *tls.ConnectionState { return o.tls }
+func (o plain) Size() int                 { return len(o) }
+func (o plain) TLS() *tls.ConnectionState { return nil }
 
-func (o *copied) RemoteAddr() net.Addr {
-	rest := fields(o.text)
+func (o *encrypted) TLS() *tls.ConnectionState { return o.tls }
+
+func (o plain) RemoteAddr() net.Addr {
+	rest := fields(o)
 	for range remoteAddr {
 		rest.next()
 	}
 	return peer.Addr(rest.next())
 }
 
-func (o *copied) Request() *http.Request {
-	rest := fields(o.text)
+func (o *encrypted) Request() *http.Request {
+	r := o.plain.Request()
+	r.TLS = o.tls
+	return r
+}
+
+func (o plain) Request() *http.Request {
+	rest := fields(o)
 	next := rest.next
-	r := &http.Request{Method: next(), Header: make(http.Header), Body: http.NoBody, TLS: o.tls}
+	r := &http.Request{Method: next(), Header: make(http.Header), Body: http.NoBody}
 	uri := next()
 	u, err := url.Parse(uri)
 	if err != nil {
@@ -78,7 +116,7 @@ func (o *copied) Request() *http.Request {
 	r.URL = u
 	r.Proto = next()
 	r.ProtoMajor, r.ProtoMinor, _ = http.ParseHTTPVersion(r.Proto)
-	r.Host, r.RemoteAddr, r.RequestURI = next(), next(), next()
+	r.Host, r.RemoteAddr, r.RequestURI = next(), next(), cmp.Or(next(), uri)
 	for len(rest) > 0 {
 		k := next()
 		r.Header[k] = append(r.Header[k], next())
@@ -86,11 +124,11 @@ func (o *copied) Request() *http.Request {
 	return r
 }
 
-// fields is what of a copied's text is still to be read.
-type fields []byte
+// fields is what of a plain is still to be read.
+type fields string
 
 func (f *fields) next() string {
-	n, size := binary.Uvarint(*f)
+	n, size := binary.Uvarint([]byte((*f)[:min(len(*f), binary.MaxVarintLen64)]))
 	s := string((*f)[size : size+int(n)])
 	*f = (*f)[size+int(n):]
 	return s

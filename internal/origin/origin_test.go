@@ -34,6 +34,8 @@ func TestKeep(t *testing.T) {
 			assert.Same(t, r.TLS, o.TLS())
 			got.Header.Set("X", "y")
 			assert.Empty(t, o.Request().Header["X"], "a copy of its own")
+			r.Header.Set("Content-Length", "7")
+			assert.Equal(t, o.Size(), origin.Keep(r).Size(), "the body is not kept")
 		})
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/gobosh/bosh/internal/alarm"
 )
 
 // A Yard keeps Stones, each for the same time. Make it by New.
@@ -20,7 +18,8 @@ type Yard struct {
 
 	mu    sync.Mutex // guards the following
 	plots []*plot    // the oldest first
-	alarm alarm.Alarm
+	timer *time.Timer
+	wound bool // timer is to fire
 }
 
 // A plot has the Stones that came within rest. They leave it together, in no time,
@@ -48,7 +47,8 @@ const (
 // they take in bytes, about.
 func New(keep time.Duration, size *atomic.Int64) *Yard {
 	y := &Yard{keep: keep, size: size, epoch: time.Now(), seed: maphash.MakeSeed()}
-	y.alarm = alarm.New(y.ring)
+	y.timer = time.AfterFunc(keep, y.ring)
+	y.timer.Stop()
 	return y
 }
 
@@ -123,12 +123,18 @@ func (y *Yard) sweep(now time.Duration) {
 func (y *Yard) ring() {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	y.alarm.Fired()
+	y.wound = false
 	now := time.Since(y.epoch)
 	if y.sweep(now); len(y.plots) > 0 {
 		y.wind(now)
 	}
 }
 
-// wind sets the alarm for the first plot.
-func (y *Yard) wind(now time.Duration) { y.alarm.Set(now, max(y.plots[0].until, now+rest)) }
+// wind sets the timer for the first plot, unless it is set: nothing is due before
+// what was due first then.
+func (y *Yard) wind(now time.Duration) {
+	if !y.wound {
+		y.timer.Reset(max(y.plots[0].until-now, rest))
+		y.wound = true
+	}
+}

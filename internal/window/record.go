@@ -22,9 +22,8 @@ type Record[X, H any] struct {
 	Rid     int64
 	At      time.Duration // when it arrived; and once it is answered, when that was
 	Sum     uint64        // hash of the body, for telling a repeat from an impostor; 0 for the creation
-	Key     string        // the key it came with, in a keyed session
-	Repeats int32
-	weight  uint32 // what the window counts of it
+	Key     *string       // the key it came with, in a keyed session; else nil
+	Repeats int16
 	State   State
 
 	// Pause says that the request asks for a pause, and End that it asks for
@@ -51,10 +50,25 @@ type Record[X, H any] struct {
 // recordSize is what a record takes besides what it refers to, about.
 const recordSize = 200
 
+// weight returns how many bytes r takes, about.
+func (r *Record[X, H]) weight() int {
+	n := recordSize + len(r.Body)
+	if r.Key != nil {
+		n += len(*r.Key)
+	}
+	if r.Early != nil {
+		n += cap(r.Early.Body)
+	}
+	return n
+}
+
 // Matches reports whether a request whose body has the hash sum is a repeat of
 // r. The request that created the session cannot be repeated word for word: it
 // had no sid.
-func (r *Record[X, H]) Matches(sum uint64) bool { return r.Sum == sum || r.Sum == 0 }
+func (r *Record[X, H]) Matches(sum uint64) bool { return r.Sum == sum || r.creates() }
+
+// creates reports whether r is of the request that created the session.
+func (r *Record[X, H]) creates() bool { return r.Sum == 0 }
 
 // extra reports whether r was allowed one place beyond the window.
 func (r *Record[X, H]) extra() bool { return r.Pause || r.End }

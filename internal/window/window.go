@@ -4,6 +4,7 @@
 package window
 
 import (
+	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
 	"strings"
@@ -19,30 +20,34 @@ import (
 // expected. It is a plain value without clock, lock or I/O. XEP-0124,
 // sections 9.2, 14 and 15.
 type Window[X, H any] struct {
-	Next  string // what the SHA-1 of the next key must be; "" if there are no keys
-	Limit int    // bytes of answers kept beyond the last size, for a client that acknowledges
-	Keep  bool   // the client acknowledges: answers are kept until it does
+	Limit int32 // bytes of answers kept beyond the last size, for a client that acknowledges
+	Keep  bool  // the client acknowledges: answers are kept until it does
 
 	empty   bool           // the last request was empty
-	size    int32          // R, how many requests the client may have unanswered
+	size    int16          // R, how many requests the client may have unanswered
 	last    int64          // end of the gapless sequence received
 	arrived time.Duration  // when that one came
 	records []Record[X, H] // by rid, ascending; answers kept and requests open or early
 	acked   int64          // all answers up to this rid have been acknowledged
-	weight  int            // bytes that all records take, about
+	next    *string        // what the SHA-1 of the next key must be; nil if there are no keys
 }
 
 // New returns the Window of a session whose first request is rid, and whose
 // client may have size of them unanswered.
 func New[X, H any](rid int64, size int) Window[X, H] {
-	return Window[X, H]{last: rid - 1, size: int32(size), acked: rid - 1, records: make([]Record[X, H], 0, 2)}
+	return Window[X, H]{last: rid - 1, size: int16(size), acked: rid - 1, records: make([]Record[X, H], 0, 1)}
 }
 
 // Last returns the end of the gapless sequence of requests received.
 func (w *Window[X, H]) Last() int64 { return w.last }
 
 // Weight returns how many bytes all that is kept takes, about.
-func (w *Window[X, H]) Weight() int { return w.weight }
+func (w *Window[X, H]) Weight() (n int) {
+	for i := range w.records {
+		n += w.records[i].weight()
+	}
+	return n
+}
 
 // Records returns what is kept, by rid, ascending. It is good until the next
 // Insert, Take, Answer, Ack or Abandon.
@@ -92,6 +97,9 @@ func (w *Window[X, H]) Find(rid int64) *Record[X, H] {
 
 // Insert adds the record of a new rid, in order.
 func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
+	if !r.creates() {
+		w.forgetCreation()
+	}
 	i := len(w.records)
 	w.records = append(w.records, Record[X, H]{})
 	for i > 0 && w.records[i-1].Rid > r.Rid {
@@ -99,18 +107,15 @@ func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
 		i--
 	}
 	w.records[i] = r
-	w.weigh(&w.records[i])
 	return &w.records[i]
 }
 
-// weigh takes note of what r takes, after that has changed.
-func (w *Window[X, H]) weigh(r *Record[X, H]) {
-	n := recordSize + len(r.Body) + len(r.Key)
-	if r.Early != nil {
-		n += cap(r.Early.Body)
+// forgetCreation forgets the request that created the session, and its answer: the
+// client of a second one has it, or it would not know the sid.
+func (w *Window[X, H]) forgetCreation() {
+	if len(w.records) > 0 && w.records[0].creates() && w.records[0].State == Answered {
+		w.remove(0)
 	}
-	w.weight += n - int(r.weight)
-	r.weight = uint32(n)
 }
 
 // Turn returns the record whose turn it is, if it has been received.
@@ -125,14 +130,18 @@ func (w *Window[X, H]) Turn() *Record[X, H] {
 func (w *Window[X, H]) Fetch(r *Record[X, H]) *wire.Request {
 	early := r.Early
 	r.Early = nil
-	w.weigh(r)
 	return early
 }
 
-// Gap reports whether a request waits for a missing one.
-func (w *Window[X, H]) Gap() bool {
-	n := len(w.records)
-	return n > 0 && w.records[n-1].State == Early
+// Gap reports whether a request waits for a missing one, and if so, when the first
+// of those that do came.
+func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
+	for i := len(w.records) - 1; i >= 0 && w.records[i].State == Early; i-- {
+		if at := w.records[i].At; !ok || at < since {
+			since, ok = at, true
+		}
+	}
+	return since, ok
 }
 
 // Take gives the next request its turn. What need not be kept any more goes.
@@ -177,7 +186,6 @@ func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Dur
 	r := w.Find(rid)
 	r.State, r.Body, r.Payload, r.At = Answered, body, payload, now
 	r.Exchange, r.Held, r.Release = nil, *new(H), false
-	w.weigh(r)
 	w.trim()
 }
 
@@ -186,7 +194,7 @@ func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Dur
 // exceed the limit. An answer to an extra request takes none of these places, but
 // a repeat of it that comes late is no reason to end the session.
 func (w *Window[X, H]) trim() {
-	n, kept, bytes := len(w.records), int32(0), 0
+	n, kept, bytes := len(w.records), 0, 0
 	passed := w.passed()
 	for i := n - 1; i >= 0; i-- {
 		r := &w.records[i]
@@ -199,18 +207,17 @@ func (w *Window[X, H]) trim() {
 			}
 			continue
 		}
-		if kept++; kept <= w.size {
+		if kept++; kept <= int(w.size) {
 			continue
 		}
-		bytes += len(r.Body) + len(r.Key) + recordSize
-		if !w.Keep || r.Rid <= w.acked || bytes > w.Limit {
+		bytes += r.weight()
+		if !w.Keep || r.Rid <= w.acked || bytes > int(w.Limit) {
 			w.remove(i)
 		}
 	}
 }
 
 func (w *Window[X, H]) remove(i int) {
-	w.weight -= int(w.records[i].weight)
 	n := len(w.records) - 1
 	copy(w.records[i:], w.records[i+1:])
 	w.records[n] = Record[X, H]{}
@@ -313,7 +320,11 @@ func (w *Window[X, H]) Release(rid int64) {
 func (w *Window[X, H]) Answers(as []tomb.Answer) []tomb.Answer {
 	for i := range w.records {
 		if r := &w.records[i]; r.State == Answered {
-			as = append(as, tomb.Answer{Rid: r.Rid, Sum: r.Sum, Key: r.Key, Body: r.Body})
+			a := tomb.Answer{Rid: r.Rid, Sum: r.Sum, Body: r.Body}
+			if r.Key != nil {
+				a.Key = *r.Key
+			}
+			as = append(as, a)
 		}
 	}
 	return as
@@ -334,19 +345,23 @@ func (w *Window[X, H]) Abandon() (early []*wire.Request) {
 	return early
 }
 
+// Lock has all requests checked for their keys. The SHA-1 of the next one must be
+// newkey.
+func (w *Window[X, H]) Lock(newkey string) { w.next = &newkey }
+
+// Locked reports whether they are.
+func (w *Window[X, H]) Locked() bool { return w.next != nil }
+
 // Unlock checks the key of the request whose turn it is, and takes it and its
 // newkey into account. XEP-0124, section 15.
 func (w *Window[X, H]) Unlock(key, newkey string) bool {
-	if w.Next == "" {
+	if w.next == nil {
 		return true
 	}
 	sum := sha1.Sum([]byte(key))
-	if !strings.EqualFold(hex.EncodeToString(sum[:]), w.Next) {
+	if !strings.EqualFold(hex.EncodeToString(sum[:]), *w.next) {
 		return false
 	}
-	w.Next = key
-	if newkey != "" {
-		w.Next = newkey
-	}
+	*w.next = cmp.Or(newkey, key)
 	return true
 }

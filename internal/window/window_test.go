@@ -62,6 +62,22 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// The answer to the creation is kept until another request comes, and what created
+// the session can be repeated until then.
+func TestCreationForgotten(t *testing.T) {
+	w := New[place, held](1000, 2)
+	w.Insert(record{Rid: 1000})
+	w.Take()
+	w.Answer(1000, []byte("created"), true, 0)
+	assert.Equal(t, Repeat, w.Classify(1000, false))
+	assert.True(t, w.Find(1000).Matches(7), "it is not the same, since it has a sid")
+	assert.Len(t, w.Unproven(), 1)
+	w.Insert(record{Rid: 1001, Sum: 7})
+	assert.Equal(t, Gone, w.Classify(1000, false))
+	assert.Empty(t, w.Unproven(), "or the client would not know the sid")
+	assert.Equal(t, recordSize, w.Weight())
+}
+
 // Rids are exact up to the largest, and none is larger. XEP-0124, section 14.1.
 func TestLargestRid(t *testing.T) {
 	w := New[place, held](negotiate.MaxRid-1, 2)
@@ -77,16 +93,16 @@ func TestLargestRid(t *testing.T) {
 
 func TestGapAndTurn(t *testing.T) {
 	w := filled()
-	assert.True(t, w.Gap())
+	assert.True(t, gap(&w))
 	assert.Nil(t, w.Turn())
 	w.Insert(record{Rid: 1004})
 	assert.Equal(t, int64(1004), w.Turn().Rid)
 	w.Take()
 	assert.Equal(t, int64(1005), w.Turn().Rid)
-	assert.True(t, w.Gap())
+	assert.True(t, gap(&w))
 	w.Take()
 	assert.Nil(t, w.Turn())
-	assert.False(t, w.Gap())
+	assert.False(t, gap(&w))
 	oldest, n := w.Oldest()
 	assert.Equal(t, int64(1003), oldest.Rid)
 	assert.Equal(t, 3, n)
@@ -94,6 +110,30 @@ func TestGapAndTurn(t *testing.T) {
 	assert.Equal(t, 2, live, "1004 has no connection")
 	assert.Empty(t, w.Abandon())
 	assert.Equal(t, []int64{1001, 1002}, rids(&w), "only answers are left")
+}
+
+func gap(w *Window[place, held]) bool {
+	_, ok := w.Gap()
+	return ok
+}
+
+// A gap begins when the first of the requests came that wait for it.
+func TestGapSince(t *testing.T) {
+	w := New[place, held](1000, 5)
+	for _, r := range []record{{Rid: 1002, At: 1}, {Rid: 1005, At: 3}, {Rid: 1004, At: 4}} {
+		w.Insert(r)
+	}
+	since, ok := w.Gap()
+	assert.True(t, ok)
+	assert.Equal(t, time.Duration(1), since)
+	for rid := int64(1000); rid <= 1002; rid++ {
+		if w.Find(rid) == nil {
+			w.Insert(record{Rid: rid, At: 5})
+		}
+		w.Take()
+	}
+	since, _ = w.Gap()
+	assert.Equal(t, time.Duration(3), since, "1003 is missing since then")
 }
 
 func rids(w *Window[place, held]) (rids []int64) {
@@ -146,7 +186,7 @@ func TestReplayLimit(t *testing.T) {
 	const each = 10 + recordSize
 	for limit, want := range map[int]int{0: 2, each - 1: 2, each: 3, 6*each - 1: 7, 1000 * each: 20} {
 		w := New[place, held](1, 2)
-		w.Keep, w.Limit = true, limit
+		w.Keep, w.Limit = true, int32(limit)
 		for rid := int64(1); rid <= 20; rid++ {
 			w.Insert(record{Rid: rid})
 			w.Take()
@@ -212,7 +252,7 @@ func TestKeys(t *testing.T) {
 	assert.True(t, w.Unlock("anything", ""), "without keys")
 	k3 := "secret"
 	k2 := sum(k3)
-	w.Next = sum(k2)
+	w.Lock(sum(k2))
 	other := sum("other")
 	assert.False(t, w.Unlock("", ""))
 	assert.False(t, w.Unlock(k3, ""))
