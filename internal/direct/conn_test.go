@@ -322,6 +322,7 @@ func TestConn(t *testing.T) {
 		assert.Nil(t, c.buf)
 		g.answers("a", "1")
 		g.hears("1")
+		synctest.Wait()
 		assert.Nil(t, c.buf)
 		io.WriteString(g.client, "\r\n\r\n")
 		synctest.Wait()

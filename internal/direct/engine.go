@@ -10,9 +10,9 @@
 // that has been read of it, and net/http answers.
 //
 // A connection has one goroutine, which reads. While it waits it has no buffer.
-// Answers are written by whoever has them, as long as that does not block, or else
-// by a goroutine for that answer, in the order of the requests. Over TLS it is
-// always the latter.
+// Answers are written, in the order of the requests, by whoever has them, as long
+// as that does not block; the rest is left to that goroutine, which does not read
+// meanwhile. Over TLS it writes all.
 package direct
 
 import (

@@ -40,26 +40,19 @@ func (c *conn) rest() (busy bool) {
 		c.seen = c.served
 		return true
 	}
-	c.rested, c.kicked = true, true
-	c.rwc.SetReadDeadline(past)
+	c.rested, c.retires = true, true
+	c.call()
 	return false
 }
 
-// renewed reports whether reading has been interrupted because the connection is
-// to get a new goroutine.
-func (c *conn) renewed() bool {
+// retired reports whether the connection is to get a new goroutine, now that the
+// reader has been called.
+func (c *conn) retired() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.kicked || c.shut || c.gone {
-		return false
-	}
-	c.kicked = false
-	if c.limited {
-		c.rwc.SetReadDeadline(c.until)
-	} else {
-		c.rwc.SetReadDeadline(time.Time{})
-	}
-	return true
+	retires := c.retires && !c.shut && !c.gone
+	c.retires = false
+	return retires
 }
 
 // renew has another goroutine go on.
