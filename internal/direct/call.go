@@ -16,7 +16,7 @@ var past = time.Unix(1, 0)
 // errCalled is returned by read if the reader was called.
 var errCalled = errors.New("direct: the reader was called")
 
-// call calls the reader. It is called with the lock.
+// call calls the reader, or has there be one. It is called with the lock.
 func (c *conn) call() {
 	if c.called || c.gone {
 		return
@@ -24,6 +24,7 @@ func (c *conn) call() {
 	c.called = true
 	c.rwc.SetReadDeadline(past)
 	c.signal()
+	c.unwatch()
 }
 
 // signal has the reader look again if it waits without reading. It is called

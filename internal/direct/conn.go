@@ -17,6 +17,7 @@ import (
 // A conn is a connection that was taken over.
 type conn struct {
 	e     *Engine
+	id    uint64
 	rwc   net.Conn
 	raw   syscall.RawConn // of rwc, if it can be read and written without waiting; or else nil
 	tls   *tls.ConnectionState
@@ -53,7 +54,8 @@ type conn struct {
 	count   int       // of them
 	writing bool      // somebody writes answers, or has left that to the reader
 	left    bool      // the latter
-	awake   bool      // the reader is not reading, and looks at left before it does
+	away    bool      // the reader is not reading, and looks at left before it does
+	watched bool      // by the poller: there is no reader
 	called  bool      // it is called: see call
 	until   time.Time // its read deadline if it is not
 	shut    bool      // the client has been told that there is no more, or will be
@@ -63,8 +65,8 @@ type conn struct {
 	freed   chan struct{}
 	served  uint32    // requests; see Engine.sweep
 	seen    uint32    // what served was lately
-	rested  bool      // nothing has come since the reader has been renewed
-	retires bool      // it is to be
+	rested  bool      // nothing has come since it came to rest
+	tired   bool      // it is to come to rest
 	since   time.Time // of the last answer, if the server limits idleness
 }
 
@@ -74,8 +76,8 @@ const (
 	maxAhead = 64 << 10 // bytes
 )
 
-// serve serves requests until the connection ends, is given back, or gets another
-// goroutine.
+// serve serves requests until the connection ends, is given back, or comes to
+// rest.
 func (c *conn) serve() {
 	c.finish()
 	for {
@@ -144,8 +146,8 @@ func (c *conn) next() (q *Request, end func(*conn)) {
 			switch err := c.fill(); {
 			case err == nil:
 				ok = true
-			case err == errCalled && c.retired():
-				return nil, (*conn).renew
+			case err == errCalled && c.rests():
+				return nil, (*conn).rest
 			case err == errCalled:
 				ok = true
 			case c.cut():
@@ -228,7 +230,7 @@ func (c *conn) parse() (*Request, verdict) {
 		c.rested = false
 		c.e.unrest()
 	}
-	c.awake = true
+	c.away = true
 	q := newRequest(c)
 	q.head, q.Body = h, b[size:size+length]
 	c.push(q)

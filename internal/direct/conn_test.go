@@ -146,7 +146,7 @@ func (g *rig) theConn() *conn {
 	g.e.mu.Lock()
 	defer g.e.mu.Unlock()
 	require.Len(g.t, g.e.conns, 1)
-	for c := range g.e.conns {
+	for _, c := range g.e.conns {
 		return c
 	}
 	return nil

@@ -14,6 +14,7 @@ func (c *conn) fail() {
 	c.gone = true
 	c.rwc.SetDeadline(past)
 	c.signal()
+	c.unwatch()
 	c.mu.Unlock()
 }
 

@@ -56,10 +56,12 @@ type Engine struct {
 	Logger                    *slog.Logger
 
 	heads    heads
+	poller   poller
 	sweeping atomic.Bool // sweep is due
 
-	mu      sync.Mutex // guards the following
-	conns   map[*conn]struct{}
+	mu      sync.Mutex       // guards the following
+	conns   map[uint64]*conn // by their ids
+	lastID  uint64
 	servers map[*http.Server]*server
 	closed  bool
 }
@@ -72,16 +74,18 @@ func (e *Engine) add(c *conn) bool {
 		return false
 	}
 	if e.conns == nil {
-		e.conns = make(map[*conn]struct{})
+		e.conns = make(map[uint64]*conn)
 	}
-	e.conns[c] = struct{}{}
+	e.lastID++
+	c.id = e.lastID
+	e.conns[c.id] = c
 	e.unrest()
 	return true
 }
 
 func (e *Engine) remove(c *conn) {
 	e.mu.Lock()
-	delete(e.conns, c)
+	delete(e.conns, c.id)
 	e.mu.Unlock()
 }
 
@@ -105,10 +109,20 @@ func (e *Engine) Close() {
 // each calls f for each connection.
 func (e *Engine) each(f func(*conn)) {
 	e.mu.Lock()
-	cs := slices.Collect(maps.Keys(e.conns))
+	cs := slices.Collect(maps.Values(e.conns))
 	e.mu.Unlock()
 	for _, c := range cs {
 		f(c)
+	}
+}
+
+// wake has a connection go on that is at rest, if there is one with this id.
+func (e *Engine) wake(id uint64) {
+	e.mu.Lock()
+	c := e.conns[id]
+	e.mu.Unlock()
+	if c != nil {
+		c.wake()
 	}
 }
 

@@ -99,12 +99,13 @@ func (c *conn) fill() error {
 	if idle <= 0 {
 		return c.read()
 	}
-	c.limit(time.Now().Add(idle))
+	c.mu.Lock()
+	c.setLimit(c.idleSince().Add(idle))
+	c.mu.Unlock()
 	err := c.read()
-	switch {
-	case err == nil:
+	if err == nil {
 		c.limit(time.Time{})
-	case isTimeout(err) && !c.idle():
+	} else if isTimeout(err) && !c.idle() {
 		return nil
 	}
 	return err
@@ -116,6 +117,15 @@ func (c *conn) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.shut || c.gone || c.first == nil && time.Since(c.since) >= c.route.server.idle
+}
+
+// idleSince returns since when the connection has been idle. It is called with the
+// lock.
+func (c *conn) idleSince() time.Time {
+	if c.first != nil {
+		return time.Now()
+	}
+	return c.since
 }
 
 // wait waits until there are less than n requests. Meanwhile it reads on, so that

@@ -67,7 +67,9 @@ func (c *conn) pop() {
 	}
 	c.count--
 	if c.route.server.idle > 0 {
-		c.since = time.Now()
+		if c.since = time.Now(); c.watched {
+			c.e.unrest()
+		}
 	}
 	shared := c.gone || q.finished // leave or settle may have it
 	c.mu.Unlock()
@@ -104,7 +106,7 @@ func (c *conn) leaveRest() bool {
 		return false
 	}
 	c.left = true
-	if !c.awake {
+	if !c.away {
 		c.limitWrite() // the reader may be writing: TLS answers some of what it reads
 		c.call()
 	}
@@ -115,7 +117,7 @@ func (c *conn) leaveRest() bool {
 func (c *conn) finish() {
 	c.mu.Lock()
 	for c.left {
-		c.left, c.awake = false, true
+		c.left, c.away = false, true
 		c.mu.Unlock()
 		c.writeRest()
 		c.mu.Lock()
@@ -123,7 +125,7 @@ func (c *conn) finish() {
 		c.flush()
 		c.mu.Lock()
 	}
-	c.awake = false
+	c.away = false
 	c.mu.Unlock()
 }
 
