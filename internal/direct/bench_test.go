@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -32,8 +34,49 @@ func BenchmarkRoundTrip(b *testing.B) {
 	}
 }
 
+// BenchmarkAfterRest is a request and its answer over a connection that was at
+// rest.
+func BenchmarkAfterRest(b *testing.B) {
+	s := newBench(b, false, func(q *Request) { q.Answer(Answer{Body: []byte("hello")}) })
+	s.roundTrip()
+	var took time.Duration
+	for b.Loop() {
+		for at := false; !at; runtime.Gosched() {
+			s.e.each(func(c *conn) {
+				c.look()
+				c.mu.Lock()
+				at = c.rested && !c.tired && (c.watched || !watches)
+				c.mu.Unlock()
+			})
+		}
+		began := time.Now()
+		s.roundTrip()
+		took += time.Since(began)
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/roundtrip")
+}
+
 func benchmark(b *testing.B, secure bool, serve func(*Request)) {
-	e := &Engine{Serve: serve, Gone: (*Request).Abort, Done: func(*Request) {}, MaxBody: 1 << 20, WriteTimeout: 30e9, Logger: slog.New(slog.DiscardHandler)}
+	s := newBench(b, secure, serve)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.roundTrip()
+	}
+}
+
+// A bench is an Engine behind a server, and a client's connection.
+type bench struct {
+	b    *testing.B
+	e    *Engine
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func newBench(b *testing.B, secure bool, serve func(*Request)) *bench {
+	e := &Engine{
+		Serve: func(q *Request, _ []byte) { serve(q) }, Gone: (*Request).Abort, Done: func(*Request) {},
+		MaxBody: 1 << 20, WriteTimeout: 30 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		e.Take(w, r).Begin(serve)
@@ -43,23 +86,23 @@ func benchmark(b *testing.B, secure bool, serve func(*Request)) {
 	} else {
 		srv.Start()
 	}
-	defer srv.Close()
+	b.Cleanup(srv.Close)
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	require.NoError(b, err)
 	if secure {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
-	defer conn.Close()
-	r := bufio.NewReader(conn)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
-		require.NoError(b, err)
-		for line := ""; line != "\r\n"; {
-			line, err = r.ReadString('\n')
-			require.NoError(b, err)
-		}
-		_, err = r.Discard(5)
-		require.NoError(b, err)
+	b.Cleanup(func() { conn.Close() })
+	return &bench{b, e, conn, bufio.NewReader(conn)}
+}
+
+func (s *bench) roundTrip() {
+	_, err := io.WriteString(s.conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+	require.NoError(s.b, err)
+	for line := ""; line != "\r\n"; {
+		line, err = s.r.ReadString('\n')
+		require.NoError(s.b, err)
 	}
+	_, err = s.r.Discard(5)
+	require.NoError(s.b, err)
 }

@@ -23,22 +23,21 @@ type conn struct {
 	tls   *tls.ConnectionState
 	route *route
 
-	values sync.Once
 	ctx    context.Context // for context
+	values sync.Once
 
 	// What follows is for the goroutine that reads.
 
+	skip     bool           // empty lines before the next request are to be overlooked
+	busy     bool           // what is read is to be kept
+	limited  bool           // there is a read deadline for the request that is under way
+	one      [1]byte        // to wait for without a buffer
 	buf      []byte         // what has been read, and not been served
 	used     int            // how much of it has
 	share    httpbody.Share // that buf takes
-	skip     bool           // empty lines before the next request are to be overlooked
 	head     *head          // of the last request
 	readable func(fd uintptr) bool
-	n        int   // what readable has read
 	err      error // of the last read
-	busy     bool  // what is read is to be kept
-	limited  bool  // there is a read deadline for the request that is under way
-	one      [1]byte
 
 	// What follows is for the goroutine that has set writing.
 
@@ -48,26 +47,28 @@ type conn struct {
 
 	ending atomic.Bool // close when all has been answered; set with the lock
 
-	mu      sync.Mutex // guards the following
-	first   *Request   // the oldest one that is not over
-	last    *Request
-	count   int       // of them
-	writing bool      // somebody writes answers, or has left that to the reader
-	left    bool      // the latter
+	mu    sync.Mutex // guards the following
+	first *Request   // the oldest one that is not over
+	last  *Request
+	count uint8 // of them
+	room  uint8 // the reader waits until count is less; 0 if it does not
+	freed chan struct{}
+
+	writing bool // somebody writes answers, or has left that to the reader
+	left    bool // the latter
+	shut    bool // the client has been told that there is no more, or will be
+	closing bool // the latter, by the reader
+	gone    bool // nothing can be written any more
+
 	away    bool      // the reader is not reading, and looks at left before it does
-	watched bool      // by the poller: there is no reader
 	called  bool      // it is called: see call
 	until   time.Time // its read deadline if it is not
-	shut    bool      // the client has been told that there is no more, or will be
-	closing bool      // the latter, by the reader
-	gone    bool      // nothing can be written any more
-	room    int       // the reader waits until count is less; 0 if it does not
-	freed   chan struct{}
-	served  uint32    // requests; see Engine.sweep
-	seen    uint32    // what served was lately
-	rested  bool      // nothing has come since it came to rest
-	tired   bool      // it is to come to rest
-	since   time.Time // of the last answer, if the server limits idleness
+	watched bool      // by the poller: there is no reader
+
+	active bool      // a request has come lately: see Engine.sweep
+	tired  bool      // the connection is to come to rest
+	rested bool      // nothing has come since it did
+	since  time.Time // of the last answer, if the server limits idleness
 }
 
 // Limits on what a connection reads ahead while answers are due.
@@ -81,22 +82,22 @@ const (
 func (c *conn) serve() {
 	c.finish()
 	for {
-		q, end := c.next()
+		q, body, end := c.next()
 		if q == nil {
 			end(c)
 			return
 		}
-		c.accept(q)
+		c.accept(q, body)
 	}
 }
 
 // accept serves a request.
-func (c *conn) accept(q *Request) {
+func (c *conn) accept(q *Request, body []byte) {
 	if c.limited {
 		c.limited = false
 		c.limit(time.Time{})
 	}
-	if !c.e.guard(c.e.Serve, q) {
+	if !c.e.guard(func(q *Request) { c.e.Serve(q, body) }, q) {
 		c.fail()
 	}
 	c.consumed()
@@ -111,11 +112,11 @@ func (c *conn) acceptAll() bool {
 		return false
 	}
 	for c.buf != nil {
-		q, verdict := c.parse()
+		q, body, verdict := c.parse()
 		if verdict != whole {
 			return false
 		}
-		c.accept(q)
+		c.accept(q, body)
 	}
 	return true
 }
@@ -128,34 +129,34 @@ func (c *conn) holds() bool {
 }
 
 // next returns the next request, or what is to be done for want of one.
-func (c *conn) next() (q *Request, end func(*conn)) {
+func (c *conn) next() (q *Request, body []byte, end func(*conn)) {
 	for {
-		q, verdict := c.parse()
+		q, body, verdict := c.parse()
 		ok := false
 		switch verdict {
 		case whole:
-			return q, nil
+			return q, body, nil
 		case early:
 			ok = c.wait(maxCount)
 		case foreign:
-			return nil, c.back()
+			return nil, nil, c.back()
 		case partial:
 			if len(c.buf) == cap(c.buf) && c.used == 0 && !c.share.Reach(2*cap(c.buf)) {
-				return nil, c.back() // net/http will find no room either, and tell the client
+				return nil, nil, c.back() // net/http will find no room either, and tell the client
 			}
 			switch err := c.fill(); {
 			case err == nil:
 				ok = true
 			case err == errCalled && c.rests():
-				return nil, (*conn).rest
+				return nil, nil, (*conn).rest
 			case err == errCalled:
 				ok = true
 			case c.cut():
-				return nil, (*conn).giveBack
+				return nil, nil, (*conn).giveBack
 			}
 		}
 		if !ok {
-			return nil, (*conn).leave
+			return nil, nil, (*conn).leave
 		}
 	}
 }
@@ -186,11 +187,11 @@ func (c *conn) release() {
 }
 
 // parse looks at what has been read.
-func (c *conn) parse() (*Request, verdict) {
+func (c *conn) parse() (q *Request, body []byte, v verdict) {
 	b := c.buf[c.used:]
 	if c.skip {
 		if len(b) < 4 { // net/http wants to see so many
-			return nil, partial
+			return nil, nil, partial
 		}
 		c.used += emptyLines(b[:4])
 		b, c.skip = c.buf[c.used:], false
@@ -205,37 +206,37 @@ func (c *conn) parse() (*Request, verdict) {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
 		switch {
 		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || c.hopeless(b)), end > c.route.server.maxHead:
-			return nil, foreign
+			return nil, nil, foreign
 		case end < len(emptyLine):
-			return nil, partial
+			return nil, nil, partial
 		}
 		if h = c.e.heads.get(b[:end]); h == nil || h.uri != c.route.uri || h.host != c.route.host {
-			return nil, foreign
+			return nil, nil, foreign
 		}
 		size, length, _ = h.match(b)
 		c.head = h
 	}
 	if int64(length) > c.e.MaxBody {
-		return nil, foreign
+		return nil, nil, foreign
 	}
 	if len(b) < size+length {
-		return nil, partial
+		return nil, nil, partial
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count >= maxCount || c.gone || c.ending.Load() {
-		return nil, early
+		return nil, nil, early
 	}
-	if c.served++; c.rested {
+	if c.active = true; c.rested {
 		c.rested = false
 		c.e.unrest()
 	}
 	c.away = true
-	q := newRequest(c)
-	q.head, q.Body = h, b[size:size+length]
+	q = newRequest(c)
+	q.head = h
 	c.push(q)
 	c.used += size + length
-	return q, whole
+	return q, b[size : size+length], whole
 }
 
 var emptyLine = []byte("\r\n\r\n")

@@ -34,11 +34,11 @@ var Always bool
 // An Engine has the connections of one handler. Its exported fields must be set
 // before its first use.
 type Engine struct {
-	// Serve is called for each request by the goroutine that reads the
-	// connection, but for the first. It may keep the request, but not its
-	// Body. For every request exactly one of Answer and Abort must be
-	// called, at any time, by anyone.
-	Serve func(*Request)
+	// Serve is called for each request, with what its client sent, by the
+	// goroutine that reads the connection, but for the first. It may keep the
+	// request, but not the body. For every request exactly one of Answer and
+	// Abort must be called, at any time, by anyone.
+	Serve func(q *Request, body []byte)
 
 	// Gone is called when a client has left before there was an answer.
 	// Nobody will read one, but Answer or Abort are still due.

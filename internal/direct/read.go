@@ -1,7 +1,6 @@
 package direct
 
 import (
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -75,14 +74,7 @@ func (c *conn) readRaw() error {
 	if err := c.raw.Read(c.readable); err != nil {
 		return err
 	}
-	if c.err != nil {
-		return c.err
-	}
-	if c.n == 0 {
-		c.err = io.EOF
-		return io.EOF
-	}
-	return nil
+	return c.err
 }
 
 // fill reads more of a request, or waits for one.
@@ -131,7 +123,7 @@ func (c *conn) idleSince() time.Time {
 // wait waits until there are less than n requests. Meanwhile it reads on, so that
 // it is noticed when the client leaves. It reports whether the connection goes
 // on.
-func (c *conn) wait(n int) bool {
+func (c *conn) wait(n uint8) bool {
 	c.busy = true
 	defer func() { c.busy = false }()
 	for {

@@ -41,8 +41,8 @@ func (c *conn) look() (again bool) {
 		return c.lookAtRest()
 	case c.rested:
 		return false
-	case c.served != c.seen || c.room != 0:
-		c.seen = c.served
+	case c.active || c.room > 0:
+		c.active = false
 		return true
 	}
 	c.rested, c.tired = true, true

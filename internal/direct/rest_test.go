@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -308,4 +309,44 @@ func TestRestUnix(t *testing.T) {
 	s.rest()
 	v.Close()
 	s.until("the end", func() bool { return s.e.Conns() == 0 })
+}
+
+// A request that is held does not keep what was sent.
+func TestHeldBody(t *testing.T) {
+	const n, size = 10, 1 << 19
+	held := make(chan *Request, n)
+	s := newSite(t, false, func(s *site) {
+		serve := s.e.Serve
+		s.e.Serve = func(q *Request, body []byte) {
+			if len(body) < size {
+				serve(q, body)
+				return
+			}
+			q.Context = "large"
+			held <- q
+		}
+	})
+	v := s.visitor()
+	v.says(post("echo hello"))
+	v.hears("hello")
+	before := heap()
+	text := post(large[:size])
+	for range n {
+		v.says(text)
+	}
+	s.until("the requests", func() bool { return len(held) == n })
+	s.rest()
+	assert.Less(t, heap()-before, int64(n*size/2))
+	for range n {
+		(<-held).Answer(Answer{Body: []byte("hello")})
+		v.hears("hello")
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

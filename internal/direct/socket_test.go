@@ -41,7 +41,7 @@ func onSockets(t *testing.T, name string, f func(t *testing.T, s *site), tune ..
 func newSite(t *testing.T, secure bool, tune ...func(s *site)) *site {
 	s := &site{t: t, qs: make(map[string]*Request)}
 	s.e = &Engine{MaxBody: 1 << 20, WriteTimeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler), Done: func(*Request) {}}
-	s.e.Serve = func(q *Request) { s.serve(q, string(q.Body)) }
+	s.e.Serve = func(q *Request, body []byte) { s.serve(q, string(body)) }
 	s.e.Gone = func(q *Request) {
 		s.mu.Lock()
 		s.gone = append(s.gone, q.Context.(string))
