@@ -237,10 +237,10 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 }
 
 // serveDirect serves a request on a connection that was taken over.
-func (h *Handler) serveDirect(q *direct.Request) {
+func (h *Handler) serveDirect(q *direct.Request, body []byte) {
 	req := h.requests.Get().(*wire.Request)
 	var err error
-	req.Body, err = h.edge.ReadDirect(q, req.Body[:0])
+	req.Body, err = h.edge.ReadDirect(q, body, req.Body[:0])
 	h.serveRequest(q, req, err)
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -19,28 +17,27 @@ import (
 // A conn is a connection that was taken over.
 type conn struct {
 	e     *Engine
+	id    uint64
 	rwc   net.Conn
 	raw   syscall.RawConn // of rwc, if it can be read and written without waiting; or else nil
 	tls   *tls.ConnectionState
 	route *route
 
-	values sync.Once
 	ctx    context.Context // for context
+	values sync.Once
 
 	// What follows is for the goroutine that reads.
 
+	skip     bool           // empty lines before the next request are to be overlooked
+	busy     bool           // what is read is to be kept
+	limited  bool           // there is a read deadline for the request that is under way
+	one      [1]byte        // to wait for without a buffer
 	buf      []byte         // what has been read, and not been served
 	used     int            // how much of it has
 	share    httpbody.Share // that buf takes
-	skip     bool           // empty lines before the next request are to be overlooked
 	head     *head          // of the last request
 	readable func(fd uintptr) bool
-	n        int   // what readable has read
 	err      error // of the last read
-	busy     bool  // what is read is to be kept
-	limited  bool  // there is a read deadline for the request that is under way: until
-	until    time.Time
-	one      [1]byte
 
 	// What follows is for the goroutine that has set writing.
 
@@ -50,20 +47,28 @@ type conn struct {
 
 	ending atomic.Bool // close when all has been answered; set with the lock
 
-	mu      sync.Mutex // guards the following
-	first   *Request   // the oldest one that is not over
-	last    *Request
-	count   int  // of them
-	writing bool // somebody writes answers
-	shut    bool // the client has been told that there is no more
+	mu    sync.Mutex // guards the following
+	first *Request   // the oldest one that is not over
+	last  *Request
+	count uint8 // of them
+	room  uint8 // the reader waits until count is less; 0 if it does not
+	freed chan struct{}
+
+	writing bool // somebody writes answers, or has left that to the reader
+	left    bool // the latter
+	shut    bool // the client has been told that there is no more, or will be
+	closing bool // the latter, by the reader
 	gone    bool // nothing can be written any more
-	room    int  // the reader waits until count is less; 0 if it does not
-	freed   chan struct{}
-	served  uint32    // requests; see Engine.sweep
-	seen    uint32    // what served was lately
-	rested  bool      // nothing has come since the reader has been renewed
-	kicked  bool      // it is to be
-	since   time.Time // of the last answer, if the server limits idleness
+
+	away    bool      // the reader is not reading, and looks at left before it does
+	called  bool      // it is called: see call
+	until   time.Time // its read deadline if it is not
+	watched bool      // by the poller: there is no reader
+
+	active bool      // a request has come lately: see Engine.sweep
+	tired  bool      // the connection is to come to rest
+	rested bool      // nothing has come since it did
+	since  time.Time // of the last answer, if the server limits idleness
 }
 
 // Limits on what a connection reads ahead while answers are due.
@@ -72,29 +77,31 @@ const (
 	maxAhead = 64 << 10 // bytes
 )
 
-// serve serves requests until the connection ends, is given back, or gets another
-// goroutine.
+// serve serves requests until the connection ends, is given back, or comes to
+// rest.
 func (c *conn) serve() {
+	c.finish()
 	for {
-		q, end := c.next()
+		q, body, end := c.next()
 		if q == nil {
 			end(c)
 			return
 		}
-		c.accept(q)
+		c.accept(q, body)
 	}
 }
 
 // accept serves a request.
-func (c *conn) accept(q *Request) {
+func (c *conn) accept(q *Request, body []byte) {
 	if c.limited {
 		c.limited = false
 		c.limit(time.Time{})
 	}
-	if !c.e.guard(c.e.Serve, q) {
+	if !c.e.guard(func(q *Request) { c.e.Serve(q, body) }, q) {
 		c.fail()
 	}
 	c.consumed()
+	c.finish()
 }
 
 // acceptAll serves the requests that have been read. It reports whether nothing
@@ -105,11 +112,11 @@ func (c *conn) acceptAll() bool {
 		return false
 	}
 	for c.buf != nil {
-		q, verdict := c.parse()
+		q, body, verdict := c.parse()
 		if verdict != whole {
 			return false
 		}
-		c.accept(q)
+		c.accept(q, body)
 	}
 	return true
 }
@@ -122,53 +129,36 @@ func (c *conn) holds() bool {
 }
 
 // next returns the next request, or what is to be done for want of one.
-func (c *conn) next() (q *Request, end func(*conn)) {
+func (c *conn) next() (q *Request, body []byte, end func(*conn)) {
 	for {
-		q, verdict := c.parse()
+		q, body, verdict := c.parse()
 		ok := false
 		switch verdict {
 		case whole:
-			return q, nil
+			return q, body, nil
 		case early:
 			ok = c.wait(maxCount)
 		case foreign:
-			return nil, c.back()
+			return nil, nil, c.back()
 		case partial:
 			if len(c.buf) == cap(c.buf) && c.used == 0 && !c.share.Reach(2*cap(c.buf)) {
-				return nil, c.back() // net/http will find no room either, and tell the client
+				return nil, nil, c.back() // net/http will find no room either, and tell the client
 			}
-			ok = c.fill()
-			switch {
-			case ok:
-			case c.renewed():
-				return nil, (*conn).renew
+			switch err := c.fill(); {
+			case err == nil:
+				ok = true
+			case err == errCalled && c.rests():
+				return nil, nil, (*conn).rest
+			case err == errCalled:
+				ok = true
 			case c.cut():
-				return nil, (*conn).giveBack
+				return nil, nil, (*conn).giveBack
 			}
 		}
 		if !ok {
-			return nil, (*conn).leave
+			return nil, nil, (*conn).leave
 		}
 	}
-}
-
-// back returns how to give the connection back, if that can be done.
-func (c *conn) back() func(*conn) {
-	if c.wait(1) {
-		return (*conn).giveBack
-	}
-	return (*conn).leave
-}
-
-// cut reports whether the client has ended what it sends in the middle of a
-// request, and waits for nothing else. net/http has an answer to some of that.
-func (c *conn) cut() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.skip {
-		c.used += emptyLines(c.buf[c.used:])
-	}
-	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
 }
 
 // A verdict is what the bytes are that have been read.
@@ -197,11 +187,11 @@ func (c *conn) release() {
 }
 
 // parse looks at what has been read.
-func (c *conn) parse() (*Request, verdict) {
+func (c *conn) parse() (q *Request, body []byte, v verdict) {
 	b := c.buf[c.used:]
 	if c.skip {
 		if len(b) < 4 { // net/http wants to see so many
-			return nil, partial
+			return nil, nil, partial
 		}
 		c.used += emptyLines(b[:4])
 		b, c.skip = c.buf[c.used:], false
@@ -216,36 +206,37 @@ func (c *conn) parse() (*Request, verdict) {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
 		switch {
 		case end < len(emptyLine) && (len(b) > c.route.server.maxHead || c.hopeless(b)), end > c.route.server.maxHead:
-			return nil, foreign
+			return nil, nil, foreign
 		case end < len(emptyLine):
-			return nil, partial
+			return nil, nil, partial
 		}
 		if h = c.e.heads.get(b[:end]); h == nil || h.uri != c.route.uri || h.host != c.route.host {
-			return nil, foreign
+			return nil, nil, foreign
 		}
 		size, length, _ = h.match(b)
 		c.head = h
 	}
 	if int64(length) > c.e.MaxBody {
-		return nil, foreign
+		return nil, nil, foreign
 	}
 	if len(b) < size+length {
-		return nil, partial
+		return nil, nil, partial
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count >= maxCount || c.gone || c.ending.Load() {
-		return nil, early
+		return nil, nil, early
 	}
-	if c.served++; c.rested {
+	if c.active = true; c.rested {
 		c.rested = false
 		c.e.unrest()
 	}
-	q := newRequest(c)
-	q.head, q.Body = h, b[size:size+length]
+	c.away = true
+	q = newRequest(c)
+	q.head = h
 	c.push(q)
 	c.used += size + length
-	return q, whole
+	return q, b[size : size+length], whole
 }
 
 var emptyLine = []byte("\r\n\r\n")
@@ -289,308 +280,6 @@ func emptyLines(b []byte) (n int) {
 		n++
 	}
 	return n
-}
-
-// settle takes note of what has become of q, and writes what can be written now.
-// It is called with the lock, which it releases.
-func (c *conn) settle(q *Request, s status) {
-	q.status = s
-	if c.first.status != waiting && !c.writing {
-		c.writing = true
-		c.flush()
-		return
-	}
-	behind := false
-	for p := c.first; p != q; p = p.next {
-		behind = behind || p.status == waiting
-	}
-	q.finished = behind
-	c.mu.Unlock()
-	if behind {
-		c.over(q)
-	}
-}
-
-// over calls Done.
-func (c *conn) over(q *Request) {
-	if !c.e.guard(c.e.Done, q) {
-		c.fail()
-	}
-}
-
-// flush writes what can be written now: by the caller as long as that does not
-// block, or else by a goroutine of its own. It is called with the lock, which it
-// releases, by whoever has set writing.
-func (c *conn) flush() {
-	for c.first != nil && c.first.status != waiting {
-		q, gone := c.first, c.gone
-		c.mu.Unlock()
-		switch {
-		case gone:
-		case q.status == aborted:
-			c.fail()
-		case !c.write(q.out):
-			go func() {
-				c.finishWrite()
-				c.mu.Lock()
-				c.pop()
-				c.flush()
-			}()
-			return
-		}
-		c.mu.Lock()
-		c.pop()
-	}
-	c.writing = false
-	end := c.first == nil && c.ending.Load()
-	c.wakeReader()
-	c.mu.Unlock()
-	if end {
-		c.closeWrite()
-	}
-}
-
-// pop removes the oldest request, which has been answered. It is called with the
-// lock, and releases it meanwhile.
-func (c *conn) pop() {
-	q := c.first
-	if c.first = q.next; c.first == nil {
-		c.last = nil
-	}
-	c.count--
-	if c.route.server.idle > 0 {
-		c.since = time.Now()
-	}
-	shared := c.gone || q.finished // leave or settle may have it
-	c.mu.Unlock()
-	putBuffer(q.out)
-	if !q.finished {
-		c.over(q)
-	}
-	if !shared {
-		q.free()
-	}
-	c.mu.Lock()
-}
-
-// wakeReader wakes the reader if it waits for room. It is called with the lock.
-func (c *conn) wakeReader() {
-	if c.room == 0 || c.count >= c.room {
-		return
-	}
-	c.room = 0
-	c.setLimit(past)
-	c.signal()
-}
-
-// signal has the reader look again if it waits without reading. It is called
-// with the lock.
-func (c *conn) signal() {
-	select {
-	case c.freed <- struct{}{}:
-	default:
-	}
-}
-
-var past = time.Unix(1, 0)
-
-// wait waits until there are less than n requests. Meanwhile it reads on, so that
-// it is noticed when the client leaves. It reports whether the connection goes
-// on.
-func (c *conn) wait(n int) bool {
-	c.busy = true
-	defer func() { c.busy = false }()
-	for {
-		c.mu.Lock()
-		if c.gone {
-			c.mu.Unlock()
-			return false
-		}
-		ending := c.ending.Load()
-		if ending {
-			n = 1
-		}
-		if c.count < n {
-			if c.freed != nil {
-				c.room, c.freed = 0, nil
-				c.setLimit(time.Time{})
-			}
-			c.mu.Unlock()
-			if ending {
-				c.drain()
-			}
-			return !ending
-		}
-		if c.freed == nil {
-			c.freed, c.limited = make(chan struct{}, 1), false
-		}
-		if c.room == 0 { // the limit may be in the past
-			c.setLimit(time.Time{})
-		}
-		c.room = n
-		freed := c.freed
-		c.mu.Unlock()
-		if len(c.buf)-c.used >= maxAhead {
-			<-freed
-			continue
-		}
-		if err := c.read(); err != nil && !isTimeout(err) {
-			return false
-		}
-	}
-}
-
-// limit sets the time when reading must end.
-func (c *conn) limit(t time.Time) {
-	c.mu.Lock()
-	c.setLimit(t)
-	c.mu.Unlock()
-}
-
-// setLimit is limit, called with the lock. The limits of closeWrite and fail stay.
-func (c *conn) setLimit(t time.Time) {
-	if !c.shut && !c.gone {
-		c.rwc.SetReadDeadline(t)
-	}
-}
-
-// fill reads more of a request, or waits for one.
-func (c *conn) fill() bool {
-	if len(c.buf) > c.used {
-		if !c.limited && c.e.ReadTimeout > 0 {
-			c.limited, c.until = true, time.Now().Add(c.e.ReadTimeout)
-			c.limit(c.until)
-		}
-		return c.read() == nil
-	}
-	c.release()
-	idle := c.route.server.idle
-	if idle <= 0 {
-		return c.read() == nil
-	}
-	c.limit(time.Now().Add(idle))
-	err := c.read()
-	if err == nil {
-		c.limit(time.Time{})
-		return true
-	}
-	if !isTimeout(err) {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.shut && !c.kicked && (c.first != nil || time.Since(c.since) < idle)
-}
-
-func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
-}
-
-// fail ends the connection: nothing more can be read or written. The reader closes
-// it, since it may be the caller, and in the middle of reading, for which Close
-// would wait.
-func (c *conn) fail() {
-	c.mu.Lock()
-	c.gone = true
-	c.rwc.SetDeadline(past)
-	c.signal()
-	c.mu.Unlock()
-}
-
-// leave is called when the connection has ended.
-func (c *conn) leave() {
-	c.fail()
-	c.rwc.Close()
-	c.e.remove(c)
-	putBuffer(c.buf)
-	c.buf = nil
-	c.share.Give()
-	c.mu.Lock()
-	var left []*Request
-	for q := c.first; q != nil; q = q.next {
-		if q.status == waiting {
-			left = append(left, q)
-		}
-	}
-	c.mu.Unlock()
-	for _, q := range left {
-		c.e.guard(c.e.Gone, q)
-	}
-}
-
-// end closes the connection as soon as all has been answered.
-func (c *conn) end() {
-	c.mu.Lock()
-	c.ending.Store(true)
-	idle := c.first == nil
-	c.mu.Unlock()
-	if idle {
-		c.closeWrite()
-	}
-}
-
-// linger is how long a client may take to read the last answer: to close a
-// connection on which something unread has come destroys what is on its way.
-const linger = 500 * time.Millisecond
-
-// closeWrite tells the client that nothing more will come. The reader closes the
-// connection when the client does, or soon.
-func (c *conn) closeWrite() {
-	c.mu.Lock()
-	if c.shut || c.gone {
-		c.mu.Unlock()
-		return
-	}
-	c.setLimit(time.Now().Add(linger))
-	c.shut = true
-	c.mu.Unlock()
-	cw, ok := c.rwc.(interface{ CloseWrite() error })
-	switch {
-	case !ok:
-		c.fail()
-	case c.raw != nil:
-		if cw.CloseWrite() != nil {
-			c.fail()
-		}
-	default: // TLS has something to write, and may have to wait
-		go func() {
-			if cw.CloseWrite() != nil {
-				c.fail()
-			}
-		}()
-	}
-}
-
-// drain waits until the client has closed the connection.
-func (c *conn) drain() {
-	c.busy = true
-	c.closeWrite()
-	for c.buf, c.used = c.buf[:0], 0; c.read() == nil; {
-		c.buf = c.buf[:0]
-	}
-}
-
-// giveBack gives the connection back to the server.
-func (c *conn) giveBack() {
-	c.mu.Lock()
-	if c.gone {
-		c.mu.Unlock()
-		c.leave()
-		return
-	}
-	c.shut = true // for us; nobody may set a limit any more
-	c.rwc.SetReadDeadline(time.Time{})
-	c.mu.Unlock()
-	c.e.remove(c)
-	unread := append([]byte(nil), c.buf[c.used:]...)
-	putBuffer(c.buf)
-	c.buf = nil
-	c.share.Give()
-	c.route.server.serve(&returned{
-		Conn: c.rwc, unread: unread, tls: c.tls,
-		kept: bytes.HasPrefix(unread, []byte("POST "+c.route.uri+" ")),
-	})
 }
 
 // context returns what the requests of the connection have for a context: what

@@ -37,7 +37,7 @@ type rig struct {
 func newRig(t *testing.T, tune ...func(g *rig)) *rig {
 	g := &rig{t: t, qs: make(map[string]*Request)}
 	g.e = &Engine{MaxBody: 1 << 20, ReadTimeout: time.Minute, WriteTimeout: 30 * time.Second, Logger: slog.New(slog.DiscardHandler)}
-	g.e.Serve = func(q *Request) { g.serve(q, string(q.Body)) }
+	g.e.Serve = func(q *Request, body []byte) { g.serve(q, string(body)) }
 	g.e.Gone = func(q *Request) {
 		g.mu.Lock()
 		g.gone = append(g.gone, q.Context.(string))
@@ -146,7 +146,7 @@ func (g *rig) theConn() *conn {
 	g.e.mu.Lock()
 	defer g.e.mu.Unlock()
 	require.Len(g.t, g.e.conns, 1)
-	for c := range g.e.conns {
+	for _, c := range g.e.conns {
 		return c
 	}
 	return nil
@@ -227,8 +227,8 @@ func TestConn(t *testing.T) {
 		g.sends("a")
 		g.answers("a", "1")
 		g.hears("1")
-		g.e.Serve = func(q *Request) {
-			serve(q)
+		g.e.Serve = func(q *Request, body []byte) {
+			serve(q, body)
 			panic("oops")
 		}
 		g.sends("b", "c")
@@ -322,6 +322,7 @@ func TestConn(t *testing.T) {
 		assert.Nil(t, c.buf)
 		g.answers("a", "1")
 		g.hears("1")
+		synctest.Wait()
 		assert.Nil(t, c.buf)
 		io.WriteString(g.client, "\r\n\r\n")
 		synctest.Wait()
@@ -409,7 +410,7 @@ func TestClose(t *testing.T) {
 			names = append(names, fmt.Sprintf("%02d", i))
 		}
 		g.sends(names...)
-		assert.Equal(t, maxCount, g.theConn().count)
+		assert.EqualValues(t, maxCount, g.theConn().count)
 		g.answers("00", "1") // the reader goes on
 		g.e.Close()
 		synctest.Wait()

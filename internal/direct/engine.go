@@ -10,9 +10,9 @@
 // that has been read of it, and net/http answers.
 //
 // A connection has one goroutine, which reads. While it waits it has no buffer.
-// Answers are written by whoever has them, as long as that does not block, or else
-// by a goroutine for that answer, in the order of the requests. Over TLS it is
-// always the latter.
+// Answers are written, in the order of the requests, by whoever has them, as long
+// as that does not block; the rest is left to that goroutine, which does not read
+// meanwhile. Over TLS it writes all.
 package direct
 
 import (
@@ -34,11 +34,11 @@ var Always bool
 // An Engine has the connections of one handler. Its exported fields must be set
 // before its first use.
 type Engine struct {
-	// Serve is called for each request by the goroutine that reads the
-	// connection, but for the first. It may keep the request, but not its
-	// Body. For every request exactly one of Answer and Abort must be
-	// called, at any time, by anyone.
-	Serve func(*Request)
+	// Serve is called for each request, with what its client sent, by the
+	// goroutine that reads the connection, but for the first. It may keep the
+	// request, but not the body. For every request exactly one of Answer and
+	// Abort must be called, at any time, by anyone.
+	Serve func(q *Request, body []byte)
 
 	// Gone is called when a client has left before there was an answer.
 	// Nobody will read one, but Answer or Abort are still due.
@@ -56,10 +56,12 @@ type Engine struct {
 	Logger                    *slog.Logger
 
 	heads    heads
+	poller   poller
 	sweeping atomic.Bool // sweep is due
 
-	mu      sync.Mutex // guards the following
-	conns   map[*conn]struct{}
+	mu      sync.Mutex       // guards the following
+	conns   map[uint64]*conn // by their ids
+	lastID  uint64
 	servers map[*http.Server]*server
 	closed  bool
 }
@@ -72,16 +74,18 @@ func (e *Engine) add(c *conn) bool {
 		return false
 	}
 	if e.conns == nil {
-		e.conns = make(map[*conn]struct{})
+		e.conns = make(map[uint64]*conn)
 	}
-	e.conns[c] = struct{}{}
+	e.lastID++
+	c.id = e.lastID
+	e.conns[c.id] = c
 	e.unrest()
 	return true
 }
 
 func (e *Engine) remove(c *conn) {
 	e.mu.Lock()
-	delete(e.conns, c)
+	delete(e.conns, c.id)
 	e.mu.Unlock()
 }
 
@@ -105,10 +109,20 @@ func (e *Engine) Close() {
 // each calls f for each connection.
 func (e *Engine) each(f func(*conn)) {
 	e.mu.Lock()
-	cs := slices.Collect(maps.Keys(e.conns))
+	cs := slices.Collect(maps.Values(e.conns))
 	e.mu.Unlock()
 	for _, c := range cs {
 		f(c)
+	}
+}
+
+// wake has a connection go on that is at rest, if there is one with this id.
+func (e *Engine) wake(id uint64) {
+	e.mu.Lock()
+	c := e.conns[id]
+	e.mu.Unlock()
+	if c != nil {
+		c.wake()
 	}
 }
 

@@ -2,7 +2,10 @@
 
 package direct
 
-import "syscall"
+import (
+	"io"
+	"syscall"
+)
 
 type syscallConn interface{ syscall.Conn }
 
@@ -33,7 +36,8 @@ func (c *conn) tryRead(fd uintptr) bool {
 			c.buf = getBuffer()
 		}
 		room := cap(c.buf) - len(c.buf)
-		c.n, c.err = syscall.Read(int(fd), c.buf[len(c.buf):cap(c.buf)])
+		var n int
+		n, c.err = syscall.Read(int(fd), c.buf[len(c.buf):cap(c.buf)])
 		switch {
 		case c.err == syscall.EINTR:
 			continue
@@ -43,14 +47,17 @@ func (c *conn) tryRead(fd uintptr) bool {
 				c.buf = nil
 			}
 			return false
-		case c.err != nil || c.n == 0:
+		case c.err != nil:
+			return true
+		case n == 0:
+			c.err = io.EOF
 			return true
 		}
-		c.buf = c.buf[:len(c.buf)+c.n]
+		c.buf = c.buf[:len(c.buf)+n]
 		if !c.acceptAll() {
 			return true
 		}
-		if c.n < room && !c.holds() {
+		if n < room && !c.holds() {
 			return false
 		}
 	}

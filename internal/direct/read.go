@@ -1,7 +1,6 @@
 package direct
 
 import (
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -21,8 +20,17 @@ func putBuffer(b []byte) {
 	}
 }
 
-// read reads more into the buffer.
+// read reads more into the buffer, unless the reader is called, to which it
+// attends.
 func (c *conn) read() error {
+	err := c.readMore()
+	if err != nil && c.attend() {
+		return errCalled
+	}
+	return err
+}
+
+func (c *conn) readMore() error {
 	c.makeRoom()
 	switch {
 	case c.raw != nil:
@@ -66,42 +74,92 @@ func (c *conn) readRaw() error {
 	if err := c.raw.Read(c.readable); err != nil {
 		return err
 	}
-	if c.err != nil {
-		return c.err
-	}
-	if c.n == 0 {
-		c.err = io.EOF
-		return io.EOF
-	}
-	return nil
+	return c.err
 }
 
-// write writes b as far as that is possible without waiting. It reports whether
-// that is all, or the connection has failed.
-func (c *conn) write(b []byte) (done bool) {
-	c.unsent = b
-	if c.raw == nil {
-		return false
+// fill reads more of a request, or waits for one.
+func (c *conn) fill() error {
+	if len(c.buf) > c.used {
+		if !c.limited && c.e.ReadTimeout > 0 {
+			c.limited = true
+			c.limit(time.Now().Add(c.e.ReadTimeout))
+		}
+		return c.read()
 	}
-	if err := c.raw.Write(c.writable); err != nil || c.broken {
-		c.fail()
-		return true
+	c.release()
+	idle := c.route.server.idle
+	if idle <= 0 {
+		return c.read()
 	}
-	return len(c.unsent) == 0
+	c.mu.Lock()
+	c.setLimit(c.idleSince().Add(idle))
+	c.mu.Unlock()
+	err := c.read()
+	if err == nil {
+		c.limit(time.Time{})
+	} else if isTimeout(err) && !c.idle() {
+		return nil
+	}
+	return err
 }
 
-// finishWrite writes what is left.
-func (c *conn) finishWrite() {
-	limit := c.e.WriteTimeout
-	if limit > 0 {
-		c.rwc.SetWriteDeadline(time.Now().Add(limit))
+// idle reports whether nothing has happened for so long that the connection is to
+// be closed.
+func (c *conn) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shut || c.gone || c.first == nil && time.Since(c.since) >= c.route.server.idle
+}
+
+// idleSince returns since when the connection has been idle. It is called with the
+// lock.
+func (c *conn) idleSince() time.Time {
+	if c.first != nil {
+		return time.Now()
 	}
-	if _, err := c.rwc.Write(c.unsent); err != nil {
-		c.fail()
-	} else if limit > 0 {
-		c.rwc.SetWriteDeadline(time.Time{})
+	return c.since
+}
+
+// wait waits until there are less than n requests. Meanwhile it reads on, so that
+// it is noticed when the client leaves. It reports whether the connection goes
+// on.
+func (c *conn) wait(n uint8) bool {
+	c.busy = true
+	defer func() { c.busy = false }()
+	for {
+		c.mu.Lock()
+		if c.gone {
+			c.mu.Unlock()
+			return false
+		}
+		ending := c.ending.Load()
+		if ending {
+			n = 1
+		}
+		if c.count < n {
+			c.room, c.freed = 0, nil
+			c.mu.Unlock()
+			if ending {
+				c.drain()
+			}
+			return !ending
+		}
+		if c.freed == nil {
+			c.freed, c.limited = make(chan struct{}, 1), false
+			c.setLimit(time.Time{})
+		}
+		c.room = n
+		freed := c.freed
+		c.mu.Unlock()
+		if len(c.buf)-c.used >= maxAhead {
+			<-freed
+			c.attend()
+			continue
+		}
+		if err := c.read(); err != nil && err != errCalled && !isTimeout(err) {
+			return false
+		}
 	}
-	c.unsent = nil
 }
 
 // plain returns the connection of the operating system that c is, or nil. It may

@@ -18,9 +18,6 @@ type Request struct {
 	// another one.
 	Context any
 
-	// Body is what the client sent. It is good until Serve returns.
-	Body []byte
-
 	c     *conn
 	head  *head         // nil for the first one
 	first *http.Request // what net/http made of that

@@ -2,13 +2,14 @@ package direct
 
 import "time"
 
-// A goroutine that has served a request has a stack of 8 KB, of which it needs
-// little to wait for the next one, but the runtime leaves it at least 4. A request
-// is mostly held for long. So a connection that has been waiting for a while gets a
-// new goroutine, which has 2.
+// A request is mostly held for long, and a goroutine that has served one has a
+// stack of 8 KB. So a connection that has been waiting for a while is left to the
+// poller of its Engine, and has no goroutine until something comes. Where there is
+// no poller, and over TLS, it gets a new goroutine, which has a stack of 2 KB: the
+// runtime would leave the old one at least 4.
 
 // sweepEvery is how often connections are looked at. One that has had no request
-// meanwhile gets a new goroutine, if it had one since it got the last.
+// meanwhile comes to rest, if it had one since it did so the last time.
 const sweepEvery = time.Second
 
 // unrest has the connections looked at.
@@ -21,46 +22,91 @@ func (e *Engine) unrest() {
 // sweep looks at the connections.
 func (e *Engine) sweep() {
 	e.sweeping.Store(false)
-	busy := false
-	e.each(func(c *conn) { busy = c.rest() || busy })
-	if busy {
+	again := false
+	e.each(func(c *conn) { again = c.look() || again })
+	if again {
 		e.unrest()
 	}
 }
 
-// rest sees to it that the connection gets a new goroutine if it has been waiting
-// since the last call. It reports whether it is to be called again.
-func (c *conn) rest() (busy bool) {
+// look has the connection come to rest if it has been waiting since the last call.
+// It reports whether it is to be called again.
+func (c *conn) look() (again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.rested || c.shut || c.gone:
+	case c.shut || c.gone:
 		return false
-	case c.served != c.seen || c.room != 0:
-		c.seen = c.served
+	case c.watched:
+		return c.lookAtRest()
+	case c.rested:
+		return false
+	case c.active || c.room > 0:
+		c.active = false
 		return true
 	}
-	c.rested, c.kicked = true, true
-	c.rwc.SetReadDeadline(past)
+	c.rested, c.tired = true, true
+	c.call()
 	return false
 }
 
-// renewed reports whether reading has been interrupted because the connection is
-// to get a new goroutine.
-func (c *conn) renewed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.kicked || c.shut || c.gone {
+// lookAtRest is look for a connection without a goroutine, which nobody else looks
+// after: it may have been idle for too long, or somebody who got it by ConnContext
+// may have closed it.
+func (c *conn) lookAtRest() (again bool) {
+	idle := c.route.server.idle
+	limited := idle > 0 && c.first == nil
+	if limited && time.Since(c.idleSince()) >= idle || c.raw.Control(func(uintptr) {}) != nil {
+		c.call()
 		return false
 	}
-	c.kicked = false
-	if c.limited {
-		c.rwc.SetReadDeadline(c.until)
-	} else {
-		c.rwc.SetReadDeadline(time.Time{})
-	}
-	return true
+	return limited
 }
 
-// renew has another goroutine go on.
-func (c *conn) renew() { go c.serve() }
+// rests reports whether the connection is to come to rest, now that the reader has
+// been called.
+func (c *conn) rests() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tired := c.tired
+	c.tired = false
+	return tired
+}
+
+// rest has the connection go on without this goroutine.
+func (c *conn) rest() {
+	if !c.watch() {
+		go c.serve()
+	}
+}
+
+// watch has the connection watched by the poller, if that is possible.
+func (c *conn) watch() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw == nil || c.buf != nil || c.called || c.shut || c.gone {
+		return false
+	}
+	c.setLimit(time.Time{})
+	c.watched = c.e.poller.watch(c)
+	return c.watched
+}
+
+// unwatch gives the connection a reader if there is none. It is called with the
+// lock.
+func (c *conn) unwatch() {
+	if !c.watched {
+		return
+	}
+	c.watched, c.rested = false, false
+	c.e.poller.unwatch(c)
+	c.e.unrest()
+	go c.serve()
+}
+
+// wake is unwatch, called without the lock.
+func (c *conn) wake() {
+	c.mu.Lock()
+	c.unwatch()
+	c.mu.Unlock()
+}

@@ -33,7 +33,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	if err != nil {
 		return nil
 	}
-	c := &conn{e: e, tls: r.TLS, share: httpbody.Share{Budget: e.Budget}, route: s.route(r), skip: true, buf: ahead(rw.Reader)}
+	c := &conn{e: e, tls: r.TLS, share: httpbody.Share{Budget: e.Budget}, route: s.route(r), skip: true, buf: ahead(rw.Reader), away: true}
 	if back, ok := rwc.(*returned); ok {
 		if len(back.unread) > 0 {
 			c.buf = append(c.buf, back.unread...)

@@ -91,8 +91,8 @@ func (e *Edge) limited(err error) {
 
 // ReadDirect is Read for a request of the direct engine, which has received its
 // body already.
-func (e *Edge) ReadDirect(q *direct.Request, b []byte) ([]byte, error) {
-	return httpbody.Decode(b, q.Body, q.Encoding(), e.o.MaxBody)
+func (e *Edge) ReadDirect(q *direct.Request, body, b []byte) ([]byte, error) {
+	return httpbody.Decode(b, body, q.Encoding(), e.o.MaxBody)
 }
 
 // An Answer is what a BOSH request is answered.

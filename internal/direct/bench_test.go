@@ -1,0 +1,108 @@
+package direct
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// BenchmarkRoundTrip is a request and its answer over a socket, by the goroutine
+// that has read the request and by another one.
+func BenchmarkRoundTrip(b *testing.B) {
+	answer := func(q *Request) { q.Answer(Answer{Body: []byte("hello")}) }
+	for _, secure := range []string{"plain", "TLS"} {
+		b.Run(secure+"/by the reader", func(b *testing.B) { benchmark(b, secure == "TLS", answer) })
+		b.Run(secure+"/by another", func(b *testing.B) {
+			qs := make(chan *Request, 1)
+			defer close(qs)
+			go func() {
+				for q := range qs {
+					answer(q)
+				}
+			}()
+			benchmark(b, secure == "TLS", func(q *Request) { qs <- q })
+		})
+	}
+}
+
+// BenchmarkAfterRest is a request and its answer over a connection that was at
+// rest.
+func BenchmarkAfterRest(b *testing.B) {
+	s := newBench(b, false, func(q *Request) { q.Answer(Answer{Body: []byte("hello")}) })
+	s.roundTrip()
+	var took time.Duration
+	for b.Loop() {
+		for at := false; !at; runtime.Gosched() {
+			s.e.each(func(c *conn) {
+				c.look()
+				c.mu.Lock()
+				at = c.rested && !c.tired && (c.watched || !watches)
+				c.mu.Unlock()
+			})
+		}
+		began := time.Now()
+		s.roundTrip()
+		took += time.Since(began)
+	}
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/roundtrip")
+}
+
+func benchmark(b *testing.B, secure bool, serve func(*Request)) {
+	s := newBench(b, secure, serve)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.roundTrip()
+	}
+}
+
+// A bench is an Engine behind a server, and a client's connection.
+type bench struct {
+	b    *testing.B
+	e    *Engine
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func newBench(b *testing.B, secure bool, serve func(*Request)) *bench {
+	e := &Engine{
+		Serve: func(q *Request, _ []byte) { serve(q) }, Gone: (*Request).Abort, Done: func(*Request) {},
+		MaxBody: 1 << 20, WriteTimeout: 30 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		e.Take(w, r).Begin(serve)
+	}))
+	if secure {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
+	b.Cleanup(srv.Close)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	require.NoError(b, err)
+	if secure {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	b.Cleanup(func() { conn.Close() })
+	return &bench{b, e, conn, bufio.NewReader(conn)}
+}
+
+func (s *bench) roundTrip() {
+	_, err := io.WriteString(s.conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+	require.NoError(s.b, err)
+	for line := ""; line != "\r\n"; {
+		line, err = s.r.ReadString('\n')
+		require.NoError(s.b, err)
+	}
+	_, err = s.r.Discard(5)
+	require.NoError(s.b, err)
+}

@@ -1,0 +1,79 @@
+package direct
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// The reader is mostly in the middle of reading, where only a deadline reaches it.
+// So what others want it to do they leave to it, and call it by a deadline in the
+// past. A deadline that it has for other reasons comes into force again when it
+// has attended to that.
+
+var past = time.Unix(1, 0)
+
+// errCalled is returned by read if the reader was called.
+var errCalled = errors.New("direct: the reader was called")
+
+// call calls the reader, or has there be one. It is called with the lock.
+func (c *conn) call() {
+	if c.called || c.gone {
+		return
+	}
+	c.called = true
+	c.rwc.SetReadDeadline(past)
+	c.signal()
+	c.unwatch()
+}
+
+// signal has the reader look again if it waits without reading. It is called
+// with the lock.
+func (c *conn) signal() {
+	select {
+	case c.freed <- struct{}{}:
+	default:
+	}
+}
+
+// attend does what the reader has been called for, if it has. It reports whether
+// it has.
+func (c *conn) attend() bool {
+	c.mu.Lock()
+	if !c.called || c.gone {
+		c.mu.Unlock()
+		return false
+	}
+	closing := c.closing
+	c.called, c.closing = false, false
+	c.rwc.SetReadDeadline(c.until)
+	c.mu.Unlock()
+	c.finish()
+	if closing {
+		c.finishClose()
+	}
+	return true
+}
+
+// limit sets the time when reading must end.
+func (c *conn) limit(t time.Time) {
+	c.mu.Lock()
+	c.setLimit(t)
+	c.mu.Unlock()
+}
+
+// setLimit is limit, called with the lock. Those of finishClose and fail stay.
+func (c *conn) setLimit(t time.Time) {
+	if c.shut || c.gone {
+		return
+	}
+	c.until = t
+	if !c.called {
+		c.rwc.SetReadDeadline(t)
+	}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}

@@ -1,0 +1,132 @@
+package direct
+
+import (
+	"bytes"
+	"io"
+	"time"
+)
+
+// fail ends the connection: nothing more can be read or written. The reader closes
+// it, since it may be the caller, and in the middle of reading, for which Close
+// would wait.
+func (c *conn) fail() {
+	c.mu.Lock()
+	c.gone = true
+	c.rwc.SetDeadline(past)
+	c.signal()
+	c.unwatch()
+	c.mu.Unlock()
+}
+
+// leave is called when the connection has ended.
+func (c *conn) leave() {
+	c.fail()
+	c.finish()
+	c.rwc.Close()
+	c.e.remove(c)
+	putBuffer(c.buf)
+	c.buf = nil
+	c.share.Give()
+	c.mu.Lock()
+	var left []*Request
+	for q := c.first; q != nil; q = q.next {
+		if q.status == waiting {
+			left = append(left, q)
+		}
+	}
+	c.mu.Unlock()
+	for _, q := range left {
+		c.e.guard(c.e.Gone, q)
+	}
+}
+
+// end closes the connection as soon as all has been answered.
+func (c *conn) end() {
+	c.mu.Lock()
+	c.ending.Store(true)
+	idle := c.first == nil
+	c.mu.Unlock()
+	if idle {
+		c.closeWrite()
+	}
+}
+
+// linger is how long a client may take to read the last answer: to close a
+// connection on which something unread has come destroys what is on its way.
+const linger = 500 * time.Millisecond
+
+// closeWrite has the reader tell the client that nothing more will come.
+func (c *conn) closeWrite() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shut || c.gone {
+		return
+	}
+	c.shut, c.closing = true, true
+	c.call()
+}
+
+// finishClose tells the client that nothing more will come. The connection is
+// closed when the client does that, or soon.
+func (c *conn) finishClose() {
+	cw, ok := c.rwc.(interface{ CloseWrite() error })
+	if !ok || cw.CloseWrite() != nil {
+		c.fail()
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until = time.Now().Add(linger); !c.gone {
+		c.rwc.SetReadDeadline(c.until)
+	}
+}
+
+// drain waits until the client has closed the connection.
+func (c *conn) drain() {
+	c.busy = true
+	c.closeWrite()
+	for err := error(nil); err == nil || err == errCalled; err = c.read() {
+		c.buf, c.used = c.buf[:0], 0
+	}
+}
+
+// giveBack gives the connection back to the server.
+func (c *conn) giveBack() {
+	c.mu.Lock()
+	if c.gone {
+		c.mu.Unlock()
+		c.leave()
+		return
+	}
+	c.shut = true // for us; nobody may set a limit any more
+	c.rwc.SetReadDeadline(time.Time{})
+	c.mu.Unlock()
+	c.e.remove(c)
+	unread := append([]byte(nil), c.buf[c.used:]...)
+	putBuffer(c.buf)
+	c.buf = nil
+	c.share.Give()
+	c.route.server.serve(&returned{
+		Conn: c.rwc, unread: unread, tls: c.tls,
+		kept: bytes.HasPrefix(unread, []byte("POST "+c.route.uri+" ")),
+	})
+}
+
+// back returns how to give the connection back, if that can be done.
+func (c *conn) back() func(*conn) {
+	if c.wait(1) {
+		return (*conn).giveBack
+	}
+	return (*conn).leave
+}
+
+// cut reports whether the client has ended what it sends in the middle of a
+// request, and waits for nothing else. net/http has an answer to some of that.
+func (c *conn) cut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.skip {
+		c.used += emptyLines(c.buf[c.used:])
+	}
+	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
+}

@@ -1,0 +1,125 @@
+package direct
+
+import (
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A poller watches the connections of an Engine that are at rest, by an epoll
+// instance of its own. While there are some it has a goroutine, which waits for
+// that instance by the poller of the runtime, where it takes no thread.
+//
+// What is watched is known by the id of its connection: by the time that an event
+// is looked at, its file descriptor may belong to another one.
+type poller struct {
+	mu   sync.Mutex // guards the following
+	n    int        // connections that are watched
+	file *os.File   // the epoll instance; nil if there is no goroutine
+	fd   int        // of file
+}
+
+// watch has the connection woken when something comes. It reports whether it will
+// be. It is called with the connection's lock.
+func (p *poller) watch(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh := p.file == nil
+	if fresh && p.open() != nil {
+		return false
+	}
+	if p.control(c, syscall.EPOLL_CTL_ADD) != nil {
+		if fresh {
+			p.close()
+		}
+		return false
+	}
+	p.n++
+	if fresh {
+		go p.run(c.e, p.file)
+	}
+	return true
+}
+
+// unwatch ends what watch has begun. It is called with the connection's lock.
+func (p *poller) unwatch(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.control(c, syscall.EPOLL_CTL_DEL) // which fails if somebody has closed it
+	if p.n--; p.n == 0 {
+		p.file.SetReadDeadline(past)
+	}
+}
+
+func (p *poller) open() error {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil { // for os.NewFile, which looks at it
+		syscall.Close(fd)
+		return err
+	}
+	p.file, p.fd = os.NewFile(uintptr(fd), "epoll"), fd
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // the runtime does not poll it
+		p.close()
+		return err
+	}
+	return nil
+}
+
+func (p *poller) close() {
+	p.file.Close()
+	p.file = nil
+}
+
+func (p *poller) control(c *conn, op int) (err error) {
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT}
+	e.Fd, e.Pad = int32(c.id), int32(c.id>>32)
+	cerr := c.raw.Control(func(fd uintptr) { err = syscall.EpollCtl(p.fd, op, int(fd), &e) })
+	if cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+// run wakes connections until there are none.
+func (p *poller) run(e *Engine, file *os.File) {
+	raw, err := file.SyscallConn()
+	events := make([]syscall.EpollEvent, 64)
+	n := 0
+	wait := func(fd uintptr) bool {
+		var err error
+		for n, err = syscall.EpollWait(int(fd), events, 0); err == syscall.EINTR; {
+			n, err = syscall.EpollWait(int(fd), events, 0)
+		}
+		return n != 0
+	}
+	for over := false; !over; over = p.over() {
+		n = 0
+		if err == nil {
+			err = raw.Read(wait)
+		}
+		if n < 0 || err != nil && !isTimeout(err) { // which is not known to happen
+			e.each((*conn).wake)
+			n = 0
+		}
+		err = nil
+		for _, ev := range events[:n] {
+			e.wake(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32)
+		}
+	}
+}
+
+// over ends the goroutine if there is nothing to watch.
+func (p *poller) over() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n > 0 {
+		p.file.SetReadDeadline(time.Time{})
+		return false
+	}
+	p.close()
+	return true
+}

@@ -1,0 +1,164 @@
+package direct
+
+import "time"
+
+// settle takes note of what has become of q, and writes what can be written now.
+// It is called with the lock, which it releases.
+func (c *conn) settle(q *Request, s status) {
+	q.status = s
+	if c.first.status != waiting && !c.writing {
+		c.writing = true
+		c.flush()
+		return
+	}
+	behind := false
+	for p := c.first; p != q; p = p.next {
+		behind = behind || p.status == waiting
+	}
+	q.finished = behind
+	c.mu.Unlock()
+	if behind {
+		c.over(q)
+	}
+}
+
+// over calls Done.
+func (c *conn) over(q *Request) {
+	if !c.e.guard(c.e.Done, q) {
+		c.fail()
+	}
+}
+
+// flush writes what can be written now, as long as that does not block: then the
+// rest is left to the reader. It is called with the lock, which it releases, by
+// whoever has set writing.
+func (c *conn) flush() {
+	for c.first != nil && c.first.status != waiting {
+		q, gone := c.first, c.gone
+		c.mu.Unlock()
+		switch {
+		case gone:
+		case q.status == aborted:
+			c.fail()
+		case !c.write(q.out) && c.leaveRest():
+			return
+		}
+		c.mu.Lock()
+		c.pop()
+	}
+	c.writing = false
+	end := c.first == nil && c.ending.Load()
+	if c.room > 0 && c.count < c.room {
+		c.room = 0
+		c.call()
+	}
+	c.mu.Unlock()
+	if end {
+		c.closeWrite()
+	}
+}
+
+// pop removes the oldest request, which has been answered. It is called with the
+// lock, and releases it meanwhile.
+func (c *conn) pop() {
+	q := c.first
+	if c.first = q.next; c.first == nil {
+		c.last = nil
+	}
+	c.count--
+	if c.route.server.idle > 0 {
+		if c.since = time.Now(); c.watched {
+			c.e.unrest()
+		}
+	}
+	shared := c.gone || q.finished // leave or settle may have it
+	c.mu.Unlock()
+	putBuffer(q.out)
+	if !q.finished {
+		c.over(q)
+	}
+	if !shared {
+		q.free()
+	}
+	c.mu.Lock()
+}
+
+// write writes b as far as that is possible without waiting. It reports whether
+// that is all, or the connection has failed.
+func (c *conn) write(b []byte) (done bool) {
+	c.unsent = b
+	if c.raw == nil {
+		return false
+	}
+	if err := c.raw.Write(c.writable); err != nil || c.broken {
+		c.fail()
+		return true
+	}
+	return len(c.unsent) == 0
+}
+
+// leaveRest leaves it to the reader to write what is unsent, and to go on from
+// there. It reports whether there will be a reader.
+func (c *conn) leaveRest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return false
+	}
+	c.left = true
+	if !c.away {
+		c.limitWrite() // the reader may be writing: TLS answers some of what it reads
+		c.call()
+	}
+	return true
+}
+
+// finish writes what has been left to the reader, which calls it before it reads.
+func (c *conn) finish() {
+	c.mu.Lock()
+	for c.left {
+		c.left, c.away = false, true
+		c.mu.Unlock()
+		c.writeRest()
+		c.mu.Lock()
+		c.pop()
+		c.flush()
+		c.mu.Lock()
+	}
+	c.away = false
+	c.mu.Unlock()
+}
+
+// writeRest writes what is unsent, however long the client takes.
+func (c *conn) writeRest() {
+	c.mu.Lock()
+	gone := c.gone
+	c.limitWrite()
+	c.mu.Unlock()
+	b := c.unsent
+	c.unsent = nil
+	if gone {
+		return
+	}
+	if _, err := c.rwc.Write(b); err != nil {
+		c.fail()
+		return
+	}
+	c.mu.Lock()
+	c.setWriteLimit(time.Time{})
+	c.mu.Unlock()
+}
+
+// limitWrite gives the client WriteTimeout from now. It is called with the lock.
+func (c *conn) limitWrite() {
+	if limit := c.e.WriteTimeout; limit > 0 {
+		c.setWriteLimit(time.Now().Add(limit))
+	}
+}
+
+// setWriteLimit sets the time when writing must end. It is called with the lock.
+func (c *conn) setWriteLimit(t time.Time) {
+	if !c.gone {
+		c.rwc.SetWriteDeadline(t)
+	}
+}
