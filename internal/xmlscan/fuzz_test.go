@@ -224,6 +224,9 @@ func FuzzScanner(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s), byte(0))
 	}
+	for _, s := range almostPlain {
+		f.Add([]byte(s), byte(1))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, form byte) {
 		doc := string(data)
 		switch form % 3 {
@@ -343,6 +346,9 @@ func checkElement(t *testing.T, s *Scanner, it Item, b, want string) {
 func FuzzChunks(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s), uint64(0))
+	}
+	for _, s := range almostPlain {
+		f.Add([]byte(fuzzRoot+s+"</r>"), uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte, seed uint64) {
 		begin := func() *Scanner {
