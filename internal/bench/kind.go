@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -18,7 +19,7 @@ const (
 	doesGoroutine = "goroutine" // see floor.goroutines
 	doesBare      = "bare"      // see bare
 	doesElements  = "elements"  // echo, by ReadElement and WriteElement
-	doesBytes     = "bytes"     // echo, by Read and Write
+	doesBytes     = "bytes"     // echo, by io.Copy
 	doesNothing   = "nothing"   // nor is there a goroutine for a session
 	doesPipelined = "pipelined" // echo, to clients that pipeline
 )
@@ -128,16 +129,7 @@ func echoElements(st *bosh.Stream) {
 	}
 }
 
-func echoBytes(st *bosh.Stream) {
-	buf := make([]byte, 4<<10)
-	for {
-		n, err := st.Read(buf)
-		if err != nil {
-			return
-		}
-		st.Write(buf[:n])
-	}
-}
+func echoBytes(st *bosh.Stream) { io.Copy(st, st) }
 
 // park accepts streams and leaves them alone.
 func park(ln net.Listener) {
