@@ -67,9 +67,12 @@ func TestXMPPRestart(t *testing.T) {
 	})
 
 	xmpp(t, "X5-6 to and xml:lang of the restart", func(b *bench, s *session) {
+		b.post(complete("<body rid='2000' " + xmppAttrs + "/>"))
+		other := b.app(1)
 		s.send(1001, restart, "to='example.org' xml:lang='fr'")
 		s.app.reads(opened("to='example.org' version='1.0' xml:lang='fr'"))
 		assert.Equal(b, "example.org", s.app.Opening().To)
+		assert.Equal(b, "example.com", other.Opening().To, "of another session that was opened alike")
 	})
 
 	xmppWith(t, "X5-6 or of the creation", xmppOptions, xmppAttrs+" xml:lang='de'", func(b *bench, s *session) {

@@ -15,6 +15,7 @@ const shards = 16
 // that an alarm takes a fraction of the room of a time.Timer. Make it by New.
 type Clock[T any] struct {
 	epoch  time.Time
+	of     func(T) *Alarm
 	ring   func(T)
 	made   atomic.Uint32 // how many alarms
 	shards [shards]shard[T]
@@ -40,7 +41,7 @@ type shard[T any] struct {
 // New returns a Clock that calls ring for an owner whose alarm is due, in a
 // goroutine of its own. The field of the owner that is its Alarm is what of returns.
 func New[T any](of func(T) *Alarm, ring func(T)) *Clock[T] {
-	c := &Clock[T]{epoch: time.Now(), ring: ring}
+	c := &Clock[T]{epoch: time.Now(), of: of, ring: ring}
 	for i := range c.shards {
 		c.shards[i].queue.of = of
 	}
@@ -60,7 +61,7 @@ const soon = 100 * time.Millisecond
 // Set has the owner's alarm ring at next at the latest. It is now now. The owner's
 // lock must be held.
 func (c *Clock[T]) Set(owner T, now, next time.Duration) {
-	a := c.shards[0].queue.of(owner)
+	a := c.of(owner)
 	if a.at == next || a.at > now+soon && a.at < next {
 		return
 	}
@@ -77,7 +78,7 @@ func (c *Clock[T]) Set(owner T, now, next time.Duration) {
 // Stop keeps the owner's alarm from ringing, if that has not begun, and lets go of
 // the owner until the next Set. The owner's lock must be held.
 func (c *Clock[T]) Stop(owner T) {
-	a := c.shards[0].queue.of(owner)
+	a := c.of(owner)
 	a.at = 0
 	s := &c.shards[a.shard]
 	s.mu.Lock()
