@@ -128,8 +128,9 @@ func (c *conn) holds() bool {
 	return c.first != nil
 }
 
-// next returns the next request, or what is to be done for want of one.
-func (c *conn) next() (q *Request, body []byte, end func(*conn)) {
+// next returns the next request and its body, or what is to be done for want of
+// one.
+func (c *conn) next() (*Request, []byte, func(*conn)) {
 	for {
 		q, body, verdict := c.parse()
 		ok := false
@@ -186,8 +187,9 @@ func (c *conn) release() {
 	}
 }
 
-// parse looks at what has been read.
-func (c *conn) parse() (q *Request, body []byte, v verdict) {
+// parse looks at what has been read. It returns the next request and its body if
+// they are whole.
+func (c *conn) parse() (*Request, []byte, verdict) {
 	b := c.buf[c.used:]
 	if c.skip {
 		if len(b) < 4 { // net/http wants to see so many
@@ -232,7 +234,7 @@ func (c *conn) parse() (q *Request, body []byte, v verdict) {
 		c.e.unrest()
 	}
 	c.away = true
-	q = newRequest(c)
+	q := newRequest(c)
 	q.head = h
 	c.push(q)
 	c.used += size + length

@@ -13,6 +13,9 @@
 // Answers are written, in the order of the requests, by whoever has them, as long
 // as that does not block; the rest is left to that goroutine, which does not read
 // meanwhile. Over TLS it writes all.
+//
+// On Linux, a connection without TLS that has been waiting for a while has no
+// goroutine. All of them together have one, which waits by epoll.
 package direct
 
 import (
@@ -37,7 +40,8 @@ type Engine struct {
 	// Serve is called for each request, with what its client sent, by the
 	// goroutine that reads the connection, but for the first. It may keep the
 	// request, but not the body. For every request exactly one of Answer and
-	// Abort must be called, at any time, by anyone.
+	// Abort must be called, at any time, by anyone. An answer that is left to
+	// the goroutine waits for Serve to return.
 	Serve func(q *Request, body []byte)
 
 	// Gone is called when a client has left before there was an answer.

@@ -18,6 +18,7 @@ type poller struct {
 	n    int        // connections that are watched
 	file *os.File   // the epoll instance; nil if there is no goroutine
 	fd   int        // of file
+	raw  syscall.RawConn
 }
 
 // watch has the connection woken when something comes. It reports whether it will
@@ -37,7 +38,7 @@ func (p *poller) watch(c *conn) bool {
 	}
 	p.n++
 	if fresh {
-		go p.run(c.e, p.file)
+		go p.run(c.e, p.raw)
 	}
 	return true
 }
@@ -52,6 +53,7 @@ func (p *poller) unwatch(c *conn) {
 	}
 }
 
+// open makes the epoll instance.
 func (p *poller) open() error {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -62,11 +64,13 @@ func (p *poller) open() error {
 		return err
 	}
 	p.file, p.fd = os.NewFile(uintptr(fd), "epoll"), fd
-	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // the runtime does not poll it
-		p.close()
-		return err
+	if p.raw, err = p.file.SyscallConn(); err == nil {
+		err = p.file.SetReadDeadline(time.Time{}) // which fails if the runtime does not poll it
 	}
-	return nil
+	if err != nil {
+		p.close()
+	}
+	return err
 }
 
 func (p *poller) close() {
@@ -85,29 +89,30 @@ func (p *poller) control(c *conn, op int) (err error) {
 }
 
 // run wakes connections until there are none.
-func (p *poller) run(e *Engine, file *os.File) {
-	raw, err := file.SyscallConn()
+func (p *poller) run(e *Engine, raw syscall.RawConn) {
 	events := make([]syscall.EpollEvent, 64)
 	n := 0
 	wait := func(fd uintptr) bool {
-		var err error
-		for n, err = syscall.EpollWait(int(fd), events, 0); err == syscall.EINTR; {
-			n, err = syscall.EpollWait(int(fd), events, 0)
-		}
+		n = epollWait(int(fd), events)
 		return n != 0
 	}
 	for over := false; !over; over = p.over() {
 		n = 0
-		if err == nil {
-			err = raw.Read(wait)
+		if err := raw.Read(wait); n < 0 || err != nil && !isTimeout(err) {
+			e.each((*conn).wake) // nothing is known that could go wrong
 		}
-		if n < 0 || err != nil && !isTimeout(err) { // which is not known to happen
-			e.each((*conn).wake)
-			n = 0
-		}
-		err = nil
-		for _, ev := range events[:n] {
+		for _, ev := range events[:max(n, 0)] {
 			e.wake(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32)
+		}
+	}
+}
+
+// epollWait returns how many events there are, or -1 if it fails. It does not wait.
+func epollWait(fd int, events []syscall.EpollEvent) int {
+	for {
+		n, err := syscall.EpollWait(fd, events, 0)
+		if err != syscall.EINTR {
+			return n
 		}
 	}
 }

@@ -22,7 +22,8 @@ func files(t *testing.T) int {
 // The poller is there as long as it is needed.
 func TestPoller(t *testing.T) {
 	s := newSite(t, false)
-	began, goroutines := files(t), settled()
+	goroutines := settled()
+	began := files(t)
 	for range 3 {
 		v := s.held("a")
 		w := s.idle()
@@ -35,7 +36,7 @@ func TestPoller(t *testing.T) {
 			v.hears("hello")
 		}
 		s.until("the end of the poller", func() bool { return files(t) == began+4 })
-		assert.Equal(t, goroutines+2, settled())
+		assert.LessOrEqual(t, settled(), goroutines+2)
 		s.rest()
 		assert.Equal(t, began+4+1, files(t))
 		v.Close()

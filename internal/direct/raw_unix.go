@@ -29,7 +29,7 @@ func (c *conn) initRaw() {
 // buffer has emptied the socket, and whatever comes later has it called again. What
 // came before that and cannot be read as data, the client's end, is noticed by the
 // next read: at once if a request waits for its answer, or else at the latest when
-// the connection gets a new goroutine.
+// the connection comes to rest.
 func (c *conn) tryRead(fd uintptr) bool {
 	for {
 		if c.buf == nil {

@@ -137,7 +137,10 @@ func (s *site) visitor() *visitor {
 	s.t.Cleanup(func() { conn.Close() })
 	require.NoError(s.t, conn.SetDeadline(time.Now().Add(20*time.Second)))
 	v := &visitor{Conn: conn, t: s.t}
-	v.tcp, _ = conn.(*net.TCPConn)
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		v.tcp = tcp
+		require.NoError(s.t, tcp.SetReadBuffer(64<<10))
+	}
 	if s.TLS != nil {
 		v.Conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
@@ -182,8 +185,8 @@ func settled() int {
 	}
 }
 
-// large is more than sockets take from somebody whose peer does not read.
-var large = strings.Repeat("x", 16<<20)
+// large is more than a socket takes while a visitor does not read.
+var large = strings.Repeat("x", 8<<20)
 
 func TestSlowReaders(t *testing.T) {
 	onSockets(t, "a goroutine for each connection", func(t *testing.T, s *site) {
