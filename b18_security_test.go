@@ -59,7 +59,7 @@ func TestPipelining(t *testing.T) {
 		// B18.1-1 the answers come in order, and not later than W. The direct
 		// engine has read the second one when it holds the first.
 		held := patience
-		if enginetest.Direct {
+		if enginetest.Direct() {
 			held = 0
 		}
 		began := time.Now()

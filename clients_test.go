@@ -314,7 +314,7 @@ func TestClientsRequests(t *testing.T) {
 		c.sends(next(1002, sid, "><presence xmlns='jabber:client'/></body>"), host)
 		_, body := c.hears()
 		want := empty
-		if enginetest.Direct { // it has read both by now
+		if enginetest.Direct() { // it has read both by now
 			want = "<body ack='1002'/>"
 		}
 		assert.Equal(t, complete(want), body)

@@ -27,8 +27,8 @@ import (
 // whatever BOSH_ENGINE says.
 func withEngine(t *testing.T, o bosh.Options, isDirect bool) *bosh.Handler {
 	t.Helper()
-	defer func(was bool) { direct.Always = was }(direct.Always)
-	direct.Always = isDirect
+	defer func(was func() bool) { direct.Always = was }(direct.Always)
+	direct.Always = func() bool { return isDirect }
 	return newHandler(t, o)
 }
 

@@ -75,7 +75,7 @@ func New(o Options) *Handler {
 		Compress: h.o.Compress, Logger: h.o.Logger,
 	})
 	h.bodies.Max, h.bodies.Other = h.o.MaxMemory, h.memory.Load
-	if h.o.Direct || direct.Always {
+	if h.o.Direct || direct.Always() {
 		h.engine = &direct.Engine{
 			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect, Budget: &h.bodies,
 			MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout, Logger: h.o.Logger,

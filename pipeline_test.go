@@ -71,7 +71,7 @@ func pipelined(t *testing.T, name string, f func(t *testing.T, l *line)) {
 // the direct engine: that reads behind a held request anyway. See direct_test.go.
 func skipPipelineListener(t *testing.T) {
 	t.Helper()
-	if enginetest.Direct {
+	if enginetest.Direct() {
 		t.Skip("the direct engine reads ahead by itself")
 	}
 }

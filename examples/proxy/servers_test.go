@@ -289,7 +289,7 @@ func startProxy(t testing.TB, args ...string) *realProxy {
 	web, admin := freeAddr(t), freeAddr(t)
 	p := &realProxy{url: "http://" + web, admin: "http://" + admin, output: new(buffer)}
 	args = append([]string{"-http", web, "-admin", admin, "-drain", "10s"}, args...)
-	if enginetest.Direct {
+	if enginetest.Direct() {
 		args = append(args, "-direct")
 	}
 	p.process = startProcess(t, exec.Command(filepath.Join(dir, "proxy"), args...), p.output)

@@ -42,9 +42,10 @@ func main() {
 	flag.BoolVar(&o.starve, "starve", true, "stop the handler for a moment, again and again")
 	only := flag.String("only", "", "run only sessions of these `kinds`, with commas between: parts of how failures describe a session")
 	soak := flag.Duration("soak", 0, "run a soak for so `long` instead")
-	flag.BoolVar(&direct.Always, "direct", false, "use the direct engine")
+	useDirect := flag.Bool("direct", false, "use the direct engine")
 	plot := flag.String("plot", "", "write the soak's measurements to this `file`, as SVG")
 	flag.Parse()
+	direct.Always = func() bool { return *useDirect }
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
 	}

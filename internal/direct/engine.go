@@ -31,8 +31,9 @@ import (
 	"github.com/gobosh/bosh/internal/httpbody"
 )
 
-// Always has every handler use an Engine. It is for tests; see enginetest.
-var Always bool
+// Always tells whether every handler is to use an Engine. It is for tests; see
+// enginetest.
+var Always = func() bool { return false }
 
 // An Engine has the connections of one handler. Its exported fields must be set
 // before its first use.

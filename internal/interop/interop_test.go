@@ -95,7 +95,7 @@ func start(t *testing.T, args ...string) *server {
 // without having complained of anything. It has the engine that is asked for.
 func launch(t *testing.T, last *regexp.Regexp, cmd *exec.Cmd) *server {
 	t.Helper()
-	if enginetest.Direct {
+	if enginetest.Direct() {
 		cmd.Args = append(cmd.Args, "-direct")
 	}
 	s := &server{cmd: cmd}
