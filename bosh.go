@@ -492,7 +492,7 @@ func (s *Session) RemoteAddr() net.Addr { return s.origin.RemoteAddr() }
 func (s *Session) Streams() []*Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.streams.list()), func(st *Stream) bool { return !st.open() })
+	return slices.DeleteFunc(slices.Clone(s.streams.All()), func(st *Stream) bool { return !st.open() })
 }
 
 // SessionStats are counts of one session.
@@ -517,7 +517,7 @@ func (s *Session) Stats() SessionStats {
 		Requests: c.Requests, Repeats: c.Repeats, PayloadsIn: c.PayloadsIn, PayloadsOut: c.PayloadsOut,
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: int(s.live),
 	}
-	for _, st := range s.streams.list() {
+	for _, st := range s.streams.All() {
 		n.Queued += len(st.out)
 		n.Unread += st.in.Len()
 	}

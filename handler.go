@@ -28,6 +28,7 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/quota"
+	"github.com/gobosh/bosh/internal/rota"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/tally"
@@ -502,7 +503,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if st.several != nil {
 		st.several.scope = *scope.New(s.Context())
 	}
-	s.streams.one[0] = st
+	s.streams.Rota = rota.Of[*Stream, company](st)
 	ex.session = s
 	cond := s.start(req, ex)
 	h.began(s)

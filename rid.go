@@ -176,7 +176,7 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.arrive(req, ex, now)
 	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
 	r := s.win.Take()
-	st := s.streams.list()[0]
+	st := s.streams.All()[0]
 	wait := s.openingWait(st)
 	r.Held.until, s.yielding = now+wait, wait > 0
 	st.greet()
@@ -320,7 +320,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 // stops it.
 func (s *Session) flooded() bool {
 	limit := int64(s.h.o.ReadBuffer) + int64(s.grant.Requests)*s.h.o.MaxBody
-	return slices.ContainsFunc(s.streams.list(), func(st *Stream) bool { return int64(st.in.Len()) > limit })
+	return slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return int64(st.in.Len()) > limit })
 }
 
 // lost takes note of what the request rid acknowledges, and returns the answer

@@ -131,9 +131,9 @@ func (s *Session) stream(req *wire.Request) *Stream {
 // openStream opens a further stream for the open request r. The application is
 // asked in a goroutine, since the other streams go on meanwhile.
 func (s *Session) openStream(r *record, req *wire.Request) {
-	rid, o := r.Rid, s.h.opening(req, *s.streams.list()[0].opening)
-	if len(s.streams.list())+s.streams.several().asking >= s.h.o.MaxStreams {
-		st := s.h.newStream(s, s.streams.list()[0].local, o)
+	rid, o := r.Rid, s.h.opening(req, *s.streams.All()[0].opening)
+	if len(s.streams.All())+s.streams.Several().asking >= s.h.o.MaxStreams {
+		st := s.h.newStream(s, s.streams.All()[0].local, o)
 		st.several.scope = *scope.New(s.scope.Context(s.cause()))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
@@ -142,8 +142,8 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	if s.grant.Polls() {
 		r.Held.until += stall
 	}
-	s.streams.several().asking++
-	local, asked := s.streams.list()[0].local, s.Request()
+	s.streams.Several().asking++
+	local, asked := s.streams.All()[0].local, s.Request()
 	if r.Exchange != nil {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
@@ -152,7 +152,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		st := s.h.newStream(s, local, o)
 		st.several.scope = *scope.New(ctx)
 		s.mu.Lock()
-		s.streams.several().asking--
+		s.streams.Several().asking--
 		s.addStream(rid, st, err)
 		s.settle(s.h.now())
 		s.unlock()
@@ -180,9 +180,8 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	} else {
 		st.untold, st.hidden = true, false
 	}
-	m := s.streams.several()
-	m.named = true
-	m.list = append(m.list, st)
+	s.streams.Add(st)
+	s.streams.Several().named = true
 	if refused != nil {
 		st.final = refused
 		st.end(refused)
@@ -207,7 +206,7 @@ func (s *Session) forward(req *wire.Request) Condition {
 		}
 		return ItemNotFound
 	}
-	for _, st := range s.streams.list() {
+	for _, st := range s.streams.All() {
 		if st.open() {
 			if cond := st.feed(req); cond != "" {
 				return cond
@@ -265,7 +264,7 @@ func (s *Session) account() {
 	n := 0
 	if !s.ended { // what is left then is the application's
 		n = s.origin.Size() + s.win.Weight()
-		for _, st := range s.streams.list() {
+		for _, st := range s.streams.All() {
 			n += st.opening.size() + st.in.Len() + len(st.out)
 		}
 	}
@@ -352,7 +351,7 @@ func (s *Session) expire() {
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
-	if s.streams.more == nil && s.queue.empty() && s.told == s.ended {
+	if s.streams.With() == nil && s.queue.empty() && s.told == s.ended {
 		s.mu.Unlock() // mostly
 		return
 	}
@@ -392,7 +391,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	switch {
 	case ends:
 		if !s.streams.named() { // an answer for all streams has no room for the output of one
-			from = s.streams.list()[0]
+			from = s.streams.All()[0]
 		}
 		s.farewell(&a, s.final)
 	case r.Pause:
@@ -401,7 +400,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 			from = s.streams.speaker()
 		}
 	default:
-		from = s.streams.list()[0]
+		from = s.streams.All()[0]
 		a.Granted, a.From = s.grant.Attributes(), from.opening.To
 		a.Granted.SID, a.Granted.Restarts = s.sid, from.framing == XMPP
 		if s.grant.Streams {
@@ -482,7 +481,7 @@ func (s *Session) terminated(req *wire.Request) Condition {
 	if s.final == nil {
 		s.final = byClient
 	}
-	for _, st := range s.streams.list() {
+	for _, st := range s.streams.All() {
 		st.end(io.EOF)
 	}
 	return ""
@@ -596,7 +595,7 @@ func (s *Session) end(e *Error) {
 	if e.Err != nil {
 		cause = e
 	}
-	for _, st := range s.streams.list() {
+	for _, st := range s.streams.All() {
 		st.end(cause)
 	}
 }

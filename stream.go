@@ -15,6 +15,7 @@ import (
 	"github.com/gobosh/bosh/internal/deadline"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/inbox"
+	"github.com/gobosh/bosh/internal/rota"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/token"
 	"github.com/gobosh/bosh/internal/undelivered"
@@ -79,59 +80,42 @@ type several struct {
 	scope scope.Scope // guarded by s.mu
 }
 
-// streams are the streams of a session. The session's lock guards them.
+// streams are the streams of a session that are open, or have something to say.
+// The session's lock guards them.
 type streams struct {
-	one  [1]*Stream // the only one, unless there is more
-	more *more
+	rota.Rota[*Stream, company]
 }
 
-// more is what there is to streams of which there are several, or are to be.
-type more struct {
-	list   []*Stream
-	turn   int      // where the search for output begins, so that every stream has its turn
+// company is what there is to streams of which there are several, or are to be.
+type company struct {
 	named  bool     // there has been a second one: answers name their stream
 	asking int      // how many the application has still to admit
-	closed []string // the names of those that were closed lately
 	after  []func() // to be called after the lock is released
-}
-
-// list returns the streams that are open, or have something to say.
-func (ss *streams) list() []*Stream {
-	if ss.more != nil {
-		return ss.more.list
-	}
-	return ss.one[:]
-}
-
-// several makes room for several streams.
-func (ss *streams) several() *more {
-	if ss.more == nil {
-		ss.more = &more{list: []*Stream{ss.one[0]}}
-		ss.one[0] = nil
-	}
-	return ss.more
 }
 
 // todo has f called as soon as the lock is released.
 func (ss *streams) todo(f func()) {
-	m := ss.several()
-	m.after = append(m.after, f)
+	c := ss.Several()
+	c.after = append(c.after, f)
 }
 
 // after takes what is to be called after the lock is released.
 func (ss *streams) after() (fs []func()) {
-	if ss.more != nil {
-		fs, ss.more.after = ss.more.after, nil
+	if c := ss.With(); c != nil {
+		fs, c.after = c.after, nil
 	}
 	return fs
 }
 
 // named reports whether answers name their stream.
-func (ss *streams) named() bool { return ss.more != nil && ss.more.named }
+func (ss *streams) named() bool {
+	c := ss.With()
+	return c != nil && c.named
+}
 
 // find returns the open stream of a name, or the first if there is no name.
 func (ss *streams) find(name []byte) *Stream {
-	for _, st := range ss.list() {
+	for _, st := range ss.All() {
 		if st.open() && (len(name) == 0 || st.Name() == string(name)) {
 			return st
 		}
@@ -142,34 +126,26 @@ func (ss *streams) find(name []byte) *Stream {
 // knew reports whether a stream is known by name, even if it is not open any
 // more.
 func (ss *streams) knew(name []byte) bool {
-	return ss.more != nil && slices.Contains(ss.more.closed, string(name)) ||
-		slices.ContainsFunc(ss.list(), func(st *Stream) bool { return st.Name() == string(name) })
+	return ss.Left(string(name)) ||
+		slices.ContainsFunc(ss.All(), func(st *Stream) bool { return st.Name() == string(name) })
 }
 
 // others reports whether a stream other than st is open.
 func (ss *streams) others(st *Stream) bool {
-	return slices.ContainsFunc(ss.list(), func(x *Stream) bool { return x != st && x.open() && x.final == nil })
+	return slices.ContainsFunc(ss.All(), func(x *Stream) bool { return x != st && x.open() && x.final == nil })
 }
 
 // pending reports whether there is anything to say.
-func (ss *streams) pending() bool { return slices.ContainsFunc(ss.list(), (*Stream).pending) }
+func (ss *streams) pending() bool { return slices.ContainsFunc(ss.All(), (*Stream).pending) }
 
 // full reports whether the application is behind with reading, so that the
 // client must wait.
-func (ss *streams) full() bool { return slices.ContainsFunc(ss.list(), (*Stream).full) }
+func (ss *streams) full() bool { return slices.ContainsFunc(ss.All(), (*Stream).full) }
 
 // speaker returns the stream whose output goes next, or nil.
 func (ss *streams) speaker() *Stream {
-	m := ss.more
-	if m == nil {
-		m = &more{list: ss.one[:]}
-	}
-	for i := range m.list {
-		n := (m.turn + i) % len(m.list)
-		if st := m.list[n]; st.pending() {
-			m.turn = n + 1
-			return st
-		}
+	if st, ok := ss.Next((*Stream).pending); ok {
+		return st
 	}
 	return nil
 }
@@ -177,16 +153,8 @@ func (ss *streams) speaker() *Stream {
 // remove removes a stream whose end has been told.
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
-	m := ss.several()
-	m.list = slices.DeleteFunc(m.list, func(x *Stream) bool { return x == st })
-	m.closed = append(m.closed, st.Name())
-	if len(m.closed) > maxClosedNames {
-		m.closed = slices.Delete(m.closed, 0, 1)
-	}
+	ss.Remove(st, st.Name())
 }
-
-// maxClosedNames is how many streams a session remembers that it had.
-const maxClosedNames = 16
 
 // Opening is what the client said when it opened a stream. None of it is
 // verified. To is the host or domain that it wants, From who it says it is, and
