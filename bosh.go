@@ -473,7 +473,7 @@ func (s *Session) Err() error {
 }
 
 // Request returns a copy of the request that created the session, without its
-// body and context.
+// body, Content-Length and context.
 func (s *Session) Request() *http.Request { return s.origin.Request() }
 
 // TLS returns the state of the connection that the session was created over,

@@ -500,8 +500,8 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	s.serial = h.serial.Add(1)
 	s.scope = *scope.New(ctx)
 	st := h.newStream(s, ex.local(values), o)
-	if st.several != nil {
-		st.several.scope = *scope.New(s.Context())
+	if st.member != nil {
+		st.member.scope = *scope.New(s.Context())
 	}
 	s.streams.Rota = rota.Of[*Stream, company](st)
 	ex.session = s
@@ -543,18 +543,21 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
 	st := &Stream{s: s, framing: o.Framing, opening: h.share(o), local: local}
 	if h.o.MaxStreams > 1 {
-		st.several = &several{name: rand.Text()}
+		st.member = &member{name: rand.Text()}
 	}
 	return st
 }
 
-// share returns an Opening that says what o does. Most streams say the same.
+// share returns an Opening that says what o does. Many streams say the same: those
+// that do not say who they are from, and have no Attr.
 func (h *Handler) share(o Opening) *Opening {
 	if last := h.opened.Load(); last != nil && last.same(&o) {
 		return last
 	}
 	shared := o
-	h.opened.Store(&shared)
+	if o.Attr == nil && o.From == "" {
+		h.opened.Store(&shared)
+	}
 	return &shared
 }
 

@@ -134,7 +134,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	rid, o := r.Rid, s.h.opening(req, *s.streams.All()[0].opening)
 	if len(s.streams.All())+s.streams.Several().asking >= s.h.o.MaxStreams {
 		st := s.h.newStream(s, s.streams.All()[0].local, o)
-		st.several.scope = *scope.New(s.scope.Context(s.cause()))
+		st.member.scope = *scope.New(s.scope.Context(s.cause()))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation})
 		return
 	}
@@ -150,7 +150,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	go func() {
 		ctx, err := s.h.admit(s.Context(), asked, &o)
 		st := s.h.newStream(s, local, o)
-		st.several.scope = *scope.New(ctx)
+		st.member.scope = *scope.New(ctx)
 		s.mu.Lock()
 		s.streams.Several().asking--
 		s.addStream(rid, st, err)

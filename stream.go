@@ -36,9 +36,9 @@ import (
 // elements, and any stream of XML by tokens. Use one way of reading and one way
 // of writing for a stream.
 type Stream struct {
-	s       *Session
-	several *several // nil unless the session may have several streams
-	local   net.Addr
+	s      *Session
+	member *member // nil unless the session may have several streams
+	local  net.Addr
 
 	cut *framing.Cutter // for whoever has set writing; nil until Write is called
 
@@ -74,8 +74,8 @@ type extras struct {
 	late []byte         // written after the client's end; guarded by s.mu
 }
 
-// several is what there is to a stream of a session that may have several.
-type several struct {
+// A member is a stream as one of several of its session.
+type member struct {
 	name  string
 	scope scope.Scope // guarded by s.mu
 }
@@ -86,7 +86,7 @@ type streams struct {
 	rota.Rota[*Stream, company]
 }
 
-// company is what there is to streams of which there are several, or are to be.
+// company is what there is to streams of which there are several, or may be.
 type company struct {
 	named  bool     // there has been a second one: answers name their stream
 	asking int      // how many the application has still to admit
@@ -564,11 +564,12 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 		var r framing.Run
 		r, err = st.cutRun(p[n:])
 		if r.Count > 0 {
-			if err := st.queue(r.Elements, int64(r.Count)); err != nil {
-				return n, err
-			}
-			if r.Count > 1 {
+			full := st.queue(r.Elements, int64(r.Count))
+			if r.Owned {
 				buffer.Rest(r.Elements)
+			}
+			if full != nil {
+				return n, full
 			}
 		}
 		st.turn(&r.Next)
@@ -667,8 +668,8 @@ func (st *Stream) end(cause error) {
 	}
 	st.wake(&st.readable)
 	st.wake(&st.writable)
-	if st.several != nil {
-		cancel := st.several.scope.Cancel()
+	if st.member != nil {
+		cancel := st.member.scope.Cancel()
 		st.s.streams.todo(func() { cancel(cause) })
 	}
 }
@@ -808,10 +809,10 @@ func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 // Name returns the stream's name on the wire: empty unless
 // [Options.MaxStreams] allows for several streams.
 func (st *Stream) Name() string {
-	if st.several == nil {
+	if st.member == nil {
 		return ""
 	}
-	return st.several.name
+	return st.member.name
 }
 
 // Opening returns what the client said when it opened the stream, as Admit left
@@ -828,12 +829,12 @@ func (st *Stream) Session() *Session { return st.s }
 // Context returns a context that is cancelled when the stream ends. It descends
 // from the one that Admit returned.
 func (st *Stream) Context() context.Context {
-	if st.several == nil {
+	if st.member == nil {
 		return st.s.Context()
 	}
 	st.s.mu.Lock()
 	defer st.s.mu.Unlock()
-	return st.several.scope.Context(st.cause)
+	return st.member.scope.Context(st.cause)
 }
 
 func (st *Stream) opError(op string, err error) error {

@@ -118,6 +118,25 @@ func TestManyAlarms(t *testing.T) {
 	})
 }
 
+// The room of a peak is given back.
+func TestPeak(t *testing.T) {
+	q := queue[*owner]{of: func(o *owner) *Alarm { return &o.alarm }}
+	owners := make([]*owner, 100*maxSpare)
+	for i := range owners {
+		owners[i] = new(owner)
+		q.put(owners[i], time.Duration(i))
+	}
+	for _, o := range owners[10:] {
+		q.remove(o)
+	}
+	assert.LessOrEqual(t, cap(q.entries), maxSpare)
+	for i := range 10 {
+		assert.Same(t, owners[i], q.first().owner)
+		q.remove(owners[i])
+	}
+	assert.True(t, q.empty())
+}
+
 // An owner that is busy delays no other.
 func TestBusyOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,13 @@ func (q *queue[T]) remove(owner T) {
 		q.settle(int(a.place), last)
 	}
 	a.place = 0
+	if spare := cap(q.entries); spare > maxSpare && len(q.entries) < spare/4 {
+		q.entries = append(make([]entry[T], 0, spare/2), q.entries...)
+	}
 }
+
+// maxSpare is up to how many entries the room of a queue stays as large as it was.
+const maxSpare = 1 << 10
 
 // settle puts e where it belongs, beginning at a place that is free.
 func (q *queue[T]) settle(place int, e entry[T]) {

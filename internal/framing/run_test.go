@@ -103,7 +103,27 @@ func TestCutRunOfOne(t *testing.T) {
 	r, err := NewElements(1000).CutRun(p, 1<<20)
 	require.NoError(t, err)
 	assert.Equal(t, 1, r.Count)
+	assert.False(t, r.Owned)
 	assert.Same(t, &p[2], &r.Elements[0])
+}
+
+// Of a long chunk no more is copied at a time than is wanted, and there is no
+// buffer that nobody takes back.
+func TestCutRunOwned(t *testing.T) {
+	p := []byte(strings.Repeat(benchStanza, 1000))
+	c := NewElements(1000)
+	r, err := c.CutRun(p, 20_000)
+	require.NoError(t, err)
+	assert.True(t, r.Owned)
+	assert.Less(t, cap(r.Elements), 50_000)
+	for _, more := range []string{"\n", benchStanza[:100]} {
+		c := NewElements(1000)
+		r, err := c.CutRun([]byte(benchStanza+more), 20_000)
+		require.NoError(t, err)
+		assert.Equal(t, 1, r.Count)
+		assert.Equal(t, benchStanza, string(r.Elements))
+		assert.True(t, r.Owned)
+	}
 }
 
 func BenchmarkCutRun(b *testing.B) {

@@ -2,7 +2,6 @@
 package origin
 
 import (
-	"cmp"
 	"crypto/tls"
 	"encoding/binary"
 	"net"
@@ -58,21 +57,24 @@ type encrypted struct {
 // remoteAddr is how many fields come before the RemoteAddr.
 const remoteAddr = 4
 
-// Keep returns the Origin of r.
+// sameURI stands for a RequestURI that is as the URL. None has a blank.
+const sameURI = " "
+
+// Keep returns the Origin of r. The Content-Length is not kept, nor is the body.
 func Keep(r *http.Request) Origin {
 	var room [512]byte
 	b := room[:0]
 	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	url, uri := r.URL.String(), r.RequestURI
 	if uri == url {
-		uri = "" // as mostly
+		uri = sameURI // as mostly
 	}
 	for _, s := range [...]string{r.Method, url, r.Proto, r.Host, r.RemoteAddr, uri} {
 		add(s)
 	}
 	for k, vs := range r.Header {
 		if k == "Content-Length" {
-			continue // the body is not kept
+			continue
 		}
 		for _, v := range vs {
 			add(k)
@@ -116,7 +118,10 @@ func (o plain) Request() *http.Request {
 	r.URL = u
 	r.Proto = next()
 	r.ProtoMajor, r.ProtoMinor, _ = http.ParseHTTPVersion(r.Proto)
-	r.Host, r.RemoteAddr, r.RequestURI = next(), next(), cmp.Or(next(), uri)
+	r.Host, r.RemoteAddr, r.RequestURI = next(), next(), next()
+	if r.RequestURI == sameURI {
+		r.RequestURI = uri
+	}
 	for len(rest) > 0 {
 		k := next()
 		r.Header[k] = append(r.Header[k], next())

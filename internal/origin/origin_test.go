@@ -21,8 +21,11 @@ func TestKeep(t *testing.T) {
 	stripped := httptest.NewRequest(http.MethodPost, "/prefix/bind", nil)
 	stripped.URL.Path = "/bind"
 	odd := &http.Request{Method: http.MethodOptions, URL: &url.URL{Path: "*"}, Header: http.Header{}, RequestURI: "*"}
+	inProcess, err := http.NewRequest(http.MethodPost, "http://bosh.test/", nil) // which has no RequestURI
+	assert.NoError(t, err)
+	inProcess.Proto, inProcess.Host = "HTTP/1.1", "bosh.test"
 
-	for name, r := range map[string]*http.Request{"plain": plain, "rich": rich, "stripped": stripped, "odd": odd} {
+	for name, r := range map[string]*http.Request{"plain": plain, "rich": rich, "stripped": stripped, "odd": odd, "in process": inProcess} {
 		t.Run(name, func(t *testing.T) {
 			o := origin.Keep(r)
 			got := o.Request()

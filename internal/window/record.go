@@ -48,7 +48,7 @@ type Record[X, H any] struct {
 }
 
 // recordSize is what a record takes besides what it refers to, about.
-const recordSize = 200
+const recordSize = 120
 
 // weight returns how many bytes r takes, about.
 func (r *Record[X, H]) weight() int {

@@ -85,7 +85,7 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 				return i, r
 			}
 		case '>':
-			// Nothing that character data can stand behind ends in a bracket.
+			// Markup ends in '>' and a reference in ';', so brackets before it are character data, too.
 			if string(b[i-2:i]) == "]]" {
 				return s.fail(i-2, "']]>' in character data")
 			}
