@@ -345,7 +345,8 @@ type Options struct {
 	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
 	//     connection is given back.
 	//   - A callback of these Options must not close the connection that
-	//     ConnContext has shown to it: Close would wait for the callback.
+	//     ConnContext has shown to it: Close would wait for the callback. If
+	//     anybody else does, that is noticed when there is an answer to write.
 	Direct bool
 
 	// Logger gets what an operator should know; never payloads, nor a sid.

@@ -23,6 +23,9 @@ func (c *conn) call() {
 	}
 	c.called = true
 	c.rwc.SetReadDeadline(past)
+	if c.raw == nil && !c.away {
+		c.limitWrite() // the reader may be writing: TLS answers some of what it reads
+	}
 	c.signal()
 	c.unwatch()
 }
@@ -48,6 +51,7 @@ func (c *conn) attend() bool {
 	c.called, c.closing = false, false
 	c.rwc.SetReadDeadline(c.until)
 	c.mu.Unlock()
+	c.freeWrite()
 	c.finish()
 	if closing {
 		c.finishClose()

@@ -58,6 +58,7 @@ type conn struct {
 	left    bool // the latter
 	shut    bool // the client has been told that there is no more, or will be
 	closing bool // the latter, by the reader
+	given   bool // the connection has been given back
 	gone    bool // nothing can be written any more
 
 	away    bool      // the reader is not reading, and looks at left before it does
@@ -96,6 +97,7 @@ func (c *conn) accept(q *Request, body []byte) {
 	if c.limited {
 		c.limited = false
 		c.limit(time.Time{})
+		c.freeWrite()
 	}
 	if !c.e.guard(func(q *Request) { c.e.Serve(q, body) }, q) {
 		c.fail()

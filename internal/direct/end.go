@@ -11,18 +11,20 @@ import (
 // would wait.
 func (c *conn) fail() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.given {
+		return // it is somebody else's
+	}
 	c.gone = true
 	c.rwc.SetDeadline(past)
 	c.signal()
 	c.unwatch()
-	c.mu.Unlock()
 }
 
 // leave is called when the connection has ended.
 func (c *conn) leave() {
 	c.fail()
 	c.finish()
-	c.rwc.Close()
 	c.e.remove(c)
 	putBuffer(c.buf)
 	c.buf = nil
@@ -38,6 +40,7 @@ func (c *conn) leave() {
 	for _, q := range left {
 		c.e.guard(c.e.Gone, q)
 	}
+	c.rwc.Close() // last, since TLS may take some seconds to say goodbye
 }
 
 // end closes the connection as soon as all has been answered.
@@ -98,8 +101,8 @@ func (c *conn) giveBack() {
 		c.leave()
 		return
 	}
-	c.shut = true // for us; nobody may set a limit any more
-	c.rwc.SetReadDeadline(time.Time{})
+	c.shut, c.given = true, true // for us; nobody may set a limit any more
+	c.rwc.SetDeadline(time.Time{})
 	c.mu.Unlock()
 	c.e.remove(c)
 	unread := append([]byte(nil), c.buf[c.used:]...)

@@ -42,7 +42,8 @@ type Engine struct {
 	// goroutine that reads the connection, but for the first. It may keep the
 	// request, but not the body. For every request exactly one of Answer and
 	// Abort must be called, at any time, by anyone. An answer that is left to
-	// the goroutine waits for Serve to return.
+	// the goroutine waits for Serve to return. Serve is called in the middle of
+	// reading, and so must not close the connection.
 	Serve func(q *Request, body []byte)
 
 	// Gone is called when a client has left before there was an answer.
@@ -75,7 +76,7 @@ type Engine struct {
 func (e *Engine) add(c *conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed || c.route.server.down {
 		return false
 	}
 	if e.conns == nil {

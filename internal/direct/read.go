@@ -83,6 +83,7 @@ func (c *conn) fill() error {
 		if !c.limited && c.e.ReadTimeout > 0 {
 			c.limited = true
 			c.limit(time.Now().Add(c.e.ReadTimeout))
+			c.freeWrite()
 		}
 		return c.read()
 	}
@@ -147,6 +148,10 @@ func (c *conn) wait(n uint8) bool {
 		if c.freed == nil {
 			c.freed, c.limited = make(chan struct{}, 1), false
 			c.setLimit(time.Time{})
+			c.setWriteLimit(time.Time{})
+			if c.called { // before, when there was nothing to signal by
+				c.signal()
+			}
 		}
 		c.room = n
 		freed := c.freed

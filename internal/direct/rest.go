@@ -51,8 +51,8 @@ func (c *conn) look() (again bool) {
 }
 
 // lookAtRest is look for a connection without a goroutine, which nobody else looks
-// after: it may have been idle for too long, or somebody who got it by ConnContext
-// may have closed it.
+// after: it may have been idle for too long. Somebody who got it by ConnContext may
+// have closed it, but for that alone there is no further sweep.
 func (c *conn) lookAtRest() (again bool) {
 	idle := c.route.server.idle
 	limited := idle > 0 && c.first == nil
@@ -89,6 +89,9 @@ func (c *conn) watch() bool {
 	}
 	c.setLimit(time.Time{})
 	c.watched = c.e.poller.watch(c)
+	if c.watched && c.route.server.idle > 0 {
+		c.e.unrest() // for lookAtRest: the reader does not look at the clock any more
+	}
 	return c.watched
 }
 

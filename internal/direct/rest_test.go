@@ -350,3 +350,14 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A connection that has been idle for too long is closed, also if it came to rest
+// before.
+func TestIdleBeforeRest(t *testing.T) {
+	s := newSite(t, false, func(s *site) { s.Config.IdleTimeout = 3 * time.Second })
+	v := s.visitor()
+	v.says(post("echo hello"))
+	v.hears("hello")
+	v.SetDeadline(time.Now().Add(10 * time.Second))
+	v.ends()
+}

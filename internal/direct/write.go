@@ -107,7 +107,6 @@ func (c *conn) leaveRest() bool {
 	}
 	c.left = true
 	if !c.away {
-		c.limitWrite() // the reader may be writing: TLS answers some of what it reads
 		c.call()
 	}
 	return true
@@ -144,9 +143,19 @@ func (c *conn) writeRest() {
 		c.fail()
 		return
 	}
+	c.freeWrite()
+}
+
+// freeWrite ends what limitWrite has begun. Over TLS reading may write, and must not
+// take longer for that than for a request. It is called by the reader.
+func (c *conn) freeWrite() {
 	c.mu.Lock()
-	c.setWriteLimit(time.Time{})
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	if c.raw == nil && c.limited {
+		c.setWriteLimit(c.until)
+	} else {
+		c.setWriteLimit(time.Time{})
+	}
 }
 
 // limitWrite gives the client WriteTimeout from now. It is called with the lock.
