@@ -218,6 +218,10 @@ func naive(element string, outer []Binding) (out string) {
 
 const fuzzRoot = "<r xmlns='d' xmlns:p='urn:p' xmlns:q='urn:&#112;' xmlns:w='urn:w'>"
 
+// calledXMLNS matches an element that is called like a declaration. It is in the
+// default namespace like any other, but to encoding/xml it is in none.
+var calledXMLNS = regexp.MustCompile(`<xmlns[\s/>]`)
+
 // FuzzScanner compares the scanner with encoding/xml. What data is a part of is
 // told by form: a document, the content of a root, or the content of a child.
 func FuzzScanner(f *testing.F) {
@@ -290,8 +294,10 @@ func FuzzScanner(f *testing.F) {
 			}
 			return
 		}
-		assert.Equal(t, root, gotRoot)
-		assert.Equal(t, children, elements)
+		if !calledXMLNS.MatchString(doc) {
+			assert.Equal(t, root, gotRoot)
+			assert.Equal(t, children, elements)
+		}
 	})
 }
 
