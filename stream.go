@@ -564,12 +564,12 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 		var r framing.Run
 		r, err = st.cutRun(p[n:])
 		if r.Count > 0 {
-			full := st.queue(r.Elements, int64(r.Count))
+			refused := st.queue(r.Elements, int64(r.Count))
 			if r.Owned {
 				buffer.Rest(r.Elements)
 			}
-			if full != nil {
-				return n, full
+			if refused != nil {
+				return n, refused
 			}
 		}
 		st.turn(&r.Next)
