@@ -53,7 +53,7 @@ type exchange struct {
 	// What follows is for a request on a connection that was taken over,
 	// which nobody waits for: see speak. The session's lock guards it.
 
-	queued bool // it is to be answered
+	queued bool // it is in Session.queue
 	taken  bool // somebody has the answer, or the client has left
 	left   bool // it has
 	direct *direct.Request
@@ -337,9 +337,9 @@ func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) *lost {
 // end, and has done nothing that brings it about.
 func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil }
 
-// yield gives the application the chance to answer a request before a timer is
-// set for it. Most do so at once, and a timer costs more than all else there is
-// to do for a request, since an idle process wakes up for it. It is called by
+// yield gives the application the chance to answer a request before an alarm is
+// set for it. Most do so at once, and an alarm so soon costs more than all else
+// there is to do for a request, since an idle process wakes up for it. It is called by
 // whoever has called receive.
 func (s *Session) yield(ex *exchange) {
 	s.mu.Lock()

@@ -217,7 +217,7 @@ func (s *Session) forward(req *wire.Request) Condition {
 }
 
 // settle wakes the oldest open request if something is due on it, and sets
-// the timer for what comes next. It is called after everything that happens
+// the alarm for what comes next. It is called after everything that happens
 // to a session.
 func (s *Session) settle(now time.Duration) {
 	if s.writing == nil && !s.chain.empty() {

@@ -27,7 +27,7 @@ type Clock[T any] struct {
 type Alarm struct {
 	at    time.Duration // when it rings; 0 if it does not. Its owner's lock guards it.
 	place int32         // see queue; the shard's lock guards it
-	shard uint32
+	shard uint32        // never changes
 }
 
 // A shard is a Clock for some of the alarms.

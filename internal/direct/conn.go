@@ -39,7 +39,8 @@ type conn struct {
 	readable func(fd uintptr) bool
 	err      error // of the last read
 
-	// What follows is for the goroutine that has set writing.
+	// What follows is for the goroutine that has set writing, and for the
+	// reader if that has left it to the reader.
 
 	writable func(fd uintptr) bool
 	unsent   []byte // what is still to be written
@@ -68,7 +69,7 @@ type conn struct {
 
 	active bool      // a request has come lately: see Engine.sweep
 	tired  bool      // the connection is to come to rest
-	rested bool      // nothing has come since it did
+	rested bool      // it is, or has, and nothing has come since
 	since  time.Time // of the last answer, if the server limits idleness
 }
 

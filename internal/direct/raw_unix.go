@@ -26,7 +26,8 @@ func (c *conn) initRaw() {
 
 // tryRead reads what there is, and serves the requests in it. It reports whether
 // it need not be called again when there is more. A read that does not fill the
-// buffer has emptied the socket, and whatever comes later has it called again. What
+// buffer has emptied the socket, mostly (behind urgent data there may be more, which
+// the next read finds), and whatever comes later has it called again. What
 // came before that and cannot be read as data, the client's end, is noticed by the
 // next read: at once if a request waits for its answer, or else at the latest when
 // the connection comes to rest.
