@@ -30,6 +30,7 @@ type conn struct {
 
 	skip     bool           // empty lines before the next request are to be overlooked
 	busy     bool           // what is read is to be kept
+	held     bool           // a request waited for its answer after the last one had been served
 	limited  bool           // there is a read deadline for the request that is under way
 	one      [1]byte        // to wait for without a buffer
 	buf      []byte         // what has been read, and not been served
@@ -122,13 +123,6 @@ func (c *conn) acceptAll() bool {
 		c.accept(q, body)
 	}
 	return true
-}
-
-// holds reports whether a request waits for its answer.
-func (c *conn) holds() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.first != nil
 }
 
 // next returns the next request and its body, or what is to be done for want of

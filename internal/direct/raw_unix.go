@@ -58,7 +58,7 @@ func (c *conn) tryRead(fd uintptr) bool {
 		if !c.acceptAll() {
 			return true
 		}
-		if n < room && !c.holds() {
+		if n < room && !c.held {
 			return false
 		}
 	}

@@ -29,11 +29,11 @@ func (c *conn) over(q *Request) {
 	}
 }
 
-// flush writes what can be written now, as long as that does not block: then the
-// rest is left to the reader. It is called with the lock, which it releases, by
-// whoever has set writing.
+// flush writes the answer to the oldest request, and what else can be written, as
+// long as that does not block: then the rest is left to the reader. It is called
+// with the lock, which it releases, by whoever has set writing.
 func (c *conn) flush() {
-	for c.first != nil && c.first.status != waiting {
+	for more := true; more; {
 		q, gone := c.first, c.gone
 		c.mu.Unlock()
 		switch {
@@ -44,23 +44,13 @@ func (c *conn) flush() {
 			return
 		}
 		c.mu.Lock()
-		c.pop()
-	}
-	c.writing = false
-	end := c.first == nil && c.ending.Load()
-	if c.room > 0 && c.count < c.room {
-		c.room = 0
-		c.call()
-	}
-	c.mu.Unlock()
-	if end {
-		c.closeWrite()
+		more = c.pop()
 	}
 }
 
 // pop removes the oldest request, which has been answered. It is called with the
-// lock, and releases it meanwhile.
-func (c *conn) pop() {
+// lock, which it releases unless there is more to write.
+func (c *conn) pop() (more bool) {
 	q := c.first
 	if c.first = q.next; c.first == nil {
 		c.last = nil
@@ -71,7 +61,14 @@ func (c *conn) pop() {
 			c.e.unrest()
 		}
 	}
+	if c.room > 0 && c.count < c.room {
+		c.room = 0
+		c.call()
+	}
 	shared := c.gone || q.finished // leave or settle may have it
+	more = c.first != nil && c.first.status != waiting
+	c.writing = more
+	end := c.first == nil && c.ending.Load()
 	c.mu.Unlock()
 	putBuffer(q.out)
 	if !q.finished {
@@ -80,7 +77,13 @@ func (c *conn) pop() {
 	if !shared {
 		q.free()
 	}
-	c.mu.Lock()
+	if end {
+		c.closeWrite()
+	}
+	if more {
+		c.mu.Lock()
+	}
+	return more
 }
 
 // write writes b as far as that is possible without waiting. It reports whether
@@ -120,11 +123,13 @@ func (c *conn) finish() {
 		c.mu.Unlock()
 		c.writeRest()
 		c.mu.Lock()
-		c.pop()
-		c.flush()
+		if c.pop() {
+			c.flush()
+		}
 		c.mu.Lock()
 	}
 	c.away = false
+	c.held = c.first != nil
 	c.mu.Unlock()
 }
 
