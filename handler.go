@@ -402,7 +402,7 @@ func (h *Handler) refusal(e *Error, legacy bool) reply {
 	}
 	a := wire.Response{Terminate: true, Condition: string(e.Condition), URI: e.URI, Last: e.Payload}
 	a.XMPP = e.Condition == RemoteStreamError
-	return reply{body: a.Bytes()}
+	return reply{body: a.Bytes(nil)}
 }
 
 // create opens the session that a request asks for, and returns it. If there is

@@ -626,8 +626,11 @@ func (s *Session) decide(now time.Duration) {
 func (s *Session) done(ex *exchange) {
 	s.mu.Lock()
 	now := s.h.now()
-	if r := s.win.Find(ex.rid); r != nil && r.Exchange == ex {
-		r.Exchange = nil
+	if r := s.win.Find(ex.rid); r != nil {
+		if r.Exchange == ex {
+			r.Exchange = nil
+		}
+		r.Written = r.Written || r.Is(ex.reply.body)
 	}
 	if s.live--; s.live == 0 {
 		s.idleSince = now

@@ -412,7 +412,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	}
 	body := blank
 	if !a.Empty() {
-		body = a.Bytes()
+		body = a.Bytes(r.Body)
 	}
 	s.win.Answer(rid, body, len(a.Payload) > 0, now)
 	s.created = true
@@ -497,7 +497,7 @@ func (s *Session) dismiss(e *Error, now time.Duration) {
 		if e.Condition == SystemShutdown || e.Condition == SeeOtherURI {
 			a.Condition, a.URI = string(e.Condition), e.URI
 		}
-		body = a.Bytes()
+		body = a.Bytes(nil)
 	}
 	for {
 		r, _ := s.win.Oldest()

@@ -758,7 +758,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 		return lost
 	}
 	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late()...), Stream: st.Name()}
-	for _, data := range of.Payloads(rest.Bytes()) {
+	for _, data := range of.Payloads(rest.Bytes(nil)) {
 		lost = append(lost, Payload{Data: data})
 	}
 	return lost

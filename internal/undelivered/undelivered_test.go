@@ -30,7 +30,7 @@ func TestPayloads(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
-			for _, p := range test.stream.Payloads(test.answer.Bytes()) {
+			for _, p := range test.stream.Payloads(test.answer.Bytes(nil)) {
 				got = append(got, string(p))
 			}
 			assert.Equal(t, test.want, got)

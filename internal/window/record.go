@@ -38,7 +38,8 @@ type Record[X, H any] struct {
 
 	Release bool   // early, open: it is to be answered at once
 	Payload bool   // answered: the answer carries payloads
-	Body    []byte // answered: the answer, byte for byte
+	Written bool   // answered: nobody is writing the answer any more
+	Body    []byte // answered: the answer, byte for byte; before that empty, with room for one if there is any
 
 	// Early is the request itself as long as it waits for its turn: see Fetch.
 	Early *wire.Request
@@ -52,7 +53,7 @@ const recordSize = 120
 
 // weight returns how many bytes r takes, about.
 func (r *Record[X, H]) weight() int {
-	n := recordSize + len(r.Body)
+	n := recordSize + cap(r.Body)
 	if r.Key != nil {
 		n += len(*r.Key)
 	}
@@ -60,6 +61,25 @@ func (r *Record[X, H]) weight() int {
 		n += cap(r.Early.Body)
 	}
 	return n
+}
+
+// room returns the buffer of the answer for another one, once r is forgotten, if
+// nobody else has it. That is certain of an answer with payloads that has been
+// written once.
+func (r *Record[X, H]) room() []byte {
+	if !r.Payload || !r.Written || r.Repeats > 0 || cap(r.Body) > maxRoom {
+		return nil
+	}
+	return r.Body[:0]
+}
+
+// maxRoom is the largest buffer that is used again, in bytes. An idle session keeps
+// one.
+const maxRoom = 512
+
+// Is reports whether body is the answer itself, rather than one like it.
+func (r *Record[X, H]) Is(body []byte) bool {
+	return r.State == Answered && len(body) > 0 && len(r.Body) > 0 && &body[0] == &r.Body[0]
 }
 
 // Matches reports whether a request whose body has the hash sum is a repeat of

@@ -101,6 +101,9 @@ func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
 		w.forgetCreation()
 	}
 	i := len(w.records)
+	if i < cap(w.records) {
+		r.Body = w.records[:i+1][i].Body
+	}
 	w.records = append(w.records, Record[X, H]{})
 	for i > 0 && w.records[i-1].Rid > r.Rid {
 		w.records[i] = w.records[i-1]
@@ -181,7 +184,8 @@ func (w *Window[X, H]) Overactive(r *Record[X, H], polling time.Duration, polls,
 	return false
 }
 
-// Answer keeps body as the answer to the open request rid.
+// Answer keeps body as the answer to the open request rid. With payload, nobody else
+// may keep it but whoever writes it.
 func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Duration) {
 	r := w.Find(rid)
 	r.State, r.Body, r.Payload, r.At = Answered, body, payload, now
@@ -217,10 +221,13 @@ func (w *Window[X, H]) trim() {
 	}
 }
 
+// remove forgets a record. Its room is left behind the last one, for the next one.
 func (w *Window[X, H]) remove(i int) {
 	n := len(w.records) - 1
+	room := w.records[i].room()
 	copy(w.records[i:], w.records[i+1:])
-	w.records[n] = Record[X, H]{}
+	clear(w.records[n:min(n+2, cap(w.records))])
+	w.records[n].Body = room
 	w.records = w.records[:n]
 }
 

@@ -45,7 +45,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(len(bm.xml)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Bytes()
+				a.Bytes(nil)
 			}
 		})
 	}

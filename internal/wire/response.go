@@ -53,10 +53,11 @@ func (r *Response) Empty() bool {
 		len(r.Payload)+len(r.Last) == 0
 }
 
-// Bytes returns the response in a buffer of its exact size.
-func (r *Response) Bytes() []byte {
-	var room [512]byte
-	b := r.start(append(room[:0], open...))
+// Bytes returns the response: in room if that is large enough for one with payloads,
+// or else in a buffer of its exact size.
+func (r *Response) Bytes(room []byte) []byte {
+	var head [512]byte
+	b := r.start(append(head[:0], open...))
 	payload := len(r.Payload)
 	if r.Opaque != "" && payload > 0 {
 		payload = base64.StdEncoding.EncodedLen(payload) + len(dataOpen) + len(r.Opaque) + len(dataClose) + 2
@@ -69,8 +70,10 @@ func (r *Response) Bytes() []byte {
 	if payload+len(last) == 0 {
 		return append(make([]byte, 0, len(b)+2), append(b, "/>"...)...)
 	}
-	out := append(make([]byte, 0, len(b)+1+payload+len(last)+len(end)), b...)
-	out = append(out, '>')
+	if size := len(b) + 1 + payload + len(last) + len(end); size > cap(room) {
+		room = make([]byte, 0, size)
+	}
+	out := append(append(room[:0], b...), '>')
 	switch {
 	case r.Opaque == "":
 		out = append(out, r.Payload...)

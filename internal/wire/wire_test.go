@@ -211,7 +211,7 @@ func TestResponse(t *testing.T) {
 			begin + " sid='s' wait='60' hold='1' requests='2' polling='0' maxpause='9' ver='1.11' accept='gzip' xmpp:restartlogic='true' xmlns:xmpp='" + NSXBOSH + "'/>"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := test.r.Bytes()
+			b := test.r.Bytes(nil)
 			assert.Equal(t, strings.ReplaceAll(test.want, "&#39;", "&apos;"), strings.ReplaceAll(string(b), "&#39;", "&apos;"))
 			assert.Equal(t, len(b), cap(b), "a buffer of the exact size")
 			assert.Equal(t, string(b) == Blank, test.r.Empty())

@@ -1,0 +1,71 @@
+package window
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// The buffer of an answer is used again when the answer is forgotten, if nobody else
+// can have it.
+func TestRoom(t *testing.T) {
+	for name, test := range map[string]struct {
+		set  func(r *record)
+		size int
+		want bool
+	}{
+		"written":           {func(r *record) { r.Written = true }, 100, true},
+		"not written":       {func(*record) {}, 100, false},
+		"repeated":          {func(r *record) { r.Written, r.Repeats = true, 1 }, 100, false},
+		"without a payload": {func(r *record) { r.Written, r.Payload = true, false }, 100, false},
+		"large":             {func(r *record) { r.Written = true }, maxRoom + 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := New[place, held](1, 2)
+			body := make([]byte, test.size)
+			for rid := int64(1); rid <= 4; rid++ {
+				w.Insert(record{Rid: rid, Sum: 1, Exchange: new(place)})
+				w.Take()
+				w.Answer(rid, body, true, 0)
+				test.set(w.Find(rid))
+				body = make([]byte, test.size)
+			}
+			r := w.Insert(record{Rid: 5, Sum: 1})
+			assert.Empty(t, r.Body)
+			assert.Equal(t, test.want, cap(r.Body) > 0)
+			assert.Equal(t, 3*recordSize+2*test.size+cap(r.Body), w.Weight())
+		})
+	}
+}
+
+// However many answers are forgotten, one buffer is kept.
+func TestRooms(t *testing.T) {
+	w := New[place, held](1, 1)
+	w.Keep, w.Limit = true, 1<<20
+	for rid := int64(1); rid <= 50; rid++ {
+		w.Insert(record{Rid: rid, Sum: 1})
+		w.Take()
+		w.Answer(rid, make([]byte, 100), true, 0)
+		w.Find(rid).Written = true
+	}
+	w.acked = 50
+	w.trim()
+	rooms := 0
+	for _, r := range w.records[:cap(w.records)][len(w.records):] {
+		if r.Body != nil {
+			rooms++
+		}
+	}
+	assert.Equal(t, 1, rooms)
+}
+
+func TestIs(t *testing.T) {
+	body, like := make([]byte, 7), make([]byte, 7)
+	r := record{State: Answered, Body: body}
+	assert.True(t, r.Is(body))
+	assert.False(t, r.Is(like))
+	assert.False(t, r.Is(nil))
+	r.State = Open
+	assert.False(t, r.Is(body))
+	assert.False(t, new(record).Is(body))
+}
