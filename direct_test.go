@@ -909,7 +909,9 @@ func TestDirectGoneWithRequest(t *testing.T) {
 	h := newHandler(t, o)
 	srv := httptest.NewServer(h)
 	defer srv.Close()
-	for range 30 {
+	const clients = 30
+	late := 0
+	for range clients {
 		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 		require.NoError(t, err)
 		l := &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
@@ -920,6 +922,9 @@ func TestDirectGoneWithRequest(t *testing.T) {
 		for s.Stats().Requests < 2 || s.Stats().Open > 0 {
 			runtime.Gosched()
 		}
-		assert.Less(t, time.Since(began), time.Second/2)
+		if time.Since(began) > time.Second/2 {
+			late++
+		}
 	}
+	assert.Less(t, late, clients/3, "clients that were thought to be there still: a busy machine may have a few")
 }
