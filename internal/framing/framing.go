@@ -34,6 +34,8 @@ type Item struct {
 
 	// Head is the header, for Kind Header.
 	Head *Head
+
+	inPlace bool // XML is the end of what was taken, as it stands there
 }
 
 // Head holds the attributes of a stream header.
@@ -134,6 +136,7 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		return 0, Item{}, ErrTooLarge
 	}
 	it, err = c.item(b[:x.Len], &x)
+	it.inPlace = had == 0 && len(it.XML) == x.Len // a change makes it longer
 	if !c.begun && x.Len-had == len(p) {
 		c.release()
 	}
