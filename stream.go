@@ -296,47 +296,56 @@ func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *deadline.Deadl
 // read deadline passes, the stream is closed, or the session ends. With the
 // framings XMPP and Elements one Read never returns bytes of two requests.
 func (st *Stream) Read(p []byte) (n int, err error) {
-	err = st.read(context.Background(), len(p) == 0, func() { n = st.in.Read(p) })
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if err = st.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
+		full := st.full()
+		n = st.in.Read(p)
+		st.consumed(full)
+	}
 	return n, st.readError(err)
 }
 
-// read calls take under the lock when there is input, or need not be any.
-func (st *Stream) read(ctx context.Context, idle bool, take func()) error {
-	st.s.mu.Lock()
-	defer st.s.unlock()
-	ready, err := st.readReady(idle, take)
+// input waits until there is input, or there need not be any. It is called with
+// the lock held, and may release it meanwhile.
+func (st *Stream) input(ctx context.Context, idle bool) error {
+	ready, err := st.readReady(idle)
 	for !ready && err == nil {
 		st.s.listens(st)
 		err = st.wait(ctx, &st.readable, &st.rdeadline)
 		if err == nil || err != os.ErrDeadlineExceeded && st.in.Len() > 0 {
-			ready, err = st.readReady(idle, take) // what came before ctx was done is not lost
+			ready, err = st.readReady(idle) // what came before ctx was done is not lost
 		}
 	}
-	if err != nil || st.in.Len() > 0 {
+	if err != nil {
 		st.wake(&st.readable)
 	}
 	return err
 }
 
-func (st *Stream) readReady(idle bool, take func()) (ready bool, err error) {
+func (st *Stream) readReady(idle bool) (ready bool, err error) {
 	switch {
 	case st.closed:
 		return false, net.ErrClosed
 	case st.rdeadline.Expired():
 		return false, os.ErrDeadlineExceeded
-	case idle:
-		return true, nil
-	case st.in.Len() > 0:
-		full := st.s.streams.full()
-		take()
-		if full && !st.s.streams.full() {
-			st.s.settle(st.s.h.now())
-		} else {
-			st.s.account()
-		}
+	case idle || st.in.Len() > 0:
 		return true, nil
 	}
 	return false, st.cause
+}
+
+// consumed is called when some of the input was read. The argument tells whether
+// that kept the client waiting.
+func (st *Stream) consumed(full bool) {
+	if st.in.Len() > 0 {
+		st.wake(&st.readable)
+	}
+	if full && !st.s.streams.full() {
+		st.s.settle(st.s.h.now())
+		return
+	}
+	st.s.account()
 }
 
 func (st *Stream) readError(err error) error {
@@ -353,7 +362,13 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 	if st.framing != Elements {
 		return nil, st.opError("read", errNotElements)
 	}
-	err = st.read(ctx, false, func() { el = st.in.Next() })
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if err = st.input(ctx, false); err == nil {
+		full := st.full()
+		el = st.in.Next()
+		st.consumed(full)
+	}
 	return el, st.readError(err)
 }
 
@@ -433,18 +448,24 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	if err := st.lockWrite(ctx); err != nil {
-		return err
+	if err = st.lockWrite(ctx); err == nil {
+		err = st.queueWhole(ctx, b, n)
+		st.unlockWrite()
 	}
-	defer st.unlockWrite()
+	return err
+}
+
+// queueWhole queues n elements as soon as there is room.
+func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 	if st.cut != nil && st.cut.Pending() {
 		return errPartial
 	}
 	if err := st.room(ctx); err != nil {
 		return err
 	}
-	defer st.s.spoken()
-	return st.queue(b, int64(n))
+	err := st.queue(b, int64(n))
+	st.s.spoken()
+	return err
 }
 
 // EncodeToken adds a token to the output, and Flush writes what was added. The

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/gobosh/bosh/internal/wire"
 	"github.com/gobosh/bosh/internal/xmlscan"
@@ -35,6 +34,8 @@ type Item struct {
 
 	// Head is the header, for Kind Header.
 	Head *Head
+
+	inPlace bool // XML is the end of what was taken, as it stands there
 }
 
 // Head holds the attributes of a stream header.
@@ -135,6 +136,7 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		return 0, Item{}, ErrTooLarge
 	}
 	it, err = c.item(b[:x.Len], &x)
+	it.inPlace = had == 0 && len(it.XML) == x.Len // a change makes it longer
 	if !c.begun && x.Len-had == len(p) {
 		c.release()
 	}
@@ -296,76 +298,14 @@ func (c *Cutter) header(x *xmlscan.Item) (Item, error) {
 }
 
 // complete returns the element b with what it takes from the stream's root
-// declared on itself. The namespace of what has no other is always declared,
-// since inside a wrapper it would be the wrapper's.
+// declared on itself.
 func (c *Cutter) complete(b []byte, x *xmlscan.Item) []byte {
-	free := x.Uses
-	if c.xmpp && len(free) == 1 && isStream(free[0]) {
-		free = nil
-	}
-	if !x.UsesDefault && len(free) == 0 {
+	if alone(x, c.xmpp) {
 		return b
 	}
-	out := append(c.out[:0], b[:x.NameEnd]...)
-	if x.UsesDefault {
-		out = append(xmlscan.AppendEscaped(append(out, " xmlns='"...), c.defaultNS()), '\'')
-	}
-	for _, u := range free {
-		if !c.xmpp || !isStream(u) {
-			out = append(append(append(out, " xmlns:"...), u.Prefix...), "='"...)
-			out = append(xmlscan.AppendEscaped(out, u.URI), '\'')
-		}
-	}
-	out = append(out, b[x.NameEnd:]...)
+	out := appendAlone(c.out[:0], b, x, c.bindings, c.xmpp)
 	if c.out = out; cap(out) > maxIdle {
 		c.out = nil
 	}
 	return out
-}
-
-func isStream(b xmlscan.Binding) bool { return b.Prefix == "stream" && b.URI == wire.NSStream }
-
-func (c *Cutter) defaultNS() string {
-	for _, b := range c.bindings {
-		if b.Prefix == "" {
-			return b.URI
-		}
-	}
-	return ""
-}
-
-// Elements returns the elements in b, which must be whole, and of at most max
-// bytes each, made self-contained; and how many they are. What it returns may
-// be b itself.
-func Elements(b []byte, max int) (out []byte, n int, err error) {
-	return elements(b, Cutter{max: max, inside: true})
-}
-
-// Last is Elements for what goes out with the end of a stream, where the prefix
-// stream need not be declared.
-func Last(b []byte) (out []byte, err error) {
-	out, _, err = elements(b, Cutter{max: len(b), inside: true, bindings: usual[1:]})
-	return slices.Clone(out), err
-}
-
-func elements(b []byte, c Cutter) (out []byte, n int, err error) {
-	for len(b) > 0 {
-		took, it, err := c.Cut(b)
-		if err != nil {
-			return nil, 0, err
-		}
-		b = b[took:]
-		if it.Kind == None {
-			continue
-		}
-		if n++; n == 1 && len(b) == 0 {
-			return it.XML, n, nil
-		}
-		out = append(out, it.XML...)
-	}
-	if c.Pending() {
-		c.release()
-		return nil, 0, errors.New("element is not whole")
-	}
-	return out, n, nil
 }

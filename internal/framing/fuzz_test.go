@@ -14,9 +14,9 @@ import (
 // fifth edition of XML 1.0 allows.
 var fourthEdition = regexp.MustCompile(`invalid XML name: .*[^\x00-\x7f]`)
 
-// alone fails the test unless an element can stand in a wrapper: it is one
+// standsAlone fails the test unless an element can stand in a wrapper: it is one
 // element there, with no name left that would be in the wrapper's namespace.
-func alone(t *testing.T, el string) {
+func standsAlone(t *testing.T, el string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader("<body xmlns='wrapper' xmlns:stream='http://etherx.jabber.org/streams'>" + el + "</body>"))
 	depth, children := 0, 0
@@ -113,13 +113,13 @@ func FuzzXMPPChunks(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b, cuts string) {
 		for _, it := range sameInChunks(t, func() *Cutter { return NewXMPP(fuzzMax) }, b, cuts) {
 			if it.xml != "" {
-				alone(t, it.xml)
+				standsAlone(t, it.xml)
 			}
 		}
 		if !strings.HasPrefix(b, header) {
 			for _, it := range sameInChunks(t, func() *Cutter { return NewXMPP(fuzzMax) }, header+b, cuts) {
 				if it.xml != "" {
-					alone(t, it.xml)
+					standsAlone(t, it.xml)
 				}
 			}
 		}
@@ -135,10 +135,15 @@ func FuzzElements(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b, cuts string) {
 		items := sameInChunks(t, func() *Cutter { return NewElements(fuzzMax) }, b, cuts)
+		cutter := NewElements(fuzzMax)
+		_, wantErr := cut(cutter, b, whole)
 		for _, it := range items {
-			alone(t, it.xml)
+			standsAlone(t, it.xml)
 		}
 		all, n, err := Elements([]byte(b), fuzzMax)
+		if good := wantErr == nil && !cutter.Pending(); good != (err == nil) {
+			t.Fatalf("%q: %v, and by a Cutter %v", b, err, wantErr)
+		}
 		if err != nil {
 			return
 		}

@@ -5,24 +5,26 @@ import "github.com/gobosh/bosh/internal/buffer"
 // A Run is what a Cutter takes from a chunk at a time.
 type Run struct {
 	// Elements are whole elements, none or more, of Kind Element or Features,
-	// and Count is how many. They are good until the next call, but if Owned is
-	// set their buffer is the caller's, who gives it to package buffer.
+	// and Count is how many. They are good until the next call, and as long as
+	// the chunk is, but if Owned is set their buffer is the caller's, who gives
+	// it to package buffer.
 	Elements []byte
 	Count    int
 	Owned    bool
 
 	Next Item // what follows them, if it is of another Kind and whole
 	Took int  // bytes of the chunk
+
+	inPlace bool // Elements is a part of the chunk
 }
 
 // CutRun takes elements from p as Cut does, until there are size bytes of them, or
-// an item of another Kind. With an error it returns what came before.
+// an item of another Kind. With an error it returns what came before. Elements that
+// follow one another in p, and need no change, are not copied.
 func (c *Cutter) CutRun(p []byte, size int) (r Run, err error) {
 	for err == nil && r.Next.Kind == None && r.Took < len(p) && len(r.Elements) < size {
-		if r.Count == 1 && !r.Owned {
-			n := len(r.Elements)
-			r.Elements = append(buffer.Grow(nil, max(n, min(n+len(p)-r.Took, size))), r.Elements...)
-			r.Owned = true
+		if r.Count == 1 && !r.inPlace {
+			r.own(len(p)-r.Took, size) // the Cutter goes on using its buffer
 		}
 		var n int
 		var it Item
@@ -31,14 +33,35 @@ func (c *Cutter) CutRun(p []byte, size int) (r Run, err error) {
 		switch it.Kind {
 		case None:
 		case Element, Features:
-			if r.Count++; r.Count == 1 {
-				r.Elements = it.XML
-			} else {
-				r.Elements = append(buffer.Grow(r.Elements, len(it.XML)), it.XML...)
-			}
+			r.add(&it, n, len(p)-r.Took, size)
 		default:
 			r.Next = it
 		}
 	}
 	return r, err
+}
+
+// add adds an element for which n bytes of the chunk were taken. There are rest more.
+func (r *Run) add(it *Item, n, rest, size int) {
+	switch {
+	case r.Count == 0:
+		r.Elements, r.inPlace = it.XML, it.inPlace
+	case r.inPlace && it.inPlace && n == len(it.XML):
+		r.Elements = r.Elements[:len(r.Elements)+n]
+	default:
+		r.own(len(it.XML)+rest, size)
+		r.Elements = append(buffer.Grow(r.Elements, len(it.XML)), it.XML...)
+	}
+	r.Count++
+}
+
+// own moves the elements to a buffer that is the caller's. It has room for more bytes,
+// up to size in all.
+func (r *Run) own(more, size int) {
+	if r.Owned {
+		return
+	}
+	n := len(r.Elements)
+	r.Elements = append(buffer.Grow(nil, max(n, min(n+more, size))), r.Elements...)
+	r.Owned, r.inPlace = true, false
 }

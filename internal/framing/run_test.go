@@ -79,6 +79,8 @@ func TestCutRun(t *testing.T) {
 		{"space between", string(p), 100, strings.ReplaceAll(string(p), " <", "<"), 4, len(p), None, false},
 		{"space around", " <a xmlns='u'/> ", 100, "<a xmlns='u'/>", 1, 16, None, false},
 		{"changed", "<a/><b/>", 100, "<a" + ns + "/><b" + ns + "/>", 2, 8, None, false},
+		{"changed between", "<a xmlns='u'/><b/><c xmlns='u'/>", 100, "<a xmlns='u'/><b" + ns + "/><c xmlns='u'/>", 3, 32, None, false},
+		{"space before the last", "<a xmlns='u'/><b xmlns='u'/> <c xmlns='u'/>", 100, "<a xmlns='u'/><b xmlns='u'/><c xmlns='u'/>", 3, 43, None, false},
 		{"changed last", "<a xmlns='u'/><b/>", 100, "<a xmlns='u'/><b" + ns + "/>", 2, 18, None, false},
 		{"changed first", "<b/><a xmlns='u'/>", 100, "<b" + ns + "/><a xmlns='u'/>", 2, 18, None, false},
 		{"part", "<a/><b", 100, "<a" + ns + "/>", 1, 6, None, false},
@@ -97,33 +99,42 @@ func TestCutRun(t *testing.T) {
 	}
 }
 
-// One element is not copied.
-func TestCutRunOfOne(t *testing.T) {
-	p := []byte("  " + benchStanza)
-	r, err := NewElements(1000).CutRun(p, 1<<20)
-	require.NoError(t, err)
-	assert.Equal(t, 1, r.Count)
-	assert.False(t, r.Owned)
-	assert.Same(t, &p[2], &r.Elements[0])
+// What follows one another and needs no change is not copied.
+func TestCutRunInPlace(t *testing.T) {
+	for _, n := range []int{1, 50} {
+		all := strings.Repeat(benchStanza, n)
+		for _, more := range []string{"", "\n", benchStanza[:100]} {
+			p := []byte("  " + all + more)
+			r, err := NewElements(1000).CutRun(p, 1<<20)
+			require.NoError(t, err)
+			assert.Equal(t, n, r.Count)
+			assert.False(t, r.Owned)
+			assert.Same(t, &p[2], &r.Elements[0])
+			assert.Equal(t, all, string(r.Elements))
+		}
+	}
 }
 
-// Of a long chunk no more is copied at a time than is wanted, and there is no
-// buffer that nobody takes back.
-func TestCutRunOwned(t *testing.T) {
-	p := []byte(strings.Repeat(benchStanza, 1000))
+// An element that began in an earlier chunk is in a buffer that the next one
+// needs.
+func TestCutRunBegun(t *testing.T) {
 	c := NewElements(1000)
-	r, err := c.CutRun(p, 20_000)
+	_, err := c.CutRun([]byte(benchStanza[:100]), 1<<20)
+	require.NoError(t, err)
+	r, err := c.CutRun([]byte(benchStanza[100:]+benchStanza+benchStanza[:100]), 1<<20)
+	require.NoError(t, err)
+	assert.True(t, r.Owned)
+	assert.Equal(t, benchStanza+benchStanza, string(r.Elements))
+}
+
+// Of a long chunk no more is copied at a time than is wanted.
+func TestCutRunOwned(t *testing.T) {
+	p := []byte(strings.Repeat(benchStanza+"\n", 1000))
+	r, err := NewElements(1000).CutRun(p, 20_000)
 	require.NoError(t, err)
 	assert.True(t, r.Owned)
 	assert.Less(t, cap(r.Elements), 50_000)
-	for _, more := range []string{"\n", benchStanza[:100]} {
-		c := NewElements(1000)
-		r, err := c.CutRun([]byte(benchStanza+more), 20_000)
-		require.NoError(t, err)
-		assert.Equal(t, 1, r.Count)
-		assert.Equal(t, benchStanza, string(r.Elements))
-		assert.True(t, r.Owned)
-	}
+	assert.Equal(t, strings.Repeat(benchStanza, r.Count), string(r.Elements))
 }
 
 func BenchmarkCutRun(b *testing.B) {
@@ -145,7 +156,9 @@ func BenchmarkCutRun(b *testing.B) {
 				if err != nil || r.Count != 50 {
 					b.Fatal(r.Count, err)
 				}
-				buffer.Rest(r.Elements)
+				if r.Owned {
+					buffer.Rest(r.Elements)
+				}
 			}
 		})
 	}

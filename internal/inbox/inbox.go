@@ -2,17 +2,16 @@
 // remembers where elements and requests end.
 package inbox
 
-import (
-	"slices"
-
-	"github.com/gobosh/bosh/internal/buffer"
-)
+import "github.com/gobosh/bosh/internal/buffer"
 
 // An Inbox is a queue of bytes. The zero value is empty.
 type Inbox struct {
 	b     []byte
-	off   int    // how much of b has been read
-	marks []mark // ends in b, ascending; some may have been passed
+	marks []mark // ends in b, ascending
+
+	// How much of b has been read, and how many of the marks were passed by
+	// that. They are small since every session has them: see maxOff.
+	off, passed uint32
 }
 
 type mark struct {
@@ -23,8 +22,12 @@ type mark struct {
 // maxMarks is how many marks an empty Inbox keeps room for.
 const maxMarks = 64
 
+// maxOff is how much of its buffer an Inbox keeps at most after it was read. A
+// mark takes a byte at least, so that no more of them have been passed.
+const maxOff = 1 << 30
+
 // Len returns how many bytes there are.
-func (in *Inbox) Len() int { return len(in.b) - in.off }
+func (in *Inbox) Len() int { return len(in.b) - int(in.off) }
 
 // Buffer returns the buffer for appending n bytes or so to it. Element and Bytes
 // take it back.
@@ -45,14 +48,14 @@ func (in *Inbox) Bytes(b []byte) { in.b = b }
 
 // Read moves bytes to p, not beyond the end of a request.
 func (in *Inbox) Read(p []byte) int {
-	end := len(in.b)
-	for _, m := range in.marks[in.past():] {
-		if m.last || m.end-in.off >= len(p) {
-			end = m.end
+	b := in.b[in.off:]
+	for _, m := range in.marks[in.passed:] {
+		if n := m.end - int(in.off); m.last || n >= len(p) {
+			b = b[:n]
 			break
 		}
 	}
-	n := copy(p, in.b[in.off:end])
+	n := copy(p, b)
 	in.take(n)
 	return n
 }
@@ -60,11 +63,10 @@ func (in *Inbox) Read(p []byte) int {
 // Next returns the rest of the next element, in a buffer of its own, or nil if
 // there is none.
 func (in *Inbox) Next() []byte {
-	past := in.past()
-	if past == len(in.marks) {
+	if int(in.passed) == len(in.marks) {
 		return nil
 	}
-	el := append([]byte(nil), in.b[in.off:in.marks[past].end]...)
+	el := append([]byte(nil), in.b[in.off:in.marks[in.passed].end]...)
 	in.take(len(el))
 	return el
 }
@@ -75,35 +77,51 @@ func (in *Inbox) Clear() {
 	*in = Inbox{}
 }
 
-// past returns how many marks have been passed.
-func (in *Inbox) past() int {
-	n, _ := slices.BinarySearchFunc(in.marks, in.off+1, func(m mark, off int) int { return m.end - off })
-	return n
-}
-
 // take drops n bytes, and now and then what has been passed.
 func (in *Inbox) take(n int) {
-	in.off += n
-	switch rest := in.b[in.off:]; {
+	off := int(in.off) + n
+	rest := in.b[off:]
+	switch {
 	case len(rest) == 0:
-		in.b, in.off = buffer.Rest(in.b), 0
-		in.marks = in.marks[:0]
-		if cap(in.marks) > maxMarks {
-			in.marks = nil
-		}
-	case in.off > buffer.Small && in.off > len(rest):
-		ahead := in.marks[in.past():]
-		for i, m := range ahead {
-			in.marks[i] = mark{m.end - in.off, m.last}
-		}
-		in.marks = in.marks[:len(ahead)]
-		if len(rest) > buffer.Small {
-			in.b = in.b[:copy(in.b, rest)]
-		} else {
-			small := append([]byte(nil), rest...)
-			buffer.Rest(in.b)
-			in.b = small
-		}
-		in.off = 0
+		in.clean()
+	case off > buffer.Small && (off > len(rest) || off > maxOff):
+		in.shift(off)
+	default:
+		in.off = uint32(off)
+		in.pass(off)
 	}
+}
+
+// pass passes the marks up to offset off.
+func (in *Inbox) pass(off int) {
+	for int(in.passed) < len(in.marks) && in.marks[in.passed].end <= off {
+		in.passed++
+	}
+}
+
+// clean begins anew after everything was read.
+func (in *Inbox) clean() {
+	in.b, in.off = buffer.Rest(in.b), 0
+	in.marks, in.passed = in.marks[:0], 0
+	if cap(in.marks) > maxMarks {
+		in.marks = nil
+	}
+}
+
+// shift moves what is at offset off and behind it to the beginning.
+func (in *Inbox) shift(off int) {
+	in.pass(off)
+	ahead := in.marks[in.passed:]
+	for i, m := range ahead {
+		in.marks[i] = mark{m.end - off, m.last}
+	}
+	in.marks, in.passed = in.marks[:len(ahead)], 0
+	if rest := in.b[off:]; len(rest) > buffer.Small {
+		in.b = in.b[:copy(in.b, rest)]
+	} else {
+		small := append([]byte(nil), rest...)
+		buffer.Rest(in.b)
+		in.b = small
+	}
+	in.off = 0
 }

@@ -42,7 +42,10 @@ func (s *Scanner) plainStart(b []byte, i int) int {
 	}
 	o := open{i, end, len(s.binds), len(s.arena)}
 	rebinds := len(s.rebinds)
-	next, empty := s.plainRest(b, end)
+	next, empty := end+1, false
+	if b[end] != '>' {
+		next, empty = s.plainRest(b, end)
+	}
 	ns, ok := 0, false
 	if next > 0 {
 		ns, ok = s.plainNS(b, i, colon)

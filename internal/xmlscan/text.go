@@ -169,6 +169,22 @@ var entities = [...]struct {
 	{"lt;", '<'}, {"gt;", '>'}, {"amp;", '&'}, {"quot;", '"'}, {"apos;", '\''},
 }
 
+// entity returns how many bytes of b are one of these names that it begins with, or 0.
+func entity(b []byte) int {
+	switch {
+	case begins(b, "lt;"), begins(b, "gt;"):
+		return 3
+	case begins(b, "amp;"):
+		return 4
+	case begins(b, "quot;"), begins(b, "apos;"):
+		return 5
+	}
+	return 0
+}
+
+// begins is written so that the compiler makes a comparison of words of it.
+func begins(b []byte, s string) bool { return len(b) >= len(s) && string(b[:len(s)]) == s }
+
 // reference scans the reference whose '&' is at offset i, in an attribute value
 // or in text.
 func (s *Scanner) reference(b []byte, i int) (int, result) {
@@ -187,11 +203,11 @@ func (s *Scanner) reference(b []byte, i int) (int, result) {
 		}
 		return s.digits(b, s.mark)
 	}
+	if n := entity(rest); n > 0 {
+		return i + 1 + n, next
+	}
 	for k := range entities {
-		switch matches(rest, entities[k].name) {
-		case next:
-			return i + 1 + len(entities[k].name), next
-		case more:
+		if matches(rest, entities[k].name) == more {
 			return i, more
 		}
 	}
