@@ -73,9 +73,9 @@ func (r *Record[X, H]) room() []byte {
 	return r.Body[:0]
 }
 
-// maxRoom is the largest buffer that is used again, in bytes. An idle session keeps
-// one.
-const maxRoom = 512
+// maxRoom is the largest buffer that is used again, in bytes. A session keeps one,
+// which was that of an answer not long ago: see wire.Response.Bytes.
+const maxRoom = 64 << 10
 
 // Is reports whether body is the answer itself, rather than one like it.
 func (r *Record[X, H]) Is(body []byte) bool {

@@ -54,7 +54,7 @@ func (r *Response) Empty() bool {
 }
 
 // Bytes returns the response: in room if that is large enough for one with payloads,
-// or else in a buffer of its exact size.
+// and not much too large, or else in a buffer of its exact size.
 func (r *Response) Bytes(room []byte) []byte {
 	var head [512]byte
 	b := r.start(append(head[:0], open...))
@@ -70,7 +70,7 @@ func (r *Response) Bytes(room []byte) []byte {
 	if payload+len(last) == 0 {
 		return append(make([]byte, 0, len(b)+2), append(b, "/>"...)...)
 	}
-	if size := len(b) + 1 + payload + len(last) + len(end); size > cap(room) {
+	if size := len(b) + 1 + payload + len(last) + len(end); size > cap(room) || size < cap(room)/2 {
 		room = make([]byte, 0, size)
 	}
 	out := append(append(room[:0], b...), '>')
