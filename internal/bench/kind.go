@@ -62,7 +62,8 @@ var kinds = []kind{
 	{"parked", doesNothing, "bytes, parked", standard, library(bosh.Options{})},
 	{"pipelined", doesPipelined, "elements", standard, pipelined(library(bosh.Options{Serve: echoElements}))},
 	{"direct", doesElements, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
-	{"direct-parked", doesNothing, "direct, parked", direct, library(bosh.Options{Direct: true})},
+	{"direct-bytes", doesBytes, "direct, bytes, parked", direct, library(bosh.Options{Serve: echoBytes, Direct: true})},
+	{"direct-parked", doesNothing, "direct, bytes, parked", direct, library(bosh.Options{Direct: true})},
 	{"direct-pipelined", doesPipelined, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 }
 

@@ -31,7 +31,7 @@ func TestTable(t *testing.T) {
 	require.NoError(t, table.flush())
 	lines := strings.Split(out.String(), "\n")
 	for i, want := range []string{
-		"| | floor | floor, goroutine | elements | bytes, parked | direct | direct, parked | target |",
+		"| | floor | floor, goroutine | elements | bytes, parked | direct | direct, bytes, parked | target |",
 		"| - | -: | -: | -: | -: | -: | -: | - |",
 		"| **s**: about it | | | | | | | |",
 		"| more | 200 | 20.0 (0.100) | 140 (0.700) | | 500 (2.50) | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
