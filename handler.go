@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ import (
 	"github.com/gobosh/bosh/internal/quota"
 	"github.com/gobosh/bosh/internal/rota"
 	"github.com/gobosh/bosh/internal/scope"
+	"github.com/gobosh/bosh/internal/slack"
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/tomb"
@@ -56,8 +58,9 @@ type Handler struct {
 	requests sync.Pool               // of *wire.Request
 	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
-	past     tally.Tally    // of the sessions that have ended
-	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
+	past     tally.Tally // of the sessions that have ended
+	gate     *gate.Gate  // closed by Shutdown; counts the requests being served
+	slack    *slack.Slack
 	engine   *direct.Engine // nil without Options.Direct
 }
 
@@ -68,6 +71,7 @@ func New(o Options) *Handler {
 		clock: alarm.New(func(s *Session) *alarm.Alarm { return &s.alarm }, (*Session).tick),
 		seed:  maphash.MakeSeed(),
 	}
+	h.slack = slack.New(h.now)
 	h.yard = tomb.New(afterlife, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
@@ -350,6 +354,15 @@ func (h *Handler) answered(s *Session, ex *exchange) {
 		defer h.caught("Trace.Response")
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
 	}
+}
+
+// yield lets other goroutines run. It reports whether it has.
+func (h *Handler) yield(ex *exchange) bool {
+	if ex.direct == nil {
+		return h.slack.Yield()
+	}
+	runtime.Gosched()
+	return true
 }
 
 // serve waits until ex can be answered, and answers it.

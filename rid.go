@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"time"
 
@@ -339,8 +338,9 @@ func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil 
 
 // yield gives the application the chance to answer a request before an alarm is
 // set for it. Most do so at once, and an alarm so soon costs more than all else
-// there is to do for a request, since an idle process wakes up for it. It is called by
-// whoever has called receive.
+// there is to do for a request if the process is idle, and wakes up for it. A busy one
+// has an alarm set, unless nobody else waits for the answer that might come: see
+// speak. It is called by whoever has called receive.
 func (s *Session) yield(ex *exchange) {
 	s.mu.Lock()
 	for range yields {
@@ -352,8 +352,11 @@ func (s *Session) yield(ex *exchange) {
 			break
 		}
 		s.mu.Unlock()
-		runtime.Gosched()
+		yielded := s.h.yield(ex)
 		s.mu.Lock()
+		if !yielded {
+			break
+		}
 	}
 	if s.yielding {
 		s.yielding = false
