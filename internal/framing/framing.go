@@ -90,27 +90,30 @@ func (c *Cutter) Pending() bool { return len(c.part) > 0 }
 // item ends there. It returns how many it took. After an error the Cutter
 // returns that error for ever.
 func (c *Cutter) Cut(p []byte) (n int, it Item, err error) {
+	n, err = c.next(p, &it)
+	return n, it, err
+}
+
+// next is Cut. The item is put into it, which is empty.
+func (c *Cutter) next(p []byte, it *Item) (n int, err error) {
 	if c.err != nil {
-		return 0, Item{}, c.err
+		return 0, c.err
 	}
-	for n < len(p) {
-		took, it, err := c.cut(p[n:])
+	for n < len(p) && it.Kind == None {
+		took, err := c.cut(p[n:], it)
 		n += took
 		if err != nil {
 			c.err = err
 			c.release()
 			c.part = nil
-			return n, Item{}, err
-		}
-		if it.Kind != None {
-			return n, it, nil
+			return n, err
 		}
 	}
-	return n, Item{}, nil
+	return n, nil
 }
 
 // cut takes one item from p, an uninteresting one perhaps, or all of p.
-func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
+func (c *Cutter) cut(p []byte, it *Item) (n int, err error) {
 	b, had := p, len(c.part)
 	if had > 0 {
 		c.part = append(c.part, p...)
@@ -122,7 +125,7 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		}
 	}
 	if c.inside && c.xmpp && ends(b) {
-		return c.end(b, had, len(p))
+		return c.end(b, had, len(p), it)
 	}
 	var x xmlscan.Item
 	err = c.scan.Next(b, &x)
@@ -130,12 +133,12 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 		return c.keep(b, had, len(p))
 	}
 	if err != nil {
-		return 0, Item{}, err
+		return 0, err
 	}
 	if x.Len > c.max {
-		return 0, Item{}, ErrTooLarge
+		return 0, ErrTooLarge
 	}
-	it, err = c.item(b[:x.Len], &x)
+	err = c.item(b[:x.Len], &x, it)
 	it.inPlace = had == 0 && len(it.XML) == x.Len // a change makes it longer
 	if !c.begun && x.Len-had == len(p) {
 		c.release()
@@ -144,21 +147,21 @@ func (c *Cutter) cut(p []byte) (n int, it Item, err error) {
 	if cap(c.part) > maxIdle {
 		c.part = nil
 	}
-	return x.Len - had, it, err
+	return x.Len - had, err
 }
 
 // maxIdle is the largest buffer that a Cutter at rest keeps.
 const maxIdle = 1 << 10
 
 // keep stores the beginning of an item.
-func (c *Cutter) keep(b []byte, had, took int) (int, Item, error) {
+func (c *Cutter) keep(b []byte, had, took int) (int, error) {
 	if len(b) > c.max {
-		return 0, Item{}, ErrTooLarge
+		return 0, ErrTooLarge
 	}
 	if had == 0 {
 		c.part = append(c.part, b...)
 	}
-	return took, Item{}, nil
+	return took, nil
 }
 
 // begin gets a scanner for the item that b begins with. It reports false if
@@ -223,39 +226,40 @@ func restarts(b, root []byte) (yes, sure bool) {
 func ends(b []byte) bool { return len(b) > 1 && b[0] == '<' && b[1] == '/' }
 
 // end takes the root's end tag.
-func (c *Cutter) end(b []byte, had, took int) (int, Item, error) {
+func (c *Cutter) end(b []byte, had, took int, it *Item) (int, error) {
 	i := bytes.IndexByte(b, '>')
 	if i < 0 && len(b) <= len(c.root)+maxSpace {
 		return c.keep(b, had, took)
 	}
 	if i < 0 || !bytes.Equal(bytes.TrimRight(b[2:i], " \t\r\n"), c.root) {
-		return 0, Item{}, errors.New("end tag does not match the stream's start")
+		return 0, errors.New("end tag does not match the stream's start")
 	}
 	c.release()
 	c.part = c.part[:0]
 	c.inside, c.ended = false, true
-	return i + 1 - had, Item{Kind: End}, nil
+	it.Kind = End
+	return i + 1 - had, nil
 }
 
 // maxSpace is how much white space an end tag may hold.
 const maxSpace = 64
 
-// item makes an Item of what the scanner found.
-func (c *Cutter) item(b []byte, x *xmlscan.Item) (Item, error) {
+// item makes it of what the scanner found.
+func (c *Cutter) item(b []byte, x *xmlscan.Item, it *Item) error {
 	switch x.Kind {
 	case xmlscan.Decl:
-		return Item{}, nil // the same scanner goes on to the root
+		return nil // the same scanner goes on to the root
 	case xmlscan.Space:
 		if c.inside {
 			c.begun = false
 		}
-		return Item{}, nil
+		return nil
 	case xmlscan.Empty:
-		return Item{}, errors.New("empty stream element")
+		return errors.New("empty stream element")
 	case xmlscan.Start:
-		return c.header(x)
+		return c.header(x, it)
 	}
-	it := Item{Kind: Element, XML: c.complete(b, x)}
+	it.Kind, it.XML = Element, c.complete(b, x)
 	if c.xmpp && string(x.URI) == wire.NSStream {
 		switch string(x.Local) {
 		case "features":
@@ -265,12 +269,12 @@ func (c *Cutter) item(b []byte, x *xmlscan.Item) (Item, error) {
 		}
 	}
 	c.begun = false
-	return it, nil
+	return nil
 }
 
-func (c *Cutter) header(x *xmlscan.Item) (Item, error) {
+func (c *Cutter) header(x *xmlscan.Item, it *Item) error {
 	if string(x.Local) != "stream" || string(x.URI) != wire.NSStream {
-		return Item{}, fmt.Errorf("root element %q is not an XMPP stream", x.Local)
+		return fmt.Errorf("root element %q is not an XMPP stream", x.Local)
 	}
 	h := new(Head)
 	for _, a := range c.scan.Attrs() {
@@ -294,7 +298,8 @@ func (c *Cutter) header(x *xmlscan.Item) (Item, error) {
 	c.bindings = intern(c.scan.Bindings())
 	c.inside, c.ended = true, false
 	c.release()
-	return Item{Kind: Header, Head: h}, nil
+	it.Kind, it.Head = Header, h
+	return nil
 }
 
 // complete returns the element b with what it takes from the stream's root

@@ -28,7 +28,7 @@ func (c *Cutter) CutRun(p []byte, size int) (r Run, err error) {
 		}
 		var n int
 		var it Item
-		n, it, err = c.Cut(p[r.Took:])
+		n, err = c.next(p[r.Took:], &it)
 		r.Took += n
 		switch it.Kind {
 		case None:
