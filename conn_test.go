@@ -31,6 +31,13 @@ func goRead(c net.Conn) <-chan result {
 	})
 }
 
+func goCopy(c net.Conn) <-chan result {
+	return async(func() result {
+		n, err := io.Copy(io.Discard, c)
+		return result{int(n), err}
+	})
+}
+
 func goWrite(c net.Conn, b string) <-chan result {
 	return async(func() result {
 		n, err := c.Write([]byte(b))
@@ -77,13 +84,14 @@ func full(t *testing.T) (*bosh.Stream, *peer) {
 	return s, p
 }
 
-// blocked are the two ways to block on a stream, with the deadline for each.
+// blocked are the ways to block on a stream, with the deadline for each.
 var blocked = map[string]struct {
 	do  func(net.Conn) <-chan result
 	set func(net.Conn, time.Time) error
 }{
 	"Read":               {goRead, net.Conn.SetReadDeadline},
 	"Read, SetDeadline":  {goRead, net.Conn.SetDeadline},
+	"WriteTo":            {goCopy, net.Conn.SetReadDeadline},
 	"Write":              {func(c net.Conn) <-chan result { return goWrite(c, "<x/>") }, net.Conn.SetWriteDeadline},
 	"Write, SetDeadline": {func(c net.Conn) <-chan result { return goWrite(c, "<x/>") }, net.Conn.SetDeadline},
 }
@@ -221,6 +229,77 @@ func TestAfterClose(t *testing.T) {
 }
 
 // Of many Writes at once each arrives whole, and all of them.
+// failing has room for so many bytes, and fails when it has no more.
+type failing struct {
+	n   int
+	err error
+	got []byte
+}
+
+func (w *failing) Write(p []byte) (int, error) {
+	n := min(w.n, len(p))
+	w.n -= n
+	w.got = append(w.got, p[:n]...)
+	if n < len(p) {
+		return n, w.err
+	}
+	return n, nil
+}
+
+// WriteTo writes all that comes, and its end is that of the stream or of the writer.
+func TestWriteTo(t *testing.T) {
+	broken := errors.New("broken")
+	element := func(i int) string {
+		return "<a xmlns='u' i='" + strconv.Itoa(i) + "'>" + strings.Repeat("x", 100*i) + "</a>"
+	}
+	for name, test := range map[string]struct {
+		end  string // of the client
+		w    *failing
+		want error
+	}{
+		"the client's end": {"type='terminate'", &failing{n: 1 << 20}, nil},
+		"the session's":    {"", &failing{n: 1 << 20}, &bosh.Error{Condition: bosh.PolicyViolation}},
+		"the writer's":     {"", &failing{n: 1000, err: broken}, broken},
+		"a short write":    {"", &failing{n: 1000}, io.ErrShortWrite},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := connect(t, elements())
+				r := async(func() result {
+					n, err := s.WriteTo(test.w)
+					return result{int(n), err}
+				})
+				all := ""
+				for i := range 20 {
+					all += element(i)
+					p.post(element(i))
+					time.Sleep(second)
+				}
+				if test.end != "" {
+					p.send("", test.end)
+				} else {
+					s.Session().Terminate(&bosh.Error{Condition: bosh.PolicyViolation})
+				}
+				res := <-r
+				if test.want == nil {
+					assert.NoError(t, res.err)
+				} else if e := (*bosh.Error)(nil); errors.As(test.want, &e) {
+					requireOp(t, res.err)
+					assert.ErrorAs(t, res.err, &e)
+					assert.Equal(t, bosh.PolicyViolation, e.Condition)
+				} else {
+					assert.ErrorIs(t, res.err, test.want)
+				}
+				if test.w.n == 0 {
+					all = all[:1000]
+				}
+				assert.True(t, all == string(test.w.got))
+				assert.Equal(t, len(all), res.n)
+			})
+		})
+	}
+}
+
 func TestConcurrentWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const writers, each = 8, 20

@@ -306,6 +306,42 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 	return n, st.readError(err)
 }
 
+// WriteTo writes what the client sends to w, until the stream has ended, or w fails.
+// It waits and fails as Read does, but for the end, which is not an error here. By it
+// [io.Copy] needs no buffer for a stream that says nothing.
+func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		b, unread, err := st.takeInput()
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, st.readError(err)
+		}
+		took, err := w.Write(unread)
+		if n += int64(took); err == nil && took < len(unread) {
+			err = io.ErrShortWrite
+		}
+		buffer.Rest(b)
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// takeInput waits for input, and returns all there is, and the buffer that it is in.
+func (st *Stream) takeInput() (b, unread []byte, err error) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if err = st.input(context.Background(), false); err != nil {
+		return nil, nil, err
+	}
+	full := st.full()
+	b, unread = st.in.Take()
+	st.consumed(full)
+	return b, unread, nil
+}
+
 // input waits until there is input, or there need not be any. It is called with
 // the lock held, and may release it meanwhile.
 func (st *Stream) input(ctx context.Context, idle bool) error {

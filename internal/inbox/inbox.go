@@ -71,6 +71,15 @@ func (in *Inbox) Next() []byte {
 	return el
 }
 
+// Take returns what has not been read, and the buffer that it is in, which is the
+// caller's from then on, to be given to buffer.Rest.
+func (in *Inbox) Take() (b, unread []byte) {
+	b, unread = in.b, in.b[in.off:]
+	in.b = nil
+	in.clean()
+	return b, unread
+}
+
 // Clear drops everything.
 func (in *Inbox) Clear() {
 	buffer.Rest(in.b)
