@@ -460,7 +460,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.fail(ex, PolicyViolation)
 		return
 	}
-	if r.State == window.Answered {
+	if r.State >= window.Answered {
 		if r.Pause && r.Rid == s.win.Last() {
 			s.pause = s.grant.Pauses(req)
 		}
@@ -633,7 +633,7 @@ func (s *Session) done(ex *exchange) {
 		if r.Exchange == ex {
 			r.Exchange = nil
 		}
-		r.Written = r.Written || r.Is(ex.reply.body)
+		r.Wrote(ex.reply.body)
 	}
 	if s.live--; s.live == 0 {
 		s.idleSince = now

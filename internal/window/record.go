@@ -13,6 +13,7 @@ const (
 	Early    State = iota // received, but a lower rid is missing
 	Open                  // its turn has come, but it is not answered
 	Answered              // answered, and the answer is kept
+	Written               // the same, and nobody is writing the answer any more
 )
 
 // A Record is what a Window keeps of one request. X is the type of what it is
@@ -38,7 +39,6 @@ type Record[X, H any] struct {
 
 	Release bool   // early, open: it is to be answered at once
 	Payload bool   // answered: the answer carries payloads
-	Written bool   // answered: nobody is writing the answer any more
 	Body    []byte // answered: the answer, byte for byte; before that empty, with room for one if there is any
 
 	// Early is the request itself as long as it waits for its turn: see Fetch.
@@ -67,7 +67,7 @@ func (r *Record[X, H]) weight() int {
 // nobody else has it. That is certain of an answer with payloads that has been
 // written once.
 func (r *Record[X, H]) room() []byte {
-	if !r.Payload || !r.Written || r.Repeats > 0 || cap(r.Body) > maxRoom {
+	if r.State != Written || !r.Payload || r.Repeats > 0 || cap(r.Body) > maxRoom {
 		return nil
 	}
 	return r.Body[:0]
@@ -77,9 +77,12 @@ func (r *Record[X, H]) room() []byte {
 // which was that of an answer not long ago: see wire.Response.Bytes.
 const maxRoom = 64 << 10
 
-// Is reports whether body is the answer itself, rather than one like it.
-func (r *Record[X, H]) Is(body []byte) bool {
-	return r.State == Answered && len(body) > 0 && len(r.Body) > 0 && &body[0] == &r.Body[0]
+// Wrote takes note that somebody has written body, or given up, which is the answer to
+// r or something else.
+func (r *Record[X, H]) Wrote(body []byte) {
+	if r.State == Answered && len(body) > 0 && len(r.Body) > 0 && &body[0] == &r.Body[0] {
+		r.State = Written
+	}
 }
 
 // Matches reports whether a request whose body has the hash sum is a repeat of

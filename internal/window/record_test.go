@@ -14,11 +14,11 @@ func TestRoom(t *testing.T) {
 		size int
 		want bool
 	}{
-		"written":           {func(r *record) { r.Written = true }, 100, true},
+		"written":           {func(r *record) { r.State = Written }, 100, true},
 		"not written":       {func(*record) {}, 100, false},
-		"repeated":          {func(r *record) { r.Written, r.Repeats = true, 1 }, 100, false},
-		"without a payload": {func(r *record) { r.Written, r.Payload = true, false }, 100, false},
-		"large":             {func(r *record) { r.Written = true }, maxRoom + 1, false},
+		"repeated":          {func(r *record) { r.State, r.Repeats = Written, 1 }, 100, false},
+		"without a payload": {func(r *record) { r.State, r.Payload = Written, false }, 100, false},
+		"large":             {func(r *record) { r.State = Written }, maxRoom + 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := New[place, held](1, 2)
@@ -46,7 +46,7 @@ func TestRooms(t *testing.T) {
 		w.Insert(record{Rid: rid, Sum: 1})
 		w.Take()
 		w.Answer(rid, make([]byte, 100), true, 0)
-		w.Find(rid).Written = true
+		w.Find(rid).State = Written
 	}
 	w.acked = 50
 	w.trim()
@@ -59,13 +59,21 @@ func TestRooms(t *testing.T) {
 	assert.Equal(t, 1, rooms)
 }
 
-func TestIs(t *testing.T) {
+func TestWrote(t *testing.T) {
 	body, like := make([]byte, 7), make([]byte, 7)
-	r := record{State: Answered, Body: body}
-	assert.True(t, r.Is(body))
-	assert.False(t, r.Is(like))
-	assert.False(t, r.Is(nil))
-	r.State = Open
-	assert.False(t, r.Is(body))
-	assert.False(t, new(record).Is(body))
+	for _, test := range []struct {
+		state, want State
+		wrote       []byte
+	}{
+		{Answered, Written, body},
+		{Answered, Answered, like},
+		{Answered, Answered, nil},
+		{Open, Open, body},
+		{Written, Written, like},
+	} {
+		r := record{State: test.state, Body: body}
+		r.Wrote(test.wrote)
+		assert.Equal(t, test.want, r.State)
+	}
+	assert.NotPanics(t, func() { new(record).Wrote(body) })
 }

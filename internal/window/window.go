@@ -116,7 +116,7 @@ func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
 // forgetCreation forgets the request that created the session, and its answer: the
 // client of a second one has it, or it would not know the sid.
 func (w *Window[X, H]) forgetCreation() {
-	if len(w.records) > 0 && w.records[0].creates() && w.records[0].State == Answered {
+	if len(w.records) > 0 && w.records[0].creates() && w.records[0].State >= Answered {
 		w.remove(0)
 	}
 }
@@ -167,7 +167,7 @@ func (w *Window[X, H]) Take() *Record[X, H] {
 func (w *Window[X, H]) Overactive(r *Record[X, H], polling time.Duration, polls, extra bool) bool {
 	soon := r.Empty && r.At >= w.arrived && r.At-w.arrived < polling
 	if polls && soon && w.empty {
-		if before := w.Find(r.Rid - 1); before != nil && before.State == Answered && !before.Payload {
+		if before := w.Find(r.Rid - 1); before != nil && before.State >= Answered && !before.Payload {
 			return true
 		}
 	}
@@ -202,7 +202,7 @@ func (w *Window[X, H]) trim() {
 	passed := w.passed()
 	for i := n - 1; i >= 0; i-- {
 		r := &w.records[i]
-		if r.State != Answered {
+		if r.State < Answered {
 			continue
 		}
 		if r.extra() {
@@ -246,7 +246,7 @@ func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
 	}
 	// Only what was answered can have arrived.
 	for i := range w.records {
-		if r := &w.records[i]; r.Rid <= n && r.State != Answered {
+		if r := &w.records[i]; r.Rid <= n && r.State < Answered {
 			n = r.Rid - 1
 		}
 	}
@@ -256,7 +256,7 @@ func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
 	w.acked = max(w.acked, n)
 	w.trim()
 	if ack.Set {
-		if r := w.Find(ack.N + 1); r != nil && r.State == Answered {
+		if r := w.Find(ack.N + 1); r != nil && r.State >= Answered {
 			return r
 		}
 	}
@@ -326,7 +326,7 @@ func (w *Window[X, H]) Release(rid int64) {
 // Answers appends the answers that are kept to as.
 func (w *Window[X, H]) Answers(as []tomb.Answer) []tomb.Answer {
 	for i := range w.records {
-		if r := &w.records[i]; r.State == Answered {
+		if r := &w.records[i]; r.State >= Answered {
 			a := tomb.Answer{Rid: r.Rid, Sum: r.Sum, Body: r.Body}
 			if r.Key != nil {
 				a.Key = *r.Key
@@ -345,7 +345,7 @@ func (w *Window[X, H]) Abandon() (early []*wire.Request) {
 		if r.Early != nil {
 			early = append(early, r.Early)
 		}
-		if r.State != Answered {
+		if r.State < Answered {
 			w.remove(i)
 		}
 	}
