@@ -310,8 +310,9 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 // It waits and fails as Read does, but for the end, which is not an error here. By it
 // [io.Copy] needs no buffer for a stream that says nothing.
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
+	var spare []byte
 	for {
-		b, unread, err := st.takeInput()
+		b, unread, err := st.takeInput(spare)
 		if err == io.EOF {
 			return n, nil
 		}
@@ -322,22 +323,23 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 		if n += int64(took); err == nil && took < len(unread) {
 			err = io.ErrShortWrite
 		}
-		buffer.Rest(b)
+		spare = buffer.Rest(b)
 		if err != nil {
 			return n, err
 		}
 	}
 }
 
-// takeInput waits for input, and returns all there is, and the buffer that it is in.
-func (st *Stream) takeInput() (b, unread []byte, err error) {
+// takeInput waits for input, and returns all there is, and the buffer that it is in,
+// for another one.
+func (st *Stream) takeInput(spare []byte) (b, unread []byte, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(context.Background(), false); err != nil {
 		return nil, nil, err
 	}
 	full := st.full()
-	b, unread = st.in.Take()
+	b, unread = st.in.Take(spare)
 	st.consumed(full)
 	return b, unread, nil
 }

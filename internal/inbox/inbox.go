@@ -72,10 +72,10 @@ func (in *Inbox) Next() []byte {
 }
 
 // Take returns what has not been read, and the buffer that it is in, which is the
-// caller's from then on, to be given to buffer.Rest.
-func (in *Inbox) Take() (b, unread []byte) {
+// caller's from then on. Another buffer takes its place.
+func (in *Inbox) Take(spare []byte) (b, unread []byte) {
 	b, unread = in.b, in.b[in.off:]
-	in.b = nil
+	in.b = spare
 	in.clean()
 	return b, unread
 }

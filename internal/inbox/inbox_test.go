@@ -127,3 +127,21 @@ func TestManyElements(t *testing.T) {
 	assert.Zero(t, in.Len())
 	assert.Less(t, time.Since(begin), 10*time.Second)
 }
+
+// What is taken is the caller's, and the buffer that took its place is used.
+func TestTake(t *testing.T) {
+	var in Inbox
+	spare := make([]byte, 0, 100)
+	in.Element(append(in.Buffer(0), "<a/>"...), false)
+	in.Element(append(in.Buffer(0), "<b/>"...), true)
+	assert.Equal(t, "<a/>", string(in.Next()))
+	b, unread := in.Take(spare)
+	assert.Equal(t, "<b/>", string(unread))
+	assert.Equal(t, "<a/><b/>", string(b))
+	assert.Zero(t, in.Len())
+	assert.Nil(t, in.Next())
+	in.Element(append(in.Buffer(0), "<c/>"...), true)
+	assert.Equal(t, "<c/>", string(spare[:4]))
+	assert.Equal(t, "<a/><b/>", string(b))
+	assert.Equal(t, "<c/>", string(in.Next()))
+}
