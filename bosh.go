@@ -236,7 +236,8 @@ type Options struct {
 
 	// ReplayBuffer is how many bytes of answers that the client has not been
 	// proven to have are kept beyond the last `requests`, for a client that
-	// acknowledges. The default is 256 KiB.
+	// acknowledges. Buffers count whole, of which half may be empty. The
+	// default is 256 KiB.
 	ReplayBuffer int
 
 	// MaxMemory is how many bytes all sessions together may keep: input that

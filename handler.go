@@ -356,9 +356,11 @@ func (h *Handler) answered(s *Session, ex *exchange) {
 	}
 }
 
-// yield lets other goroutines run. It reports whether it has. A creation does it in any
-// case: to wait for its answer otherwise has its context, which the session keeps,
-// make a channel.
+// yield lets other goroutines run. It reports whether it has: not if the process is
+// busy. But with the direct engine it always does, since whoever calls it writes the
+// answer that comes meanwhile, and nobody else need be woken for that; and for a
+// creation, since to wait for its answer otherwise has its context, which the session
+// keeps, make a channel.
 func (h *Handler) yield(ex *exchange) bool {
 	if ex.direct == nil && !ex.creates {
 		return h.slack.Yield()

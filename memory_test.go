@@ -63,6 +63,20 @@ func TestMaxMemory(t *testing.T) {
 		assert.Error(b, s.app.Session().Err())
 	})
 
+	bubble(t, "the room for an answer is no reason to end a session", with(func(o *bosh.Options) { o.MaxMemory = limit }), func(b *bench) {
+		s := b.create()
+		for rid := range int64(5) {
+			c := s.send(1001+rid, big)
+			s.app.reads(big)
+			s.app.writes(big)
+			c.getsNow(answer(big))
+		}
+		s.send(1006).waits()
+		s.send(1007, x("a")).waits()
+		s.app.reads(x("a"))
+		s.alive()
+	})
+
 	bubble(t, "a session alone may have all of it", with(func(o *bosh.Options) { o.MaxMemory = limit }), func(b *bench) {
 		s := b.create()
 		for rid := range int64(50) {

@@ -339,8 +339,7 @@ func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil 
 // yield gives the application the chance to answer a request before an alarm is
 // set for it. Most do so at once, and an alarm so soon costs more than all else
 // there is to do for a request if the process is idle, and wakes up for it. A busy one
-// has an alarm set, unless nobody else waits for the answer that might come: see
-// speak. It is called by whoever has called receive.
+// has an alarm set: see Handler.yield. It is called by whoever has called receive.
 func (s *Session) yield(ex *exchange) {
 	s.mu.Lock()
 	for range yields {
@@ -456,7 +455,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
-	if r.Repeats++; s.h.o.MaxRepeats >= 0 && int(r.Repeats) > s.h.o.MaxRepeats {
+	if n := r.Repeat(); s.h.o.MaxRepeats >= 0 && n > s.h.o.MaxRepeats {
 		s.fail(ex, PolicyViolation)
 		return
 	}

@@ -37,13 +37,12 @@ type Edge struct {
 	o             Options
 	before, after string // what all answers have in their heads, if static is set
 	static        bool
-	born          time.Time
 	noDeadlines   sync.Once // for the warning that they cannot be set
 }
 
 // New returns an Edge.
 func New(o Options) *Edge {
-	e := &Edge{o: o, born: time.Now()}
+	e := &Edge{o: o}
 	e.before, e.after, e.static = e.o.Static()
 	return e
 }
@@ -61,7 +60,7 @@ func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *htt
 	}
 	if e.o.ReadTimeout > 0 {
 		rc := http.NewResponseController(w)
-		e.limited(rc.SetReadDeadline(e.in(e.o.ReadTimeout)))
+		e.limited(rc.SetReadDeadline(time.Now().Add(e.o.ReadTimeout)))
 		defer func() {
 			if err == nil { // or else the Server waits for what is still to come
 				rc.SetReadDeadline(time.Time{})
@@ -74,9 +73,6 @@ func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *htt
 	}
 	return b, err
 }
-
-// in returns the time d from now. Unlike time.Now, time.Since reads one clock only.
-func (e *Edge) in(d time.Duration) time.Time { return e.born.Add(time.Since(e.born) + d) }
 
 // hurried reports whether the [http.Server] limits the time for an answer.
 func hurried(r *http.Request) bool {
@@ -162,7 +158,7 @@ func (e *Edge) compress(hd http.Header, accepted []string, body []byte) []byte {
 
 func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string) {
 	if e.o.WriteTimeout > 0 {
-		e.limited(http.NewResponseController(w).SetWriteDeadline(e.in(e.o.WriteTimeout)))
+		e.limited(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(e.o.WriteTimeout)))
 	}
 	hd := w.Header()
 	hd["Content-Type"] = contentType

@@ -36,7 +36,7 @@ func (in *Inbox) Buffer(n int) []byte {
 	return in.b
 }
 
-// Element takes back the buffer with one element appended. The last one of a
+// Element takes back the buffer with one element appended, which is never empty. The last one of a
 // request ends what one Read returns.
 func (in *Inbox) Element(b []byte, last bool) {
 	in.b = b

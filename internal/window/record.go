@@ -1,6 +1,7 @@
 package window
 
 import (
+	"math"
 	"time"
 
 	"github.com/gobosh/bosh/internal/wire"
@@ -51,9 +52,13 @@ type Record[X, H any] struct {
 // recordSize is what a record takes besides what it refers to, about.
 const recordSize = 120
 
-// weight returns how many bytes r takes, about.
+// weight returns how many bytes r takes, about. Room for an answer does not count: to
+// have it must not make a session one that keeps too much.
 func (r *Record[X, H]) weight() int {
-	n := recordSize + cap(r.Body)
+	n := recordSize
+	if r.State >= Answered {
+		n += cap(r.Body)
+	}
 	if r.Key != nil {
 		n += len(*r.Key)
 	}
@@ -73,8 +78,9 @@ func (r *Record[X, H]) room() []byte {
 	return r.Body[:0]
 }
 
-// maxRoom is the largest buffer that is used again, in bytes. A session keeps one,
-// which was that of an answer not long ago: see wire.Response.Bytes.
+// maxRoom is the largest buffer that is used again, in bytes. A session keeps one for
+// each request that is not answered, and one more, and they were those of answers
+// not long ago: see wire.Response.Bytes.
 const maxRoom = 64 << 10
 
 // Wrote takes note that somebody has written body, or given up, which is the answer to
@@ -83,6 +89,15 @@ func (r *Record[X, H]) Wrote(body []byte) {
 	if r.State == Answered && len(body) > 0 && len(r.Body) > 0 && &body[0] == &r.Body[0] {
 		r.State = Written
 	}
+}
+
+// Repeat counts a repeat of r. It returns how many there have been, or MaxInt16 if
+// they are more.
+func (r *Record[X, H]) Repeat() int {
+	if r.Repeats < math.MaxInt16 {
+		r.Repeats++
+	}
+	return int(r.Repeats)
 }
 
 // Matches reports whether a request whose body has the hash sum is a repeat of

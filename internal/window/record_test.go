@@ -1,6 +1,7 @@
 package window
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -33,7 +34,7 @@ func TestRoom(t *testing.T) {
 			r := w.Insert(record{Rid: 5, Sum: 1})
 			assert.Empty(t, r.Body)
 			assert.Equal(t, test.want, cap(r.Body) > 0)
-			assert.Equal(t, 3*recordSize+2*test.size+cap(r.Body), w.Weight())
+			assert.Equal(t, 3*recordSize+2*test.size, w.Weight())
 		})
 	}
 }
@@ -57,6 +58,19 @@ func TestRooms(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, rooms)
+}
+
+// Where repeats have no limit there may be more than fit in Repeats. The buffer of the
+// answer stays with those who have it.
+func TestManyRepeats(t *testing.T) {
+	r := record{State: Written, Payload: true, Body: make([]byte, 100)}
+	for range 1 << 16 {
+		r.Repeat()
+		if r.room() != nil {
+			t.Fatal(r.Repeats)
+		}
+	}
+	assert.Equal(t, math.MaxInt16, r.Repeat())
 }
 
 func TestWrote(t *testing.T) {
