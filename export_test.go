@@ -1,0 +1,15 @@
+package bosh
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/gobosh/bosh/internal/slack"
+)
+
+// BeBusy has h take the process for a busy one, but for every tenth time or so.
+func (h *Handler) BeBusy() {
+	var readings atomic.Int64
+	h.slack = slack.New(func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond })
+	h.slack.Yield()
+}
