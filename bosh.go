@@ -246,7 +246,9 @@ type Options struct {
 	// first; and all of a session that is over, as long as it answers repeats.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
-	// something new. The first KiB of each session is free. Bodies that are
+	// something new. The first KiB of each session is free, and so are empty
+	// buffers that a session keeps for answers, of at most 64 KiB for each
+	// request that is open, and one more. Bodies that are
 	// being received have what the sessions leave, and their first 64 KiB are
 	// free: one for which there is no room is refused by [PolicyViolation],
 	// and its connection closed. The default is 1 GiB; negative sets no limit.

@@ -58,9 +58,9 @@ type Handler struct {
 	requests sync.Pool               // of *wire.Request
 	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
-	past     tally.Tally // of the sessions that have ended
-	gate     *gate.Gate  // closed by Shutdown; counts the requests being served
-	slack    *slack.Slack
+	past     tally.Tally    // of the sessions that have ended
+	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
+	slack    *slack.Slack   // see yield
 	engine   *direct.Engine // nil without Options.Direct
 }
 

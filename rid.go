@@ -351,9 +351,9 @@ func (s *Session) yield(ex *exchange) {
 			break
 		}
 		s.mu.Unlock()
-		yielded := s.h.yield(ex)
+		ran := s.h.yield(ex)
 		s.mu.Lock()
-		if !yielded {
+		if !ran {
 			break
 		}
 	}

@@ -308,7 +308,8 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 
 // WriteTo writes what the client sends to w, until the stream has ended, or w fails.
 // It waits and fails as Read does, but for the end, which is not an error here. By it
-// [io.Copy] needs no buffer for a stream that says nothing.
+// [io.Copy] needs no buffer for a stream that says nothing. What w is being given
+// counts as read.
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	var spare []byte
 	for {
