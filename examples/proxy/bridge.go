@@ -32,8 +32,13 @@ type bridge struct {
 	loggedIn atomic.Bool // so that the server minds no white space
 	gone     atomic.Bool // the server has ended its side
 
-	unsent [][]byte // read from the server too late for the stream; of down until it is done
-	done   chan struct{}
+	// Of down until it is done, of leave afterwards.
+	unsent           [][]byte // read from the server too late for the stream
+	offersManagement bool     // the last features of the server had it
+	managed          bool     // the server keeps what has not been acknowledged
+	lost             int      // stanzas that came too late to be returned
+
+	done chan struct{} // closed when down is done
 }
 
 const (
@@ -42,6 +47,9 @@ const (
 	// lastWords is how long a server that takes nothing any more is listened
 	// to.
 	lastWords = time.Second
+
+	// clientEnded is the reason for the end if a client has asked for it.
+	clientEnded = "client-ended"
 )
 
 // run carries until either side ends, and ends the other. It returns the reason
@@ -81,7 +89,7 @@ func reason(err error) string {
 	var e *bosh.Error
 	switch {
 	case !errors.As(err, &e):
-		return "client-ended"
+		return clientEnded
 	case e.Condition != "":
 		return string(e.Condition)
 	}
@@ -144,10 +152,8 @@ func (b *bridge) tell(p []byte) error {
 func (b *bridge) down() {
 	b.server.SetReadDeadline(time.Now().Add(b.patience)) // for its first words
 	for first := true; ; {
-		n, err := b.server.Read(b.split.space())
-		b.split.filled(n)
+		n, err := b.hear()
 		if n > 0 {
-			b.count.bytesDown.Add(int64(n))
 			if first {
 				first = false
 				b.relax()
@@ -166,6 +172,17 @@ func (b *bridge) down() {
 			return
 		}
 	}
+}
+
+// hear reads from the server once.
+func (b *bridge) hear() (int, error) {
+	if len(b.split.buf)-b.split.start > b.split.max {
+		return 0, errTooLarge
+	}
+	n, err := b.server.Read(b.split.space())
+	b.split.filled(n)
+	b.count.bytesDown.Add(int64(n))
+	return n, err
 }
 
 // hurry sets a time at which reading from the server ends.
@@ -236,9 +253,15 @@ func (b *bridge) deliver() error {
 func (b *bridge) inspect(element []byte) ([]byte, error) {
 	switch localName(element) {
 	case "features":
+		b.offersManagement = mentions(element, smOffered)
 		return editFeatures(b.split.header, element)
-	case "success", "message", "presence":
+	case "success":
 		b.loggedIn.Store(true)
+		b.managed = mentions(element, smEnabled, smResumed) // with SASL2 and Bind 2
+	case "message", "presence":
+		b.loggedIn.Store(true)
+	case "enabled", "resumed":
+		b.managed = b.managed || mentions(element, smEnabled, smResumed)
 	case "error":
 		b.because("server-error")
 	}

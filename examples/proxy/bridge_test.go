@@ -135,12 +135,14 @@ func TestSlowClient(t *testing.T) {
 		answered := make(chan string)
 		go func() {
 			var returned strings.Builder
-			returned.WriteString(s.expect("<presence type='unavailable'/><iq type='get' id='"))
-			id := strings.TrimSuffix(s.expect("'"), "'")
-			for got := strings.Count(returned.String(), "</message>"); got < n; got++ {
+			before, id := s.ping("<presence type='unavailable'/>")
+			returned.WriteString(before)
+			for got := strings.Count(before, "</message>"); got < n; got++ {
 				returned.WriteString(s.expect("</message>"))
 			}
-			s.write("<iq type='result' id='" + id + "'/>")
+			s.answer("", id)
+			_, id = s.ping("")
+			s.answer("", id)
 			s.farewell()
 			answered <- returned.String()
 		}()

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,7 +50,10 @@ func suite(t *testing.T, start func(testing.TB) *realServer) {
 	t.Run("lost", func(t *testing.T) { testLost(t, s, startProxy(t, append(args, "-inactivity", "1s")...)) })
 	t.Run("many", func(t *testing.T) { testMany(t, startProxy(t, args...)) })
 	t.Run("address", func(t *testing.T) { testAddress(t, s) })
-	t.Run("proxy-stopped", func(t *testing.T) { testProxyStopped(t, s, startProxy(t, args...)) })
+	for i := range 10 { // each time something else is under way
+		t.Run(fmt.Sprint("proxy-stopped/", i), func(t *testing.T) { testProxyStopped(t, s, startProxy(t, args...)) })
+	}
+	t.Run("resume", func(t *testing.T) { testResume(t, s, args) })
 	t.Run("strophe.js", func(t *testing.T) {
 		p := startProxy(t, append(args, "-wait", "5s")...)
 		node(t, "strophe.mjs", "strophe", "INTEROP_HTTP="+p.url, "INTEROP_C2S="+s.c2s, "INTEROP_WAIT=5")
@@ -294,6 +298,44 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 		arrived(el)
 	}
 	assert.Len(t, got, 20)
+}
+
+// testResume has a client that manages its stream itself, and resumes it by
+// another proxy after its own has been stopped.
+func testResume(t *testing.T, s *realServer, args []string) {
+	p := startProxy(t, args...)
+	alice, c := boshUser(t, p.url, "alice")
+	alice.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+	id := regexp.MustCompile(` id=['"]([^'"]+)['"]`).FindStringSubmatch(alice.await("<enabled"))[1]
+	bob := tcpUser(t, s.c2s, "bob")
+	say := func(from, to int) {
+		for i := from; i < to; i++ {
+			bob.say(message(alice.jid, strconv.Itoa(i), "hello"))
+		}
+	}
+	hear := func(from, to int) {
+		for i := from; i < to; i++ {
+			require.Regexp(t, fmt.Sprintf("id=['\"]%d['\"]", i), alice.await("<message"))
+		}
+	}
+	say(0, 3)
+	hear(0, 3)
+	p.process.stop(t, syscall.SIGTERM)
+	require.NoError(t, p.process.err)
+	<-c.Done()
+	say(3, 6)
+
+	p = startProxy(t, args...)
+	alice.wire = dialBOSH(t, p.url)
+	alice.await("<mechanism>SCRAM-SHA-256</mechanism>")
+	require.NoError(t, authenticate(t, alice.wire, sasl.ScramSha256, "alice", "alice"))
+	require.NoError(t, alice.Restart(t.Context()))
+	alice.await("features.*urn:xmpp:sm:3")
+	alice.say("<resume xmlns='urn:xmpp:sm:3' h='3' previd='" + id + "'/>")
+	alice.await("<resumed")
+	hear(3, 6)
+	say(6, 9)
+	hear(6, 9)
 }
 
 // A recorder keeps what is received.

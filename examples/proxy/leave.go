@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"io"
 	"time"
@@ -14,18 +15,23 @@ import (
 const leaveTimeout = 5 * time.Second
 
 // leave ends the stream to the server, after the client's stream has ended by
-// err. The server hears first of all that the client did not get.
+// err. Nothing that the client did not get is to vanish: either the server
+// knows by itself, because it manages the stream, or it is told.
 func (b *bridge) leave(err error) {
-	deadline := time.Now().Add(leaveTimeout)
-	b.server.SetReadDeadline(deadline)
-	if !b.gone.Load() {
+	b.server.SetReadDeadline(time.Now().Add(leaveTimeout))
+	switch {
+	case b.gone.Load():
+	case !b.managed:
 		b.returnLost(err)
 		if b.loggedIn.Load() {
 			b.drain()
 		}
+	case reason(err) != clientEnded:
+		b.hangUp() // so that the client can resume its stream
+		return
 	}
 	if b.tell([]byte(streamEnd)) == nil {
-		io.Copy(io.Discard, b.server) // until it closes, so that it has read all
+		b.hearOut()
 	}
 }
 
@@ -46,10 +52,8 @@ func (b *bridge) returnLost(err error) {
 	}
 	b.unsent = nil
 	// And those that the server had sent behind them.
-	b.bounceItems(&replies, "")
-	if replies.Len() > 0 {
-		b.tell(replies.Bytes())
-	}
+	b.bounceItems(&replies, nil)
+	b.reply(&replies)
 }
 
 // bounce appends the answer to a stanza that cannot be delivered.
@@ -61,39 +65,118 @@ func (b *bridge) bounce(replies *bytes.Buffer, element []byte) {
 	}
 }
 
-// bounceItems bounces the items that are in the splitter. It reports whether
-// one of them answers the request with an id.
-func (b *bridge) bounceItems(replies *bytes.Buffer, id string) (answered bool) {
+// reply tells the server the answers that have been collected.
+func (b *bridge) reply(replies *bytes.Buffer) error {
+	if replies.Len() == 0 {
+		return nil
+	}
+	return b.tell(replies.Bytes())
+}
+
+// bounceItems bounces the elements that are in the splitter, up to the one that
+// is an answer; nil is none. It returns how many they were, and whether that
+// one was there.
+func (b *bridge) bounceItems(replies *bytes.Buffer, answer func(element []byte) bool) (n int, answered bool) {
 	for {
 		it, err := b.split.next()
 		if err != nil {
-			return answered
+			return n, false
 		}
 		if it.kind != itemElement {
 			continue
 		}
-		if s := parseStanza(it.data); id != "" && s.name == "iq" && s.id == id {
-			answered = true
-			continue
+		if answer != nil && answer(it.data) {
+			return n, true
 		}
 		b.bounce(replies, it.data)
+		n++
 	}
 }
 
-// drain makes the server send nothing more, and bounces what was on its way:
-// the answer to a request comes behind it.
+// drain bounces what is on its way from the server, until the server keeps what
+// is left, or has nothing more.
 func (b *bridge) drain() {
+	if b.tell([]byte("<presence type='unavailable'/>")) != nil || b.offersManagement && b.keep() {
+		return
+	}
+	// Those who know the client's address may write to it all the same: a
+	// moment without any is the best that there is.
+	for n, err := 1, error(nil); n > 0 && err == nil; {
+		n, err = b.ping()
+	}
+}
+
+// keep makes the server manage the stream. As it gets no acknowledgement, it
+// keeps all that it sends from then on, and does with it at the end what it does
+// when a connection breaks.
+func (b *bridge) keep() bool {
+	_, err := b.await(enableText, func(element []byte) bool {
+		b.managed = mentions(element, smEnabled)
+		return b.managed || mentions(element, smFailed)
+	})
+	return err == nil && b.managed
+}
+
+// ping bounces what comes until the server has answered. It returns how much
+// that was.
+func (b *bridge) ping() (n int, err error) {
 	id := "bye-" + rand.Text()
-	err := b.tell([]byte("<presence type='unavailable'/><iq type='get' id='" + id + "'><ping xmlns='urn:xmpp:ping'/></iq>"))
+	n, err = b.await("<iq type='get' id='"+id+"'><ping xmlns='urn:xmpp:ping'/></iq>", func(element []byte) bool {
+		s := parseStanza(element)
+		return s.name == "iq" && s.id == id
+	})
+	var replies bytes.Buffer
+	more, _ := b.bounceItems(&replies, nil)
+	return n + more, errors.Join(err, b.reply(&replies))
+}
+
+// await makes a request, and bounces what comes before the answer to it. It
+// returns how much that was.
+func (b *bridge) await(request string, answer func(element []byte) bool) (others int, err error) {
+	err = b.tell([]byte(request))
 	for answered := false; err == nil && !answered; {
-		var n int
-		n, err = b.server.Read(b.split.space())
-		b.split.filled(n)
-		b.count.bytesDown.Add(int64(n))
+		_, err = b.hear()
 		var replies bytes.Buffer
-		answered = b.bounceItems(&replies, id)
-		if replies.Len() > 0 {
-			err = errors.Join(err, b.tell(replies.Bytes()))
+		var n int
+		n, answered = b.bounceItems(&replies, answer)
+		others += n
+		err = errors.Join(err, b.reply(&replies))
+	}
+	return others, err
+}
+
+// hearOut reads until the server closes, so that it has read all. A stanza that
+// comes so late and is not kept by the server is lost, for it cannot be answered
+// any more.
+func (b *bridge) hearOut() {
+	if b.managed || b.gone.Load() {
+		io.Copy(io.Discard, b.server)
+		return
+	}
+	for err := error(nil); err == nil; {
+		_, err = b.hear()
+		for {
+			it, serr := b.split.next()
+			if serr != nil {
+				break
+			}
+			if s := parseStanza(it.data); it.kind == itemElement && s.bounce() != nil {
+				b.count.lost.add(s.name)
+				b.lost++
+			}
 		}
+	}
+}
+
+// hangUp ends the connection to the server, but not the stream, and reads until
+// the server does so too, so that it has read all.
+func (b *bridge) hangUp() {
+	conn := b.server
+	if t, ok := conn.(*tls.Conn); ok {
+		t.CloseWrite()
+		conn = t.NetConn() // for servers that do not mind the end of TLS
+	}
+	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		io.Copy(io.Discard, b.server)
 	}
 }

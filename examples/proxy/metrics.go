@@ -19,7 +19,7 @@ type metrics struct {
 	bytesUp, bytesDown atomic.Int64
 	refused            labelled // by condition
 	ended              labelled // by reason
-	bounced            labelled // by stanza
+	bounced, lost      labelled // by stanza
 }
 
 // ServeHTTP shows the metrics in the text format of Prometheus.
@@ -39,6 +39,7 @@ func (m *metrics) write(w io.Writer) {
 	family(w, "bosh_proxy_sessions_refused_total", "Sessions that were refused, by condition.", "condition", m.refused.get())
 	family(w, "bosh_proxy_streams_ended_total", "Streams that ended, by reason.", "reason", m.ended.get())
 	family(w, "bosh_proxy_stanzas_bounced_total", "Stanzas that could not be delivered and were answered by an error.", "stanza", m.bounced.get())
+	family(w, "bosh_proxy_stanzas_lost_total", "Stanzas that came from a server without stream management too late to be returned.", "stanza", m.lost.get())
 	metric(w, "bosh_proxy_requests_total", "counter", "Requests of sessions, repeats included.", sum.Requests)
 	metric(w, "bosh_proxy_requests_repeated_total", "counter", "Requests that were repeats.", sum.Repeats)
 	metric(w, "bosh_proxy_payloads_received_total", "counter", "Elements from clients.", sum.PayloadsIn)

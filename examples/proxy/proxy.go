@@ -120,6 +120,9 @@ func (p *proxy) serve(s *bosh.Stream) {
 	why := b.run()
 	p.count.ended.add(why)
 	log.Info("session ended", "reason", why, "after", time.Since(began).Round(time.Millisecond))
+	if b.lost > 0 {
+		log.Warn("stanzas came too late to be returned, and the server has no stream management", "lost", b.lost)
+	}
 }
 
 // shutdown tells all clients and servers of the end, and waits until they know.

@@ -137,15 +137,34 @@ func (s *fakeServer) write(text string) {
 	require.NoError(s.t, err)
 }
 
-// pong answers the request by which the proxy finds the end of what was on its
-// way.
+// pong answers the requests by which the proxy finds the end of what was on its
+// way: there is another one if something was. It returns what came before.
 func (s *fakeServer) pong(before string) string {
 	s.t.Helper()
-	got := s.expect("<presence type='unavailable'/><iq type='get' id='")
-	id := strings.TrimSuffix(s.expect("'"), "'")
+	got, id := s.ping("<presence type='unavailable'/>")
+	s.answer(before, id)
+	if before != "" {
+		more, id := s.ping("")
+		s.answer("", id)
+		got += more
+	}
+	return got
+}
+
+// ping takes a request that comes behind something, and returns what was before
+// that, and the id of the request.
+func (s *fakeServer) ping(behind string) (before, id string) {
+	s.t.Helper()
+	const request = "<iq type='get' id='"
+	before = strings.TrimSuffix(s.expect(behind+request+"bye-"), behind+request+"bye-")
+	id = "bye-" + strings.TrimSuffix(s.expect("'"), "'")
 	s.expect("><ping xmlns='urn:xmpp:ping'/></iq>")
+	return before, id
+}
+
+func (s *fakeServer) answer(before, id string) {
+	s.t.Helper()
 	s.write(before + "<iq type='result' id='" + id + "'/>")
-	return strings.TrimSuffix(got, "<presence type='unavailable'/><iq type='get' id='")
 }
 
 // farewell takes the proxy's good-bye and returns what came before it.

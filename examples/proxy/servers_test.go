@@ -155,7 +155,7 @@ log = { info = "*console" }
 interfaces = { "127.0.0.1" }
 c2s_ports = { %[2]s }
 c2s_direct_tls_ports = { %[3]s }
-modules_enabled = { "roster", "saslauth", "tls", "disco", "ping" }
+modules_enabled = { "roster", "saslauth", "tls", "disco", "ping", "smacks", "offline" }
 modules_disabled = { "s2s" }
 authentication = "internal_plain"
 c2s_require_encryption = false
@@ -212,6 +212,7 @@ modules:
   mod_offline: {}
   mod_ping: {}
   mod_roster: {}
+  mod_stream_mgmt: {}
 `, filepath.Join(s.dir, "both.pem"), port(s.c2s), port(s.direct), port(s.proxied)))
 	spool := filepath.Join(s.dir, "spool")
 	require.NoError(t, os.Mkdir(spool, 0o700))
