@@ -274,6 +274,7 @@ await main({
 
       step('the button');
       for (let round = 1; round <= 5; round++) {
+        await arrived(); // so that there is a request to cut, not one that waits for its repeat
         await alice.page.getByRole('button', { name: 'Cut' }).click();
         await both(`button ${round}`, 2);
       }
