@@ -257,11 +257,11 @@ func (b *bridge) inspect(element []byte) ([]byte, error) {
 		return editFeatures(b.split.header, element)
 	case "success":
 		b.loggedIn.Store(true)
-		b.managed = mentions(element, smEnabled, smResumed) // with SASL2 and Bind 2
+		b.managed = manages(element) // with SASL2 and Bind 2
 	case "message", "presence":
 		b.loggedIn.Store(true)
 	case "enabled", "resumed":
-		b.managed = b.managed || mentions(element, smEnabled, smResumed)
+		b.managed = b.managed || manages(element)
 	case "error":
 		b.because("server-error")
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/gobosh/bosh"
@@ -19,41 +20,54 @@ const leaveTimeout = 5 * time.Second
 // knows by itself, because it manages the stream, or it is told.
 func (b *bridge) leave(err error) {
 	b.server.SetReadDeadline(time.Now().Add(leaveTimeout))
-	switch {
-	case b.gone.Load():
-	case !b.managed:
+	if !b.gone.Load() {
+		managed := b.managed // by the client
 		b.returnLost(err)
-		if b.loggedIn.Load() {
+		switch {
+		case managed && reason(err) != clientEnded:
+			b.hangUp() // so that the client can resume its stream
+			return
+		case !managed && b.loggedIn.Load():
 			b.drain()
 		}
-	case reason(err) != clientEnded:
-		b.hangUp() // so that the client can resume its stream
-		return
 	}
 	if b.tell([]byte(streamEnd)) == nil {
 		b.hearOut()
 	}
 }
 
-// returnLost tells the server of what the stream was given and did not deliver.
+// returnLost tells the server of what it gave the proxy for nothing, if it does
+// not know by itself.
 func (b *bridge) returnLost(err error) {
+	var replies bytes.Buffer
+	lost := b.undelivered(err)
+	if b.managed {
+		// It keeps what it sent behind the word that says so. Whoever has
+		// got that word has got all before.
+		lost = lost[:max(0, slices.IndexFunc(lost, manages))]
+	}
+	for _, element := range lost {
+		b.bounce(&replies, element)
+	}
+	if !b.managed {
+		b.bounceItems(&replies, nil) // what came behind those
+	}
+	b.reply(&replies)
+}
+
+// undelivered returns what the stream was to be given and the client did not
+// get.
+func (b *bridge) undelivered(err error) (elements [][]byte) {
 	var e *bosh.Error
 	vanished := errors.As(err, &e) && e.Remote
-	var replies bytes.Buffer
 	for p := range b.stream.Undelivered() {
 		// A client that has left in good order, or was told to, has had
 		// the last answer.
 		if vanished || !p.Sent {
-			b.bounce(&replies, p.Data)
+			elements = append(elements, p.Data)
 		}
 	}
-	for _, element := range b.unsent {
-		b.bounce(&replies, element)
-	}
-	b.unsent = nil
-	// And those that the server had sent behind them.
-	b.bounceItems(&replies, nil)
-	b.reply(&replies)
+	return append(elements, b.unsent...)
 }
 
 // bounce appends the answer to a stanza that cannot be delivered.

@@ -122,6 +122,20 @@ func TestClientManages(t *testing.T) {
 	}
 }
 
+// The server does not keep what it sent before it began to.
+func TestClientManagesTooLate(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		c, s := r.managed()
+		synctest.Wait()
+		c.Close()
+		synctest.Wait()
+		s.write("<message id='1' from='a'/>" + enabled + "<message id='2' from='a'/>")
+		assert.Equal(t, []string{"1"}, ids(s.rest()))
+		s.Close()
+		r.proxy.bridges.Wait()
+	})
+}
+
 // One that ends its stream has it ended.
 func TestClientManagesAndEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {

@@ -31,3 +31,6 @@ func mentions(element []byte, names ...xml.Name) bool {
 		}
 	}
 }
+
+// manages reports whether a server says that it manages the stream from now on.
+func manages(element []byte) bool { return mentions(element, smEnabled, smResumed) }
