@@ -72,7 +72,7 @@ func New(o Options) *Handler {
 		seed:  maphash.MakeSeed(),
 	}
 	h.slack = slack.New(h.now)
-	h.yard = tomb.New(afterlife, &h.memory)
+	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
 		Headers: edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS},
