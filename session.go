@@ -148,7 +148,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
 	go func() {
-		ctx, err := s.h.admit(s.Context(), asked, &o)
+		ctx, o, err := s.h.admit(s.Context(), asked, o)
 		st := s.h.newStream(s, local, o)
 		st.member.scope = *scope.New(ctx)
 		s.mu.Lock()
