@@ -72,7 +72,7 @@ func New(o Options) *Handler {
 		seed:  maphash.MakeSeed(),
 	}
 	h.slack = slack.New(h.now)
-	h.yard = tomb.New(afterlife, &h.memory)
+	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
 		Headers: edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS},
@@ -508,8 +508,8 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if err := h.quota.Take(s.owner()); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
-	values, o := ex.values(), h.opening(req, Opening{Framing: h.o.Framing})
-	ctx, e := h.admit(values, h.asked(ex), &o)
+	values := ex.values()
+	ctx, o, e := h.admit(values, h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing}))
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
@@ -578,23 +578,24 @@ func (h *Handler) share(o Opening) *Opening {
 	return &shared
 }
 
-// admit asks the application whether a stream may be that is opened by o, which it
-// may change. It returns the context that the stream is to have, in any case. The
-// request r is not looked at without Options.Admit.
-func (h *Handler) admit(ctx context.Context, r *http.Request, o *Opening) (context.Context, *Error) {
+// admit asks the application whether a stream may be that is opened by o. It returns
+// the context that the stream is to have, and o as the application left it, in any
+// case. The request r is not looked at without Options.Admit.
+func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (context.Context, Opening, *Error) {
 	if h.o.Admit != nil {
-		c, e := h.callAdmit(ctx, r, o)
-		if c != nil {
+		asked := o // which takes an allocation, and o none
+		c, e := h.callAdmit(ctx, r, &asked)
+		if o = asked; c != nil {
 			ctx = c
 		}
 		if e != nil {
-			return ctx, e
+			return ctx, o, e
 		}
 	}
 	if o.Framing == XMPP && o.To == "" {
-		return ctx, &Error{Condition: ImproperAddressing}
+		return ctx, o, &Error{Condition: ImproperAddressing}
 	}
-	return ctx, nil
+	return ctx, o, nil
 }
 
 // asked returns the request that the application is to be asked about, if it is.

@@ -91,7 +91,7 @@ func (ex *exchange) local(ctx context.Context) net.Addr {
 	if ex.direct != nil {
 		return peer.Local(ctx, ex.direct.Host())
 	}
-	return peer.Local(ctx, ex.request.Host)
+	return peer.Local(ex.request.Context(), ex.request.Host) // which ctx would need room to ask
 }
 
 // origin returns what is to be kept of the HTTP request.

@@ -148,7 +148,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		local, asked = r.Exchange.local(r.Exchange.values()), s.h.asked(r.Exchange)
 	}
 	go func() {
-		ctx, err := s.h.admit(s.Context(), asked, &o)
+		ctx, o, err := s.h.admit(s.Context(), asked, o)
 		st := s.h.newStream(s, local, o)
 		st.member.scope = *scope.New(ctx)
 		s.mu.Lock()
@@ -421,7 +421,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	}
 	if ends {
 		s.dismiss(s.final, now)
-		s.bury()
+		s.bury(now)
 	}
 	return body
 }
@@ -569,13 +569,13 @@ func (s *Session) reject(ex *exchange, cond Condition) {
 }
 
 // bury has the answers that were given kept for repeats, after the end.
-func (s *Session) bury() {
+func (s *Session) bury(now time.Duration) {
 	l := tomb.Life{SID: s.sid, Content: s.grant.Content, Legacy: s.grant.Legacy, Secure: s.secure}
 	if s.secure {
 		l.Cert = peer.Certificate(s.TLS())
 	}
 	var room [2]tomb.Answer
-	s.h.yard.Put(&l, s.win.Answers(room[:0]))
+	s.h.yard.Put(now, &l, s.win.Answers(room[:0]))
 }
 
 // end ends the session for the application, and makes the sid unknown.

@@ -765,7 +765,9 @@ func (st *Stream) CloseWithError(e *Error) error {
 	st.wdeadline.Set(&st.s.mu, time.Time{}, nil)
 	st.wake(&st.readable)
 	st.wake(&st.writable)
-	st.s.settle(st.s.h.now())
+	if !st.s.ended { // as mostly, when the application has been told of the end
+		st.s.settle(st.s.h.now())
+	}
 	return nil
 }
 

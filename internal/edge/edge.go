@@ -37,12 +37,13 @@ type Edge struct {
 	o             Options
 	before, after string // what all answers have in their heads, if static is set
 	static        bool
+	epoch         time.Time // see in
 	noDeadlines   sync.Once // for the warning that they cannot be set
 }
 
 // New returns an Edge.
 func New(o Options) *Edge {
-	e := &Edge{o: o}
+	e := &Edge{o: o, epoch: time.Now()}
 	e.before, e.after, e.static = e.o.Static()
 	return e
 }
@@ -60,7 +61,7 @@ func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *htt
 	}
 	if e.o.ReadTimeout > 0 {
 		rc := http.NewResponseController(w)
-		e.limited(rc.SetReadDeadline(time.Now().Add(e.o.ReadTimeout)))
+		e.limited(rc.SetReadDeadline(e.in(e.o.ReadTimeout)))
 		defer func() {
 			if err == nil { // or else the Server waits for what is still to come
 				rc.SetReadDeadline(time.Time{})
@@ -79,6 +80,10 @@ func hurried(r *http.Request) bool {
 	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
 	return ok && srv.WriteTimeout > 0
 }
+
+// in returns the time that it is in d. For a deadline, which has no use for the time
+// of day, it asks one clock where time.Now asks two.
+func (e *Edge) in(d time.Duration) time.Time { return e.epoch.Add(time.Since(e.epoch) + d) }
 
 // limited takes the result of setting a deadline.
 func (e *Edge) limited(err error) {
@@ -158,7 +163,7 @@ func (e *Edge) compress(hd http.Header, accepted []string, body []byte) []byte {
 
 func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string) {
 	if e.o.WriteTimeout > 0 {
-		e.limited(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(e.o.WriteTimeout)))
+		e.limited(http.NewResponseController(w).SetWriteDeadline(e.in(e.o.WriteTimeout)))
 	}
 	hd := w.Header()
 	hd["Content-Type"] = contentType

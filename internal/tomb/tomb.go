@@ -52,10 +52,18 @@ func carve(b []byte, l *Life, answers []Answer) []byte {
 	return b
 }
 
-// is reports whether text, which carve has made, is of the session sid.
-func is(text, sid []byte) bool {
-	return int(text[0]) == len(sid) && string(text[1:1+len(sid)]) == string(sid)
+// maxSize returns how many bytes the text has at most.
+func maxSize(l *Life, answers []Answer) int {
+	const length = binary.MaxVarintLen64
+	n := 1 + len(l.SID) + 1 + length + len(l.Content) + length + len(l.Cert)
+	for i := range answers {
+		n += length + 8 + length + len(answers[i].Key) + length + len(answers[i].Body)
+	}
+	return n
 }
+
+// sidOf returns the sid in a text that carve has made.
+func sidOf[T string | []byte](text T) T { return text[1 : 1+text[0]] }
 
 // field appends s and, before it, its length.
 func field[T string | []byte](b []byte, s T) []byte {
@@ -63,7 +71,7 @@ func field[T string | []byte](b []byte, s T) []byte {
 }
 
 // SID returns the sid.
-func (s Stone) SID() string { return s.text[1 : 1+s.text[0]] }
+func (s Stone) SID() string { return sidOf(s.text) }
 
 // Life returns all but the answers.
 func (s Stone) Life() Life {

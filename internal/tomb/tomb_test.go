@@ -1,6 +1,7 @@
 package tomb
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -34,12 +35,17 @@ func TestStoneWithoutAnything(t *testing.T) {
 	assert.Nil(t, s.Answer(1, 1, nil))
 }
 
-func put(y *Yard, n int) { y.Put(&Life{SID: fmt.Sprint("sid", n)}, nil) }
+func newYard(keep time.Duration, size *atomic.Int64) *Yard {
+	epoch := time.Now()
+	return New(keep, func() time.Duration { return time.Since(epoch) }, size)
+}
+
+func put(y *Yard, n int) { y.Put(y.now(), &Life{SID: fmt.Sprint("sid", n)}, nil) }
 
 func TestYard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var size atomic.Int64
-		y := New(30*time.Second, &size)
+		y := newYard(30*time.Second, &size)
 		has := func(n int) bool {
 			_, ok := y.Get(fmt.Append(nil, "sid", n))
 			return ok
@@ -77,7 +83,7 @@ func TestYardSweepsRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 1000
 		var size atomic.Int64
-		y := New(30*time.Second, &size)
+		y := newYard(30*time.Second, &size)
 		for i := range n {
 			put(y, i)
 			time.Sleep(time.Millisecond)
@@ -93,14 +99,35 @@ func TestYardSweepsRarely(t *testing.T) {
 	})
 }
 
+// A plot of many blocks, and of Stones larger than a block, has them all, also those
+// that came after it was asked for one.
+func TestYardOfManyBlocks(t *testing.T) {
+	var size atomic.Int64
+	y := newYard(time.Minute, &size)
+	const n = 300
+	body := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, i*i) }
+	for i := range n {
+		y.Put(y.now(), &Life{SID: fmt.Sprint("sid", i)}, []Answer{{Rid: 1, Body: body(i)}})
+		for _, had := range []int{i / 2, i} {
+			s, ok := y.Get(fmt.Append(nil, "sid", had))
+			if assert.True(t, ok) && i%7 == 0 {
+				assert.Equal(t, body(had), s.Answer(1, 0, nil))
+			}
+		}
+		_, ok := y.Get(fmt.Append(nil, "sid", i+1))
+		assert.False(t, ok)
+	}
+	assert.Greater(t, len(y.plots[0].blocks), n/2)
+}
+
 func BenchmarkYard(b *testing.B) {
 	var size atomic.Int64
-	y := New(time.Second, &size)
+	y := newYard(time.Second, &size)
 	life := Life{SID: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Content: "text/xml; charset=utf-8"}
 	answers := []Answer{{Rid: 1, Body: make([]byte, 300)}, {Rid: 2, Sum: 4711, Body: make([]byte, 80)}}
 	b.ReportAllocs()
 	for i := range b.N {
 		life.SID = fmt.Sprintf("%026d", i)
-		y.Put(&life, answers)
+		y.Put(y.now(), &life, answers)
 	}
 }

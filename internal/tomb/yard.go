@@ -1,7 +1,6 @@
 package tomb
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -11,10 +10,10 @@ import (
 
 // A Yard keeps Stones, each for the same time. Make it by New.
 type Yard struct {
-	keep  time.Duration
-	size  *atomic.Int64
-	epoch time.Time
-	seed  maphash.Seed
+	keep time.Duration
+	now  func() time.Duration
+	size *atomic.Int64
+	seed maphash.Seed
 
 	mu    sync.Mutex // guards the following
 	plots []*plot    // the oldest first
@@ -22,71 +21,40 @@ type Yard struct {
 	wound bool // timer is to fire
 }
 
-// A plot has the Stones that came within rest. They leave it together, in no time,
-// and the garbage collector need not look into it.
-type plot struct {
-	text  []byte            // what carve has made, each behind its length and when its time is over
-	place map[uint64]uint32 // by the hash of the sid: where that begins
-	count int               // of them
-	begun time.Duration     // since the Yard's epoch
-	until time.Duration     // for the last one
-}
-
 // rest is how long the Yard is left alone at least, since to look at each Stone
 // when its time comes costs more than to keep some for longer. Nobody gets to see
 // those.
 const rest = time.Second
 
-const (
-	room    = 100      // what a Stone takes besides its text, about
-	maxPlot = 32 << 20 // bytes of a plot
-	prefix  = 4 + 8    // bytes before a Stone's text
-)
+// room is what a Stone takes besides its text, with its place, in bytes, about.
+const room = 100
 
-// New returns a Yard that keeps Stones for the time keep. To size it adds what
-// they take in bytes, about.
-func New(keep time.Duration, size *atomic.Int64) *Yard {
-	y := &Yard{keep: keep, size: size, epoch: time.Now(), seed: maphash.MakeSeed()}
+// New returns a Yard that keeps Stones for the time keep, as now measures time. To
+// size it adds what they take in bytes, about.
+func New(keep time.Duration, now func() time.Duration, size *atomic.Int64) *Yard {
+	y := &Yard{keep: keep, now: now, size: size, seed: maphash.MakeSeed()}
 	y.timer = time.AfterFunc(keep, y.ring)
 	y.timer.Stop()
 	return y
 }
 
 // Put adds the Stone of a session. There may be no other of its sid, which may
-// have up to 255 bytes.
-func (y *Yard) Put(l *Life, answers []Answer) {
+// have up to 255 bytes. It is now now, or was a moment ago.
+func (y *Yard) Put(now time.Duration, l *Life, answers []Answer) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	now := time.Since(y.epoch)
 	y.sweep(now)
-	p := y.plot(now)
-	at := len(p.text)
-	p.place[maphash.String(y.seed, l.SID)] = uint32(at)
-	var head [prefix]byte
-	p.text = carve(append(p.text, head[:]...), l, answers)
-	p.until = now + y.keep
-	p.count++
-	binary.BigEndian.PutUint32(p.text[at:], uint32(len(p.text)-at-prefix))
-	binary.BigEndian.PutUint64(p.text[at+4:], uint64(p.until))
-	y.size.Add(int64(len(p.text)-at) + room)
+	n := y.plot(now).put(now+y.keep, l, answers)
+	y.size.Add(int64(n) + room)
 	y.wind(now)
 }
 
 // plot returns the plot for a Stone that comes now.
 func (y *Yard) plot(now time.Duration) *plot {
-	n := len(y.plots)
-	if n > 0 && now-y.plots[n-1].begun < rest && len(y.plots[n-1].text) < maxPlot {
+	if n := len(y.plots); n > 0 && now-y.plots[n-1].begun < rest {
 		return y.plots[n-1]
 	}
-	var last plot
-	if n > 0 {
-		last = *y.plots[n-1]
-	}
-	p := &plot{ // it will get about as many as the last
-		text:  make([]byte, 0, len(last.text)+len(last.text)/8),
-		place: make(map[uint64]uint32, len(last.place)),
-		begun: now,
-	}
+	p := &plot{begun: now}
 	y.plots = append(y.plots, p)
 	return p
 }
@@ -95,15 +63,16 @@ func (y *Yard) plot(now time.Duration) *plot {
 func (y *Yard) Get(sid []byte) (s Stone, ok bool) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	now, hash := time.Since(y.epoch), maphash.Bytes(y.seed, sid)
+	now, hash := y.now(), maphash.Bytes(y.seed, sid)
 	for _, p := range y.plots {
-		at, ok := p.place[hash]
-		if !ok || !is(p.text[at+prefix:], sid) {
+		p.index(y.seed)
+		at, ok := p.places[hash]
+		if !ok {
 			continue
 		}
-		n := binary.BigEndian.Uint32(p.text[at:])
-		until := time.Duration(binary.BigEndian.Uint64(p.text[at+4:]))
-		return Stone{string(p.text[at+prefix:][:n])}, now < until
+		if text, until := p.stone(at); string(sidOf(text)) == string(sid) {
+			return Stone{string(text)}, now < until
+		}
 	}
 	return Stone{}, false
 }
@@ -113,7 +82,7 @@ func (y *Yard) sweep(now time.Duration) {
 	n := 0
 	for n < len(y.plots) && y.plots[n].until <= now {
 		p := y.plots[n]
-		y.size.Add(-int64(len(p.text)) - int64(p.count)*room)
+		y.size.Add(-int64(p.size) - int64(p.count)*room)
 		n++
 	}
 	y.plots = slices.Delete(y.plots, 0, n)
@@ -124,7 +93,7 @@ func (y *Yard) ring() {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.wound = false
-	now := time.Since(y.epoch)
+	now := y.now()
 	if y.sweep(now); len(y.plots) > 0 {
 		y.wind(now)
 	}
