@@ -407,7 +407,7 @@ func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
 	defer st.s.unlock()
 	if err = st.input(ctx, false); err == nil {
 		before := st.in.Len()
-		el = st.in.Next()
+		el = st.in.Next(nil)
 		st.consumed(before)
 	}
 	return el, st.readError(err)
