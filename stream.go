@@ -399,18 +399,25 @@ func (st *Stream) readError(err error) error {
 // ReadElement returns the next element that the client sent, with all the
 // namespaces it needs declared on itself. The caller owns it. It blocks as Read
 // does, and until ctx is done. It is for streams of [Elements].
-func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
+func (st *Stream) ReadElement(ctx context.Context) ([]byte, error) {
+	return st.AppendElement(ctx, nil)
+}
+
+// AppendElement is ReadElement into a buffer of the caller's: it appends the element
+// to b, and returns b as it is after an error. A loop that is done with an element
+// before it reads the next spares an allocation for each.
+func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err error) {
 	if st.framing != Elements {
-		return nil, st.opError("read", errNotElements)
+		return b, st.opError("read", errNotElements)
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(ctx, false); err == nil {
 		before := st.in.Len()
-		el = st.in.Next(nil)
+		b = st.in.Next(b)
 		st.consumed(before)
 	}
-	return el, st.readError(err)
+	return b, st.readError(err)
 }
 
 // Token returns the next token of the input, so that a Stream is an
