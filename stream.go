@@ -857,8 +857,8 @@ func (st *Stream) SetDeadline(t time.Time) error {
 	return st.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the time at which a Read, ReadElement or Token that is
-// blocked, and every later one, fails by [os.ErrDeadlineExceeded]. The zero time
+// SetReadDeadline sets the time at which a Read, ReadElement, AppendElement or Token
+// that is blocked, and every later one, fails by [os.ErrDeadlineExceeded]. The zero time
 // means never. It fails only if the stream is closed.
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	return st.setDeadline(&st.rdeadline, t, &st.readable)
