@@ -141,6 +141,18 @@ func echoElements(st *bosh.Stream) {
 	}
 }
 
+// echoAppended echoes elements, all of them in one buffer.
+func echoAppended(st *bosh.Stream) {
+	var el []byte
+	var err error
+	for ctx := context.Background(); ; {
+		if el, err = st.AppendElement(ctx, el[:0]); err != nil {
+			return
+		}
+		st.WriteElement(ctx, el)
+	}
+}
+
 // echoBytes echoes what it reads.
 func echoBytes(st *bosh.Stream) {
 	buf := make([]byte, 32<<10)
@@ -159,7 +171,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 	for _, app := range []struct {
 		name  string
 		serve func(*bosh.Stream)
-	}{{"elements", echoElements}, {"bytes", echoBytes}} {
+	}{{"elements", echoElements}, {"appended", echoAppended}, {"bytes", echoBytes}} {
 		for _, n := range []int{1, 50} {
 			b.Run(fmt.Sprintf("%s/%d", app.name, n), func(b *testing.B) {
 				c := newRunner(benchHandler(b, bosh.Options{Serve: app.serve}))

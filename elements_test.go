@@ -67,6 +67,30 @@ func TestReadElementAfterRead(t *testing.T) {
 	})
 }
 
+// AppendElement appends to what the caller has, and takes nothing from it.
+func TestAppendElement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, elements())
+		p.send("<a xmlns='u'/><b xmlns='u'/>")
+		b, err := s.AppendElement(t.Context(), []byte("has: "))
+		require.NoError(t, err)
+		assert.Equal(t, "has: <a xmlns='u'/>", string(b))
+		b, err = s.AppendElement(t.Context(), b)
+		require.NoError(t, err)
+		assert.Equal(t, "has: <a xmlns='u'/><b xmlns='u'/>", string(b))
+
+		done, cancel := context.WithCancel(t.Context())
+		cancel()
+		after, err := s.AppendElement(done, b)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, b, after)
+		p.send("<c xmlns='u'/>")
+		b, err = s.AppendElement(t.Context(), b[:0])
+		require.NoError(t, err)
+		assert.Equal(t, "<c xmlns='u'/>", string(b), "it is not lost to the call that failed")
+	})
+}
+
 // The caller owns what ReadElement returned.
 func TestReadElementOwnership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -100,6 +100,11 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		"read": func(b *bench, s *session, st *bosh.Stream) {
 			io.CopyN(io.Discard, st, 50_000)
 		},
+		"read little by little": func(b *bench, s *session, st *bosh.Stream) {
+			for p := make([]byte, 100); st.Session().Stats().Unread > 5_000; {
+				st.Read(p)
+			}
+		},
 		"closed by the application": func(b *bench, s *session, st *bosh.Stream) { st.Close() },
 		"closed by the handler":     func(b *bench, s *session, st *bosh.Stream) { b.h.Close() },
 		"terminated":                func(b *bench, s *session, st *bosh.Stream) { s.send(1002, "type='terminate'") },

@@ -248,16 +248,6 @@ func (s *Session) settle(now time.Duration) {
 	s.account()
 }
 
-// spoken is settle for when there is more output, and nothing else has changed. An
-// answer that is under way takes it along, or is settled when it is done.
-func (s *Session) spoken() {
-	if s.writing != nil {
-		s.account()
-		return
-	}
-	s.settle(s.h.now())
-}
-
 // account tells the Handler how much the session keeps, if that has changed by
 // enough to be worth it. Most sessions never keep so much.
 func (s *Session) account() {
@@ -276,6 +266,13 @@ func (s *Session) account() {
 
 // worthCounting is how many bytes of a session go uncounted.
 const worthCounting = 1 << 10
+
+// worthAccounting reports whether it is time to account for a buffer that grows or
+// shrinks little by little. What is left is accounted for by the next request.
+func worthAccounting(before, after int) bool { return before/often != after/often }
+
+// often is after how many bytes of a buffer it is.
+const often = 4 << 10
 
 // settleEnd ends a session whose client has asked for it and left without
 // waiting for the answer.

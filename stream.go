@@ -299,9 +299,9 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
-		full := st.full()
+		before := st.in.Len()
 		n = st.in.Read(p)
-		st.consumed(full)
+		st.consumed(before)
 	}
 	return n, st.readError(err)
 }
@@ -339,9 +339,9 @@ func (st *Stream) takeInput(spare []byte) (b, unread []byte, err error) {
 	if err = st.input(context.Background(), false); err != nil {
 		return nil, nil, err
 	}
-	full := st.full()
+	before := st.in.Len()
 	b, unread = st.in.Take(spare)
-	st.consumed(full)
+	st.consumed(before)
 	return b, unread, nil
 }
 
@@ -374,17 +374,19 @@ func (st *Stream) readReady(idle bool) (ready bool, err error) {
 	return false, st.cause
 }
 
-// consumed is called when some of the input was read. The argument tells whether
-// that kept the client waiting.
-func (st *Stream) consumed(full bool) {
-	if st.in.Len() > 0 {
+// consumed is called when some of the input was read, of which there were so many
+// bytes before.
+func (st *Stream) consumed(before int) {
+	left := st.in.Len()
+	if left > 0 {
 		st.wake(&st.readable)
 	}
-	if full && !st.s.streams.full() {
+	switch {
+	case before > st.s.h.o.ReadBuffer && !st.s.streams.full(): // the client need not wait any more
 		st.s.settle(st.s.h.now())
-		return
+	case worthAccounting(before, left):
+		st.s.account()
 	}
-	st.s.account()
 }
 
 func (st *Stream) readError(err error) error {
@@ -397,18 +399,25 @@ func (st *Stream) readError(err error) error {
 // ReadElement returns the next element that the client sent, with all the
 // namespaces it needs declared on itself. The caller owns it. It blocks as Read
 // does, and until ctx is done. It is for streams of [Elements].
-func (st *Stream) ReadElement(ctx context.Context) (el []byte, err error) {
+func (st *Stream) ReadElement(ctx context.Context) ([]byte, error) {
+	return st.AppendElement(ctx, nil)
+}
+
+// AppendElement is ReadElement into a buffer of the caller's: it appends the element
+// to b, and returns b as it is after an error. A loop that is done with an element
+// before it reads the next spares an allocation for each.
+func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err error) {
 	if st.framing != Elements {
-		return nil, st.opError("read", errNotElements)
+		return b, st.opError("read", errNotElements)
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(ctx, false); err == nil {
-		full := st.full()
-		el = st.in.Next()
-		st.consumed(full)
+		before := st.in.Len()
+		b = st.in.Next(b)
+		st.consumed(before)
 	}
-	return el, st.readError(err)
+	return b, st.readError(err)
 }
 
 // Token returns the next token of the input, so that a Stream is an
@@ -502,8 +511,9 @@ func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 	if err := st.room(ctx); err != nil {
 		return err
 	}
+	before := len(st.out)
 	err := st.queue(b, int64(n))
-	st.s.spoken()
+	st.spoken(before)
 	return err
 }
 
@@ -613,7 +623,8 @@ func (st *Stream) room(ctx context.Context) error {
 
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
-	defer st.s.spoken()
+	before := len(st.out)
+	defer func() { st.spoken(before) }()
 	if st.framing == Opaque {
 		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
 		st.out = append(buffer.Grow(st.out, n), p[:n]...)
@@ -623,6 +634,7 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 	for n < len(p) && err == nil && st.space() > 0 {
 		var r framing.Run
 		r, err = st.cutRun(p[n:])
+		before = min(before, len(st.out)) // the client may have been given it meanwhile
 		if r.Count > 0 {
 			refused := st.queue(r.Elements, int64(r.Count))
 			if r.Owned {
@@ -641,6 +653,19 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 		st.s.mu.Lock()
 	}
 	return n, err
+}
+
+// spoken is called when there is more output, of which there were so many bytes
+// before, or its end has come. What was there already has been settled, and an answer
+// that is under way takes the rest along, or is settled when it is done.
+func (st *Stream) spoken(before int) {
+	s := st.s
+	switch {
+	case s.writing == nil && (before == 0 || s.final != nil || st.final != nil):
+		s.settle(s.h.now())
+	case worthAccounting(before, len(st.out)):
+		s.account()
+	}
 }
 
 // space returns how many bytes may be queued.
@@ -834,8 +859,8 @@ func (st *Stream) SetDeadline(t time.Time) error {
 	return st.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the time at which a Read, ReadElement or Token that is
-// blocked, and every later one, fails by [os.ErrDeadlineExceeded]. The zero time
+// SetReadDeadline sets the time at which a Read, ReadElement, AppendElement or Token
+// that is blocked, and every later one, fails by [os.ErrDeadlineExceeded]. The zero time
 // means never. It fails only if the stream is closed.
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	return st.setDeadline(&st.rdeadline, t, &st.readable)

@@ -12,11 +12,12 @@ const (
 	// is empty.
 	Small = 1 << 10
 
-	block = 16 << 10
+	// Block is the capacity of the buffers that are lent out.
+	Block = 16 << 10
 )
 
 // blocks are the spare buffers, all of one capacity.
-var blocks = sync.Pool{New: func() any { return new([block]byte) }}
+var blocks = sync.Pool{New: func() any { return new([Block]byte) }}
 
 // Grow returns b with room for n more bytes. The buffer that b had is taken
 // back if it is another one.
@@ -24,12 +25,12 @@ func Grow(b []byte, n int) []byte {
 	if n <= cap(b)-len(b) {
 		return b
 	}
-	if need := len(b) + n; need <= Small || need > block {
+	if need := len(b) + n; need <= Small || need > Block {
 		grown := slices.Grow(b, n)
 		giveBack(b)
 		return grown
 	}
-	grown := append(blocks.Get().(*[block]byte)[:0], b...)
+	grown := append(blocks.Get().(*[Block]byte)[:0], b...)
 	giveBack(b)
 	return grown
 }
@@ -45,7 +46,7 @@ func Rest(b []byte) []byte {
 }
 
 func giveBack(b []byte) {
-	if cap(b) == block {
-		blocks.Put((*[block]byte)(b[:block]))
+	if cap(b) == Block {
+		blocks.Put((*[Block]byte)(b[:Block]))
 	}
 }

@@ -22,7 +22,7 @@ func TestGrow(t *testing.T) {
 		b, want = append(b, chunk...), append(want, chunk...)
 		require.Equal(t, want, b)
 	}
-	require.Greater(t, len(b), block, "or it proves little")
+	require.Greater(t, len(b), Block, "or it proves little")
 	assert.Nil(t, Rest(b))
 }
 
@@ -32,7 +32,7 @@ func TestRest(t *testing.T) {
 	assert.Empty(t, Rest(small))
 	assert.Empty(t, Rest(nil))
 	assert.Nil(t, Rest(Grow(nil, Small+1)))
-	assert.Nil(t, Rest(make([]byte, block+1)))
+	assert.Nil(t, Rest(make([]byte, Block+1)))
 }
 
 // Nobody gets a buffer that somebody else still has.

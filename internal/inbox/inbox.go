@@ -60,15 +60,15 @@ func (in *Inbox) Read(p []byte) int {
 	return n
 }
 
-// Next returns the rest of the next element, in a buffer of its own, or nil if
-// there is none.
-func (in *Inbox) Next() []byte {
+// Next appends the rest of the next element to b, if there is one.
+func (in *Inbox) Next(b []byte) []byte {
 	if int(in.passed) == len(in.marks) {
-		return nil
+		return b
 	}
-	el := append([]byte(nil), in.b[in.off:in.marks[in.passed].end]...)
+	el := in.b[in.off:in.marks[in.passed].end]
+	b = append(b, el...)
 	in.take(len(el))
-	return el
+	return b
 }
 
 // Take returns what has not been read, and the buffer that it is in, which is the
@@ -86,14 +86,15 @@ func (in *Inbox) Clear() {
 	*in = Inbox{}
 }
 
-// take drops n bytes, and now and then what has been passed.
+// take drops n bytes, and now and then what has been passed: not as long as that is
+// less than a lent buffer, which is given back when all of it has been read.
 func (in *Inbox) take(n int) {
 	off := int(in.off) + n
 	rest := in.b[off:]
 	switch {
 	case len(rest) == 0:
 		in.clean()
-	case off > buffer.Small && (off > len(rest) || off > maxOff):
+	case off > buffer.Block && (off > len(rest) || off > maxOff):
 		in.shift(off)
 	default:
 		in.off = uint32(off)

@@ -276,6 +276,9 @@ func (r *Request) Raw(p Payload) []byte { return r.Body[p.start:p.end] }
 // AppendElement appends the payload p with all the declarations it needs to
 // stand alone.
 func (r *Request) AppendElement(dst []byte, p Payload) []byte {
+	if !p.usesDefault && p.decls[0] == p.decls[1] {
+		return append(dst, r.Body[p.start:p.end]...) // mostly
+	}
 	dst = append(dst, r.Body[p.start:p.nameEnd]...)
 	if p.usesDefault {
 		dst = append(dst, " xmlns='"+NS+"'"...)
