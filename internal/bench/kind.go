@@ -18,7 +18,7 @@ const (
 	doesFloor     = "floor"     // see floor
 	doesGoroutine = "goroutine" // see floor.goroutines
 	doesBare      = "bare"      // see bare
-	doesElements  = "elements"  // echo, by ReadElement and WriteElement
+	doesElements  = "elements"  // echo, by AppendElement and WriteElement
 	doesBytes     = "bytes"     // echo, by io.Copy
 	doesNothing   = "nothing"   // nor is there a goroutine for a session
 	doesPipelined = "pipelined" // echo, to clients that pipeline
@@ -121,9 +121,10 @@ func pipelined(make func() server) func() server {
 }
 
 func echoElements(st *bosh.Stream) {
+	var el []byte
 	for ctx := context.Background(); ; {
-		el, err := st.ReadElement(ctx)
-		if err != nil {
+		var err error
+		if el, err = st.AppendElement(ctx, el[:0]); err != nil {
 			return
 		}
 		st.WriteElement(ctx, el)
