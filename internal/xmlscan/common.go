@@ -52,19 +52,27 @@ var commons = func() (table [64]struct {
 // commonHash has no collisions between the common tags.
 func commonHash(w uint64) uint64 { return w * 0x83333218BD91A1B7 >> 58 }
 
-// commonTag is plainMarkup for a common tag whose name begins at offset i.
-func (s *Scanner) commonTag(b []byte, i int) int {
+// maybeCommon tells whether the tag whose name begins at offset i begins like a
+// common one.
+func maybeCommon(b []byte, i int) bool {
 	if i < 0 || i >= len(b)-7 {
-		return -1
+		return false
 	}
 	w := word(b, i)
-	if c := &commons[commonHash(w)]; c.first == w && w != 0 && !s.tooDeep() && len(s.binds) < orDefault(s.Limits.Bindings, 128) {
-		for k := range c.tags {
-			t := &c.tags[k]
-			if end := i + len(t.text); end <= len(b) && string(b[i:end]) == t.text && t.uri != s.Watch {
-				return end
-			}
+	return commons[commonHash(w)].first == w && w != 0
+}
+
+// commonStart is plainStart for what is maybeCommon.
+func (s *Scanner) commonStart(b []byte, i int) int {
+	if s.tooDeep() || len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
+		return -1
+	}
+	c := &commons[commonHash(word(b, i))]
+	for k := range c.tags {
+		t := &c.tags[k]
+		if end := i + len(t.text); end <= len(b) && string(b[i:end]) == t.text && t.uri != s.Watch {
+			return end
 		}
 	}
-	return -1
+	return s.plainStart(b, i)
 }

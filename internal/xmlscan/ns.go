@@ -169,13 +169,13 @@ func (s *Scanner) declare(b []byte, prefix, prefixEnd, value, valueEnd int, esca
 // lookup finds the namespace of the prefix b[start:end], or of element names
 // without one if that is empty, and notes what is taken from the scope.
 func (s *Scanner) lookup(b []byte, start, end int) (ns int, ok bool) {
-	prefix := b[start:end]
 	for k := len(s.binds) - 1; k >= 0; k-- {
 		d := &s.binds[k]
-		if d.prefixEnd-d.prefix == len(prefix) && (len(prefix) == 0 || string(b[d.prefix:d.prefixEnd]) == string(prefix)) {
+		if d.prefixEnd-d.prefix == end-start && (start == end || string(b[d.prefix:d.prefixEnd]) == string(b[start:end])) {
 			return len(s.scope) + k, true
 		}
 	}
+	prefix := b[start:end]
 	if len(prefix) == 0 {
 		s.usesDefault = true
 	} else if string(prefix) == xmlPrefix {

@@ -1,5 +1,7 @@
 package xmlscan
 
+import "math/bits"
+
 // Nearly all tags inside a root are written alike: names of ASCII, one blank
 // before each attribute, values that mean themselves, and no prefix in the name of
 // an attribute but xml and xmlns. Such a tag is taken here at one go, and of its
@@ -8,30 +10,52 @@ package xmlscan
 // What is not so, not whole, or wrong, is left to startTag and endTag as if it
 // had not been looked at. They alone tell what is wrong.
 
-// plainMarkup scans the tag in a child whose '<' is before offset i. It returns
-// the offset behind it, or -1 if it has left it alone.
-func (s *Scanner) plainMarkup(b []byte, i int) int {
-	if i < len(b) && b[i] == '/' {
-		return s.plainEnd(b, i+1)
+// plainTags scans the tags in a child that follow one another from offset i, up to
+// the end of the child. It returns the offset behind them, where there is a '<' if
+// it has left a tag alone.
+func (s *Scanner) plainTags(b []byte, i int) int {
+	for 0 <= i && i+1 < len(b) && b[i] == '<' {
+		var end int
+		switch {
+		case b[i+1] == '/':
+			end = s.plainEnd(b, i+2)
+		case maybeCommon(b, i+1):
+			end = s.commonStart(b, i+1)
+		default:
+			end = s.plainStart(b, i+1)
+		}
+		if end < 0 {
+			return i
+		}
+		if i = end; len(s.open) == 0 {
+			return i
+		}
 	}
-	if end := s.commonTag(b, i); end > 0 {
-		return end
-	}
-	return s.plainStart(b, i)
+	return i
 }
 
-// plainEnd is plainMarkup for an end tag whose name begins at offset i.
+// plainEnd scans the end tag whose name begins at offset i. It returns the offset
+// behind it, or -1 if it has left it alone.
 func (s *Scanner) plainEnd(b []byte, i int) int {
 	o := &s.open[len(s.open)-1]
 	end := i + o.end - o.start
-	if end >= len(b) || b[end] != '>' || string(b[i:end]) != string(b[o.start:o.end]) {
+	if end >= len(b) || b[end] != '>' || !equal(b, i, o.start, end-i) {
 		return -1
 	}
 	s.close()
 	return end + 1
 }
 
-// plainStart is plainMarkup for a start tag whose name begins at offset i.
+// equal tells whether the n bytes of b at offset i are those at offset j, which is
+// before it. The names that it is for are mostly short.
+func equal(b []byte, i, j, n int) bool {
+	if uint(n) <= 8 && 0 <= j && j <= i && i < len(b)-7 {
+		return (word(b, i)^word(b, j))<<(64-8*uint(n)) == 0
+	}
+	return string(b[i:i+n]) == string(b[j:j+n])
+}
+
+// plainStart is plainEnd for a start tag.
 func (s *Scanner) plainStart(b []byte, i int) int {
 	colon, end := -1, nameEnd(b, i)
 	if end < len(b) && b[end] == ':' {
@@ -46,9 +70,11 @@ func (s *Scanner) plainStart(b []byte, i int) int {
 	if b[end] != '>' {
 		next, empty = s.plainRest(b, end)
 	}
-	ns, ok := 0, false
-	if next > 0 {
-		ns, ok = s.plainNS(b, i, colon)
+	// In a child without a prefix, what has none needs no look: either the child has
+	// declared the default namespace or it has noted that it takes the one outside.
+	ns, ok := 0, next > 0
+	if ok && (colon >= 0 || s.first.colon >= 0 || len(s.open) == 0) {
+		ns, ok = s.lookup(b, i, max(i, colon))
 	}
 	if !ok {
 		s.binds, s.rebinds = s.binds[:o.binds], s.rebinds[:rebinds]
@@ -66,30 +92,18 @@ func (s *Scanner) plainStart(b []byte, i int) int {
 	return next
 }
 
-// plainNS is lookup for the element whose name begins at offset i. Mostly the
-// last declaration is that of the default namespace.
-func (s *Scanner) plainNS(b []byte, i, colon int) (ns int, ok bool) {
-	if k := len(s.binds) - 1; colon < 0 && k >= 0 && s.binds[k].prefix == s.binds[k].prefixEnd {
-		return len(s.scope) + k, true
-	}
-	return s.lookup(b, i, max(i, colon))
-}
-
 // plainRest scans what follows the name in a start tag and puts the declarations
 // in force that it finds. It returns the offset behind the tag, or -1 if it is
 // not plain.
 func (s *Scanner) plainRest(b []byte, i int) (end int, empty bool) {
-	var seen uint64
-	for limit := orDefault(s.Limits.Attrs, 64); i < len(b) && b[i] == ' '; limit-- {
+	i, seen := ordinary(b, i, 0)
+	for i < len(b) && b[i] == ' ' {
 		start := i + 1
-		n := nameEnd(b, start)
-		if n < len(b) && b[n] == ':' {
-			if p := string(b[start:n]); p != xmlPrefix && p != xmlnsPrefix {
-				return -1, false
-			}
-			n = plainLocal(b, n)
+		n := start + len(xmlnsPrefix)
+		if !declaresDefault(b, i) {
+			n = plainAttrName(b, start)
 		}
-		if n+2 >= len(b) || b[n] != '=' || class[b[start]]&beginsName == 0 || limit == 0 {
+		if n+2 >= len(b) || b[n] != '=' {
 			return -1, false
 		}
 		bit := nameBit(b, start, n)
@@ -104,15 +118,69 @@ func (s *Scanner) plainRest(b []byte, i int) (end int, empty bool) {
 		if declares(b[start:n]) && s.declare(b, min(start+len(xmlnsPrefix+":"), n), n, value, i, false) != "" {
 			return -1, false
 		}
-		i++
+		i, seen = ordinary(b, i+1, seen)
 	}
 	if empty = i < len(b) && b[i] == '/'; empty {
 		i++
 	}
-	if i >= len(b) || b[i] != '>' {
+	if i >= len(b) || b[i] != '>' || bits.OnesCount64(seen) > orDefault(s.Limits.Attrs, 64) {
 		return -1, false
 	}
 	return i + 1, empty
+}
+
+// ordinary skips attributes from offset i that are called by letters and declare
+// nothing, and whose values are of ASCII. It adds their bits to seen. It calls
+// nothing, so that all it knows stays in registers.
+func ordinary(b []byte, i int, seen uint64) (int, uint64) {
+	for 0 <= i && i < len(b)-8 && b[i] == ' ' && b[i+1] != 'x' {
+		start := i + 1
+		n := start + letters(word(b, start))
+		if n == start || n+2 >= len(b) || b[n] != '=' {
+			break
+		}
+		quote := b[n+1]
+		if quote != '\'' && quote != '"' {
+			break
+		}
+		end := skipValue(b, n+2)
+		for end < len(b) && class[b[end]]&inAnyValue != 0 {
+			end = skipValue(b, end+1)
+		}
+		bit := nameBit(b, start, n)
+		if end >= len(b) || b[end] != quote || seen&bit != 0 {
+			break
+		}
+		seen |= bit
+		i = end + 1
+	}
+	return i, seen
+}
+
+// xmlnsWord is the word that a declaration of the default namespace begins with, but
+// for the quote.
+const xmlnsWord = ' ' | 'x'<<8 | 'm'<<16 | 'l'<<24 | 'n'<<32 | 's'<<40 | '='<<48
+
+// declaresDefault tells whether the attribute behind the blank at offset i is a
+// declaration of the default namespace.
+func declaresDefault(b []byte, i int) bool {
+	return 0 <= i && i < len(b)-7 && word(b, i)<<8 == xmlnsWord<<8
+}
+
+// plainAttrName returns where the name of an attribute ends that begins at offset
+// start, or len(b) if it is not plain.
+func plainAttrName(b []byte, start int) int {
+	n := nameEnd(b, start)
+	if n == len(b) || class[b[start]]&beginsName == 0 {
+		return len(b)
+	}
+	if b[n] != ':' {
+		return n
+	}
+	if string(b[start:n]) != xmlPrefix && string(b[start:n]) != xmlnsPrefix {
+		return len(b)
+	}
+	return plainLocal(b, n)
 }
 
 // plainLocal returns where the name ends whose prefix ends at colon, or len(b) if

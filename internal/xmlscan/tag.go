@@ -123,7 +123,7 @@ func (s *Scanner) startTag(b []byte, i int) (int, result) {
 			}
 
 		case inValue:
-			if i = skipValue(b, i, s.quote); i == len(b) {
+			if i = skipValue(b, i); i == len(b) {
 				continue
 			}
 			switch c = b[i]; {
@@ -175,6 +175,9 @@ func plainName(b []byte, i int) (n name, ok bool) {
 // nameEnd returns the offset, from i, of the first byte of b that is not one of
 // ASCII that may stand in a name.
 func nameEnd(b []byte, i int) int {
+	if 0 <= i && i < len(b)-7 {
+		i += letters(word(b, i))
+	}
 	for i < len(b) && class[b[i]]&isInName != 0 {
 		i++
 	}
@@ -216,7 +219,7 @@ func plainValue(b []byte, i int) int {
 		return -1
 	}
 	for {
-		i = skipValue(b, i, quote)
+		i = skipValue(b, i)
 		if i == len(b) {
 			return -1
 		}
@@ -227,7 +230,7 @@ func plainValue(b []byte, i int) int {
 		n := 1
 		if c >= 0x80 {
 			n = charsLen(b[i:])
-		} else if class[c]&inAnyValue == 0 {
+		} else if class[c]&inAnyValue == 0 && c != '\'' && c != '"' {
 			return -1
 		}
 		if n <= 0 {
@@ -358,9 +361,10 @@ func (s *Scanner) endTag(b []byte, i int) (int, result) {
 // close closes the innermost element. The declarations of the first one stay, to
 // name it.
 func (s *Scanner) close() {
-	o := &s.open[len(s.open)-1]
-	s.open = s.open[:len(s.open)-1]
-	if len(s.open) > 0 {
+	last := len(s.open) - 1
+	o := &s.open[last]
+	s.open = s.open[:last]
+	if last > 0 && len(s.binds) > o.binds {
 		s.binds, s.arena = s.binds[:o.binds], s.arena[:o.arena]
 	}
 }

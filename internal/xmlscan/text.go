@@ -1,6 +1,7 @@
 package xmlscan
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
 )
@@ -22,11 +23,12 @@ func special(w, mask, x, y uint64) uint64 {
 	return (w | (w - ones*0x20) | (((w | mask) ^ x) - ones) | ((w ^ y) - ones)) & tops
 }
 
-// word returns the eight bytes of b at offset i. It is written so that the
-// compiler makes one load of it, and sees for itself that i is not out of range.
-func word(b []byte, i int) uint64 {
-	return uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
-		uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
+// word returns the eight bytes of b at offset i.
+func word(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
+
+// letters returns how many bytes of w, from the lowest, are letters from a to z.
+func letters(w uint64) int {
+	return bits.TrailingZeros64((w|(w-ones*'a')|(w+ones*(0x7F-'z')))&tops) / 8
 }
 
 // skip returns the offset, from i, of the first byte of b that special marks,
@@ -52,10 +54,19 @@ func skipText(b []byte, i int) int {
 	return skip(b, i, ones*('<'^'>'), ones*'>', ones*'&')
 }
 
-// skipValue is skip for an attribute value, where the quote is special, and '<',
-// and '&', which differs from either quote in one bit.
-func skipValue(b []byte, i int, quote byte) int {
-	return skip(b, i, ones*uint64(quote^'&'), ones*uint64(quote|'&'), ones*'<')
+// skipValue returns the offset, from i, of the first byte of b that may end an
+// attribute value or not mean itself there, or one before it. Of ASCII it stops at
+// what is less than '(', where both quotes and '&' are and little else that is
+// frequent, and at '<'.
+func skipValue(b []byte, i int) int {
+	for 0 <= i && i < len(b)-7 {
+		w := word(b, i)
+		if m := (w | (w - ones*'(') | ((w ^ ones*'<') - ones)) & tops; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+		i += 8
+	}
+	return i
 }
 
 // text scans the content of a child.
@@ -69,10 +80,10 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 		}
 		switch c := b[i]; c {
 		case '<':
-			if j := s.plainMarkup(b, i+1); j > 0 {
-				if i = j; len(s.open) == 0 {
-					return i, whole
-				}
+			if i = s.plainTags(b, i); len(s.open) == 0 {
+				return i, whole
+			}
+			if i == len(b) || b[i] != '<' {
 				continue
 			}
 			var r result
@@ -80,6 +91,10 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 				return i, r
 			}
 		case '&':
+			if n := entity(b[i+1:]); n > 0 {
+				i += 1 + n
+				continue
+			}
 			var r result
 			if i, r = s.reference(b, i); r != next || s.state != inText {
 				return i, r
