@@ -42,12 +42,13 @@ func elements(b []byte, max int, bindings []xmlscan.Binding) (out []byte, n int,
 
 var errPart = errors.New("element is not whole")
 
-// nextWhole scans an item of at most max bytes, which must be whole.
+// nextWhole scans an item of at most max bytes, or any white space, which must be
+// whole.
 func nextWhole(scan *xmlscan.Scanner, b []byte, max int, x *xmlscan.Item) error {
 	switch err := scan.Next(b, x); {
 	case err == xmlscan.ErrMore && len(b) <= max:
 		return errPart
-	case err == xmlscan.ErrMore || err == nil && x.Len > max:
+	case err == xmlscan.ErrMore || err == nil && x.Len > max && x.Kind != xmlscan.Space:
 		return ErrTooLarge
 	default:
 		return err

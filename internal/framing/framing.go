@@ -135,7 +135,7 @@ func (c *Cutter) cut(p []byte, it *Item) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if x.Len > c.max {
+	if x.Len > c.max && x.Kind != xmlscan.Space { // of which nothing is kept
 		return 0, ErrTooLarge
 	}
 	err = c.item(b[:x.Len], &x, it)
