@@ -54,14 +54,14 @@ func TestClientsTiming(t *testing.T) {
 
 	usual(t, "stanza, Tkabber and jbosh take answers as they come: all that waits goes into one", "hold='1' wait='60'", func(b *bench, s *session) {
 		older, newer := s.send(1001), s.send(1002, "<presence/>")
-		_, err := io.WriteString(s.app, msg("a")+msg("b"))
-		require.NoError(b, err)
-		_, err = io.WriteString(s.app, msg("c"))
-		require.NoError(b, err)
-		older.getsNow(acked(1002, said("a"), said("b"), said("c")))
+		s.app.writes(msg("a") + msg("b"))
+		older.getsNow(acked(1002, said("a"), said("b")))
 		newer.waits()
+		s.app.writes(msg("c"))
+		newer.getsNow(carrying(said("c")))
 		s.app.writes(msg("d"))
-		newer.getsNow(carrying(said("d")))
+		s.app.writes(msg("e"))
+		s.send(1003).getsNow(carrying(said("d"), said("e")))
 	})
 
 	usual(t, "stanza asks for two and alternates two connections: hold is one", "hold='2' wait='60'", func(b *bench, s *session) {

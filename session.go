@@ -268,8 +268,11 @@ func (s *Session) account() {
 const worthCounting = 1 << 10
 
 // worthAccounting reports whether it is time to account for a buffer that grows or
-// shrinks little by little. What is left is accounted for by the next request.
-func worthAccounting(before, after int) bool { return before/often != after/often }
+// shrinks little by little: each time that it crosses a multiple of often, and when it
+// is empty. The next request or answer accounts for what is left.
+func worthAccounting(before, after int) bool {
+	return before/often != after/often || after == 0 && before >= worthCounting
+}
 
 // often is after how many bytes of a buffer it is.
 const often = 4 << 10

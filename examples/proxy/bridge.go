@@ -35,7 +35,8 @@ type bridge struct {
 	// Of down until it is done, of leave afterwards.
 	unsent           [][]byte // read from the server too late for the stream
 	offersManagement bool     // the last features of the server had it
-	managed          bool     // the server keeps what has not been acknowledged
+	managed          bool     // the client has the server keep what it does not acknowledge
+	kept             bool     // leave has, and acknowledges nothing
 	lost             int      // stanzas that came too late to be returned
 
 	done chan struct{} // closed when down is done
@@ -257,7 +258,7 @@ func (b *bridge) inspect(element []byte) ([]byte, error) {
 		return editFeatures(b.split.header, element)
 	case "success":
 		b.loggedIn.Store(true)
-		b.managed = manages(element) // with SASL2 and Bind 2
+		b.managed = manages(element)
 	case "message", "presence":
 		b.loggedIn.Store(true)
 	case "enabled", "resumed":

@@ -12,8 +12,15 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// leaveTimeout is how long a server may take to say good-bye.
-const leaveTimeout = 5 * time.Second
+const (
+	// leaveTimeout is how long a server may take to answer the last requests,
+	// and then to say good-bye.
+	leaveTimeout = 5 * time.Second
+
+	// maxPings is how often a server is asked whether it has nothing more. If
+	// it always has, it will have more after the last one too.
+	maxPings = 5
+)
 
 // leave ends the stream to the server, after the client's stream has ended by
 // err. Nothing that the client did not get is to vanish: either the server
@@ -21,14 +28,13 @@ const leaveTimeout = 5 * time.Second
 func (b *bridge) leave(err error) {
 	b.server.SetReadDeadline(time.Now().Add(leaveTimeout))
 	if !b.gone.Load() {
-		managed := b.managed // by the client
 		b.returnLost(err)
-		switch {
-		case managed && reason(err) != clientEnded:
+		if !b.managed && b.loggedIn.Load() {
+			b.drain()
+		}
+		if b.managed && reason(err) != clientEnded {
 			b.hangUp() // so that the client can resume its stream
 			return
-		case !managed && b.loggedIn.Load():
-			b.drain()
 		}
 	}
 	if b.tell([]byte(streamEnd)) == nil {
@@ -70,13 +76,16 @@ func (b *bridge) undelivered(err error) (elements [][]byte) {
 	return append(elements, b.unsent...)
 }
 
-// bounce appends the answer to a stanza that cannot be delivered.
-func (b *bridge) bounce(replies *bytes.Buffer, element []byte) {
+// bounce appends the answer to a stanza that cannot be delivered. It reports
+// whether there is one.
+func (b *bridge) bounce(replies *bytes.Buffer, element []byte) bool {
 	s := parseStanza(element)
-	if reply := s.bounce(); reply != nil {
+	reply := s.bounce()
+	if reply != nil {
 		replies.Write(reply)
 		b.count.bounced.add(s.name)
 	}
+	return reply != nil
 }
 
 // reply tells the server the answers that have been collected.
@@ -88,7 +97,7 @@ func (b *bridge) reply(replies *bytes.Buffer) error {
 }
 
 // bounceItems bounces the elements that are in the splitter, up to the one that
-// is an answer; nil is none. It returns how many they were, and whether that
+// is an answer; nil is none. It returns how many were bounced, and whether that
 // one was there.
 func (b *bridge) bounceItems(replies *bytes.Buffer, answer func(element []byte) bool) (n int, answered bool) {
 	for {
@@ -102,8 +111,9 @@ func (b *bridge) bounceItems(replies *bytes.Buffer, answer func(element []byte) 
 		if answer != nil && answer(it.data) {
 			return n, true
 		}
-		b.bounce(replies, it.data)
-		n++
+		if b.bounce(replies, it.data) {
+			n++
+		}
 	}
 }
 
@@ -115,20 +125,24 @@ func (b *bridge) drain() {
 	}
 	// Those who know the client's address may write to it all the same: a
 	// moment without any is the best that there is.
-	for n, err := 1, error(nil); n > 0 && err == nil; {
-		n, err = b.ping()
+	for range maxPings {
+		if n, err := b.ping(); n == 0 || err != nil {
+			return
+		}
 	}
 }
 
 // keep makes the server manage the stream. As it gets no acknowledgement, it
 // keeps all that it sends from then on, and does with it at the end what it does
-// when a connection breaks.
+// when a connection breaks. It may already do so, since the client has asked to
+// resume a stream. Keep reports whether the server keeps anything.
 func (b *bridge) keep() bool {
-	_, err := b.await(enableText, func(element []byte) bool {
-		b.managed = mentions(element, smEnabled)
-		return b.managed || mentions(element, smFailed)
+	b.await(enableText, func(element []byte) bool {
+		name := rootName(element)
+		b.kept, b.managed = name == smEnabled, name == smResumed
+		return b.kept || b.managed || name == smFailed
 	})
-	return err == nil && b.managed
+	return b.kept || b.managed
 }
 
 // ping bounces what comes until the server has answered. It returns how much
@@ -146,24 +160,25 @@ func (b *bridge) ping() (n int, err error) {
 
 // await makes a request, and bounces what comes before the answer to it. It
 // returns how much that was.
-func (b *bridge) await(request string, answer func(element []byte) bool) (others int, err error) {
+func (b *bridge) await(request string, answer func(element []byte) bool) (bounced int, err error) {
 	err = b.tell([]byte(request))
 	for answered := false; err == nil && !answered; {
 		_, err = b.hear()
 		var replies bytes.Buffer
 		var n int
 		n, answered = b.bounceItems(&replies, answer)
-		others += n
+		bounced += n
 		err = errors.Join(err, b.reply(&replies))
 	}
-	return others, err
+	return bounced, err
 }
 
 // hearOut reads until the server closes, so that it has read all. A stanza that
 // comes so late and is not kept by the server is lost, for it cannot be answered
 // any more.
 func (b *bridge) hearOut() {
-	if b.managed || b.gone.Load() {
+	b.server.SetReadDeadline(time.Now().Add(leaveTimeout))
+	if b.managed || b.kept || b.gone.Load() {
 		io.Copy(io.Discard, b.server)
 		return
 	}

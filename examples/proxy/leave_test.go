@@ -47,13 +47,14 @@ func TestLeaveManaged(t *testing.T) {
 		c, s := r.managed()
 		require.NoError(t, c.Terminate(t.Context()))
 		assert.Equal(t, gone+enable, s.expect(enable))
+		s.write("<message id='0' from='a'>" + enabled + "<failed xmlns='urn:xmpp:sm:3'/></message>") // says who?
 		s.write("<message id='1' from='a'/>" + enabled + "<message id='2' from='a'/>")
 		returned := s.expect(streamEnd)
-		assert.Equal(t, []string{"1"}, ids(returned))
+		assert.Equal(t, []string{"0", "1"}, ids(returned))
 		s.write("<message id='3' from='a'/><r xmlns='urn:xmpp:sm:3'/>" + streamEnd)
 		s.Close()
 		r.proxy.bridges.Wait()
-		assert.Equal(t, map[string]int64{"message": 1}, r.proxy.count.bounced.get())
+		assert.Equal(t, map[string]int64{"message": 2}, r.proxy.count.bounced.get())
 		assert.Empty(t, r.proxy.count.lost.get())
 	})
 }
@@ -129,10 +130,29 @@ func TestClientManagesTooLate(t *testing.T) {
 		synctest.Wait()
 		c.Close()
 		synctest.Wait()
+		s.write("<message id='0' from='a'>" + enabled + "</message>")
 		s.write("<message id='1' from='a'/>" + enabled + "<message id='2' from='a'/>")
-		assert.Equal(t, []string{"1"}, ids(s.rest()))
+		assert.Equal(t, []string{"0", "1"}, ids(s.rest()))
 		s.Close()
 		r.proxy.bridges.Wait()
+	})
+}
+
+// A client may vanish while it waits for the answer to its wish to resume. What
+// comes behind that answer is kept for it.
+func TestClientManagesMeanwhile(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		c, s := r.managed()
+		const resume = "<resume xmlns='urn:xmpp:sm:3' h='0' previd='1'/>"
+		require.NoError(t, c.Send(t.Context(), resume))
+		s.expect(resume)
+		c.Close()
+		assert.Equal(t, gone+enable, s.expect(enable))
+		go io.WriteString(s, "<resumed xmlns='urn:xmpp:sm:3' h='0' previd='1'/><message id='1' from='a'/><failed xmlns='urn:xmpp:sm:3'/>")
+		assert.Empty(t, s.rest())
+		s.Close()
+		r.proxy.bridges.Wait()
+		assert.Empty(t, r.proxy.count.bounced.get())
 	})
 }
 
@@ -146,6 +166,28 @@ func TestClientManagesAndEnds(t *testing.T) {
 		r.recv(c, "<enabled")
 		require.NoError(t, c.Terminate(t.Context()))
 		assert.Empty(t, s.farewell())
+	})
+}
+
+// A server that never has nothing more is not waited for, but heard out.
+func TestLeaveBusy(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		c, s := r.loggedIn()
+		require.NoError(t, c.Terminate(t.Context()))
+		behind := gone
+		for range maxPings {
+			_, id := s.ping(behind)
+			time.Sleep(leaveTimeout / (maxPings + 1))
+			s.answer("<message id='1' from='a'/>", id)
+			behind = ""
+		}
+		s.expect(streamEnd)
+		time.Sleep(leaveTimeout - time.Second)
+		s.write("<message id='2' from='a'/>" + streamEnd)
+		s.Close()
+		r.proxy.bridges.Wait()
+		assert.Equal(t, map[string]int64{"message": maxPings}, r.proxy.count.bounced.get())
+		assert.Equal(t, map[string]int64{"message": 1}, r.proxy.count.lost.get())
 	})
 }
 

@@ -17,6 +17,28 @@ var (
 	enableText = "<enable xmlns='" + nsSM + "'/>"
 )
 
+// manages reports whether a server says that it manages the stream from now on. It
+// may say so by the way, in its answer to an authentication by SASL2 with Bind 2,
+// but nowhere else: what is inside a stanza was said by somebody else.
+func manages(element []byte) bool {
+	switch name := rootName(element); name {
+	case smEnabled, smResumed:
+		return true
+	case xml.Name{Space: nsSASL2, Local: "success"}:
+		return mentions(element, smEnabled, smResumed)
+	}
+	return false
+}
+
+// rootName returns the name of an element.
+func rootName(element []byte) xml.Name {
+	t, err := xml.NewDecoder(bytes.NewReader(element)).Token()
+	if start, ok := t.(xml.StartElement); err == nil && ok {
+		return start.Name
+	}
+	return xml.Name{}
+}
+
 // mentions reports whether an element, or one inside of it, has one of the
 // names.
 func mentions(element []byte, names ...xml.Name) bool {
@@ -31,6 +53,3 @@ func mentions(element []byte, names ...xml.Name) bool {
 		}
 	}
 }
-
-// manages reports whether a server says that it manages the stream from now on.
-func manages(element []byte) bool { return mentions(element, smEnabled, smResumed) }

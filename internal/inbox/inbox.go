@@ -87,7 +87,8 @@ func (in *Inbox) Clear() {
 }
 
 // take drops n bytes, and now and then what has been passed: not as long as that is
-// less than a lent buffer, which is given back when all of it has been read.
+// less than a lent buffer, which is given back when all of it has been read. Len does
+// not count what has been passed.
 func (in *Inbox) take(n int) {
 	off := int(in.off) + n
 	rest := in.b[off:]

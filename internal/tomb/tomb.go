@@ -63,7 +63,7 @@ func maxSize(l *Life, answers []Answer) int {
 }
 
 // sidOf returns the sid in a text that carve has made.
-func sidOf[T string | []byte](text T) T { return text[1 : 1+text[0]] }
+func sidOf[T string | []byte](text T) T { return text[1:][:text[0]] }
 
 // field appends s and, before it, its length.
 func field[T string | []byte](b []byte, s T) []byte {

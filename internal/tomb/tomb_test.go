@@ -120,6 +120,16 @@ func TestYardOfManyBlocks(t *testing.T) {
 	assert.Greater(t, len(y.plots[0].blocks), n/2)
 }
 
+func TestYardLongSID(t *testing.T) {
+	var size atomic.Int64
+	y := newYard(time.Minute, &size)
+	sid := strings.Repeat("x", 255)
+	y.Put(y.now(), &Life{SID: sid}, nil)
+	s, ok := y.Get([]byte(sid))
+	assert.True(t, ok)
+	assert.Equal(t, sid, s.SID())
+}
+
 func BenchmarkYard(b *testing.B) {
 	var size atomic.Int64
 	y := newYard(time.Second, &size)
