@@ -248,10 +248,12 @@ type Options struct {
 	// than their share of it end with [PolicyViolation] when they send
 	// something new. The first KiB of each session is free, and so are empty
 	// buffers that a session keeps for answers, of at most 64 KiB for each
-	// request that is open, and one more. Bodies that are
-	// being received have what the sessions leave, and their first 64 KiB are
-	// free: one for which there is no room is refused by [PolicyViolation],
-	// and its connection closed. The default is 1 GiB; negative sets no limit.
+	// request that is open, and one more; and up to 4 KiB each of a stream's
+	// input and output may be counted as late as at its next request or
+	// answer. Bodies that are being received have what the sessions leave, and
+	// their first 64 KiB are free: one for which there is no room is refused
+	// by [PolicyViolation], and its connection closed. The default is 1 GiB;
+	// negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its

@@ -254,7 +254,5 @@ func localName(tag []byte) string {
 
 // isHeader reports whether a tag is the start tag of a stream.
 func isHeader(tag []byte) bool {
-	t, err := xml.NewDecoder(bytes.NewReader(tag)).Token()
-	start, ok := t.(xml.StartElement)
-	return err == nil && ok && start.Name == xml.Name{Space: nsStream, Local: "stream"}
+	return rootName(tag) == xml.Name{Space: nsStream, Local: "stream"}
 }

@@ -36,8 +36,8 @@ func (in *Inbox) Buffer(n int) []byte {
 	return in.b
 }
 
-// Element takes back the buffer with one element appended, which is never empty. The last one of a
-// request ends what one Read returns.
+// Element takes back the buffer with one element appended, which is never empty.
+// The last one of a request ends what one Read returns.
 func (in *Inbox) Element(b []byte, last bool) {
 	in.b = b
 	in.marks = append(in.marks, mark{len(b), last})

@@ -91,10 +91,6 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 				return i, r
 			}
 		case '&':
-			if n := entity(b[i+1:]); n > 0 {
-				i += 1 + n
-				continue
-			}
 			var r result
 			if i, r = s.reference(b, i); r != next || s.state != inText {
 				return i, r
