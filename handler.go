@@ -60,7 +60,8 @@ type Handler struct {
 	accept   *backlog.Listener
 	past     tally.Tally    // of the sessions that have ended
 	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
-	slack    *slack.Slack   // see yield
+	reading  *slack.Slack   // see yield
+	writing  *slack.Slack   // see serve
 	engine   *direct.Engine // nil without Options.Direct
 }
 
@@ -71,7 +72,8 @@ func New(o Options) *Handler {
 		clock: alarm.New(func(s *Session) *alarm.Alarm { return &s.alarm }, (*Session).tick),
 		seed:  maphash.MakeSeed(),
 	}
-	h.slack = slack.New(h.now)
+	h.reading = slack.New(h.now, 200*time.Microsecond)
+	h.writing = slack.New(h.now, 2*time.Millisecond)
 	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
@@ -363,13 +365,16 @@ func (h *Handler) answered(s *Session, ex *exchange) {
 // keeps, make a channel.
 func (h *Handler) yield(ex *exchange) bool {
 	if ex.direct == nil && !ex.creates {
-		return h.slack.Yield()
+		return h.reading.Yield()
 	}
 	runtime.Gosched()
 	return true
 }
 
-// serve waits until ex can be answered, and answers it.
+// serve waits until ex can be answered, and answers it, after all others had their
+// turn, if they are few: then the answers go out close together, and a client that
+// has several, as a proxy on this machine, is woken by the first only. To wake a
+// process can cost as much as all else that net/http does for an answer.
 func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) {
 	ctx := ex.request.Context()
 	for ok := false; !ok; {
@@ -381,6 +386,7 @@ func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) {
 			case <-ctx.Done():
 			}
 		}
+		h.writing.Yield()
 		if ctx.Err() != nil {
 			// The client has left, or else must not take the silence for
 			// an answer.

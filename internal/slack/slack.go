@@ -10,20 +10,16 @@ import (
 // A Slack lets other goroutines run, unless they are many. Make it by New.
 type Slack struct {
 	now  func() time.Duration
+	long time.Duration
 	busy atomic.Int64 // until when nobody yields; 0 if there is time
 }
 
-// New returns a Slack that measures time by now.
-func New(now func() time.Duration) *Slack { return &Slack{now: now} }
+// New returns a Slack that measures time by now. It takes a process to have time if
+// all others have had their turn within long.
+func New(now func() time.Duration, long time.Duration) *Slack { return &Slack{now: now, long: long} }
 
-const (
-	// long is what the goroutines of a process take that has little to do, and
-	// then some.
-	long = 200 * time.Microsecond
-
-	// pause is how often it is tried whether a process has time again.
-	pause = 10 * time.Millisecond
-)
+// pause is how often it is tried whether a process has time again.
+const pause = 10 * time.Millisecond
 
 // Yield lets the goroutines run that are ready, and reports true. If that has taken
 // long of late it does not, and reports false: there is always something else to do
@@ -37,7 +33,7 @@ func (s *Slack) Yield() bool {
 	}
 	runtime.Gosched()
 	switch ended := s.now(); {
-	case ended-began > long:
+	case ended-began > s.long:
 		s.busy.Store(int64(ended + pause))
 	case until > 0:
 		s.busy.Store(0)

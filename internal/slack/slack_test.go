@@ -15,9 +15,11 @@ func (c *clock) now() time.Duration {
 	return c.at
 }
 
+const long = 200 * time.Microsecond
+
 func TestYield(t *testing.T) {
 	c := &clock{at: time.Hour, step: long}
-	s := New(c.now)
+	s := New(c.now, long)
 	for range 3 {
 		assert.True(t, s.Yield(), "there is time")
 	}
@@ -43,7 +45,7 @@ func TestYield(t *testing.T) {
 // One at a time tries whether there is time again.
 func TestOneTries(t *testing.T) {
 	c := &clock{at: time.Hour, step: long + 1}
-	s := New(c.now)
+	s := New(c.now, long)
 	assert.True(t, s.Yield())
 	c.at += pause
 	readings := 0
