@@ -2,7 +2,9 @@ package direct
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -21,6 +23,14 @@ func BenchmarkRoundTrip(b *testing.B) {
 	answer := func(q *Request) { q.Answer(Answer{Body: []byte("hello")}) }
 	for _, secure := range []string{"plain", "TLS"} {
 		b.Run(secure+"/by the reader", func(b *testing.B) { benchmark(b, secure == "TLS", answer) })
+		b.Run(secure+"/12 KB each way", func(b *testing.B) {
+			large := bytes.Repeat([]byte("hello, "), 12<<10/7)
+			s := newBench(b, secure == "TLS", func(q *Request) { q.Answer(Answer{Body: large}) })
+			b.ReportAllocs()
+			for b.Loop() {
+				s.exchange(large, len(large))
+			}
+		})
 		b.Run(secure+"/by another", func(b *testing.B) {
 			qs := make(chan *Request, 1)
 			defer close(qs)
@@ -70,6 +80,7 @@ type bench struct {
 	e    *Engine
 	conn net.Conn
 	r    *bufio.Reader
+	out  []byte
 }
 
 func newBench(b *testing.B, secure bool, serve func(*Request)) *bench {
@@ -93,16 +104,20 @@ func newBench(b *testing.B, secure bool, serve func(*Request)) *bench {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
 	b.Cleanup(func() { conn.Close() })
-	return &bench{b, e, conn, bufio.NewReader(conn)}
+	return &bench{b: b, e: e, conn: conn, r: bufio.NewReader(conn)}
 }
 
-func (s *bench) roundTrip() {
-	_, err := io.WriteString(s.conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+func (s *bench) roundTrip() { s.exchange([]byte("hello"), len("hello")) }
+
+// exchange sends a request and reads its answer, whose length must be known.
+func (s *bench) exchange(body []byte, answer int) {
+	s.out = fmt.Appendf(s.out[:0], "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	_, err := s.conn.Write(s.out)
 	require.NoError(s.b, err)
 	for line := ""; line != "\r\n"; {
 		line, err = s.r.ReadString('\n')
 		require.NoError(s.b, err)
 	}
-	_, err = s.r.Discard(5)
+	_, err = s.r.Discard(answer)
 	require.NoError(s.b, err)
 }

@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/gobosh/bosh/internal/buffer"
 )
 
 // Buffers are lent to a connection while there is something in them.
@@ -13,11 +15,31 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 func getBuffer() []byte { return buffers.Get().(*[bufferSize]byte)[:0] }
 
-// putBuffer takes a buffer back. One that has grown is left to the collector.
+// putBuffer takes a buffer back.
 func putBuffer(b []byte) {
 	if cap(b) == bufferSize {
 		buffers.Put((*[bufferSize]byte)(b[:bufferSize]))
+		return
 	}
+	buffer.Rest(b)
+}
+
+// growBuffer returns b with room for n more bytes, but no more than that if it is
+// large. It takes back the buffer that b had if it is another one.
+func growBuffer(b []byte, n int) []byte {
+	need := len(b) + n
+	if need <= cap(b) {
+		return b
+	}
+	var grown []byte
+	if need <= buffer.Block {
+		grown = buffer.Grow(nil, need)
+	} else {
+		grown = make([]byte, 0, need)
+	}
+	grown = append(grown, b...)
+	putBuffer(b)
+	return grown
 }
 
 // read reads more into the buffer, unless the reader is called, to which it
@@ -65,8 +87,7 @@ func (c *conn) makeRoom() {
 		c.used = 0
 		return
 	}
-	c.buf = append(make([]byte, 0, 2*cap(old)), old...)
-	putBuffer(old)
+	c.buf = growBuffer(old, len(old))
 }
 
 // readRaw reads as soon as there is something to read, and has no buffer before.

@@ -153,7 +153,7 @@ func (q *Request) render(a Answer) []byte {
 		b = append(b, "\r\nConnection: close"...)
 	}
 	b = append(b, "\r\n\r\n"...)
-	return append(b, a.Body...)
+	return append(growBuffer(b, len(a.Body)), a.Body...)
 }
 
 // appendHeader appends the fields of h but for those that are added in any case.
