@@ -73,7 +73,7 @@ func New(o Options) *Handler {
 		seed:  maphash.MakeSeed(),
 	}
 	h.reading = slack.New(h.now, 200*time.Microsecond)
-	h.writing = slack.New(h.now, 2*time.Millisecond)
+	h.writing = slack.New(h.now, 1500*time.Microsecond)
 	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
