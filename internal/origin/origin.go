@@ -46,6 +46,8 @@ type located struct {
 func (o *located) RemoteAddr() net.Addr { return o.addr }
 
 // A plain is an Origin that did not come over TLS: a text of fields, as in Keep.
+// Before each there is a number: twice its length, or if it is odd the field is one
+// of the words, of which that is twice the index and one.
 type plain string
 
 // An encrypted is one that did.
@@ -64,7 +66,13 @@ const sameURI = " "
 func Keep(r *http.Request) Origin {
 	var room [512]byte
 	b := room[:0]
-	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	add := func(s string) {
+		if i, ok := indexes[s]; ok {
+			b = binary.AppendUvarint(b, 2*i+1)
+			return
+		}
+		b = append(binary.AppendUvarint(b, 2*uint64(len(s))), s...)
+	}
 	url, uri := r.URL.String(), r.RequestURI
 	if uri == url {
 		uri = sameURI // as mostly
@@ -134,7 +142,11 @@ type fields string
 
 func (f *fields) next() string {
 	n, size := binary.Uvarint([]byte((*f)[:min(len(*f), binary.MaxVarintLen64)]))
-	s := string((*f)[size : size+int(n)])
-	*f = (*f)[size+int(n):]
+	*f = (*f)[size:]
+	if n&1 == 1 {
+		return words[n>>1]
+	}
+	s := string((*f)[:n>>1])
+	*f = (*f)[n>>1:]
 	return s
 }

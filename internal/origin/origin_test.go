@@ -25,7 +25,12 @@ func TestKeep(t *testing.T) {
 	assert.NoError(t, err)
 	inProcess.Proto, inProcess.Host = "HTTP/1.1", "bosh.test"
 
-	for name, r := range map[string]*http.Request{"plain": plain, "rich": rich, "stripped": stripped, "odd": odd, "in process": inProcess} {
+	worded := httptest.NewRequest(http.MethodPost, "/http-bind", nil)
+	for _, w := range origin.Words {
+		worded.Header.Add(w, w)
+	}
+
+	for name, r := range map[string]*http.Request{"plain": plain, "rich": rich, "stripped": stripped, "odd": odd, "in process": inProcess, "worded": worded} {
 		t.Run(name, func(t *testing.T) {
 			o := origin.Keep(r)
 			got := o.Request()
@@ -40,5 +45,30 @@ func TestKeep(t *testing.T) {
 			r.Header.Set("Content-Length", "7")
 			assert.Equal(t, o.Size(), origin.Keep(r).Size(), "the body is not kept")
 		})
+	}
+}
+
+// What browsers always say takes little.
+func TestSize(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/http-bind", nil)
+	size := origin.Keep(r).Size()
+	for name, value := range map[string]string{
+		"Accept": "*/*", "Accept-Encoding": "gzip, deflate, br, zstd", "Connection": "keep-alive",
+		"Content-Type": "text/xml; charset=utf-8", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors",
+		"Sec-Fetch-Site": "same-origin",
+	} {
+		r.Header.Set(name, value)
+		assert.Equal(t, size+2, origin.Keep(r).Size(), name)
+		r.Header.Del(name)
+	}
+}
+
+func BenchmarkKeep(b *testing.B) {
+	r := httptest.NewRequest(http.MethodPost, "/http-bind", nil)
+	r.Header.Set("Content-Type", "text/xml; charset=utf-8")
+	r.Header.Set("User-Agent", "bench")
+	b.ReportAllocs()
+	for b.Loop() {
+		origin.Keep(r)
 	}
 }

@@ -1,0 +1,4 @@
+package origin
+
+// Words are the words.
+var Words = words[:]
