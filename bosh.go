@@ -102,16 +102,17 @@ import (
 // that is possible, and a value too large for the protocol is lowered to the
 // largest possible one.
 //
-// A panic of one of the functions is logged with its stack. One of Admit or Serve
-// ends the stream with [InternalServerError]; one of ClientAddr, Secure or
-// AllowOrigin closes the connection of the request, which the client may repeat;
-// and one of the Trace has no other consequence. Those of a request's own
-// goroutine that close the connection are logged by the [http.Server].
+// A panic of one of the functions is logged with its stack. One of Admit or Serve,
+// or of what Receive calls, ends the stream with [InternalServerError]; one of
+// ClientAddr, Secure or AllowOrigin closes the connection of the request, which the
+// client may repeat; and one of the Trace has no other consequence. Those of a
+// request's own goroutine that close the connection are logged by the [http.Server].
 type Options struct {
 	// Serve is called in a goroutine of its own for each new stream. The
-	// stream is closed when Serve returns, and if Serve panics the stream
-	// ends with [InternalServerError]. If Serve is nil the streams come out
-	// of [Handler.Listener].
+	// stream is closed when Serve returns, unless it has called
+	// [Stream.Receive], and if Serve panics the stream ends with
+	// [InternalServerError]. If Serve is nil the streams come out of
+	// [Handler.Listener].
 	Serve func(*Stream)
 
 	// Admit is asked before a stream is made, for a session's first stream

@@ -82,6 +82,42 @@ func ExampleStream_ReadElement() {
 	// true
 }
 
+// Receive needs no goroutine for a client that says nothing: for a service that many
+// listen to, and few speak to.
+func ExampleStream_Receive() {
+	h := bosh.New(bosh.Options{
+		Framing: bosh.Elements,
+		Serve: func(s *bosh.Stream) {
+			s.WriteElement(context.Background(), []byte("<hello xmlns='urn:example'/>"))
+			s.Receive(func(element []byte, err error) {
+				if err != nil {
+					return // the stream is closed
+				}
+				s.WriteElement(context.Background(), element)
+			})
+		},
+	})
+	defer h.Close()
+
+	ctx := context.Background()
+	client, err := boshtest.Dial(ctx, boshtest.Config{Transport: boshtest.InMemory(h)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	client.Send(ctx, "<a xmlns='urn:example'>1</a>")
+	for range 2 {
+		element, err := client.Recv(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(element))
+	}
+	// Output:
+	// <hello xmlns='urn:example'/>
+	// <a xmlns='urn:example'>1</a>
+}
+
 // A Stream is an [xml.TokenReader] and, by EncodeToken and Flush, what
 // mellium.im/xmlstream calls a TokenWriteFlusher.
 func ExampleStream_Token() {

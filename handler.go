@@ -649,15 +649,23 @@ func (h *Handler) deliver(st *Stream) *Error {
 
 // run runs the application on a stream.
 func (h *Handler) run(st *Stream) {
-	defer func() {
-		var e *Error
-		if v := recover(); v != nil {
-			h.o.Logger.Error("bosh: Serve panicked", "session", st.s.ID(), "panic", v, "stack", string(debug.Stack()))
-			e = &Error{Condition: InternalServerError}
-		}
-		st.CloseWithError(e)
-	}()
+	goesOn := false
+	defer h.served(st, "Serve", &goesOn)
 	h.o.Serve(st)
+	goesOn = st.received()
+}
+
+// served closes a stream when a callback that served it is done, unless the stream
+// goes on.
+func (h *Handler) served(st *Stream, callback string, goesOn *bool) {
+	var e *Error
+	if v := recover(); v != nil {
+		h.o.Logger.Error("bosh: "+callback+" panicked", "session", st.s.ID(), "panic", v, "stack", string(debug.Stack()))
+		e = &Error{Condition: InternalServerError}
+	} else if *goesOn {
+		return
+	}
+	st.CloseWithError(e)
 }
 
 // began takes note of a new session.

@@ -60,6 +60,7 @@ func TestModel(t *testing.T) {
 type modelRun struct {
 	*testing.T
 	rand       *rand.Rand
+	receives   bool // the application does by Receive what others do by ReadElement
 	wait, hold int
 	log        []string
 
@@ -80,7 +81,7 @@ type modelRun struct {
 }
 
 func newModelRun(t *testing.T, seed uint64, wait, hold int) *modelRun {
-	return &modelRun{T: t, rand: rand.New(rand.NewPCG(seed, 0)), wait: wait, hold: hold, cut: make(map[int]context.CancelFunc)}
+	return &modelRun{T: t, rand: rand.New(rand.NewPCG(seed, 0)), receives: seed%2 == 1, wait: wait, hold: hold, cut: make(map[int]context.CancelFunc)}
 }
 
 func (r *modelRun) run() {
@@ -110,14 +111,23 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 		Inactivity: 30 * time.Second, Pause: 50 * time.Second, Hold: 2, Logger: slog.New(slog.DiscardHandler),
 		Serve: func(s *bosh.Stream) {
 			streams <- s
+			note := func(el []byte, err error) {
+				if err == nil {
+					r.mu.Lock()
+					r.in = append(r.in, payload.FindStringSubmatch(string(el))[1])
+					r.mu.Unlock()
+				}
+			}
+			if r.receives {
+				s.Receive(note)
+				return
+			}
 			for {
 				el, err := s.ReadElement(context.Background())
 				if err != nil {
 					return
 				}
-				r.mu.Lock()
-				r.in = append(r.in, payload.FindStringSubmatch(string(el))[1])
-				r.mu.Unlock()
+				note(el, nil)
 			}
 		},
 	})

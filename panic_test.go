@@ -44,6 +44,16 @@ func TestPanicsOfCallbacks(t *testing.T) {
 				domains(st)
 			}
 		},
+		"Receive": func(o *bosh.Options) {
+			o.Serve = func(st *bosh.Stream) {
+				st.Receive(func(el []byte, err error) {
+					bug(st.Session().Request())
+					if err == nil {
+						st.WriteElement(context.Background(), el)
+					}
+				})
+			}
+		},
 		"Secure": func(o *bosh.Options) {
 			o.Secure = func(r *http.Request) bool { bug(r); return true }
 		},

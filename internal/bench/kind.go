@@ -18,9 +18,9 @@ const (
 	doesFloor     = "floor"     // see floor
 	doesGoroutine = "goroutine" // see floor.goroutines
 	doesBare      = "bare"      // see bare
-	doesElements  = "elements"  // echo, by AppendElement and WriteElement
+	doesElements  = "elements"  // echo, by AppendElement and WriteElement, in a goroutine for each session
+	doesReceive   = "receive"   // echo, by Receive and WriteElement
 	doesBytes     = "bytes"     // echo, by io.Copy
-	doesNothing   = "nothing"   // nor is there a goroutine for a session
 	doesPipelined = "pipelined" // echo, to clients that pipeline
 )
 
@@ -58,12 +58,12 @@ var kinds = []kind{
 	{"goroutine", doesGoroutine, "floor, goroutine", standard, floorServer(true)},
 	{"bare", doesBare, "", standard, func() server { return server{Handler: http.HandlerFunc(bare)} }},
 	{"elements", doesElements, "elements", standard, library(bosh.Options{Serve: echoElements})},
-	{"bytes", doesBytes, "bytes, parked", standard, library(bosh.Options{Serve: echoBytes})},
-	{"parked", doesNothing, "bytes, parked", standard, library(bosh.Options{})},
+	{"received", doesReceive, "received", standard, library(bosh.Options{Serve: echoReceived})},
+	{"bytes", doesBytes, "bytes", standard, library(bosh.Options{Serve: echoBytes})},
 	{"pipelined", doesPipelined, "elements", standard, pipelined(library(bosh.Options{Serve: echoElements}))},
 	{"direct", doesElements, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
-	{"direct-bytes", doesBytes, "direct, bytes, parked", direct, library(bosh.Options{Serve: echoBytes, Direct: true})},
-	{"direct-parked", doesNothing, "direct, bytes, parked", direct, library(bosh.Options{Direct: true})},
+	{"direct-received", doesReceive, "direct, received", direct, library(bosh.Options{Serve: echoReceived, Direct: true})},
+	{"direct-bytes", doesBytes, "direct, bytes", direct, library(bosh.Options{Serve: echoBytes, Direct: true})},
 	{"direct-pipelined", doesPipelined, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 }
 
@@ -88,15 +88,11 @@ func (k *kind) judged() bool {
 	return k.column != "" && k.does != doesFloor && k.does != doesGoroutine
 }
 
-// library returns what makes a server with the library. Without Options.Serve
-// streams are accepted and left alone.
+// library returns what makes a server with the library.
 func library(o bosh.Options) func() server {
 	o.Framing, o.MaxSessions = bosh.Elements, -1
 	return func() server {
 		h := bosh.New(o)
-		if o.Serve == nil {
-			go park(h.Listener())
-		}
 		var to []*bosh.Stream
 		return server{Handler: h, push: func(b []byte) {
 			if to == nil {
@@ -131,13 +127,12 @@ func echoElements(st *bosh.Stream) {
 	}
 }
 
-func echoBytes(st *bosh.Stream) { io.Copy(st, st) }
-
-// park accepts streams and leaves them alone.
-func park(ln net.Listener) {
-	for {
-		if _, err := ln.Accept(); err != nil {
-			return
+func echoReceived(st *bosh.Stream) {
+	st.Receive(func(el []byte, err error) {
+		if err == nil {
+			st.WriteElement(context.Background(), el)
 		}
-	}
+	})
 }
+
+func echoBytes(st *bosh.Stream) { io.Copy(st, st) }

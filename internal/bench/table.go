@@ -97,7 +97,7 @@ func (r row) verdict(rs results) string {
 // judged returns what an engine's kinds have to be compared with its target.
 func (r row) judged(rs results, e engine) (values []float64) {
 	for _, k := range kinds {
-		if k.engine != e || !k.judged() {
+		if k.engine != e || !k.judged() || r.alone && k.engine == standard && k.does == doesElements {
 			continue
 		}
 		v := r.value(rs, &k)

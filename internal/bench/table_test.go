@@ -17,12 +17,14 @@ func TestTable(t *testing.T) {
 		"goroutine": {{"x": 10, "y": 9}, {"x": 20, "y": 9}, {"x": 30, "y": 9}}, // not judged
 		"bare":      {{"x": 1, "y": 1}, {"x": 1, "y": 1}, {"x": 1, "y": 1}},
 		"elements":  {{"x": 90, "y": 3}, {"x": 140, "y": 3}, {"x": 210, "y": 3}},
+		"received":  {{"x": 80, "y": 2}, {"x": 160, "y": 2}, {"x": 240, "y": 2}},
 		"direct":    {{"x": 250, "y": 1}, {"x": 500, "y": 1}, {"x": 750, "y": 1}},
 	}
 	sc := scenario{name: "s", about: "about it", rows: []row{
 		{figure: "x", what: "more", ratio: true, targets: targets{0.75, 2.2}, least: true},
 		{figure: "x", what: "at most", targets: targets{direct: 600}},
 		{figure: "y", what: "over bare", ours: true, targets: targets{2.5}},
+		{figure: "x", what: "alone", ratio: true, targets: targets{0.75, 2.0}, least: true, alone: true},
 		{figure: "x", what: "best", ratio: true, best: true, targets: targets{1.3, 2.0}},
 	}}
 	var out strings.Builder
@@ -31,13 +33,14 @@ func TestTable(t *testing.T) {
 	require.NoError(t, table.flush())
 	lines := strings.Split(out.String(), "\n")
 	for i, want := range []string{
-		"| | floor | floor, goroutine | elements | bytes, parked | direct | direct, bytes, parked | target |",
-		"| - | -: | -: | -: | -: | -: | -: | - |",
-		"| **s**: about it | | | | | | | |",
-		"| more | 200 | 20.0 (0.100) | 140 (0.700) | | 500 (2.50) | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
-		"| at most | 200 | 20.0 (0.100) | 140 (0.700) | | 500 (2.50) | | direct ≤ 600 met |",
-		"| over bare | 1.00 | 8.00 | 2.00 | | 0.000 | | ≤ 2.50 met |",
-		"| best | 100 | 10.0 (0.100) | 90.0 (0.900) | | 250 (2.50) | | ≤ 1.30 met, direct ≤ 2.00 **missed** |",
+		"| | floor | floor, goroutine | elements | received | bytes | direct | direct, received | direct, bytes | target |",
+		"| - | -: | -: | -: | -: | -: | -: | -: | -: | - |",
+		"| **s**: about it | | | | | | | | | |",
+		"| more | 200 | 20.0 (0.100) | 140 (0.700) | 160 (0.800) | | 500 (2.50) | | | ≥ 0.750 **missed**, direct ≥ 2.20 met |",
+		"| at most | 200 | 20.0 (0.100) | 140 (0.700) | 160 (0.800) | | 500 (2.50) | | | direct ≤ 600 met |",
+		"| over bare | 1.00 | 8.00 | 2.00 | 1.00 | | 0.000 | | | ≤ 2.50 met |",
+		"| alone | 200 | 20.0 (0.100) | 140 (0.700) | 160 (0.800) | | 500 (2.50) | | | ≥ 0.750 met, direct ≥ 2.00 met |",
+		"| best | 100 | 10.0 (0.100) | 90.0 (0.900) | 80.0 (0.800) | | 250 (2.50) | | | ≤ 1.30 met, direct ≤ 2.00 **missed** |",
 	} {
 		assert.Equal(t, want, strings.Join(strings.Fields(lines[i]), " "))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -222,6 +223,23 @@ func (w *world) remove(name string) {
 	delete(w.jobs, name)
 }
 
+// received returns what reads up to n elements of s as ReadElement does, but by Receive.
+func received(s *bosh.Stream, n int) func(context.Context) ([]byte, error) {
+	type input struct {
+		el  []byte
+		err error
+	}
+	in := make(chan input, n+1) // so that the last call, of which nobody may want to know, does not block
+	err := s.Receive(func(el []byte, err error) { in <- input{bytes.Clone(el), err} })
+	return func(context.Context) ([]byte, error) {
+		if err != nil {
+			return nil, err
+		}
+		i := <-in
+		return i.el, i.err
+	}
+}
+
 // serve is the application.
 func (w *world) serve(s *bosh.Stream) {
 	if w.soak {
@@ -233,6 +251,10 @@ func (w *world) serve(s *bosh.Stream) {
 		return // the client has given up meanwhile
 	}
 	ctx := context.Background()
+	read := s.ReadElement
+	if j.seed%2 == 1 {
+		read = received(s, j.n)
+	}
 	written := make(chan error, 1)
 	go func() {
 		rng := rand.New(rand.NewPCG(j.seed, 2))
@@ -251,7 +273,7 @@ func (w *world) serve(s *bosh.Stream) {
 	var end error
 	for end == nil && !(j.close && up.Count() == j.n) {
 		var el []byte
-		if el, end = s.ReadElement(ctx); end == nil {
+		if el, end = read(ctx); end == nil {
 			if n, ok := boshtest.Number(el); ok {
 				up.Got(n)
 			}
