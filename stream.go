@@ -74,8 +74,8 @@ type extras struct {
 	enc  *token.Encoder // of EncodeToken; for one goroutine
 	late []byte         // written after the client's end; guarded by s.mu
 
-	receiver  func([]byte, error) // of Receive, until it has been told of the end; guarded by s.mu
-	receiving bool                // it has a goroutine; guarded by s.mu
+	receiver  func([]byte, error) // of Receive; guarded by s.mu
+	receiving bool                // it has a goroutine, or has had its last one; guarded by s.mu
 }
 
 // A member is a stream as one of several of its session.
@@ -503,11 +503,10 @@ func (st *Stream) receive(f func([]byte, error)) {
 			*room = buffer.Rest(b)
 			return
 		}
-		f(unread, st.readError(err))
-		if err != nil {
+		*room = b // not what the input may be in now, if f panics
+		if f(unread, st.readError(err)); err != nil {
 			return
 		}
-		*room = b
 	}
 }
 
@@ -532,7 +531,6 @@ func (st *Stream) nextInput(room []byte) (b, unread []byte, drained bool, err er
 	ready, err := st.inputReady(false)
 	switch before := st.in.Len(); {
 	case err != nil:
-		st.extras.receiver = nil // and the stream is closed when it has been called
 		return room, nil, false, err
 	case !ready:
 		st.s.listens(st)
