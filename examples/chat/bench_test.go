@@ -80,7 +80,7 @@ func BenchmarkForward(b *testing.B) {
 // server among its clients:
 //
 //	go test -run '^$' -bench Talk -benchtime 5s -cpuprofile cpu.out ./examples/chat
-//	go tool pprof -top -cum -focus 'main.*session..run|main.*outbox..run|http..conn..serve' cpu.out
+//	go tool pprof -top -cum -focus 'session..run|outbox..run|http...conn..serve' cpu.out
 func BenchmarkTalk(b *testing.B) {
 	const pairs = 50
 	chat := startChat(b)
