@@ -91,7 +91,7 @@ func ExampleStream_Receive() {
 			s.WriteElement(context.Background(), []byte("<hello xmlns='urn:example'/>"))
 			s.Receive(func(element []byte, err error) {
 				if err != nil {
-					return // the stream is closed
+					return // which closes the stream
 				}
 				s.WriteElement(context.Background(), element)
 			})

@@ -120,6 +120,28 @@ func TestReceiveEnds(t *testing.T) {
 	}
 }
 
+// The last call may still say how the stream ends.
+func TestReceiveEndsByItself(t *testing.T) {
+	serving(t, bosh.Options{}, func(s *bosh.Stream) {
+		s.SetReadDeadline(time.Now().Add(second))
+		s.Receive(func(_ []byte, err error) {
+			assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			assert.NoError(t, s.CloseWithError(&bosh.Error{Condition: bosh.HostGone}))
+		})
+	}, func(t *testing.T, p *peer) {
+		requireEnd(t, p.hold("").Wait(), bosh.HostGone)
+	})
+}
+
+// What reads fails after Close as that of any stream.
+func TestReceiveClosed(t *testing.T) {
+	receiving(t, bosh.Options{}, func(t *testing.T, p *peer, r *receiver) {
+		require.NoError(t, r.s.Close())
+		_, err := r.s.Read(make([]byte, 10))
+		assert.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
 // While the function has not returned the client waits, once there is too much.
 func TestReceiveSlowly(t *testing.T) {
 	const n = 20

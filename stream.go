@@ -367,7 +367,7 @@ func (st *Stream) input(ctx context.Context, idle bool) error {
 }
 
 func (st *Stream) readReady(idle bool) (ready bool, err error) {
-	if st.receives() {
+	if st.receives() && !st.closed {
 		return false, errReceived
 	}
 	return st.inputReady(idle)
@@ -442,8 +442,9 @@ func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err er
 // returned, the client waits as it does for a slow reader: see [Options.ReadBuffer].
 // When nothing more will come f is called for the last time, with the error of Read:
 // [io.EOF] if the client has ended the stream, [os.ErrDeadlineExceeded] if the read
-// deadline has passed. The stream is closed then. If f panics, that is logged, and the
-// stream ends by [InternalServerError].
+// deadline has passed. The stream is closed when that call returns, unless f has closed
+// it itself, as by CloseWithError. If f panics, that is logged, and the stream ends by
+// [InternalServerError].
 //
 // All input is f's: Read and all others that read fail, as does another Receive.
 func (st *Stream) Receive(f func(b []byte, err error)) error {
@@ -989,8 +990,8 @@ func (st *Stream) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets the time at which a Read, ReadElement, AppendElement or Token
-// that is blocked, and every later one, fails by [os.ErrDeadlineExceeded]. The zero time
-// means never. It fails only if the stream is closed.
+// that is blocked, and every later one, fails by [os.ErrDeadlineExceeded], and Receive
+// ends. The zero time means never. It fails only if the stream is closed.
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	return st.setDeadline(&st.rdeadline, t, st.wakeReader)
 }
