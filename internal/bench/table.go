@@ -84,6 +84,9 @@ func (r row) verdict(rs results) string {
 			sign, missed = "≥", slices.Min(values) < limit
 		}
 		text := strings.TrimSpace(fmt.Sprintf("%s %s %s", engineNames[e], sign, short(limit)))
+		if r.alone && engine(e) == standard {
+			text += " without a goroutine"
+		}
 		if missed {
 			text += " **missed**"
 		} else {
