@@ -26,6 +26,7 @@ type receiver struct {
 	s    *bosh.Stream
 	got  []string
 	ends []error
+	slow chan bool // if it is not nil, closed when receive may go on
 }
 
 func (r *receiver) receive(b []byte, err error) {
@@ -35,6 +36,9 @@ func (r *receiver) receive(b []byte, err error) {
 		return
 	}
 	assert.Empty(r.t, r.ends, "nothing comes behind the end")
+	if r.slow != nil {
+		<-r.slow
+	}
 	r.got = append(r.got, string(b))
 	r.s.WriteElement(context.Background(), b)
 }
@@ -130,6 +134,23 @@ func TestReceiveEndsByItself(t *testing.T) {
 		})
 	}, func(t *testing.T, p *peer) {
 		requireEnd(t, p.hold("").Wait(), bosh.HostGone)
+	})
+}
+
+// What came before the deadline is not lost to a function that is behind.
+func TestReceiveBehindDeadline(t *testing.T) {
+	receiving(t, bosh.Options{}, func(t *testing.T, p *peer, r *receiver) {
+		slow := make(chan bool)
+		synctest.Wait()
+		r.slow = slow
+		p.post("<a xmlns='u'/><b xmlns='u'/><c xmlns='u'/>")
+		synctest.Wait()
+		require.NoError(t, r.s.SetReadDeadline(time.Now()))
+		close(slow)
+		synctest.Wait()
+		assert.Equal(t, []string{"<a xmlns='u'/>", "<b xmlns='u'/>", "<c xmlns='u'/>"}, r.got)
+		require.Len(t, r.ends, 1)
+		assert.ErrorIs(t, r.ends[0], os.ErrDeadlineExceeded)
 	})
 }
 

@@ -442,7 +442,7 @@ func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err er
 // returned, the client waits as it does for a slow reader: see [Options.ReadBuffer].
 // When nothing more will come f is called for the last time, with the error of Read:
 // [io.EOF] if the client has ended the stream, [os.ErrDeadlineExceeded] if the read
-// deadline has passed. The stream is closed when that call returns, unless f has closed
+// deadline has passed, and what came before it is f's. The stream is closed when that call returns, unless f has closed
 // it itself, as by CloseWithError. If f panics, that is logged, and the stream ends by
 // [InternalServerError].
 //
@@ -496,15 +496,16 @@ func (st *Stream) receive(f func([]byte, error)) {
 	drained := false
 	defer st.s.h.served(st, "Receive", &drained)
 	room := receiveRoom.Get().(*[]byte)
-	defer receiveRoom.Put(room)
+	defer func() {
+		*room = buffer.Rest(*room)
+		receiveRoom.Put(room)
+	}()
 	for {
-		var b, unread []byte
+		var unread []byte
 		var err error
-		if b, unread, drained, err = st.nextInput((*room)[:0]); drained {
-			*room = buffer.Rest(b)
+		if *room, unread, drained, err = st.nextInput((*room)[:0]); drained {
 			return
 		}
-		*room = b // not what the input may be in now, if f panics
 		if f(unread, st.readError(err)); err != nil {
 			return
 		}
@@ -529,22 +530,22 @@ var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 func (st *Stream) nextInput(room []byte) (b, unread []byte, drained bool, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	ready, err := st.inputReady(false)
+	_, err = st.inputReady(false)
 	switch before := st.in.Len(); {
-	case err != nil:
-		return room, nil, false, err
-	case !ready:
-		st.s.listens(st)
-		st.extras.receiving = false
-		return room, nil, true, nil
-	case st.framing == Elements:
+	case before > 0 && st.framing == Elements: // whatever err is: nobody else would read it
 		b = st.in.Next(room)
 		st.consumed(before)
 		return b, b, false, nil
-	default:
+	case before > 0:
 		b, unread = st.in.Take(room)
 		st.consumed(before)
 		return b, unread, false, nil
+	case err != nil:
+		return room, nil, false, err
+	default:
+		st.extras.receiving = false
+		st.s.listens(st)
+		return room, nil, true, nil
 	}
 }
 
