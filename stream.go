@@ -442,9 +442,9 @@ func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err er
 // returned, the client waits as it does for a slow reader: see [Options.ReadBuffer].
 // When nothing more will come f is called for the last time, with the error of Read:
 // [io.EOF] if the client has ended the stream, [os.ErrDeadlineExceeded] if the read
-// deadline has passed, and what came before it is f's. The stream is closed when that call returns, unless f has closed
-// it itself, as by CloseWithError. If f panics, that is logged, and the stream ends by
-// [InternalServerError].
+// deadline has passed, and what came before it is f's. The stream is closed when that
+// call returns, unless f has closed it itself, as by CloseWithError. If f panics, that
+// is logged, and the stream ends by [InternalServerError].
 //
 // All input is f's: Read and all others that read fail, as does another Receive.
 func (st *Stream) Receive(f func(b []byte, err error)) error {
