@@ -10,6 +10,6 @@ import (
 // BeBusy has h take the process for a busy one, but for every tenth time or so.
 func (h *Handler) BeBusy() {
 	var readings atomic.Int64
-	h.reading = slack.New(func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond }, 200*time.Microsecond)
+	h.reading = slack.New(func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond }, readingSlack)
 	h.reading.Yield()
 }

@@ -343,10 +343,24 @@ func (st *Stream) takeInput(spare []byte) (b, unread []byte, err error) {
 	if err = st.input(context.Background(), false); err != nil {
 		return nil, nil, err
 	}
+	b, unread = st.takeAll(spare)
+	return b, unread, nil
+}
+
+// takeAll takes all input, in the buffer that it is in, for another one.
+func (st *Stream) takeAll(spare []byte) (b, unread []byte) {
 	before := st.in.Len()
 	b, unread = st.in.Take(spare)
 	st.consumed(before)
-	return b, unread, nil
+	return b, unread
+}
+
+// takeElement appends the next element of the input to b.
+func (st *Stream) takeElement(b []byte) []byte {
+	before := st.in.Len()
+	b = st.in.Next(b)
+	st.consumed(before)
+	return b
 }
 
 // input waits until there is input, or there need not be any. It is called with
@@ -425,9 +439,7 @@ func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err er
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(ctx, false); err == nil {
-		before := st.in.Len()
-		b = st.in.Next(b)
-		st.consumed(before)
+		b = st.takeElement(b)
 	}
 	return b, st.readError(err)
 }
@@ -493,20 +505,21 @@ func (st *Stream) receive(f func([]byte, error)) {
 	if st.s.h.engine != nil {
 		growStack(0)
 	}
-	drained := false
-	defer st.s.h.served(st, "Receive", &drained)
+	goesOn := false
+	defer st.s.h.served(st, "Receive", &goesOn)
 	room := receiveRoom.Get().(*[]byte)
 	defer func() {
 		*room = buffer.Rest(*room)
 		receiveRoom.Put(room)
 	}()
 	for {
-		var unread []byte
+		var input []byte
 		var err error
-		if *room, unread, drained, err = st.nextInput((*room)[:0]); drained {
+		*room, input, err = st.nextInput((*room)[:0])
+		if goesOn = len(input) == 0 && err == nil; goesOn {
 			return
 		}
-		if f(unread, st.readError(err)); err != nil {
+		if f(input, st.readError(err)); err != nil {
 			return
 		}
 	}
@@ -527,26 +540,22 @@ var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // nextInput returns what the receiver is to be called with next, and the buffer that it
 // is in, for another one. If there is nothing its goroutine is no more taken to be there.
-func (st *Stream) nextInput(room []byte) (b, unread []byte, drained bool, err error) {
+func (st *Stream) nextInput(room []byte) (b, input []byte, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	_, err = st.inputReady(false)
-	switch before := st.in.Len(); {
-	case before > 0 && st.framing == Elements: // whatever err is: nobody else would read it
-		b = st.in.Next(room)
-		st.consumed(before)
-		return b, b, false, nil
-	case before > 0:
-		b, unread = st.in.Take(room)
-		st.consumed(before)
-		return b, unread, false, nil
-	case err != nil:
-		return room, nil, false, err
-	default:
+	if st.in.Len() > 0 { // even if a deadline has passed: nobody else would read it
+		if st.framing == Elements {
+			b = st.takeElement(room)
+			return b, b, nil
+		}
+		b, input = st.takeAll(room)
+		return b, input, nil
+	}
+	if _, err = st.inputReady(false); err == nil {
 		st.extras.receiving = false
 		st.s.listens(st)
-		return room, nil, true, nil
 	}
+	return room, nil, err
 }
 
 // Token returns the next token of the input, so that a Stream is an

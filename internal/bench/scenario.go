@@ -32,7 +32,7 @@ type row struct {
 	best    bool    // of the least of the runs instead of their median: what disturbs one can only add to it
 	targets targets // none if empty
 	least   bool    // the targets are lower limits
-	alone   bool    // that of the standard engine is for a session whose application has no goroutine for it
+	alone   bool    // that of the standard engine is for an application without a goroutine for each session
 }
 
 // targets are by engine; 0 is none.
@@ -91,7 +91,7 @@ var idleRows = []row{
 	{figure: "heap", what: "heap bytes per session, over bare net/http", ours: true, targets: targets{2048}},
 	{figure: "stack", what: "stack bytes per session, over bare net/http", ours: true},
 	{figure: "goroutines", what: "goroutines per session, over bare net/http", ours: true},
-	{figure: "cpu", what: "CPU µs per session and second"},
+	{figure: "cpu", what: "CPU µs per session and second, with one poll of each"},
 }
 
 var rateRows = []row{

@@ -84,7 +84,7 @@ func (r row) verdict(rs results) string {
 			sign, missed = "≥", slices.Min(values) < limit
 		}
 		text := strings.TrimSpace(fmt.Sprintf("%s %s %s", engineNames[e], sign, short(limit)))
-		if r.alone && engine(e) == standard {
+		if r.spares(engine(e)) {
 			text += " without a goroutine"
 		}
 		if missed {
@@ -97,10 +97,14 @@ func (r row) verdict(rs results) string {
 	return strings.Join(said, ", ")
 }
 
+// spares reports whether an application with a goroutine for each session is not
+// compared with the target of an engine.
+func (r row) spares(e engine) bool { return r.alone && e == standard }
+
 // judged returns what an engine's kinds have to be compared with its target.
 func (r row) judged(rs results, e engine) (values []float64) {
 	for _, k := range kinds {
-		if k.engine != e || !k.judged() || r.alone && k.engine == standard && k.does == doesElements {
+		if k.engine != e || !k.judged() || r.spares(e) && k.does == doesElements {
 			continue
 		}
 		v := r.value(rs, &k)
