@@ -266,6 +266,33 @@ func TestCreationResponse(t *testing.T) {
 		}
 	})
 
+	for _, test := range []struct {
+		name, attrs string
+		polling     time.Duration
+		want        string // the attribute; empty if there is none
+	}{
+		{"by default", stdAttrs, 0, ""},
+		{"set", stdAttrs, 7 * time.Second, "7"},
+		{"less than it can say", stdAttrs, time.Millisecond, "1"},
+		{"none", stdAttrs, -1, ""},
+		{"of a polling session by default", "to='example.com' wait='0' hold='1' ver='1.11'", 0, "5"},
+		{"of a polling session that sets it", "to='example.com' hold='0' ver='1.11'", 7 * time.Second, "7"},
+		{"of a polling session without", "to='example.com' wait='0' hold='0' ver='1.11'", -1, ""},
+	} {
+		custom(t, "B7.2-7 polling "+test.name, with(func(o *bosh.Options) { o.Polling = test.polling }), test.attrs, func(b *bench, s *session) {
+			value, sent := s.granted.Lookup("polling")
+			assert.Equal(b, test.want, value)
+			assert.Equal(b, test.want != "", sent)
+			// Without it, empty requests may come as soon as the client likes.
+			for rid := int64(1001); rid < 1011 && !sent; rid++ {
+				s.send(rid)
+			}
+			if !sent {
+				s.alive()
+			}
+		})
+	}
+
 	for hold := range 5 {
 		custom(t, fmt.Sprint("B7.2-4 B7.2-5 requests is hold and one, hold ", hold), with(func(o *bosh.Options) { o.Hold = 3 }),
 			fmt.Sprintf("to='example.com' wait='60' ver='1.11' hold='%d'", hold), func(b *bench, s *session) {

@@ -146,10 +146,10 @@ type Options struct {
 
 	// Polling is the shortest interval between two empty requests, announced
 	// to the client and enforced. The default is 5 s for polling sessions
-	// and 0 for all others, since a page that is reloaded and goes on with
+	// and none for all others, since a page that is reloaded and goes on with
 	// its session looks overactive. A positive value is used for both, and a
-	// negative one announces and enforces nothing. Whole seconds. XEP-0124,
-	// sections 11 and 12.
+	// negative one means none for either. None is neither enforced nor
+	// announced. Whole seconds. XEP-0124, sections 11 and 12.
 	Polling time.Duration
 
 	// Pause is the longest pause that a client may ask for. The default is

@@ -199,10 +199,12 @@ func TestClientsForm(t *testing.T) {
 			assert.NotContains(t, body, "\n")
 			p, err := boshtest.ParseBody([]byte(body))
 			require.NoError(t, err)
-			for _, name := range []string{"sid", "wait", "hold", "requests", "inactivity", "polling", "ver", "from", "authid",
+			for _, name := range []string{"sid", "wait", "hold", "requests", "inactivity", "ver", "from", "authid",
 				"xmpp:version", "xmpp:restartlogic", "xmlns:stream"} {
 				assert.NotEmpty(t, p.Attr(name), name)
 			}
+			_, sent := p.Lookup("polling")
+			assert.False(t, sent, "B7.2-7: Tkabber takes polling='0' for the period of a timer, and never logs in")
 		})
 
 	onWire(t, "every stanza is in jabber:client, and stream: is the prefix", func(t *testing.T, h *bosh.Handler, c *rawConn) {

@@ -28,7 +28,7 @@ type Terms struct {
 	Wait, Inactivity, Pause time.Duration
 
 	// Polling is for all sessions. If it is 0, those that poll have the usual
-	// one all the same; if it is negative none is announced.
+	// one all the same; if it is negative, they have none either.
 	Polling time.Duration
 
 	Hold    int
@@ -50,8 +50,6 @@ type Grant struct {
 	Acks       bool   // the server acknowledges
 	Streams    bool   // there may be several streams
 	Content    string // the Content-Type of every answer
-
-	unpolled bool // no polling attribute is sent
 }
 
 // A Cache has few Grants stand for many that are the same. The zero value is
@@ -115,7 +113,7 @@ func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
 		g.Hold = int(min(int64(t.Hold), req.Hold.N))
 	}
 	g.Requests = g.Hold + 1
-	g.Inactivity, g.Polling, g.unpolled = t.Inactivity, max(t.Polling, 0), t.Polling < 0
+	g.Inactivity, g.Polling = t.Inactivity, max(t.Polling, 0)
 	if g.Polls() {
 		if t.Polling == 0 {
 			g.Polling = usualPolling
@@ -134,15 +132,16 @@ func (g *Grant) Polls() bool { return g.Wait == 0 || g.Hold == 0 }
 // granted, since there are clients that give up at just that time.
 func (g *Grant) Patience() time.Duration { return g.Wait - min(g.Wait/20, time.Second) }
 
-// Attributes returns the numbers of the creation response.
+// Attributes returns the numbers of the creation response. A limit that is not
+// enforced is left out: a client may take polling='0' for the period of a timer.
 func (g *Grant) Attributes() *wire.Granted {
 	a := &wire.Granted{
 		Ver: g.Ver, Accept: "gzip,deflate",
 		Wait: int64(g.Wait / time.Second), Hold: int64(g.Hold), Requests: int64(g.Requests),
-		Polling: int64(g.Polling / time.Second), Inactivity: -1, MaxPause: -1,
+		Polling: -1, Inactivity: -1, MaxPause: -1,
 	}
-	if g.unpolled {
-		a.Polling = -1
+	if g.Polling > 0 {
+		a.Polling = int64(g.Polling / time.Second)
 	}
 	if g.Inactivity > 0 {
 		a.Inactivity = int64(g.Inactivity / time.Second)

@@ -30,7 +30,7 @@ func TestPolling(t *testing.T) {
 		announced  int64
 		inactivity time.Duration
 	}{
-		{"default", 0, holds, 0, 0, 30 * time.Second},
+		{"default", 0, holds, 0, -1, 30 * time.Second},
 		{"default of those that poll", 0, polls, 5 * time.Second, 5, 65 * time.Second},
 		{"set", 2 * time.Second, holds, 2 * time.Second, 2, 30 * time.Second},
 		{"set, for those that poll", 2 * time.Second, polls, 2 * time.Second, 2, 62 * time.Second},
