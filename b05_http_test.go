@@ -287,6 +287,15 @@ func TestContentCoding(t *testing.T) {
 		}
 		assert.Greater(b, rid, int64(1002))
 	})
+	for _, charset := range []string{"utf-8", "UTF8", "iso-8859-1", "text/xml; charset=utf-8"} {
+		std(t, "B7.2-13 a charset is none: "+charset, func(b *bench, s *session) {
+			b.headers.Set("Content-Encoding", charset)
+			s.app.writes(x("1"))
+			s.send(1001, x("a")).getsNow(answer(x("1")))
+			s.app.reads(x("a"))
+			b.create()
+		})
+	}
 	std(t, "B7.2-13 one that is not known is refused", func(b *bench, s *session) {
 		b.headers.Set("Content-Encoding", "br")
 		s.send(1001, x("a")).getsNow(condition(bosh.BadRequest))

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -178,14 +180,26 @@ func TestCreationRequest(t *testing.T) {
 			assert.Equal(b, content, refused.answer().header.Get("Content-Type"))
 		})
 	}
-	for _, content := range []string{"text/xml&#13;&#10;X: y", "text/xml;&#10; charset=utf-8", "", "text", "image/svg+xml", "text/xml; charset=utf-16", "text/xml, text/html"} {
+	for _, content := range []string{
+		"text/xml&#13;&#10;X: y", "text/xml;&#10; charset=utf-8", "text/html; a=&quot;&#10;X: y&quot;", "", " ", "text", "image/svg+xml",
+		"text/xml; charset=utf-16", "text/xml, text/html", "text/xml charset=utf-8", "text/xml;charset", "text/xml; charset=utf-8; charset=utf-7",
+		"application/json", "text/xml; a=é", "text/xml; a=&#x85;b", "text/xml; a=" + strings.Repeat("b", 1000),
+	} {
 		bubble(t, "B7.1-16 but not "+content, stdOptions, func(b *bench) {
-			c := b.post(opening(stdAttrs + " content='" + content + "'"))
-			c.getsNow(condition(bosh.BadRequest))
-			assert.Equal(b, []string{"text/xml; charset=utf-8"}, c.answer().header["Content-Type"])
-			assert.NotContains(b, c.answer().header, "X")
+			types := contentTypes(b, "content='"+content+"'")
+			assert.Equal(b, map[string]bool{"text/xml; charset=utf-8": true}, types)
+			legacy := b.post(opening("to='example.com' content='" + content + "'"))
+			assert.NotContains(b, legacy.answer().header, "X")
+			assert.NotEmpty(b, legacy.body().Attr("sid"))
 		})
 	}
+	custom(t, "B7.1-16 nor with blanks around", stdOptions, stdAttrs+" content=' text/html '", func(b *bench, s *session) {
+		assert.Equal(b, []string{"text/html"}, s.creator.answer().header["Content-Type"])
+	})
+	custom(t, "B7.1-16 nor what is on no list", with(func(o *bosh.Options) { o.Content = []string{} }), stdAttrs+" content='text/html'",
+		func(b *bench, s *session) {
+			assert.Equal(b, []string{"text/xml; charset=utf-8"}, s.creator.answer().header["Content-Type"])
+		})
 
 	std(t, "B7.1-17 attributes of the creation mean nothing later", func(b *bench, s *session) {
 		c := s.send(1001, "to='a' wait='1' hold='5' ver='1.0' content='text/html' route='x:y:1' from='b' xml:lang='de'")
@@ -417,5 +431,32 @@ func TestCreationWaits(t *testing.T) {
 			}
 			assert.Equal(b, b.now(), c.at())
 		})
+	}
+}
+
+// B7.1-16 nothing that a client asks for splits the head of an answer, whoever writes
+// it.
+func TestContentSplitsNoHeader(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		for _, content := range []string{"text/html&#13;&#10;X: y", "text/html; a=&quot;&#10;X: y&quot;", "text/html; a=&#xD;X", "text/html"} {
+			t.Run(fmt.Sprint(isDirect, content), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					srv := boshtest.NewPipeServer(withEngine(t, stdOptions, isDirect))
+					defer srv.Close()
+					_, r := rawHTTP(t, srv.Listener, postText("1.1", "", creation("content='"+content+"'")))
+					resp, err := http.ReadResponse(r, nil)
+					require.NoError(t, err)
+					want := "text/xml; charset=utf-8"
+					if content == "text/html" {
+						want = content
+					}
+					assert.Equal(t, []string{want}, resp.Header["Content-Type"])
+					assert.NotContains(t, resp.Header, "X")
+					text, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					assert.Contains(t, string(text), " sid=")
+				})
+			})
+		}
 	}
 }

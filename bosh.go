@@ -273,8 +273,9 @@ type Options struct {
 
 	// Content lists the media types that a client may ask for in `content`,
 	// without parameters. The default is text/xml, application/xml,
-	// text/plain and text/html. Every answer carries headers that keep a
-	// browser from executing it. XEP-0124, section 7.1.
+	// text/plain and text/html. A client that asks for anything else, or for
+	// a charset other than UTF-8, gets text/xml. Every answer carries headers
+	// that keep a browser from executing it. XEP-0124, section 7.1.
 	Content []string
 
 	// Compress is the size in bytes from which answers are compressed for

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -99,17 +100,15 @@ func readAll(b []byte, src io.Reader, limit int64, share *Share, other int) ([]b
 }
 
 // coding returns the content coding that the header names: gzip, deflate, or
-// none. There is a client that puts a media type there; that is no coding, and
-// is ignored.
+// none. There are clients that put a media type or a charset there. Neither is a
+// coding, and both are ignored.
 func coding(header []string) (coding string, err error) {
 	for _, v := range header {
-		if strings.Contains(v, "/") {
-			continue
-		}
 		for c := range strings.SplitSeq(v, ",") {
-			switch c = strings.ToLower(strings.TrimSpace(c)); c {
-			case "", "identity":
-			case "gzip", "x-gzip", "deflate":
+			c, _, _ = strings.Cut(c, ";")
+			switch c = strings.ToLower(strings.Trim(c, " \t\"")); {
+			case c == "", c == "identity", strings.Contains(c, "/"), isCharset(c):
+			case c == "gzip", c == "x-gzip", c == "deflate":
 				if coding != "" {
 					return "", errors.New("compressed twice")
 				}
@@ -121,6 +120,22 @@ func coding(header []string) (coding string, err error) {
 	}
 	return coding, nil
 }
+
+// charsets are how the names of charsets begin, and of what mail calls an encoding
+// and leaves bytes as they are; without punctuation. No content coding begins so.
+var charsets = [...]string{
+	"utf", "ucs", "unicode", "iso", "ascii", "usascii", "ansi", "latin", "windows", "win12", "cp", "ibm", "mac",
+	"koi", "big5", "gb", "hz", "euc", "shiftjis", "sjis", "tis", "ksc", "7bit", "8bit", "binary",
+}
+
+// isCharset reports whether s, in lower case, is the name of a charset.
+func isCharset(s string) bool {
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "charset="), "x-")
+	s = punctuation.Replace(s)
+	return slices.ContainsFunc(charsets[:], func(c string) bool { return strings.HasPrefix(s, c) })
+}
+
+var punctuation = strings.NewReplacer("-", "", "_", "", ":", "", "\"", "", " ", "")
 
 // decompressor undoes a coding. What HTTP calls deflate is zlib's format, but
 // there are clients that send the bare one.

@@ -74,9 +74,11 @@ func TestRead(t *testing.T) {
 		"deflate":                  {[]string{" Deflate "}, strings.NewReader(zl), 100, text, nil},
 		"bare deflate":             {[]string{"deflate"}, strings.NewReader(bare(t, text)), 100, text, nil},
 		"a media type":             {[]string{"text/xml"}, strings.NewReader(text), limit, text, nil},
+		"a media type, and gzip":   {[]string{"text/xml; charset=utf-8", "gzip"}, strings.NewReader(gz), 100, text, nil},
 		"two headers":              {[]string{"identity", "gzip"}, strings.NewReader(gz), 100, text, nil},
 		"twice":                    {[]string{"gzip", "deflate"}, strings.NewReader(gz), 100, "", errAny},
 		"unknown":                  {[]string{"zstd"}, strings.NewReader(text), limit, "", errAny},
+		"a charset, and gzip":      {[]string{"utf-8, gzip"}, strings.NewReader(gz), 100, text, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := Read(make([]byte, 0, 3), request(test.body, test.encoding...), test.limit, nil)
@@ -163,4 +165,21 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A charset is no coding. What is none, and no charset either, is refused.
+func TestCharset(t *testing.T) {
+	for _, name := range []string{
+		"utf-8", "UTF-8", "utf8", "Utf_8", "charset=utf-8", "charset=\"UTF-8\"", "\"utf-8\"", "utf-8;", "utf-16le", "UCS-2", "unicode",
+		"iso-8859-1", "ISO8859-15", "iso_8859-1:1987", "us-ascii", "ASCII", "latin1", "windows-1252", "cp1251", "ibm437",
+		"macintosh", "x-mac-roman", "koi8-r", "Big5", "gbk", "GB18030", "euc-jp", "Shift_JIS", "x-sjis", "tis-620", "8bit", "7bit", "binary",
+	} {
+		c, err := coding([]string{name})
+		assert.NoError(t, err, name)
+		assert.Empty(t, c, name)
+	}
+	for _, name := range []string{"br", "zstd", "compress", "x-compress", "aes128gcm", "exi", "pack200-gzip", "dcb", "dcz", "xpress", "lzma", "bzip2", "base64"} {
+		_, err := coding([]string{name})
+		assert.Error(t, err, name)
+	}
 }

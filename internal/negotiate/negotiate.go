@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -92,11 +91,8 @@ const usualPolling = 5 * time.Second
 // the answer also if it fails, which means bad-request.
 func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
 	g = Grant{Content: TextXML, Legacy: req.Ver == nil, Acks: t.Acks, Streams: t.Streams, Pause: t.Pause}
-	if req.Content != nil {
-		if !ContentType(string(req.Content), t.Content) {
-			return g, errors.New("content type not allowed")
-		}
-		g.Content = string(req.Content)
+	if c := strings.Trim(string(req.Content), " "); ContentType(c, t.Content) {
+		g.Content = c // or else the usual one: there are clients that ask for what is no media type
 	}
 	if !req.Rid.OK || req.Rid.N < 1 || req.Rid.N > MaxRid {
 		return g, errors.New("no acceptable rid")
@@ -178,11 +174,17 @@ func (g *Grant) Opens(req *wire.Request) bool {
 // section 11.
 func (g *Grant) Extra(req *wire.Request) bool { return Terminates(req) || g.Pauses(req) > 0 }
 
+// maxContent is the longest media type that is used, in bytes: every answer has it.
+const maxContent = 128
+
 // ContentType returns whether the media type that a client asked for is one of
 // those allowed, in UTF-8, and fit for a header.
 func ContentType(content string, allowed []string) bool {
+	if len(content) > maxContent || strings.ContainsFunc(content, unfit) {
+		return false
+	}
 	mt, params, err := mime.ParseMediaType(content)
-	if err != nil || strings.ContainsFunc(content, unicode.IsControl) {
+	if err != nil {
 		return false
 	}
 	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
@@ -190,6 +192,9 @@ func ContentType(content string, allowed []string) bool {
 	}
 	return slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, mt) })
 }
+
+// unfit reports whether r may not be in a header.
+func unfit(r rune) bool { return r < ' ' || r > '~' }
 
 // The version of XEP-0124 that is spoken here, and the one that stands for a
 // version that cannot be read.
