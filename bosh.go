@@ -194,8 +194,10 @@ type Options struct {
 	// MaxPerAddr is how many sessions there may be at a time from one
 	// address, without its port, as ClientAddr has it. Further ones are
 	// refused with [PolicyViolation]. The default, 0, sets no limit, since
-	// many users may share an address.
-	MaxPerAddr int
+	// many users may share an address. An IPv6 client has a whole network:
+	// addresses that have the first AddrPrefix bits in common count as one.
+	// The default is 64; negative, or more than 128, counts each by itself.
+	MaxPerAddr, AddrPrefix int
 
 	// MaxStreams is how many streams a session may have open at a time. The
 	// default, 1, switches the protocol's multiple streams off. At most 64.
@@ -393,6 +395,9 @@ func (o Options) withDefaults() Options {
 	o.WriteTimeout = defaults.Duration(o.WriteTimeout, 30*time.Second)
 	o.MaxSessions = defaults.Number(o.MaxSessions, 100_000, 1<<31-1)
 	o.MaxPerAddr = max(o.MaxPerAddr, 0)
+	if o.AddrPrefix = min(cmp.Or(o.AddrPrefix, 64), 128); o.AddrPrefix < 0 {
+		o.AddrPrefix = 128
+	}
 	o.MaxPayloads = defaults.Number(o.MaxPayloads, 4096, 1<<30)
 	o.MaxStreams = max(defaults.Number(o.MaxStreams, 1, maxStreams), 1)
 	o.Backlog = defaults.Number(o.Backlog, 128, 1<<20)

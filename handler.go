@@ -746,7 +746,7 @@ func (s *Session) owner() string {
 	if s.h.o.MaxPerAddr == 0 {
 		return ""
 	}
-	return peer.Host(s.RemoteAddr())
+	return peer.Owner(s.RemoteAddr(), s.h.o.AddrPrefix)
 }
 
 // Sessions returns the sessions that have not ended.
@@ -763,8 +763,9 @@ func (h *Handler) Sessions() iter.Seq[*Session] {
 // Listener returns the listener that new streams come out of when
 // [Options.Serve] is nil. Its Accept returns a *Stream. Its Close makes Accept
 // fail with an error that is [net.ErrClosed], and lets no further session
-// begin, but leaves the accepted streams alone. All calls return the same
-// listener.
+// begin, but leaves the accepted streams alone. Shutdown and Close of the Handler
+// do the same to Accept; the first Close of the listener returns nil all the same.
+// All calls return the same listener.
 func (h *Handler) Listener() net.Listener { return h.accept }
 
 // Shutdown refuses new sessions, ends all others by system-shutdown, or by
@@ -784,7 +785,7 @@ func (h *Handler) Listener() net.Listener { return h.accept }
 // to it, and then shut down the old one, which goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.gate.Close()
-	h.accept.Close()
+	h.accept.Shut()
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
@@ -803,7 +804,7 @@ func (h *Handler) closeConns() {
 // system-shutdown; clients between two requests will find their session gone.
 func (h *Handler) Close() error {
 	h.gate.Close()
-	h.accept.Close()
+	h.accept.Shut()
 	for s := range h.Sessions() {
 		s.mu.Lock()
 		if !s.ended {

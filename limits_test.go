@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -38,6 +39,38 @@ func TestLimits(t *testing.T) {
 		host = "192.0.2.2"
 		b.create()
 	})
+
+	// one has each of them ask for a session, of which there may be one for each
+	// that counts by itself.
+	one := func(prefix int, addrs ...net.Addr) (granted int) {
+		next := 0
+		perOwner := with(func(o *bosh.Options) {
+			o.MaxPerAddr, o.AddrPrefix = 1, prefix
+			o.ClientAddr = func(*http.Request) net.Addr { return addrs[next] }
+		})
+		bubble(t, fmt.Sprint("sessions of ", addrs, prefix), perOwner, func(b *bench) {
+			for next = range addrs {
+				c := b.post(complete(stdCreation))
+				b.wait(0)
+				if c.body().Attr("sid") != "" {
+					granted++
+				} else {
+					c.getsNow(condition(bosh.PolicyViolation))
+				}
+			}
+		})
+		return granted
+	}
+	ip := func(s string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(s), Port: 5} }
+	short := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 6}
+	assert.Equal(t, 1, one(0, short, ip("192.0.2.1"), ip("::ffff:192.0.2.1"), &net.IPAddr{IP: short.IP}), "one address, however it is written")
+	assert.Equal(t, 2, one(0, ip("192.0.2.1"), ip("192.0.2.2")))
+	assert.Equal(t, 1, one(0, ip("2001:db8::1"), ip("2001:db8::2"), ip("2001:db8:0:0:ffff::")), "a /64 is one client")
+	assert.Equal(t, 2, one(0, ip("2001:db8::1"), ip("2001:db8:0:1::1")))
+	assert.Equal(t, 1, one(48, ip("2001:db8::1"), ip("2001:db8:0:1::1")))
+	assert.Equal(t, 2, one(48, ip("192.0.2.1"), ip("192.0.2.2")), "the prefix is for IPv6")
+	assert.Equal(t, 2, one(-1, ip("2001:db8::1"), ip("2001:db8::2")))
+	assert.Equal(t, 2, one(999, ip("2001:db8::1"), ip("2001:db8::2")))
 
 	refusing := with(func(o *bosh.Options) {
 		o.MaxSessions = 1

@@ -2,7 +2,9 @@ package bosh_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -229,4 +231,30 @@ func TestShutdownOfServer(t *testing.T) {
 		assert.NoError(t, <-done)
 		assert.Error(t, boshtest.Post(t, pipe, creation()).Err())
 	})
+}
+
+// Whoever owns the listener may close it after the Handler has been shut down, and
+// is told of no fault of its own; as it may close streams that have ended.
+func TestListenerCloseAfterShutdown(t *testing.T) {
+	for name, end := range map[string]func(*bosh.Handler) error{
+		"Shutdown": func(h *bosh.Handler) error { return h.Shutdown(context.Background()) },
+		"Close":    (*bosh.Handler).Close,
+		"both":     func(h *bosh.Handler) error { return errors.Join(h.Shutdown(context.Background()), h.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, bosh.Options{Framing: bosh.Elements})
+				held := dial(t, boshtest.InMemory(h)).hold("")
+				s := accept(t, h)
+				require.NoError(t, end(h))
+				requireEnd(t, held.Wait(), bosh.SystemShutdown)
+				_, err := h.Listener().Accept()
+				assert.ErrorIs(t, err, net.ErrClosed)
+				assert.NoError(t, h.Listener().Close())
+				assert.ErrorIs(t, h.Listener().Close(), net.ErrClosed, "as a listener of TCP has it")
+				assert.NoError(t, s.Close())
+				assert.NoError(t, end(h))
+			})
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrFull says that too many connections wait to be accepted.
@@ -16,6 +17,7 @@ type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+	told   atomic.Bool // Close has been called
 	refuse func(net.Conn)
 }
 
@@ -70,15 +72,20 @@ func (l *Listener) Closed() bool {
 	}
 }
 
-// Close makes Accept fail from now on.
+// Close makes Accept fail from now on. The first Close returns nil, also behind Shut:
+// who calls it closes what is theirs, and knows of nobody else.
 func (l *Listener) Close() error {
-	err := l.err("close")
-	l.once.Do(func() {
-		close(l.closed)
-		err = nil
-	})
+	l.Shut()
+	if l.told.Swap(true) {
+		return l.err("close")
+	}
+	return nil
+}
+
+// Shut is Close for those who do not own the Listener.
+func (l *Listener) Shut() {
+	l.once.Do(func() { close(l.closed) })
 	l.drain()
-	return err
 }
 
 func (l *Listener) drain() {

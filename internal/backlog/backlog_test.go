@@ -44,6 +44,18 @@ func TestListener(t *testing.T) {
 	assert.Equal(t, []int{2, 4}, refused)
 }
 
+// Its owner's first Close is no error, whoever has shut the Listener before.
+func TestCloseAfterShut(t *testing.T) {
+	l := New(anywhere, 2, nil)
+	l.Shut()
+	l.Shut()
+	_, err := l.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed)
+	assert.NoError(t, l.Close())
+	assert.ErrorIs(t, l.Close(), net.ErrClosed)
+	l.Shut()
+}
+
 func TestAcceptWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(anywhere, 1, nil)

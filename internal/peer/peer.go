@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/gobosh/bosh/internal/pipeline"
 )
@@ -29,16 +30,44 @@ func Plain(a net.Addr) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
 }
 
-// Host returns the address a without its port.
-func Host(a net.Addr) string {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return string(t.IP)
+// Owner returns whose the address a is: the address itself without its port, in one
+// form however it is written, or for IPv6 the network of so many bits, since a client
+// has all addresses of one.
+func Owner(a net.Addr, bits int) string {
+	ip, ok := addr(a)
+	if !ok {
+		s := a.String()
+		if host, _, err := net.SplitHostPort(s); err == nil {
+			return host
+		}
+		return s
 	}
-	s := a.String()
-	if host, _, err := net.SplitHostPort(s); err == nil {
-		return host
+	if ip.Is6() {
+		if network, err := ip.Prefix(bits); err == nil {
+			return network.String()
+		}
 	}
-	return s
+	return ip.String()
+}
+
+// nat64 is what IPv4 addresses are in where IPv6 alone is spoken. RFC 6052.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// addr returns the IP address in a, if there is one: one of IPv4 as such.
+func addr(a net.Addr) (ip netip.Addr, ok bool) {
+	if t, is := a.(interface{ AddrPort() netip.AddrPort }); is {
+		ip = t.AddrPort().Addr()
+	} else if s := a.String(); s != "" {
+		ap, err := netip.ParseAddrPort(s)
+		if ip = ap.Addr(); err != nil {
+			ip, _ = netip.ParseAddr(strings.Trim(s, "[]"))
+		}
+	}
+	if nat64.Contains(ip) {
+		b := ip.As16()
+		ip, _ = netip.AddrFromSlice(b[12:])
+	}
+	return ip.Unmap().WithZone(""), ip.IsValid()
 }
 
 // Local returns the address that a request with the context ctx came in on. If
