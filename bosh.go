@@ -290,11 +290,21 @@ type Options struct {
 	// may use the Handler (CORS). If it is nil every origin may, but without
 	// credentials, such as cookies. Pages of other origins, this host's own
 	// excepted, are refused a session by [PolicyViolation], and kept by the
-	// browser from reading answers. The only header that a page may set is
-	// Content-Type, which is all that BOSH clients do by themselves. To leave
-	// all that to a proxy or handler in front, set NoCORS.
+	// browser from reading answers. To leave all that to a proxy or handler in
+	// front, set NoCORS. A policy that a handler in front has set already, by a
+	// header Access-Control-… or by Vary: Origin, is left as it is, and said
+	// once in the log.
 	AllowOrigin func(origin string) bool
 	NoCORS      bool
+
+	// AllowHeaders are the headers that a page may set besides Content-Type,
+	// which is all that BOSH clients do by themselves: Authorization, say.
+	//
+	// AllowCredentials lets pages of the origins that AllowOrigin allows send
+	// cookies along, and certificates. Without AllowOrigin it has no effect.
+	// The defaults are none, and no.
+	AllowHeaders     []string
+	AllowCredentials bool
 
 	// ClientAddr returns the address of the client of a request that came
 	// through a proxy. Believe a header only if [http.Request.RemoteAddr] is
@@ -337,8 +347,8 @@ type Options struct {
 	//     authenticates or limits requests, or rewrites them, as their
 	//     RemoteAddr: those of a proxy's connection are of many clients. Use
 	//     Admit, ClientAddr and Secure, which get requests as they came. The
-	//     headers that it sets are on the first answer only, so with NoCORS
-	//     the others have none for CORS. For access logs use Trace.
+	//     headers that it sets are on the first answer only; if one of them is
+	//     for CORS, the connection is not taken over. For access logs use Trace.
 	//   - Of the Server's time-outs only IdleTimeout counts. ReadTimeout
 	//     bounds a request from its first byte, with its head, and WriteTimeout
 	//     an answer; if negative, nothing does.

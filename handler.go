@@ -63,6 +63,7 @@ type Handler struct {
 	reading  *slack.Slack   // see yield
 	writing  *slack.Slack   // see serve
 	engine   *direct.Engine // nil without Options.Direct
+	policed  sync.Once      // see takeOver
 }
 
 const (
@@ -88,7 +89,9 @@ func New(o Options) *Handler {
 	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
-		Headers: edge.Headers{AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS},
+		Headers: edge.Headers{
+			AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS, AllowHeaders: h.o.AllowHeaders, Credentials: h.o.AllowCredentials,
+		},
 		MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout,
 		Compress: h.o.Compress, Logger: h.o.Logger,
 	})
@@ -245,6 +248,12 @@ func (h *Handler) late(ex *exchange, req *wire.Request) {
 // direct engine, if there is one, and the connection can be taken over.
 func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request) bool {
 	if h.engine == nil {
+		return false
+	}
+	if edge.Policed(w.Header()) {
+		h.policed.Do(func() {
+			h.o.Logger.Warn("bosh: a handler in front sets headers for CORS, so Direct takes no connection over from it")
+		})
 		return false
 	}
 	q := h.engine.Take(w, r)

@@ -132,6 +132,97 @@ func TestCORS(t *testing.T) {
 	}
 }
 
+// B5-9 a page may set further headers, and send credentials, where that is wanted.
+func TestCORSOptions(t *testing.T) {
+	const page = "https://page.example"
+	only := func(origin string) bool { return origin == page }
+	for name, test := range map[string]struct {
+		o                   bosh.Options
+		origin, credentials string
+		log                 int
+	}{
+		"with AllowOrigin":  {bosh.Options{AllowOrigin: only, AllowCredentials: true}, page, "true", 0},
+		"another page":      {bosh.Options{AllowOrigin: only, AllowCredentials: true}, "https://evil.example", "", 0},
+		"without":           {bosh.Options{AllowCredentials: true}, page, "", 1},
+		"but not":           {bosh.Options{AllowOrigin: only}, page, "", 0},
+		"with NoCORS":       {bosh.Options{AllowOrigin: only, AllowCredentials: true, NoCORS: true}, page, "", 0},
+		"and odd names":     {bosh.Options{AllowOrigin: only, AllowCredentials: true, AllowHeaders: []string{"X: y", "", "X\r\nY"}}, page, "true", 3},
+		"and no credential": {bosh.Options{AllowHeaders: []string{"Authorization"}}, page, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log strings.Builder
+				test.o.Framing, test.o.Logger = bosh.Elements, slog.New(slog.NewTextHandler(&log, nil))
+				test.o.AllowHeaders = append(test.o.AllowHeaders, "X-Token")
+				pipe := boshtest.NewPipeServer(newHandler(t, test.o))
+				defer pipe.Close()
+				pre := do(t, pipe, "OPTIONS", anyURL, nil, "Origin", test.origin, "Access-Control-Request-Method", "POST",
+					"Access-Control-Request-Headers", "content-type,x-token")
+				answers := []httpAnswer{pre}
+				for range 2 {
+					answers = append(answers, do(t, pipe, "POST", anyURL, strings.NewReader(creation()), "Origin", test.origin, "X-Token", "a"))
+				}
+				for _, r := range answers {
+					assert.Equal(t, test.credentials, r.Header.Get("Access-Control-Allow-Credentials"))
+					if test.credentials != "" {
+						assert.Equal(t, page, r.Header.Get("Access-Control-Allow-Origin"), "never with *")
+					}
+				}
+				if pre.Header["Access-Control-Allow-Origin"] != nil {
+					list := strings.Split(pre.Header.Get("Access-Control-Allow-Headers"), ", ")
+					assert.Equal(t, "Content-Type", list[0])
+					assert.Equal(t, "X-Token", list[len(list)-1])
+				}
+				assert.NotContains(t, pre.Header.Get("Access-Control-Allow-Headers"), "Y")
+				assert.Equal(t, test.log, strings.Count(log.String(), "level=WARN"), log.String())
+			})
+		})
+	}
+}
+
+// B5-9 a policy that a handler in front has set is left alone, in each answer of a
+// connection, and that is said once.
+func TestCORSInFront(t *testing.T) {
+	const page = "https://page.example"
+	for _, isDirect := range []bool{false, true} {
+		for name, front := range map[string]http.Header{
+			"an origin": {"Access-Control-Allow-Origin": {page}, "Access-Control-Allow-Credentials": {"true"}, "Vary": {"Origin"}},
+			"no":        {"Vary": {"Origin"}},
+		} {
+			for _, o := range []bosh.Options{{}, {AllowOrigin: func(string) bool { return true }}, {NoCORS: true}} {
+				t.Run(fmt.Sprint(name, isDirect, o.AllowOrigin != nil, o.NoCORS), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						var log strings.Builder
+						o.Framing, o.Logger = bosh.Elements, slog.New(slog.NewTextHandler(&log, nil))
+						h := withEngine(t, o, isDirect)
+						pipe := boshtest.NewPipeServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							for name, values := range front {
+								w.Header()[name] = values
+							}
+							h.ServeHTTP(w, r)
+						}))
+						defer pipe.Close()
+						answers := []httpAnswer{do(t, pipe, "OPTIONS", anyURL, nil, "Origin", page)}
+						for range 3 {
+							answers = append(answers, do(t, pipe, "POST", anyURL, strings.NewReader(creation()), "Origin", page))
+						}
+						for _, r := range answers {
+							for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"} {
+								assert.Equal(t, front[name], r.Header[name])
+							}
+						}
+						want := 1
+						if o.NoCORS {
+							want = 0
+						}
+						assert.Equal(t, want, strings.Count(log.String(), "are left as they are"), log.String())
+					})
+				})
+			}
+		}
+	}
+}
+
 // Whatever the outcome, the answer is safe and has an exact length.
 func TestEveryAnswer(t *testing.T) {
 	for name, test := range map[string]struct {

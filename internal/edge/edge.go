@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,13 +40,29 @@ type Edge struct {
 	static        bool
 	epoch         time.Time // see in
 	noDeadlines   sync.Once // for the warning that they cannot be set
+	others        sync.Once // for the one that somebody else sees to CORS
 }
 
 // New returns an Edge.
 func New(o Options) *Edge {
 	e := &Edge{o: o, epoch: time.Now()}
+	e.o.AllowHeaders = slices.DeleteFunc(slices.Clone(o.AllowHeaders), e.unfit)
+	if o.Credentials && o.AllowOrigin == nil {
+		o.Logger.Warn("bosh: AllowCredentials has no effect without AllowOrigin, which must say whose pages may send them")
+	}
 	e.before, e.after, e.static = e.o.Static()
 	return e
+}
+
+// unfit reports whether name cannot be the name of a header, which is logged.
+func (e *Edge) unfit(name string) bool {
+	bad := name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
+	if bad {
+		e.o.Logger.Warn("bosh: AllowHeaders: not the name of a header", "name", name)
+	}
+	return bad
 }
 
 // Foreign reports whether r comes from a page that is not let in.
@@ -109,7 +126,7 @@ type Answer struct {
 
 // Reply writes the answer to r.
 func (e *Edge) Reply(w http.ResponseWriter, r *http.Request, a Answer) {
-	e.o.Set(w.Header(), r.Method, r.Header["Origin"]) // not before: they take room, and requests are held for long
+	e.set(w.Header(), r.Method, r.Header["Origin"]) // not before: they take room, and requests are held for long
 	if a.Status != 0 {
 		w.WriteHeader(a.Status)
 		return
@@ -135,7 +152,7 @@ func (e *Edge) Direct(q *direct.Request, a Answer) direct.Answer {
 	if hd == nil {
 		hd = make(http.Header)
 	}
-	e.o.Set(hd, http.MethodPost, q.Header("Origin"))
+	e.set(hd, http.MethodPost, q.Header("Origin"))
 	if a.Status == 0 {
 		if e.o.Compress > 0 {
 			out.Body = e.compress(hd, q.Header("Accept-Encoding"), a.Body)
@@ -144,6 +161,15 @@ func (e *Edge) Direct(q *direct.Request, a Answer) direct.Answer {
 	}
 	out.Header = hd
 	return out
+}
+
+// set sets the headers of an answer.
+func (e *Edge) set(hd http.Header, method string, origin []string) {
+	if e.o.Set(hd, method, origin) {
+		e.others.Do(func() {
+			e.o.Logger.Warn("bosh: a handler in front sets headers for CORS, which are left as they are; set NoCORS if it sees to all of that, or let AllowOrigin do so")
+		})
+	}
 }
 
 // compress returns an answer in the content coding that is best for it. What is
@@ -187,7 +213,7 @@ var (
 // Other answers what is no BOSH request, since its method is not POST: OPTIONS
 // is for CORS, and GET gets a notice for the curious.
 func (e *Edge) Other(w http.ResponseWriter, r *http.Request) {
-	e.o.Set(w.Header(), r.Method, r.Header["Origin"])
+	e.set(w.Header(), r.Method, r.Header["Origin"])
 	switch r.Method {
 	case http.MethodOptions:
 		w.Header()["Allow"] = allow

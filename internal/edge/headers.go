@@ -16,6 +16,12 @@ type Headers struct {
 
 	// NoCORS leaves that to somebody else.
 	NoCORS bool
+
+	// AllowHeaders are what pages may set besides Content-Type.
+	AllowHeaders []string
+
+	// Credentials lets pages send cookies and the like, if AllowOrigin is set.
+	Credentials bool
 }
 
 // The values are shared by all answers: nobody may change them in place.
@@ -25,23 +31,74 @@ var (
 	sandbox      = []string{"sandbox; default-src 'none'; frame-ancestors 'none'"}
 	anyOrigin    = []string{"*"}
 	allowMethods = []string{"POST, OPTIONS"}
-	allowHeaders = []string{"Content-Type"}
+	credentials  = []string{"true"}
 	maxAge       = []string{"7200"}
+)
+
+// The headers for CORS.
+const (
+	allowOrigin      = "Access-Control-Allow-Origin"
+	allowMethod      = "Access-Control-Allow-Methods"
+	allowHeader      = "Access-Control-Allow-Headers"
+	allowCredentials = "Access-Control-Allow-Credentials"
+	accessMaxAge     = "Access-Control-Max-Age"
 )
 
 // Set sets the headers of the answer to a request with the method and the values
 // of its Origin header. A body may echo what somebody else's page posted, so a
 // browser must not take it for a document of ours.
-func (h *Headers) Set(hd http.Header, method string, origin []string) {
+//
+// It reports whether it has left alone what somebody else has to say to pages of
+// other origins: see Policed.
+func (h *Headers) Set(hd http.Header, method string, origin []string) (others bool) {
+	others = !h.NoCORS && Policed(hd)
 	hd["Cache-Control"] = noStore
 	hd["X-Content-Type-Options"] = noSniff
 	hd["Content-Security-Policy"] = sandbox
-	if h.NoCORS || !h.allow(hd, origin) || method != http.MethodOptions {
-		return
+	switch {
+	case h.NoCORS:
+	case others && method == http.MethodOptions && hd[allowOrigin] != nil:
+		h.preflight(hd) // whoever lets pages in and says no more leaves the rest to us
+	case others:
+	case h.allow(hd, origin) && method == http.MethodOptions:
+		h.preflight(hd)
 	}
-	hd["Access-Control-Allow-Methods"] = allowMethods
-	hd["Access-Control-Allow-Headers"] = allowHeaders
-	hd["Access-Control-Max-Age"] = maxAge
+	return others
+}
+
+// preflight sets what a page that is let in may send, as far as nobody has.
+func (h *Headers) preflight(hd http.Header) {
+	for name, value := range map[string][]string{
+		allowMethod: allowMethods, accessMaxAge: maxAge,
+		allowHeader: {strings.Join(append([]string{"Content-Type"}, h.AllowHeaders...), ", ")},
+	} {
+		if hd[name] == nil {
+			hd[name] = value
+		}
+	}
+}
+
+// Policed reports whether somebody in front has set headers for CORS, or decided by
+// the Origin not to.
+func Policed(hd http.Header) bool {
+	for name, values := range hd {
+		if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) || name == "Vary" && slices.ContainsFunc(values, byOrigin) {
+			return true
+		}
+	}
+	return false
+}
+
+const prefix = "Access-Control-"
+
+// byOrigin reports whether a value of Vary names Origin.
+func byOrigin(vary string) bool {
+	for name := range strings.SplitSeq(vary, ",") {
+		if strings.EqualFold(strings.TrimSpace(name), "Origin") {
+			return true
+		}
+	}
+	return false
 }
 
 // Static reports whether all answers to POST have the same headers, and returns
@@ -66,14 +123,17 @@ func (h *Headers) Static() (before, after string, ok bool) {
 // allow lets a page of origin in, if it may.
 func (h *Headers) allow(hd http.Header, origin []string) bool {
 	if h.AllowOrigin == nil {
-		hd["Access-Control-Allow-Origin"] = anyOrigin
+		hd[allowOrigin] = anyOrigin
 		return true
 	}
 	hd.Add("Vary", "Origin")
 	if len(origin) != 1 || !h.AllowOrigin(origin[0]) {
 		return false
 	}
-	hd["Access-Control-Allow-Origin"] = origin
+	hd[allowOrigin] = origin
+	if h.Credentials {
+		hd[allowCredentials] = credentials
+	}
 	return true
 }
 

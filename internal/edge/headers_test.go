@@ -26,6 +26,15 @@ func TestSet(t *testing.T) {
 		{"listed", list, "POST", allowed, http.Header{"Access-Control-Allow-Origin": {allowed}, "Vary": {"Accept", "Origin"}}},
 		{"not listed", list, "POST", other, http.Header{"Vary": {"Accept", "Origin"}}},
 		{"not listed, preflight", list, "OPTIONS", other, http.Header{"Vary": {"Accept", "Origin"}}},
+		{"further headers", Headers{AllowHeaders: []string{"Authorization", "X-A"}}, "OPTIONS", other, http.Header{
+			"Access-Control-Allow-Origin": {"*"}, "Access-Control-Allow-Methods": {"POST, OPTIONS"},
+			"Access-Control-Allow-Headers": {"Content-Type, Authorization, X-A"}, "Access-Control-Max-Age": {"7200"},
+		}},
+		{"credentials", Headers{AllowOrigin: list.AllowOrigin, Credentials: true}, "POST", allowed, http.Header{
+			"Access-Control-Allow-Origin": {allowed}, "Vary": {"Accept", "Origin"}, "Access-Control-Allow-Credentials": {"true"},
+		}},
+		{"credentials, not listed", Headers{AllowOrigin: list.AllowOrigin, Credentials: true}, "OPTIONS", other, http.Header{"Vary": {"Accept", "Origin"}}},
+		{"credentials for anybody", Headers{Credentials: true}, "POST", allowed, http.Header{"Access-Control-Allow-Origin": {"*"}}},
 		{"somebody else's", Headers{NoCORS: true}, "OPTIONS", other, http.Header{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -44,6 +53,49 @@ func TestSet(t *testing.T) {
 			assert.Equal(t, want, hd)
 		})
 	}
+}
+
+// What somebody in front has decided stays as it is.
+func TestPolicy(t *testing.T) {
+	const page = "https://good.example"
+	list := Headers{AllowOrigin: func(string) bool { return true }, Credentials: true}
+	for _, test := range [...]struct {
+		name        string
+		headers     Headers
+		method      string
+		front, want http.Header
+	}{
+		{"an origin", Headers{}, "POST", http.Header{allowOrigin: {page}}, nil},
+		{"an origin, where all are allowed", list, "POST", http.Header{allowOrigin: {page}, "Vary": {"Accept, origin"}}, nil},
+		{"all of it", list, "OPTIONS", http.Header{
+			allowOrigin: {page}, allowMethod: {"POST"}, allowHeader: {"X-A"}, accessMaxAge: {"1"}, allowCredentials: {"true"},
+		}, nil},
+		{"an origin, and no more", list, "OPTIONS", http.Header{allowOrigin: {page}}, http.Header{
+			allowOrigin: {page}, allowMethod: {"POST, OPTIONS"}, allowHeader: {"Content-Type"}, accessMaxAge: {"7200"},
+		}},
+		{"credentials", Headers{}, "POST", http.Header{allowCredentials: {"true"}}, nil},
+		{"no canonical name", Headers{}, "POST", http.Header{"access-control-allow-origin": {page}}, nil},
+		{"no", Headers{}, "POST", http.Header{"Vary": {"Accept-Encoding", "Origin"}}, nil},
+		{"no, asked before", Headers{}, "OPTIONS", http.Header{"Vary": {"Origin"}}, nil},
+		{"nothing", Headers{}, "POST", http.Header{"Vary": {"Accept-Encoding"}}, http.Header{
+			allowOrigin: {"*"}, "Vary": {"Accept-Encoding"},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			hd := test.front.Clone()
+			others := test.headers.Set(hd, test.method, []string{page})
+			assert.Equal(t, test.name != "nothing", others)
+			for _, name := range []string{"Cache-Control", "X-Content-Type-Options", "Content-Security-Policy"} {
+				assert.NotEmpty(t, hd[name])
+				delete(hd, name)
+			}
+			if test.want == nil {
+				test.want = test.front
+			}
+			assert.Equal(t, test.want, hd)
+		})
+	}
+	assert.False(t, (&Headers{NoCORS: true}).Set(http.Header{allowOrigin: {page}}, "POST", nil), "as the application wants it")
 }
 
 func TestForeign(t *testing.T) {
