@@ -2,6 +2,7 @@ package boshtest
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -26,6 +27,9 @@ type ProxyFaults struct {
 	Latency time.Duration
 }
 
+// dialTimeout is how long a [Proxy] waits for its target.
+const dialTimeout = 10 * time.Second
+
 // A Proxy forwards TCP connections and breaks some of them. It knows nothing
 // of HTTP: an exchange is what the client says until the server speaks, and
 // what the server says until the client speaks again. With HTTP/2 a cut hits
@@ -35,6 +39,8 @@ type Proxy struct {
 	faults ProxyFaults
 	l      net.Listener
 	serves sync.WaitGroup
+	ctx    context.Context // ends by stop
+	stop   context.CancelFunc
 
 	mu sync.Mutex
 	// Protects following.
@@ -59,6 +65,7 @@ func NewProxy(target string, faults ProxyFaults) (*Proxy, error) {
 		stats:  FaultStats{Hits: make(map[Fault]int)},
 		links:  make(map[*link]bool),
 	}
+	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.serves.Go(p.serve)
 	return p, nil
 }
@@ -89,6 +96,7 @@ func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	p.stop() // of what is being dialled
 	err := p.l.Close()
 	p.CutAll()
 	p.serves.Wait()
@@ -107,7 +115,8 @@ func (p *Proxy) serve() {
 
 // forward serves one connection.
 func (p *Proxy) forward(client net.Conn) {
-	server, err := net.DialTimeout("tcp", p.target, 10*time.Second)
+	d := net.Dialer{Timeout: dialTimeout}
+	server, err := d.DialContext(p.ctx, "tcp", p.target)
 	if err != nil {
 		client.Close()
 		return

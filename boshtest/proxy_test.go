@@ -1,7 +1,9 @@
 package boshtest
 
 import (
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -64,4 +66,28 @@ func TestProxyWithoutTarget(t *testing.T) {
 	_, err = post(t, &http.Transport{}, t.Context(), "http://"+p.Addr(), "x")
 	assert.Error(t, err)
 	require.NoError(t, p.Close())
+}
+
+// Close does not wait for a target that does not answer: here the name of it,
+// since that is where a test can be in the way.
+func TestProxyCloseWhileDialling(t *testing.T) {
+	dialling := make(chan struct{}, 10)
+	was := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		dialling <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	defer func() { net.DefaultResolver = was }()
+	p, err := NewProxy("dark.test:80", ProxyFaults{})
+	require.NoError(t, err)
+	client, err := net.Dial("tcp", p.Addr())
+	require.NoError(t, err)
+	defer client.Close()
+	<-dialling
+	began := time.Now()
+	require.NoError(t, p.Close())
+	assert.Less(t, time.Since(began), 2*time.Second)
+	_, err = client.Read(make([]byte, 1))
+	assert.Error(t, err)
 }

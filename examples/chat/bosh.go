@@ -4,9 +4,9 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"strings"
 
 	"github.com/gobosh/bosh"
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stream"
 )
 
@@ -22,7 +22,13 @@ func newBOSH(cfg *config, srv *server) *bosh.Handler {
 		Direct:      cfg.direct,
 		Logger:      srv.log,
 		Admit: func(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
-			if !strings.EqualFold(o.To, srv.domain) {
+			// There are several ways to write a domain: in capitals, or with a dot
+			// at its end. RFC 7622, section 3.2.
+			to, err := jid.Parse(o.To)
+			if err != nil { // also if there is none
+				return nil, &bosh.Error{Condition: bosh.ImproperAddressing, Err: err}
+			}
+			if o.To = to.String(); o.To != srv.domain {
 				return nil, &bosh.Error{Condition: bosh.HostUnknown}
 			}
 			if o.Version == "" {

@@ -80,7 +80,7 @@ func (c *overBOSH) Close() error {
 
 func TestCreationAnswer(t *testing.T) {
 	chat := startChat(t)
-	for _, path := range []string{"http-bind", "http-bind/"} {
+	for _, path := range []string{"http-bind", "http-bind/", "/http-bind", "http-bind//", "/http-bind//", "%2fhttp-bind"} {
 		c := dialBOSH(t, boshtest.Config{URL: chat.http + path})
 		if err := c.header(); err != nil {
 			t.Fatal(err)

@@ -106,7 +106,8 @@ func (e *element) String() string {
 // A tcp is a transport over a connection.
 type tcp struct {
 	net.Conn
-	dec *xml.Decoder
+	dec   *xml.Decoder
+	attrs string // of the header
 }
 
 // dial connects a client, which has not sent anything.
@@ -122,13 +123,12 @@ func dial(t testing.TB, addr string) *client {
 func newClient(t testing.TB, conn net.Conn) *client {
 	conn.SetDeadline(time.Now().Add(20 * time.Second)) // so that no failure hangs
 	t.Cleanup(func() { conn.Close() })
-	return &client{t: t, transport: &tcp{Conn: conn}}
+	return &client{t: t, transport: &tcp{Conn: conn, attrs: " to='localhost'"}}
 }
 
 func (c *tcp) header() error {
 	c.dec = xml.NewDecoder(c)
-	return c.write("<?xml version='1.0'?><stream:stream to='localhost' version='1.0'" +
-		" xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+	return c.write("<?xml version='1.0'?>" + headerWith(c.attrs))
 }
 
 func (c *tcp) write(text string) error {

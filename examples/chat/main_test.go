@@ -8,10 +8,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gobosh/bosh/boshtest"
 	_ "github.com/gobosh/bosh/internal/enginetest"
 	"github.com/gobosh/bosh/internal/leak"
 )
@@ -81,6 +85,44 @@ func TestPage(t *testing.T) {
 	text, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode != http.StatusOK || !strings.Contains(string(text), "<html") {
 		t.Errorf("got %s: %s", resp.Status, text)
+	}
+}
+
+// Fronts that take a prefix off, and leave too many slashes: none of the
+// program's answers leads anywhere else.
+func TestFront(t *testing.T) {
+	c := startChat(t)
+	target, err := url.Parse(c.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	for _, slashes := range []string{"/", "//", "///"} {
+		front := httptest.NewServer(&httputil.ReverseProxy{Transport: tr, Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
+			r.Out.URL.Path = slashes + strings.TrimPrefix(r.In.URL.Path, "/talk/")
+		}})
+		client := &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		for path, want := range map[string]string{
+			"": "<html", "app.js": "import", "bosh.js": "class Bosh", "http-bind": "BOSH endpoint", "http-bind/": "BOSH endpoint", "http-bind//": "BOSH endpoint",
+		} {
+			resp, err := client.Get(front.URL + "/talk/" + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(text), want) {
+				t.Errorf("%s, %s: %s, %v, no %q", slashes, path, resp.Status, err, want)
+			}
+		}
+		guest := dialBOSH(t, boshtest.Config{URL: front.URL + "/talk/http-bind", Transport: tr})
+		guest.login("", "", "desk")
+		if err := guest.transport.(*overBOSH).Terminate(t.Context()); err != nil {
+			t.Error(err)
+		}
+		front.Close()
 	}
 }
 

@@ -30,6 +30,10 @@ func streamError(err error) stream.Error {
 		return stream.NotWellFormed
 	case errors.As(err, &ne) && ne.Timeout():
 		return stream.ConnectionTimeout
+	case strings.HasPrefix(err.Error(), "xmpp: stream location "): // of mellium's negotiator: another than before
+		return stream.HostUnknown
+	case strings.HasPrefix(err.Error(), "xmpp: stream origin "):
+		return stream.InvalidFrom
 	case strings.HasPrefix(err.Error(), "disallowed XML"): // of mellium's stream reader
 		return stream.RestrictedXML
 	case strings.HasPrefix(err.Error(), "xml: encoding"):

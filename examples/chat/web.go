@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/slashes"
 	"github.com/gobosh/bosh/internal/webclient"
 )
 
@@ -82,7 +83,7 @@ func (w *web) handler(srv *server) http.Handler {
 		mux.Handle("/.well-known/host-meta", meta)
 		mux.Handle("/.well-known/host-meta.json", meta)
 	}
-	return mux
+	return slashes.Clean(mux)
 }
 
 func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.Logger) error {

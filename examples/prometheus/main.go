@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"log"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/slashes"
 )
 
 func main() {
@@ -39,15 +41,18 @@ func newService() (http.Handler, *bosh.Handler) {
 	reg.MustRegister(c)
 	mux := http.NewServeMux()
 	mux.Handle("/http-bind", h)
+	mux.Handle("/http-bind/{$}", h)
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{})) // for the operators' network only
-	return mux, h
+	return slashes.Clean(mux), h
 }
 
-// echo sends back what comes, until the client has gone.
+// echo sends back what comes, until the client has gone. The end of the session
+// ends a read, and all that came before it is read first: no context is needed.
 func echo(st *bosh.Stream) {
+	ctx := context.Background()
 	for {
-		element, err := st.ReadElement(st.Context())
-		if err != nil || st.WriteElement(st.Context(), element) != nil {
+		element, err := st.ReadElement(ctx)
+		if err != nil || st.WriteElement(ctx, element) != nil {
 			return
 		}
 	}

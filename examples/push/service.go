@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/slashes"
 	"github.com/gobosh/bosh/internal/webclient"
 )
 
@@ -56,10 +58,14 @@ func newService(log *slog.Logger, direct bool) *service {
 }
 
 func admit(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
-	if o.To != hostMonitor && o.To != hostEcho {
-		return nil, &bosh.Error{Condition: bosh.HostUnknown}
+	// A dot at the end of a host's name says no more than that it is complete.
+	switch o.To = strings.TrimSuffix(strings.ToLower(o.To), "."); o.To {
+	case hostMonitor, hostEcho:
+		return ctx, nil
+	case "":
+		return nil, &bosh.Error{Condition: bosh.ImproperAddressing}
 	}
-	return ctx, nil
+	return nil, &bosh.Error{Condition: bosh.HostUnknown}
 }
 
 // handler returns all that is served over HTTP.
@@ -70,11 +76,12 @@ func (s *service) handler() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/http-bind", s.bosh)
+	mux.Handle("/http-bind/{$}", s.bosh)
 	// It is here for everyone who can reach this program. A service that is
 	// not a demonstration asks for a password first.
 	mux.Handle("/sessions", s.bosh.Monitor())
 	mux.Handle("/", webclient.Serve(root))
-	return mux
+	return slashes.Clean(mux)
 }
 
 func (s *service) close() {
@@ -132,11 +139,13 @@ func (s *service) serve(st *bosh.Stream) {
 	reader.Wait()
 }
 
-// echo sends back what comes, until the client has gone.
+// echo sends back what comes, until the client has gone. The end of the session
+// ends a read, and all that came before it is read first: no context is needed.
 func echo(st *bosh.Stream) {
+	ctx := context.Background()
 	for {
-		element, err := st.ReadElement(st.Context())
-		if err != nil || st.WriteElement(st.Context(), element) != nil {
+		element, err := st.ReadElement(ctx)
+		if err != nil || st.WriteElement(ctx, element) != nil {
 			return
 		}
 	}
@@ -178,7 +187,7 @@ const maxPush = 1000
 // listen obeys a page, until it has gone.
 func (s *service) listen(st *bosh.Stream) {
 	for {
-		element, err := st.ReadElement(st.Context())
+		element, err := st.ReadElement(context.Background())
 		if err != nil {
 			return
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -192,12 +191,23 @@ func TestSlowPage(t *testing.T) {
 	})
 }
 
-func TestUnknownHost(t *testing.T) {
+// B17.2-4, B17.2-5: a host is known in all its spellings.
+func TestHosts(t *testing.T) {
 	s := newService(slog.New(slog.DiscardHandler), false)
 	defer s.close()
-	_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.com", Transport: boshtest.InMemory(s.bosh)})
-	if !errors.Is(err, &boshtest.EndError{Condition: "host-unknown"}) {
-		t.Errorf("got %v", err)
+	for to, want := range map[string]string{
+		"echo": "", "echo.": "", "ECHO": "", "Monitor.": "",
+		"": "improper-addressing", ".": "improper-addressing", "example.com": "host-unknown", "echo..": "host-unknown",
+	} {
+		body := "<body rid='7' wait='5' hold='1' ver='1.11' xmlns='http://jabber.org/protocol/httpbind' to='" + to + "'/>"
+		if to == "" {
+			body = strings.Replace(body, " to=''", "", 1)
+		}
+		w := httptest.NewRecorder()
+		s.bosh.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/http-bind", strings.NewReader(body)))
+		if got := w.Body.String(); want == "" && !strings.Contains(got, " sid='") || !strings.Contains(got, want) {
+			t.Errorf("%q: got %s; want %q", to, got, want)
+		}
 	}
 }
 
@@ -207,6 +217,7 @@ func TestHandler(t *testing.T) {
 	h := s.handler()
 	for path, want := range map[string]string{
 		"/": "<title>", "/bosh.js": "class Bosh", "/sessions": "No sessions.", "/http-bind": "BOSH endpoint",
+		"//": "<title>", "//bosh.js": "class Bosh", "//http-bind": "BOSH endpoint", "/http-bind/": "BOSH endpoint", "//http-bind//": "BOSH endpoint",
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"mellium.im/xmpp/stream"
+)
+
+// domains are ways to write the server's domain, and addresses that are not its.
+// RFC 7622, section 3.2, and RFC 6120, section 4.9.3.
+var domains = []struct{ to, want string }{
+	{"localhost", ""},
+	{"localhost.", ""},
+	{"LocalHost", ""},
+	{"LOCALHOST.", ""},
+	{"", "improper-addressing"},
+	{"localhost..", "host-unknown"},
+	{".", "improper-addressing"},
+	{".localhost", "host-unknown"},
+	{"example.net", "host-unknown"},
+	{"alice@localhost", "host-unknown"},
+	{"localhost/desk", "host-unknown"},
+	{"@", "improper-addressing"},
+	{"a b", "improper-addressing"},
+}
+
+const plainAlice = "<auth xmlns='" + nsSASL + "' mechanism='PLAIN'>AGFsaWNlAGFsaWNl</auth>"
+
+// attrTo returns the attribute, or nothing for nothing.
+func attrTo(to string) string {
+	if to == "" {
+		return ""
+	}
+	return " to='" + to + "'"
+}
+
+func headerWith(attrs string) string {
+	return "<stream:stream" + attrs + " version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+}
+
+// wantRefusal reads all that comes over TCP: a header, a stream error, and the
+// end.
+func wantRefusal(t *testing.T, c *client, condition string) {
+	t.Helper()
+	got, err := io.ReadAll(c.transport.(*tcp))
+	text := string(got)
+	if err != nil || strings.Count(text, "<stream:stream ") != 1 || strings.Count(text, "</stream:stream>") != 1 ||
+		!strings.HasSuffix(text, string(ending(stream.Error{Err: condition}))) {
+		t.Errorf("got %s, %v; want %s", text, err, condition)
+	}
+}
+
+// A raw is a BOSH client that sends what it is told to.
+type raw struct {
+	t      *testing.T
+	url    string
+	client *http.Client
+	rid    int
+	sid    string
+}
+
+// post sends a request with attributes and payloads, and returns its answer.
+func (r *raw) post(attrs, payloads string) string {
+	r.t.Helper()
+	r.rid++
+	body := fmt.Sprintf("<body rid='%d' xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh'%s", r.rid, attrs)
+	if r.sid != "" {
+		body += " sid='" + r.sid + "'"
+	}
+	resp, err := r.client.Post(r.url, "text/xml; charset=utf-8", strings.NewReader(body+">"+payloads+"</body>"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		r.t.Fatalf("%s: %s, %v", resp.Status, text, err)
+	}
+	if r.sid == "" {
+		_, sid, _ := strings.Cut(string(text), "sid='")
+		r.sid, _, _ = strings.Cut(sid, "'")
+	}
+	return string(text)
+}
+
+func (r *raw) create(to string) string {
+	r.t.Helper()
+	return r.post(" hold='1' wait='5' ver='1.6' xmpp:version='1.0'"+attrTo(to), "")
+}
+
+func newRaw(t *testing.T, chat *chat) *raw {
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &raw{t: t, url: chat.http + "http-bind", client: &http.Client{Transport: tr}, rid: 100}
+}
+
+// B17.2-4, B17.2-5: a domain is the server's in all its spellings, and what is
+// wrong with another is said, over TCP and over BOSH alike.
+func TestDomains(t *testing.T) {
+	chat := startChat(t)
+	for _, tt := range domains {
+		t.Run(fmt.Sprintf("TCP %q", tt.to), func(t *testing.T) {
+			c := dial(t, chat.c2s)
+			c.transport.(*tcp).attrs = attrTo(tt.to)
+			if tt.want == "" {
+				c.login("alice", "alice", "desk")
+				return
+			}
+			if err := c.header(); err != nil {
+				t.Fatal(err)
+			}
+			wantRefusal(t, c, tt.want)
+		})
+		t.Run(fmt.Sprintf("BOSH %q", tt.to), func(t *testing.T) {
+			r := newRaw(t, chat)
+			text := r.create(tt.to)
+			if tt.want != "" {
+				if !strings.Contains(text, "condition='"+tt.want+"'") || !strings.Contains(text, "type='terminate'") {
+					t.Errorf("got %s; want %s", text, tt.want)
+				}
+				return
+			}
+			if !strings.Contains(text, "from='localhost'") || !strings.Contains(text, ">PLAIN<") {
+				t.Errorf("got %s; want features", text)
+			}
+			if text = r.post("", plainAlice); !strings.Contains(text, "<success") {
+				t.Errorf("got %s; want success", text)
+			}
+			if text = r.post(attrTo(tt.to)+" xmpp:restart='true'", ""); !strings.Contains(text, "<bind") {
+				t.Errorf("got %s; want the next features", text)
+			}
+			r.post(" type='terminate'", "")
+		})
+	}
+}
+
+// X5-7: a client that has logged in and opens its stream anew for somebody else
+// hears what is wrong with that.
+func TestRestartForAnother(t *testing.T) {
+	chat := startChat(t)
+	for _, tt := range domains {
+		if tt.to == "" { // is no fault: it was said before
+			tt.want = ""
+		}
+		t.Run(fmt.Sprintf("TCP %q", tt.to), func(t *testing.T) {
+			c := dial(t, chat.c2s)
+			c.open()
+			c.auth("PLAIN", "\x00alice\x00alice")
+			if c.transport.(*tcp).attrs = attrTo(tt.to); tt.want == "" {
+				c.open()
+				c.bind("desk")
+				return
+			}
+			if err := c.header(); err != nil {
+				t.Fatal(err)
+			}
+			wantRefusal(t, c, tt.want)
+		})
+		t.Run(fmt.Sprintf("BOSH %q", tt.to), func(t *testing.T) {
+			r := newRaw(t, chat)
+			r.create("localhost")
+			r.post("", plainAlice)
+			text := r.post(attrTo(tt.to)+" xmpp:restart='true'", "")
+			if tt.want == "" {
+				if !strings.Contains(text, "<bind") {
+					t.Errorf("got %s; want the next features", text)
+				}
+				r.post(" type='terminate'", "")
+				return
+			}
+			if !strings.Contains(text, "<"+tt.want+" xmlns='"+nsStreamErrors+"'/>") || !strings.Contains(text, "condition='remote-stream-error'") {
+				t.Errorf("got %s; want %s", text, tt.want)
+			}
+		})
+	}
+	t.Run("from another", func(t *testing.T) {
+		c := dial(t, chat.c2s)
+		c.transport.(*tcp).attrs = " to='localhost' from='alice@localhost'"
+		c.open()
+		c.auth("PLAIN", "\x00alice\x00alice")
+		c.transport.(*tcp).attrs = " to='localhost' from='bob@localhost'"
+		if err := c.header(); err != nil {
+			t.Fatal(err)
+		}
+		wantRefusal(t, c, "invalid-from")
+	})
+}
