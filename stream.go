@@ -951,8 +951,10 @@ type Payload struct {
 // Undelivered yields what the stream could not deliver, in the order in which
 // it was written, once the stream has ended; before that it yields nothing, so
 // wait for the end of [Stream.Context], which after Close may take some time.
-// What is marked Sent may have arrived all the same. An XMPP server drops
-// presence, bounces iq and stores messages (XEP-0206, section 7).
+// What is marked Sent may have arrived all the same. It counts as delivered if the
+// client has ended the session, so that [Session.Err] is [io.EOF]: such a client
+// has read the answers that it got. An XMPP server drops presence, bounces iq and
+// stores messages (XEP-0206, section 7).
 func (st *Stream) Undelivered() iter.Seq[Payload] {
 	return func(yield func(Payload) bool) {
 		for _, p := range st.undelivered() {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -28,8 +27,6 @@ var domains = []struct{ to, want string }{
 	{"a b", "improper-addressing"},
 }
 
-const plainAlice = "<auth xmlns='" + nsSASL + "' mechanism='PLAIN'>AGFsaWNlAGFsaWNl</auth>"
-
 // attrTo returns the attribute, or nothing for nothing.
 func attrTo(to string) string {
 	if to == "" {
@@ -52,50 +49,6 @@ func wantRefusal(t *testing.T, c *client, condition string) {
 		!strings.HasSuffix(text, string(ending(stream.Error{Err: condition}))) {
 		t.Errorf("got %s, %v; want %s", text, err, condition)
 	}
-}
-
-// A raw is a BOSH client that sends what it is told to.
-type raw struct {
-	t      *testing.T
-	url    string
-	client *http.Client
-	rid    int
-	sid    string
-}
-
-// post sends a request with attributes and payloads, and returns its answer.
-func (r *raw) post(attrs, payloads string) string {
-	r.t.Helper()
-	r.rid++
-	body := fmt.Sprintf("<body rid='%d' xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh'%s", r.rid, attrs)
-	if r.sid != "" {
-		body += " sid='" + r.sid + "'"
-	}
-	resp, err := r.client.Post(r.url, "text/xml; charset=utf-8", strings.NewReader(body+">"+payloads+"</body>"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		r.t.Fatalf("%s: %s, %v", resp.Status, text, err)
-	}
-	if r.sid == "" {
-		_, sid, _ := strings.Cut(string(text), "sid='")
-		r.sid, _, _ = strings.Cut(sid, "'")
-	}
-	return string(text)
-}
-
-func (r *raw) create(to string) string {
-	r.t.Helper()
-	return r.post(" hold='1' wait='5' ver='1.6' xmpp:version='1.0'"+attrTo(to), "")
-}
-
-func newRaw(t *testing.T, chat *chat) *raw {
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
-	return &raw{t: t, url: chat.http + "http-bind", client: &http.Client{Transport: tr}, rid: 100}
 }
 
 // B17.2-4, B17.2-5: a domain is the server's in all its spellings, and what is
@@ -127,7 +80,7 @@ func TestDomains(t *testing.T) {
 			if !strings.Contains(text, "from='localhost'") || !strings.Contains(text, ">PLAIN<") {
 				t.Errorf("got %s; want features", text)
 			}
-			if text = r.post("", plainAlice); !strings.Contains(text, "<success") {
+			if text = r.post("", plain("alice", "alice")); !strings.Contains(text, "<success") {
 				t.Errorf("got %s; want success", text)
 			}
 			if text = r.post(attrTo(tt.to)+" xmpp:restart='true'", ""); !strings.Contains(text, "<bind") {
@@ -163,7 +116,7 @@ func TestRestartForAnother(t *testing.T) {
 		t.Run(fmt.Sprintf("BOSH %q", tt.to), func(t *testing.T) {
 			r := newRaw(t, chat)
 			r.create("localhost")
-			r.post("", plainAlice)
+			r.post("", plain("alice", "alice"))
 			text := r.post(attrTo(tt.to)+" xmpp:restart='true'", "")
 			if tt.want == "" {
 				if !strings.Contains(text, "<bind") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 
@@ -67,7 +68,8 @@ func closeBOSH(c net.Conn, e stream.Error) bool {
 }
 
 // undelivered waits for the end of c and returns what it was given and could
-// not deliver for certain. A TCP connection cannot tell.
+// not deliver for certain. A TCP connection cannot tell. A client that has ended
+// its session has read the answers to its requests.
 func undelivered(c net.Conn) [][]byte {
 	s, ok := c.(*bosh.Stream)
 	if !ok {
@@ -75,8 +77,11 @@ func undelivered(c net.Conn) [][]byte {
 	}
 	<-s.Context().Done()
 	var lost [][]byte
+	ended := s.Session().Err() == io.EOF
 	for p := range s.Undelivered() {
-		lost = append(lost, p.Data)
+		if !p.Sent || !ended {
+			lost = append(lost, p.Data)
+		}
 	}
 	return lost
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -226,4 +227,86 @@ func collect(c *client) *inbox {
 		}
 	}()
 	return in
+}
+
+// B13: a client ends its session in good order, in each way that there is. It has
+// read what came before, so that none of that comes again.
+func TestLogout(t *testing.T) {
+	const presence = "<presence xmlns='jabber:client' type='unavailable'/>"
+	// Each gets a client that has read an answer, and its rid, and returns all that
+	// the client reads then.
+	for name, end := range map[string]func(r *raw, rid int) string{
+		"at once":       func(r *raw, _ int) string { return r.post(" type='terminate'", "") },
+		"with presence": func(r *raw, _ int) string { return r.post(" type='terminate'", presence) },
+		"after presence": func(r *raw, _ int) string {
+			return r.post("", presence) + r.post(" type='terminate'", "")
+		},
+		"while a poll is held": func(r *raw, _ int) string {
+			held := r.hold()
+			return r.post(" type='terminate'", presence) + <-held
+		},
+		"acknowledging": func(r *raw, rid int) string {
+			return r.post(fmt.Sprintf(" type='terminate' ack='%d'", rid), "")
+		},
+		"as gloox does": func(r *raw, _ int) string { return r.post(" type='terminal'", "") },
+		"without reading the answer": func(r *raw, _ int) string {
+			r.last(" type='terminate'")
+			return ""
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { logout(t, end) })
+		})
+	}
+}
+
+func logout(t *testing.T, end func(r *raw, rid int) string) {
+	srv := newTestServer(t)
+	h := newBOSH(&config{}, srv)
+	served := make(chan error, 1)
+	go func() { served <- srv.serve(h.Listener()) }()
+	memory := boshtest.InMemory(h)
+	bob := dialBOSH(t, boshtest.Config{URL: "https://localhost/", Transport: memory})
+	bob.login("bob", "hunter2", "b")
+	say := func(text string) {
+		bob.send("<message xmlns='jabber:client' to='alice@localhost' type='chat'><body>%s</body></message>", text)
+		bob.wantNothing()
+	}
+
+	r := &raw{t: t, url: "https://localhost/", client: &http.Client{Transport: memory}, rid: 100, wait: 60}
+	r.login("alice", "secret")
+	held := r.hold()
+	say("read")
+	if text := <-held; !strings.Contains(text, ">read<") {
+		t.Fatalf("got %s", text)
+	}
+	say("unread")
+	rest := end(r, r.rid)
+	say("late")
+	time.Sleep(time.Hour)
+
+	again := dialBOSH(t, boshtest.Config{URL: "https://localhost/", Transport: memory})
+	again.login("alice", "secret", "again")
+	again.send("<presence/>")
+	var got []string
+	for _, el := range again.sync() {
+		if el.XMLName.Local == "message" {
+			got = append(got, el.child("body").Text)
+		}
+	}
+	want := []string{"late"}
+	if rest != "" && !strings.Contains(rest, ">unread<") {
+		want = []string{"unread", "late"}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("at the next login: %q; before that it read %s", got, rest)
+	}
+	bob.Close()
+	again.Close()
+	go h.Shutdown(context.Background())
+	srv.shutdown(context.Background())
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	memory.Wait()
 }
