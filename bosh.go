@@ -100,7 +100,8 @@ import (
 // For every number and duration, zero means the default named with the field,
 // a negative value means none (no limit, or the feature switched off) where
 // that is possible, and a value too large for the protocol is lowered to the
-// largest possible one.
+// largest possible one. No duration is longer than 65,535 s, the most that the
+// protocol has a number for.
 //
 // A panic of one of the functions is logged with its stack. One of Admit or Serve,
 // or of what Receive calls, ends the stream with [InternalServerError]; one of
@@ -194,13 +195,15 @@ type Options struct {
 	// MaxPerAddr is how many sessions there may be at a time from one
 	// address, without its port, as ClientAddr has it. Further ones are
 	// refused with [PolicyViolation]. The default, 0, sets no limit, since
-	// many users may share an address. An IPv6 client has a whole network:
-	// addresses that have the first AddrPrefix bits in common count as one.
-	// The default is 64; negative, or more than 128, counts each by itself.
+	// many users may share an address; nor does a negative number. An IPv6
+	// client has a whole network: addresses that have the first AddrPrefix
+	// bits in common count as one. The default is 64; negative, or more than
+	// 128, counts each by itself.
 	MaxPerAddr, AddrPrefix int
 
 	// MaxStreams is how many streams a session may have open at a time. The
-	// default, 1, switches the protocol's multiple streams off. At most 64.
+	// default, 1, switches the protocol's multiple streams off, as does a
+	// negative number. At most 64.
 	// A further one is refused with [PolicyViolation]. With more than one, an
 	// empty request that names a host in `to` opens a stream, as the XEP has
 	// it; one client, libpurple, names it in all its requests. XEP-0124,
@@ -208,12 +211,13 @@ type Options struct {
 	MaxStreams int
 
 	// Backlog is how many streams wait for [net.Listener.Accept]. Sessions
-	// beyond it are refused with [InternalServerError]. The default is 128.
+	// beyond it are refused with [InternalServerError]. The default is 128;
+	// negative sets no limit, so that only MaxSessions does.
 	Backlog int
 
 	// MaxBody is the largest request body in bytes, after decompression.
-	// The default is 1 MiB. It cannot be switched off; at most 256 MiB. The
-	// attributes of the wrapper may take 16 KiB of it.
+	// The default is 1 MiB. It cannot be switched off: negative stands for the
+	// most, 256 MiB. The attributes of the wrapper may take 16 KiB of it.
 	MaxBody int64
 
 	// MaxPayloads is how many elements a request may carry. A small element
@@ -222,7 +226,8 @@ type Options struct {
 	MaxPayloads int
 
 	// MaxElement is the largest single element that the application may
-	// write, in bytes. The default is 4 MiB. It cannot be switched off.
+	// write, in bytes. The default is 4 MiB. It cannot be switched off:
+	// negative stands for the most, 1 GiB.
 	MaxElement int
 
 	// ReadBuffer is how many unread bytes of payload a stream keeps before
@@ -230,17 +235,20 @@ type Options struct {
 	// client that respects `requests`. A client that goes on sending until the
 	// application is behind by as many MaxBody as it may have requests on top
 	// of that has its session ended by [PolicyViolation]: an application that
-	// wants no input must read it all the same. The default is 64 KiB.
+	// wants no input must read it all the same. The default is 64 KiB;
+	// negative keeps none, so that requests go unanswered until all has been
+	// read. At most 1 GiB.
 	ReadBuffer int
 
 	// WriteBuffer is how many bytes of payload wait for the client before
-	// Write blocks. The default is 256 KiB.
+	// Write blocks. The default is 256 KiB; negative keeps next to nothing, 1
+	// KiB. At most 1 GiB.
 	WriteBuffer int
 
 	// ReplayBuffer is how many bytes of answers that the client has not been
 	// proven to have are kept beyond the last `requests`, for a client that
 	// acknowledges. Buffers count whole, of which half may be empty. The
-	// default is 256 KiB.
+	// default is 256 KiB; negative keeps none. At most 1 GiB.
 	ReplayBuffer int
 
 	// MaxMemory is how many bytes all sessions together may keep: input that
@@ -410,18 +418,21 @@ func (o Options) withDefaults() Options {
 	}
 	o.MaxPayloads = defaults.Number(o.MaxPayloads, 4096, 1<<30)
 	o.MaxStreams = max(defaults.Number(o.MaxStreams, 1, maxStreams), 1)
-	o.Backlog = defaults.Number(o.Backlog, 128, 1<<20)
+	o.Backlog = defaults.Limit(o.Backlog, 128)
 	o.MaxBody = defaults.Bound(o.MaxBody, 1<<20, maxMaxBody)
 	o.MaxElement = defaults.Bound(o.MaxElement, 4<<20, 1<<30)
 	o.ReadBuffer = defaults.Number(o.ReadBuffer, 64<<10, 1<<30)
-	o.WriteBuffer = max(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1)
+	o.WriteBuffer = cmp.Or(defaults.Number(o.WriteBuffer, 256<<10, 1<<30), 1<<10)
 	o.ReplayBuffer = defaults.Number(o.ReplayBuffer, 256<<10, 1<<30)
 	o.MaxMemory = cmp.Or(o.MaxMemory, 1<<30)
 	o.MaxRepeats = min(cmp.Or(o.MaxRepeats, 10), maxMaxRepeats)
-	o.ReportAfter = cmp.Or(o.ReportAfter, 5*time.Second)
+	if o.ReportAfter >= 0 {
+		o.ReportAfter = defaults.Duration(o.ReportAfter, 5*time.Second)
+	}
 	if o.Content == nil {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
 	}
+	o.Content, o.AllowHeaders = slices.Clone(o.Content), slices.Clone(o.AllowHeaders)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
 }

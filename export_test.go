@@ -13,3 +13,6 @@ func (h *Handler) BeBusy() {
 	h.reading = slack.New(func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond }, readingSlack)
 	h.reading.Yield()
 }
+
+// Effective returns what o comes to.
+func (o Options) Effective() Options { return o.withDefaults() }

@@ -618,7 +618,10 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 			return ctx, o, e
 		}
 	}
-	if o.Framing == XMPP && o.To == "" {
+	switch {
+	case o.Framing > Opaque:
+		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use XMPP, Elements or Opaque: %v", o.Framing)}
+	case o.Framing == XMPP && o.To == "":
 		return ctx, o, &Error{Condition: ImproperAddressing}
 	}
 	return ctx, o, nil

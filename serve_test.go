@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -284,7 +285,7 @@ func TestCallbacksMayCallBack(t *testing.T) {
 		p := dial(t, boshtest.InMemory(h))
 		p.send("<a/>")
 		p.send("", "to='example.com'")
-		requireEnd(t, boshtest.Exchange(t, p.rt, creation("content='image/png'")), bosh.BadRequest)
+		requireEnd(t, boshtest.Exchange(t, p.rt, strings.Replace(creation(), "rid='1000'", "rid='0'", 1)), bosh.BadRequest)
 		requireEnd(t, p.send("", "type='terminate'"), "")
 		synctest.Wait()
 		assert.EqualValues(t, 1, ends.Load())

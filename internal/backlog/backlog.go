@@ -5,61 +5,83 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
 // ErrFull says that too many connections wait to be accepted.
 var ErrFull = errors.New("backlog is full")
 
-// A Listener is a bounded queue of connections. Make it by New.
+// A Listener is a queue of connections. Make it by New.
 type Listener struct {
 	addr   net.Addr
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-	told   atomic.Bool // Close has been called
+	size   int
 	refuse func(net.Conn)
+	ready  chan struct{} // of capacity 1: one of those that wait in Accept is to look again
+	closed chan struct{}
+
+	mu    sync.Mutex // guards the following, and the closing of closed
+	conns []net.Conn
+	told  bool // Close has been called
 }
 
-// New returns a Listener that keeps up to size connections waiting. When it is
-// closed, refuse is called for those that wait.
+// New returns a Listener that keeps up to size connections waiting, or any number if
+// size is negative. When it is closed, refuse is called for those that wait.
 func New(addr net.Addr, size int, refuse func(net.Conn)) *Listener {
-	return &Listener{addr: addr, conns: make(chan net.Conn, size), closed: make(chan struct{}), refuse: refuse}
+	return &Listener{addr: addr, size: size, refuse: refuse, ready: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // Deliver hands c to Accept. It does not wait: if there is no room it fails
 // with ErrFull, and once the Listener is closed with net.ErrClosed.
 func (l *Listener) Deliver(c net.Conn) error {
-	select {
-	case <-l.closed:
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.Closed():
 		return net.ErrClosed
-	default:
-	}
-	select {
-	case l.conns <- c:
-	default:
+	case l.size >= 0 && len(l.conns) >= l.size:
 		return ErrFull
 	}
+	l.conns = append(l.conns, c)
+	l.wake()
+	return nil
+}
+
+// wake has one of those look again that wait in Accept.
+func (l *Listener) wake() {
 	select {
-	case <-l.closed:
-		l.drain() // Close may have been too early to see c
+	case l.ready <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // Accept waits for the next connection.
 func (l *Listener) Accept() (net.Conn, error) {
-	select {
-	case <-l.closed:
-	default:
-		select {
-		case c := <-l.conns:
+	for {
+		if c := l.pop(); c != nil {
 			return c, nil
+		}
+		select {
+		case <-l.ready:
 		case <-l.closed:
+			return nil, l.err("accept")
 		}
 	}
-	return nil, l.err("accept")
+}
+
+// pop takes the connection that has waited longest, or returns nil.
+func (l *Listener) pop() net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) == 0 {
+		return nil
+	}
+	c := l.conns[0]
+	l.conns[0] = nil
+	if l.conns = l.conns[1:]; len(l.conns) == 0 {
+		l.conns = nil
+	} else {
+		l.wake()
+	}
+	return c
 }
 
 // Closed reports whether the Listener is closed.
@@ -76,26 +98,28 @@ func (l *Listener) Closed() bool {
 // who calls it closes what is theirs, and knows of nobody else.
 func (l *Listener) Close() error {
 	l.Shut()
-	if l.told.Swap(true) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told {
 		return l.err("close")
 	}
+	l.told = true
 	return nil
 }
 
 // Shut is Close for those who do not own the Listener.
 func (l *Listener) Shut() {
-	l.once.Do(func() { close(l.closed) })
-	l.drain()
-}
-
-func (l *Listener) drain() {
-	for {
-		select {
-		case c := <-l.conns:
-			l.refuse(c)
-		default:
-			return
-		}
+	l.mu.Lock()
+	if l.Closed() {
+		l.mu.Unlock()
+		return
+	}
+	close(l.closed)
+	left := l.conns
+	l.conns = nil
+	l.mu.Unlock()
+	for _, c := range left {
+		l.refuse(c)
 	}
 }
 

@@ -23,8 +23,15 @@ func Bound[N int | int64](n, def, top N) N {
 	return min(cmp.Or(n, def), top)
 }
 
-// Duration returns d, def if it is zero, and 0 if it is negative.
-func Duration(d, def time.Duration) time.Duration { return max(cmp.Or(d, def), 0) }
+// Limit returns n, def if it is zero, and -1 if it is negative.
+func Limit(n, def int) int { return max(cmp.Or(n, def), -1) }
+
+// Duration returns d, def if it is zero, 0 if it is negative, and what MaxSeconds are
+// if it is larger. A time-out so long means as little as a longer one, which could
+// not be added to the time of day.
+func Duration(d, def time.Duration) time.Duration {
+	return min(max(cmp.Or(d, def), 0), MaxSeconds*time.Second)
+}
 
 // Seconds is Duration for what goes over the wire: whole seconds, at least one
 // unless it is none, and not too many.
@@ -33,5 +40,5 @@ func Seconds(d, def time.Duration) time.Duration {
 	if d > 0 {
 		d = max(d.Truncate(time.Second), time.Second)
 	}
-	return min(d, MaxSeconds*time.Second)
+	return d
 }

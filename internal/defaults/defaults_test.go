@@ -23,6 +23,13 @@ func TestDuration(t *testing.T) {
 	assert.Equal(t, time.Second, Duration(0, time.Second))
 	assert.Equal(t, time.Minute, Duration(time.Minute, time.Second))
 	assert.Zero(t, Duration(-1, time.Second))
+	assert.Equal(t, 65535*time.Second, Duration(1<<63-1, time.Second))
+}
+
+func TestLimit(t *testing.T) {
+	for _, test := range [...]struct{ n, want int }{{0, 7}, {-1, -1}, {-9, -1}, {3, 3}} {
+		assert.Equal(t, test.want, Limit(test.n, 7), "%d", test.n)
+	}
 }
 
 // Numbers on the wire are whole, and stay within the schema's types.
