@@ -141,3 +141,20 @@ func TestDescribe(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A front may add slashes to the path of BOSH.
+func TestSlashes(t *testing.T) {
+	service, h := newService()
+	defer h.Close()
+	for _, path := range []string{"/http-bind", "//http-bind", "/http-bind/", "//http-bind//"} {
+		c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: "http://push.test" + path, Transport: boshtest.InMemory(service)})
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if err := c.Terminate(t.Context()); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		c.Close()
+	}
+}
