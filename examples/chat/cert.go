@@ -9,12 +9,15 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"slices"
 	"time"
+
+	"golang.org/x/net/idna"
 )
 
-// certificate loads a certificate, or makes one for host if no file is named.
-// Browsers ask before they trust that one.
-func certificate(certFile, keyFile, host string) (tls.Certificate, error) {
+// certificate loads a certificate, or makes one for this machine and hosts if no
+// file is named. Browsers ask before they trust that one.
+func certificate(certFile, keyFile string, hosts []string) (tls.Certificate, error) {
 	if certFile != "" || keyFile != "" {
 		return tls.LoadX509KeyPair(certFile, keyFile)
 	}
@@ -36,10 +39,12 @@ func certificate(certFile, keyFile, host string) (tls.Certificate, error) {
 		DNSNames:     []string{"localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	if ip := net.ParseIP(host); ip != nil {
-		template.IPAddresses = append(template.IPAddresses, ip)
-	} else if host != "" && host != "localhost" {
-		template.DNSNames = append(template.DNSNames, host)
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else if name, err := idna.Lookup.ToASCII(host); err == nil && name != "" && !slices.Contains(template.DNSNames, name) {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gobosh/bosh/internal/reach"
 )
 
 // shutdownTimeout is how long clients may take to hear of the end.
@@ -152,8 +154,10 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 // greet says what to open and who may log in.
 func greet(w io.Writer, cfg *config, srv *server, web *web, c2s net.Listener) {
 	var b strings.Builder
-	for _, url := range web.urls() {
-		fmt.Fprintf(&b, "chat: open %s  (BOSH at %shttp-bind)\n", url, url)
+	for _, d := range web.doors {
+		for _, url := range reach.URLs(d.scheme, d.Addr()) {
+			fmt.Fprintf(&b, "chat: open %s  (BOSH at %shttp-bind)%s\n", url, url, d.warning(url, cfg.insecure))
+		}
 	}
 	if c2s != nil {
 		fmt.Fprintf(&b, "chat: XMPP over TCP at %s, without TLS\n", c2s.Addr())

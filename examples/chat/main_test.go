@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +126,70 @@ func TestFront(t *testing.T) {
 			t.Error(err)
 		}
 		front.Close()
+	}
+}
+
+// What is printed can be opened, also if the program listens on all addresses,
+// and its certificate is for all of them.
+func TestPrintedAddresses(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", ":0", "0.0.0.0:0"} {
+		var out bytes.Buffer
+		cfg, err := parse([]string{"-http", listen, "-https", listen, "-c2s", ""}, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := newTestServer(t)
+		web, err := newWeb(cfg, srv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		web.serve(make(chan error, 2))
+		greet(&out, cfg, srv, web, nil)
+		urls := regexp.MustCompile(`open (https?://\S+/)  \(`).FindAllStringSubmatch(out.String(), -1)
+		if len(urls) < 2 {
+			t.Errorf("%s: it says\n%s", listen, &out)
+		}
+		for _, m := range urls {
+			cert, err := x509.ParseCertificate(web.doors[1].server.TLSConfig.Certificates[0].Certificate[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool := x509.NewCertPool()
+			pool.AddCert(cert)
+			tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+			resp, err := (&http.Client{Transport: tr}).Get(m[1])
+			if err != nil {
+				t.Errorf("%s: %v", listen, err)
+				continue
+			}
+			resp.Body.Close()
+			tr.CloseIdleConnections()
+			// Where passwords cannot be given, that is said.
+			host := resp.Request.URL.Hostname()
+			plain := resp.Request.URL.Scheme == "http" && host != "localhost" && host != "127.0.0.1"
+			line := out.String()[strings.Index(out.String(), m[1]):]
+			if line, _, _ = strings.Cut(line, "\n"); plain != strings.Contains(line, "HTTPS for passwords") {
+				t.Errorf("it says %s", line)
+			}
+		}
+		web.close()
+	}
+}
+
+// The page asks its server for the domain.
+func TestAbout(t *testing.T) {
+	c := startChat(t, "-domain", "chat.example", "-anonymous=false")
+	tr := &http.Transport{}
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Get(c.http + "about.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, port, _ := net.SplitHostPort(strings.Trim(strings.TrimPrefix(c.https, "https:"), "/"))
+	want := `{"domain":"chat.example","guests":false,"insecure":false,"https":"` + port + `"}`
+	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != want {
+		t.Errorf("got %s, %v; want %s", text, err, want)
 	}
 }
 

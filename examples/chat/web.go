@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"embed"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/reach"
 	"github.com/gobosh/bosh/internal/slashes"
 	"github.com/gobosh/bosh/internal/webclient"
 )
@@ -42,10 +45,10 @@ func newWeb(cfg *config, srv *server) (*web, error) {
 		}
 	}
 	if cfg.https != "" {
-		host, _, _ := net.SplitHostPort(cfg.https)
-		cert, err := certificate(cfg.certFile, cfg.keyFile, host)
+		tlsConfig := &tls.Config{}
+		err := w.listen(cfg, cfg.https, tlsConfig, srv.log)
 		if err == nil {
-			err = w.listen(cfg, cfg.https, &tls.Config{Certificates: []tls.Certificate{cert}}, srv.log)
+			err = w.identify(cfg, srv.domain, tlsConfig)
 		}
 		if err != nil {
 			w.close()
@@ -69,6 +72,7 @@ func (w *web) handler(srv *server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/http-bind", w.bosh)
 	mux.Handle("/http-bind/", w.bosh)
+	mux.Handle("GET /about.json", w.about(srv))
 	mux.Handle("/", webclient.Serve(root))
 	for _, d := range w.doors {
 		if d.scheme != "https" {
@@ -108,6 +112,19 @@ func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.
 	return nil
 }
 
+// identify gives the door that was opened last its certificate. One that is made
+// for it is for all by which it may be called.
+func (w *web) identify(cfg *config, domain string, tlsConfig *tls.Config) error {
+	host, _, _ := net.SplitHostPort(cfg.https)
+	hosts := append(reach.Hosts(w.doors[len(w.doors)-1].Addr()), host, domain)
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name)
+	}
+	cert, err := certificate(cfg.certFile, cfg.keyFile, hosts)
+	tlsConfig.Certificates = []tls.Certificate{cert}
+	return err
+}
+
 // serve serves in goroutines of its own. What fails goes to failed.
 func (w *web) serve(failed chan<- error) {
 	for _, d := range w.doors {
@@ -143,11 +160,39 @@ func (w *web) close() {
 	}
 }
 
-// urls returns where the page is.
-func (w *web) urls() []string {
-	var urls []string
-	for _, d := range w.doors {
-		urls = append(urls, fmt.Sprintf("%s://%s/", d.scheme, d.Addr()))
+// warning says what browsers do not do at an address of the page. They give a
+// page the means to prove a password only if it came safely.
+func (d door) warning(address string, insecure bool) string {
+	u, err := url.Parse(address)
+	if err != nil || d.scheme == "https" || insecure || reach.Loopback(u.Hostname()) {
+		return ""
 	}
-	return urls
+	return ", for guests: browsers want HTTPS for passwords"
+}
+
+// about is what the page asks its server for.
+type about struct {
+	Domain   string `json:"domain"`
+	Guests   bool   `json:"guests"`
+	Insecure bool   `json:"insecure"` // takes passwords in the clear
+	HTTPS    string `json:"https"`    // port of the same over HTTPS; empty if there is none
+}
+
+func (w *web) about(srv *server) http.Handler {
+	a := about{Domain: srv.domain, Guests: srv.anonymous, Insecure: srv.insecure}
+	for _, d := range w.doors {
+		if d.scheme == "https" {
+			_, a.HTTPS, _ = net.SplitHostPort(d.Addr().String())
+		}
+	}
+	text, err := json.Marshal(a)
+	if err != nil {
+		panic(err) // it is fit for JSON
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Write(text)
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/reach"
 	"github.com/gobosh/bosh/internal/slashes"
 )
 
@@ -25,9 +27,15 @@ func main() {
 	addr := flag.String("http", "127.0.0.1:5291", "`address` of BOSH and of the metrics")
 	flag.Parse()
 	h, _ := newService()
-	server := &http.Server{Addr: *addr, Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	fmt.Printf("prometheus: BOSH at http://%s/http-bind, metrics at http://%s/metrics\n", *addr, *addr)
-	log.Fatal(server.ListenAndServe())
+	ln, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, url := range reach.URLs("http", ln.Addr()) {
+		fmt.Printf("prometheus: BOSH at %shttp-bind, metrics at %smetrics\n", url, url)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	log.Fatal(server.Serve(ln))
 }
 
 // newService returns what is served over HTTP, and the BOSH handler in it.

@@ -22,6 +22,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/gobosh/bosh/internal/reach"
 )
 
 // shutdownTimeout is how long pages may take to hear of the end.
@@ -61,7 +63,9 @@ func run(ctx context.Context, ln net.Listener, direct bool, stdout io.Writer) er
 	defer server.Close()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()
-	fmt.Fprintf(stdout, "push: open http://%s/\n", ln.Addr())
+	for _, url := range reach.URLs("http", ln.Addr()) {
+		fmt.Fprintf(stdout, "push: open %s\n", url)
+	}
 
 	sampling, stop := context.WithCancel(ctx)
 	defer stop()
