@@ -16,5 +16,5 @@ examples/proxy/ci-install.sh
 npm --prefix internal/interop ci --no-audit --no-fund
 for engine in standard direct; do
 	printf -- '-- the %s engine\n' "$engine"
-	BOSH_ENGINE=$engine go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./examples/...
+	BOSH_ENGINE=$engine go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./boshclient/... ./examples/...
 done
