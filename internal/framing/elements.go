@@ -13,6 +13,10 @@ import (
 // be b itself.
 func Elements(b []byte, max int) (out []byte, n int, err error) { return elements(b, max, nil) }
 
+// Stanzas is Elements for stanzas: what declares no namespace is in jabber:client, and
+// the prefix stream is declared.
+func Stanzas(b []byte, max int) (out []byte, n int, err error) { return elements(b, max, usual) }
+
 // Last is Elements for what goes out with the end of a stream, where the prefix
 // stream need not be declared.
 func Last(b []byte) (out []byte, err error) {

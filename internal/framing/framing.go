@@ -39,14 +39,19 @@ type Item struct {
 }
 
 // Head holds the attributes of a stream header.
-type Head struct{ ID, From, Version string }
+type Head struct{ ID, From, To, Version, Lang string }
 
 // AppendHeader appends the header that an XMPP client would send, without the
 // attributes that are empty.
 func AppendHeader(b []byte, to, from, version, lang string) []byte {
+	return (&Head{To: to, From: from, Version: version, Lang: lang}).Append(b)
+}
+
+// Append appends the header, without the attributes that are empty.
+func (h *Head) Append(b []byte) []byte {
 	b = append(b, "<stream:stream xmlns='"+wire.NSClient+"' xmlns:stream='"+wire.NSStream+"'"...)
 	for _, a := range [...]struct{ name, value string }{
-		{"to", to}, {"from", from}, {"version", version}, {"xml:lang", lang},
+		{"id", h.ID}, {"to", h.To}, {"from", h.From}, {"version", h.Version}, {"xml:lang", h.Lang},
 	} {
 		if a.value != "" {
 			b = append(append(append(b, ' '), a.name...), "='"...)
@@ -80,8 +85,20 @@ type Cutter struct {
 // bytes each.
 func NewElements(max int) *Cutter { return &Cutter{max: max, inside: true} }
 
+// NewStanzas is NewElements for stanzas: what declares no namespace is in jabber:client,
+// and the prefix stream is declared.
+func NewStanzas(max int) *Cutter { return &Cutter{max: max, inside: true, bindings: usual} }
+
 // NewXMPP returns a Cutter for an XMPP stream.
 func NewXMPP(max int) *Cutter { return &Cutter{max: max, xmpp: true} }
+
+// NewInside returns a Cutter for an XMPP stream whose header was seen elsewhere.
+func NewInside(max int) *Cutter {
+	return &Cutter{max: max, xmpp: true, inside: true, bindings: usual, root: []byte("stream:stream")}
+}
+
+// Part returns what waits for its rest. It is good until the next Cut.
+func (c *Cutter) Part() []byte { return c.part }
 
 // Pending reports whether a part of an element is waiting for its rest.
 func (c *Cutter) Pending() bool { return len(c.part) > 0 }
@@ -278,7 +295,11 @@ func (c *Cutter) header(x *xmlscan.Item, it *Item) error {
 	}
 	h := new(Head)
 	for _, a := range c.scan.Attrs() {
-		if len(a.Prefix) > 0 {
+		switch {
+		case string(a.Prefix) == "xml" && string(a.Local) == "lang":
+			h.Lang = string(xmlscan.Unescape(nil, a.Value))
+			continue
+		case len(a.Prefix) > 0:
 			continue
 		}
 		switch string(a.Local) {
@@ -286,6 +307,8 @@ func (c *Cutter) header(x *xmlscan.Item, it *Item) error {
 			h.ID = string(xmlscan.Unescape(nil, a.Value))
 		case "from":
 			h.From = string(xmlscan.Unescape(nil, a.Value))
+		case "to":
+			h.To = string(xmlscan.Unescape(nil, a.Value))
 		case "version":
 			h.Version = string(xmlscan.Unescape(nil, a.Value))
 		}

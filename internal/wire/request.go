@@ -34,6 +34,7 @@ type Request struct {
 	text    []byte // unescaped attribute values
 	rebinds []xmlscan.Span
 	scan    xmlscan.Scanner
+	answer  *Answer // that this is a part of, or nil
 }
 
 // A Wrapper is what the start tag of a <body/> says to BOSH.
@@ -101,6 +102,9 @@ func (r *Request) Reset() {
 func (r *Request) Parse(lim Limits) error {
 	r.scan.Limits = xmlscan.Limits{Depth: lim.Depth, Attrs: lim.Attrs, Bindings: lim.Bindings}
 	r.scan.Outer = tolerated
+	if r.answer != nil {
+		r.scan.Outer = toleratedInAnswers
+	}
 	r.scan.Watch = NS
 	r.scan.Reset()
 	var it xmlscan.Item
@@ -158,6 +162,8 @@ func (r *Request) attributes() {
 			r.Restart = r.value(a)
 		case string(a.URI) == nsXML && string(a.Local) == "lang":
 			r.Lang = r.value(a)
+		case r.answer != nil && string(a.URI) == NSXBOSH && string(a.Local) == "restartlogic":
+			r.answer.RestartLogic = r.value(a)
 		default:
 			r.other(a)
 		}
@@ -199,13 +205,13 @@ func (r *Request) known(a *xmlscan.Attr) bool {
 	case "hold":
 		r.Hold = parseNumber(r.value(a))
 	default:
-		return false
+		return r.answer != nil && r.answer.known(a)
 	}
 	return true
 }
 
 func (r *Request) other(a *xmlscan.Attr) {
-	if r.SID != nil {
+	if r.SID != nil || r.answer != nil {
 		return // only the opening of a session is interested
 	}
 	r.Other = append(r.Other, Attr{string(a.URI), string(a.Local), string(r.value(a))})

@@ -1,0 +1,78 @@
+// Package boshclient is a client for BOSH (XEP-0124, and XEP-0206 for XMPP): a
+// [net.Conn] over HTTP requests.
+//
+// [Dial] opens a session with a server of any make and returns a [Conn]:
+//
+//	c, err := boshclient.Dial(ctx, "https://example.com/http-bind", &boshclient.Options{
+//		To: "example.com",
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//
+// # Framings
+//
+// What the bytes of a Conn are is the matter of its [Framing]. With [XMPP], the
+// default, they are an XMPP stream as it is on TCP, so that a client library for
+// TCP works unchanged. With [Elements] they are XML elements, one after the other,
+// which [Conn.ReadElement] and [Conn.WriteElement] read and write whole. With [Opaque]
+// they are any bytes, for a server that knows this framing, as
+// [github.com/gobosh/bosh] does.
+//
+// # Delivery
+//
+// A session outlives its connections. A request whose connection broke, or whose
+// answer came incomplete or not at all, is sent again byte for byte under the same
+// rid, after a pause that grows. The server gives the answer that it has kept.
+// Answers are taken in the order of their rids. So each side gets what the other
+// wrote exactly once and in order, for as long as the session lives. A creation
+// cannot be repeated: Dial tries once.
+//
+// A Write succeeds when its bytes are queued. [Conn.Terminate] and [Conn.Close] tell
+// whether the server has taken all of them.
+//
+// # Blocking and bounds
+//
+// These methods block, and nothing else does:
+//
+//   - Read and ReadElement, until there is input;
+//   - Write, WriteElement and Restart, while [Options.WriteBuffer] is full;
+//   - Pause, OpenStream and Terminate, until the server has answered;
+//   - Close, as Terminate does, for at most [Options.CloseTimeout].
+//
+// Deadlines end what is blocked with [os.ErrDeadlineExceeded], a context with its
+// cause, Close and CloseNow with [net.ErrClosed], and the end of the session with the
+// error that tells the end.
+//
+// While the application does not read and [Options.ReadBuffer] is full, the Conn
+// fetches nothing. Its requests then pause the session (XEP-0124, section 10): they
+// carry what is written, keep the session alive, and their answers carry no payloads.
+// A server that grants no pauses gets no requests meanwhile, and ends the session when
+// its time of inactivity is over.
+//
+// So a Conn keeps at most what is in WriteBuffer and in its open requests, and
+// ReadBuffer plus one answer of [Options.MaxBody] for each open request. There are
+// as many open requests as the server grants, mostly 2, and never more than 16.
+//
+// # Errors
+//
+// Read and Write return [io.EOF] when either side has ended the session in good order.
+// All other errors of a Conn are in a [*net.OpError], and errors.Is and errors.As
+// find in it:
+//
+//   - a [Condition] and the [*Error] around it, if the server has ended the session;
+//   - [ErrUnanswered] if a request was repeated in vain, and the last failure;
+//   - a [*StatusError] if the answer was an HTTP status that a repeat does not mend;
+//   - [net.ErrClosed], [os.ErrDeadlineExceeded], or the cause of a context.
+//
+// The package has its own Error and does not import package bosh: a client would
+// carry the server along, and package bosh could not be tested by this one. The
+// conditions have the same names in both.
+//
+// # Security
+//
+// Whoever learns a session's sid and rid has the session: use https. They are never
+// part of an error. A redirect from https to http is refused. [Options.Keys] protects
+// a session over plain http from those who can only listen.
+package boshclient

@@ -1,0 +1,141 @@
+package boshclient
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+)
+
+// A Condition is the reason that a server gave for the end of a session. It is an
+// error, so that
+//
+//	errors.Is(err, boshclient.PolicyViolation)
+//
+// works with the errors of [Dial] and of a [Conn]. A server may send others than
+// these. XEP-0124, section 17.2.
+type Condition string
+
+// The terminal conditions.
+const (
+	BadRequest             Condition = "bad-request"              // the server does not understand the client
+	HostGone               Condition = "host-gone"                // Options.To is not served any more
+	HostUnknown            Condition = "host-unknown"             // Options.To is not served
+	ImproperAddressing     Condition = "improper-addressing"      // Options.To is missing
+	InternalServerError    Condition = "internal-server-error"    // trouble at the server
+	ItemNotFound           Condition = "item-not-found"           // the server does not know the session, or not any more
+	OtherRequest           Condition = "other-request"            // another request brought the end
+	PolicyViolation        Condition = "policy-violation"         // refused, or more than allowed
+	RemoteConnectionFailed Condition = "remote-connection-failed" // to what is behind the server
+	RemoteStreamError      Condition = "remote-stream-error"      // Error.Payload says which
+	SeeOtherURI            Condition = "see-other-uri"            // Error.URI is where to go
+	SystemShutdown         Condition = "system-shutdown"          // of the server
+	UndefinedCondition     Condition = "undefined-condition"      // Error.Payload may say more
+)
+
+// Error returns the condition with a prefix.
+func (c Condition) Error() string { return "bosh: " + string(c) }
+
+// An Error is the end of a session, or of one of several streams, for a reason that
+// the server gave.
+type Error struct {
+	Condition Condition
+
+	// URI is where to go instead, for SeeOtherURI. Nobody has checked it.
+	URI string
+
+	// Payload holds the elements that came with the condition, such as the stream
+	// error of RemoteStreamError. They are part of the input, too.
+	Payload []byte
+
+	// Err is a *StatusError if the condition came as an HTTP status, else nil.
+	Err error
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Condition.Error() + ": " + e.Err.Error()
+	}
+	return e.Condition.Error()
+}
+
+// Unwrap returns the condition, and Err if there is one.
+func (e *Error) Unwrap() []error {
+	if e.Err != nil {
+		return []error{e.Condition, e.Err}
+	}
+	return []error{e.Condition}
+}
+
+// Is reports whether target is an *Error of the same Condition.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Condition == e.Condition
+}
+
+// A StatusError is an answer with an HTTP status other than 200.
+type StatusError struct {
+	Status int
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("HTTP status %d %s", e.Status, http.StatusText(e.Status))
+}
+
+// ErrUnanswered is why a session has ended one of whose requests was repeated for
+// [Options.GiveUp] without an answer. The error that wraps it wraps the last failure
+// too.
+var ErrUnanswered = errors.New("request repeated in vain")
+
+var (
+	errTooLarge    = errors.New("answer larger than MaxBody")
+	errRecoverable = errors.New("recoverable error")
+	errEnded       = errors.New("the server has ended the session at once")
+	errNoSID       = errors.New("creation answer without sid")
+	errNotElements = errors.New("not a conn of elements")
+	errPartial     = errors.New("element is not whole")
+	errMidElement  = errors.New("in the middle of an element")
+)
+
+// final reports whether a repeat does not mend an error: the answer is too large, or
+// an HTTP status that says so.
+func (s *session) final(err error) bool {
+	var status *StatusError
+	if !errors.As(err, &status) {
+		return errors.Is(err, errTooLarge)
+	}
+	switch status.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusUnauthorized:
+		return s.o.Prepare == nil // it may know a fresh token the next time
+	}
+	return status.Status < 500
+}
+
+// condition returns the error for a final one. To a client of a server that sent no
+// ver, three statuses are conditions. XEP-0124, section 17.1.
+func (s *session) condition(err error) error {
+	var status *StatusError
+	if s.granted.Ver != "" || !errors.As(err, &status) {
+		return err
+	}
+	switch status.Status {
+	case http.StatusBadRequest:
+		return &Error{Condition: BadRequest, Err: err}
+	case http.StatusForbidden:
+		return &Error{Condition: PolicyViolation, Err: err}
+	case http.StatusNotFound:
+		return &Error{Condition: ItemNotFound, Err: err}
+	}
+	return err
+}
+
+// opError wraps what Read and others return, but for io.EOF.
+func (c *Conn) opError(op string, err error) error {
+	if err == nil || op == "read" && err == io.EOF {
+		return err
+	}
+	return &net.OpError{Op: op, Net: network, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}

@@ -1,0 +1,251 @@
+package boshclient
+
+import (
+	"cmp"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh/internal/defaults"
+)
+
+// A Framing says what the bytes of a [Conn] are.
+type Framing uint8
+
+const (
+	// XMPP makes the Conn what an XMPP client sees on TCP. Write takes a stream
+	// header, then stanzas, and the end tag, in chunks of any size. Read yields the
+	// server's header once the client has written its own, then features and
+	// stanzas, and the end tag at the end. A further header that the client writes,
+	// as after authentication, restarts the stream. There is no StartTLS: encryption
+	// is a matter of the URL. XEP-0206.
+	XMPP Framing = iota
+
+	// Elements makes the Conn a sequence of XML elements, each complete in itself
+	// with all the namespaces it uses.
+	Elements
+
+	// Opaque makes the Conn carry any bytes, as base64 in elements
+	// <data xmlns='urn:bosh:opaque:0'/>. The server must know this framing.
+	Opaque
+)
+
+func (f Framing) String() string {
+	switch f {
+	case XMPP:
+		return "XMPP"
+	case Elements:
+		return "Elements"
+	case Opaque:
+		return "Opaque"
+	}
+	return fmt.Sprintf("Framing(%d)", uint8(f))
+}
+
+// Options configure a [Conn]. The zero value is good for XMPP, and so are no Options.
+// For every number and duration, zero means the default named with the field, and a
+// negative value means none where that is possible.
+type Options struct {
+	// Framing is what the Conn carries. The default is XMPP.
+	Framing Framing
+
+	// To is the domain to talk to. The default is the host of the URL.
+	To string
+
+	// From is who the client says it is, which nobody verifies; and Lang the
+	// language of what it writes. By default From is left out, and Lang is "en".
+	From, Lang string
+
+	// Version is the version of XMPP. The default is "1.0" with XMPP, and none with
+	// the other framings. Set it with Elements to speak XMPP by whole elements:
+	// those that declare no namespace are then in jabber:client, and
+	// [Conn.Restart] restarts the stream.
+	Version string
+
+	// Attr are further attributes of the request that creates the session, such as a
+	// token for the server's Admit. Attributes, if set, is called once for each
+	// request, the first included, and returns further ones. Repeats of a request
+	// are identical, so it is not asked again for them. A malformed attribute is an
+	// error, and one that BOSH has a meaning for is too.
+	Attr       []xml.Attr
+	Attributes func(rid int64) []xml.Attr
+
+	// HTTPClient carries the requests. Its Transport decides on proxies, TLS and
+	// HTTP/2, and its Jar on cookies. Its Timeout is not used, since requests wait
+	// on purpose. The default has the settings of [http.DefaultTransport], with room
+	// for more connections.
+	HTTPClient *http.Client
+
+	// HTTPHeader is added to each HTTP request. Prepare, if set, is called for each
+	// of them just before it is sent, repeats included, and may change its header,
+	// as for an access token that must be fresh. It may block until the request's
+	// context ends, and must not use the Conn. An error of it counts like a
+	// connection that broke, and an answer of 401 too if Prepare is set.
+	HTTPHeader http.Header
+	Prepare    func(*http.Request) error
+
+	// Wait is how long the server may hold a request for want of anything to say.
+	// The default is 60 s; negative asks for a polling session. Keep it below the
+	// read time-out of proxies on the way. Whole seconds.
+	Wait time.Duration
+
+	// Hold is how many requests the server may hold at a time. The default is 1, and
+	// there is rarely a reason for more; negative asks for a polling session.
+	Hold int
+
+	// NoAcks keeps the Conn from acknowledging answers. XEP-0124, section 9.2.
+	NoAcks bool
+
+	// Keys is the length of the key sequences that protect a session without TLS, at
+	// least 2. The default, 0, and a negative number mean no keys. XEP-0124,
+	// section 15.
+	Keys int
+
+	// ReadBuffer is how many bytes of input wait for the application before the Conn
+	// fetches no more. The default is 64 KiB; negative fetches only when all is read.
+	ReadBuffer int
+
+	// WriteBuffer is how many bytes of output wait to be sent before Write blocks.
+	// The default is 256 KiB. It cannot be switched off.
+	WriteBuffer int
+
+	// MaxBody is the largest answer in bytes, after decompression. A larger one ends
+	// the session. The default is 8 MiB. It cannot be switched off; at most 256 MiB.
+	// Small elements cost up to some ten times their size.
+	MaxBody int
+
+	// MaxElement is the largest element that may be written, in bytes. The default
+	// is 1,000,000, which servers of this module take by default. It cannot be
+	// switched off; at most 256 MiB.
+	MaxElement int
+
+	// Batch is how many bytes of output go into one request. A larger element goes
+	// alone. The default is 64 KiB, which all servers take; at most 16 MiB.
+	Batch int
+
+	// AnswerTimeout is how long an answer may take beyond the granted wait. Then the
+	// request is repeated over another connection. The default is 10 s. It cannot be
+	// switched off.
+	AnswerTimeout time.Duration
+
+	// GiveUp is how long a request is repeated, from its first failure, before the
+	// session ends by [ErrUnanswered]. The default is wait and inactivity, as
+	// granted: after that the server has given it up too, unless it was away itself.
+	// Negative repeats nothing.
+	GiveUp time.Duration
+
+	// Backoff is the longest pause before the second repeat of a request. The first
+	// comes at once, and each further one after up to twice the pause before, and at
+	// most 10 s. The default is 100 ms. It cannot be switched off.
+	Backoff time.Duration
+
+	// CloseTimeout bounds how long Close waits for the server to take what was
+	// written. The default is 5 s; negative does not wait at all, and Close is
+	// CloseNow.
+	CloseTimeout time.Duration
+}
+
+const (
+	maxBackoff  = 10 * time.Second
+	maxBody     = 256 << 20
+	maxRequests = 16 // open at a time, whatever the server grants
+)
+
+// config are Options in which every field says what it means.
+type config struct {
+	Options
+	manual bool // no request by itself that is empty
+}
+
+// withDefaults fills in what can be said without the URL.
+func (o *Options) withDefaults() config {
+	var c config
+	if o != nil {
+		c.Options = *o
+	}
+	if c.Framing == XMPP {
+		c.Version = cmp.Or(c.Version, "1.0")
+	}
+	c.Lang = cmp.Or(c.Lang, "en")
+	c.Wait = defaults.Seconds(c.Wait, 60*time.Second)
+	c.Hold = defaults.Number(c.Hold, 1, maxRequests-1)
+	c.ReadBuffer = defaults.Number(c.ReadBuffer, 64<<10, 1<<30)
+	c.WriteBuffer = max(defaults.Number(c.WriteBuffer, 256<<10, 1<<30), 1)
+	c.MaxBody = defaults.Bound(c.MaxBody, 8<<20, maxBody)
+	c.MaxElement = defaults.Bound(c.MaxElement, 1_000_000, maxBody)
+	c.Batch = max(defaults.Number(c.Batch, 64<<10, 16<<20), 1)
+	c.AnswerTimeout = positive(c.AnswerTimeout, 10*time.Second)
+	c.Backoff = min(positive(c.Backoff, 100*time.Millisecond), maxBackoff)
+	c.CloseTimeout = defaults.Duration(c.CloseTimeout, 5*time.Second)
+	c.HTTPHeader = c.HTTPHeader.Clone()
+	if c.HTTPHeader == nil {
+		c.HTTPHeader = make(http.Header)
+	}
+	if c.HTTPHeader.Get("Content-Type") == "" {
+		c.HTTPHeader.Set("Content-Type", "text/xml; charset=utf-8")
+	}
+	return c
+}
+
+// positive returns d, or def if d is not positive.
+func positive(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}
+
+// defaultClient is for Options without an HTTPClient. All of them share it.
+var defaultClient = sync.OnceValue(func() *http.Client {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return &http.Client{}
+	}
+	t = t.Clone()
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 256
+	return &http.Client{Transport: t}
+})
+
+// httpClient returns a copy of the client that is asked for, without its Timeout and
+// with care about redirects.
+func (c *config) httpClient() *http.Client {
+	client := defaultClient()
+	if c.HTTPClient != nil {
+		client = c.HTTPClient
+	}
+	own := *client
+	own.Timeout = 0
+	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		last := via[len(via)-1]
+		switch {
+		case r.Method != http.MethodPost:
+			return http.ErrUseLastResponse // a GET would lose the body
+		case last.URL.Scheme == "https" && r.URL.Scheme != "https":
+			return errors.New("redirect from https to " + r.URL.Scheme)
+		case client.CheckRedirect != nil:
+			return client.CheckRedirect(r, via)
+		case len(via) >= 10:
+			return errors.New("stopped after 10 redirects")
+		}
+		return nil
+	}
+	return &own
+}
+
+// reserved are the attributes of requests that have a meaning to BOSH.
+var reserved = []string{"rid", "sid", "ack", "key", "newkey", "type", "condition", "stream", "pause", "to", "from",
+	"ver", "wait", "hold", "xmlns"}
+
+// checkAttrs returns what is wrong with further attributes, apart from their form.
+func checkAttrs(attrs []xml.Attr) error {
+	for _, a := range attrs {
+		if a.Name.Space == "" && slices.Contains(reserved, a.Name.Local) {
+			return fmt.Errorf("attribute %s has a meaning to BOSH", a.Name.Local)
+		}
+	}
+	return nil
+}

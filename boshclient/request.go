@@ -1,0 +1,232 @@
+package boshclient
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gobosh/bosh/internal/buffer"
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// A request has got its rid. Once it is composed its text never changes, however often
+// it is sent.
+type request struct {
+	rid    int64
+	kind   kind // of session and stream: terminate is the end of the session
+	conn   *Conn
+	pause  time.Duration
+	sentAt time.Time
+
+	ask   wire.Ask // until it is composed
+	items []item   // that it carries; those that want no reply until it is composed
+
+	// Guarded by the session's lock.
+	text    []byte
+	answer  *answer            // once it is there
+	failed  bool               // it will not be answered any more, as the session has ended
+	again   context.CancelFunc // aborts the attempt under way, to repeat it
+	repeats int
+	since   time.Time // of the first failure
+}
+
+// tell gives those that wait for the answer what has come of it.
+func (r *request) tell(c *Conn, err error) {
+	for i := range r.items {
+		if it := &r.items[i]; it.reply != nil {
+			it.reply <- reply{c, err}
+			it.reply = nil
+		}
+	}
+}
+
+// compose makes the text of a request. It reports false if that cannot be done, which
+// ends the session.
+func (s *session) compose(r *request) bool {
+	err := s.hook(&r.ask)
+	size := 512
+	for _, p := range r.ask.Payloads {
+		size += len(p)*4/3 + 64
+	}
+	text := r.ask.Append(make([]byte, 0, size))
+	if err == nil && s.o.Attributes != nil {
+		err = wellFormed(text)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.text, r.ask = text, wire.Ask{}
+	for i := range r.items {
+		buffer.Rest(r.items[i].b)
+		r.items[i].b = nil
+	}
+	if err != nil {
+		s.finish(fmt.Errorf("attributes for a request: %w", err))
+	}
+	return err == nil
+}
+
+// hook adds the attributes that Options.Attributes has for a request.
+func (s *session) hook(a *wire.Ask) error {
+	if s.o.Attributes == nil {
+		return nil
+	}
+	attrs := s.o.Attributes(a.Rid)
+	if err := checkAttrs(attrs); err != nil {
+		return err
+	}
+	for _, x := range attrs {
+		a.Attrs = append(a.Attrs, wire.Attr{Space: x.Name.Space, Local: x.Name.Local, Value: x.Value})
+	}
+	return nil
+}
+
+// wellFormed returns what is wrong with the text of a request.
+func wellFormed(text []byte) error {
+	return (&wire.Request{Body: text}).Parse(wire.Limits{})
+}
+
+// carry sends a request until it is answered.
+func (s *session) carry(r *request) {
+	for {
+		ctx, cancel := context.WithCancel(s.ctx)
+		s.mu.Lock()
+		r.again = cancel
+		s.mu.Unlock()
+		a, err := s.post(ctx, r.text, s.granted.Wait+s.o.AnswerTimeout)
+		cancel()
+		if err == nil && string(a.Type) != "error" {
+			s.answered(r, a)
+			return
+		}
+		a.release()
+		pause, more := s.missed(r, err)
+		if !more || sleep(s.ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// missed takes note that an attempt was in vain, by an error or else by a recoverable
+// one that the server tells. It returns how long to wait before the next attempt, and
+// whether there is to be one.
+func (s *session) missed(r *request, err error) (pause time.Duration, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		err = errRecoverable
+		// All earlier ones are to be repeated with it. XEP-0124, section 17.3.
+		for rid := s.head; rid < r.rid; rid++ {
+			s.repeat(rid)
+		}
+	}
+	now := time.Now()
+	if r.since.IsZero() {
+		r.since = now
+	}
+	pause = s.backoff(r.repeats, err)
+	switch {
+	case s.err != nil:
+		return 0, false
+	case s.final(err):
+		s.finish(s.condition(err))
+		return 0, false
+	case s.end != nil:
+		r.failed = true
+		s.settle()
+		return 0, false
+	case now.Add(pause).Sub(r.since) > s.o.GiveUp || s.o.GiveUp <= 0:
+		s.finish(fmt.Errorf("%w: %w", ErrUnanswered, err))
+		return 0, false
+	}
+	r.repeats++
+	s.stats.Repeats++
+	return pause, true
+}
+
+// repeat has a request repeated if it is unanswered.
+func (s *session) repeat(rid int64) {
+	if i := rid - s.head; i >= 0 && i < int64(len(s.open)) {
+		if r := s.open[i]; r.answer == nil && r.again != nil {
+			r.again()
+		}
+	}
+}
+
+// backoff returns the pause before a repeat, of which there were n before.
+func (s *session) backoff(n int, err error) time.Duration {
+	var d time.Duration
+	if n > 0 {
+		d = min(s.o.Backoff<<min(n-1, 20), maxBackoff)
+		d = d/2 + rand.N(d/2+1) // so that not all clients come back at once
+	}
+	var later *laterError
+	if errors.As(err, &later) {
+		d = max(d, later.after)
+	}
+	return d
+}
+
+// A laterError is a StatusError with a time before which a repeat is not wanted.
+type laterError struct {
+	StatusError
+	after time.Duration
+}
+
+func (e *laterError) Unwrap() error { return &e.StatusError }
+
+// post sends a text once and returns the answer.
+func (s *session) post(ctx context.Context, text []byte, patience time.Duration) (*answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errLate)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = s.o.HTTPHeader.Clone()
+	if s.o.Prepare != nil {
+		if err := s.o.Prepare(req); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		io.CopyN(io.Discard, resp.Body, 4<<10) // so that the connection can be used again
+		return nil, statusError(resp)
+	}
+	return s.read(resp)
+}
+
+var errLate = errors.New("no answer in time")
+
+// statusError returns the error for a status that is not 200.
+func statusError(resp *http.Response) error {
+	status := StatusError{Status: resp.StatusCode}
+	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 && status.Status != http.StatusUnauthorized {
+		return &laterError{status, min(time.Duration(n)*time.Second, maxBackoff)}
+	}
+	return &status
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

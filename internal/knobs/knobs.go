@@ -1,0 +1,24 @@
+// Package knobs is what package boshtest can ask of a boshclient.Conn and applications
+// cannot. It goes by the context of Dial and Resume.
+package knobs
+
+import "context"
+
+// Knobs are off by default.
+type Knobs struct {
+	// Manual keeps the Conn from sending requests without payloads by itself: it
+	// sends one for each Wake. So the client of a test is away until it is told
+	// otherwise, and the number of requests is exact.
+	Manual bool
+}
+
+type key struct{}
+
+// With returns a context that carries k.
+func With(ctx context.Context, k Knobs) context.Context { return context.WithValue(ctx, key{}, k) }
+
+// From returns what ctx carries.
+func From(ctx context.Context) Knobs {
+	k, _ := ctx.Value(key{}).(Knobs)
+	return k
+}

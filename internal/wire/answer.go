@@ -1,0 +1,72 @@
+package wire
+
+import (
+	"bytes"
+
+	"github.com/gobosh/bosh/internal/xmlscan"
+)
+
+// An Answer is a <body/> received from a server, what a [Response] becomes on the
+// client's side. The attributes that requests have too are in the Request, and what
+// is said of its byte slices holds here.
+type Answer struct {
+	Request
+
+	Requests, Polling, Inactivity, MaxPause, Report Number
+	AuthID, Accept, Charsets, RestartLogic          []byte
+}
+
+// toleratedInAnswers is in force without being declared. Servers that hand on what an
+// XMPP server sends may forget its prefix.
+var toleratedInAnswers = []xmlscan.Binding{tolerated[0], {Prefix: "stream", URI: NSStream}}
+
+// Reset forgets what was parsed but keeps the buffers.
+func (a *Answer) Reset() {
+	r := a.Request
+	*a = Answer{Request: r}
+	a.Request.Reset()
+}
+
+// Parse reads a.Body, which may be any bytes.
+func (a *Answer) Parse(lim Limits) error {
+	a.answer = a
+	defer func() { a.answer = nil }() // an Answer may be copied
+	return a.Request.Parse(lim)
+}
+
+// known takes an attribute that requests do not have.
+func (a *Answer) known(x *xmlscan.Attr) bool {
+	switch string(x.Local) {
+	case "requests":
+		a.Requests = parseNumber(a.value(x))
+	case "polling":
+		a.Polling = parseNumber(a.value(x))
+	case "inactivity":
+		a.Inactivity = parseNumber(a.value(x))
+	case "maxpause":
+		a.MaxPause = parseNumber(a.value(x))
+	case "report":
+		a.Report = parseNumber(a.value(x))
+	case "authid":
+		a.AuthID = a.value(x)
+	case "accept":
+		a.Accept = a.value(x)
+	case "charsets":
+		a.Charsets = a.value(x)
+	default:
+		return false
+	}
+	return true
+}
+
+// Text returns the character data of p, without white space around it, or nothing if
+// there are elements or sections in it.
+func (a *Answer) Text(p Payload) string {
+	b := a.Body[p.nameEnd:p.end]
+	i := tagEnd(b) + 1
+	j := bytes.LastIndexByte(b, '<')
+	if j < i || bytes.IndexByte(b[i:j], '<') >= 0 {
+		return ""
+	}
+	return string(bytes.TrimSpace(xmlscan.Unescape(nil, b[i:j])))
+}
