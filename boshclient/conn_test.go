@@ -1,8 +1,6 @@
 package boshclient_test
 
 import (
-	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,6 +61,3 @@ func TestConn(t *testing.T) {
 		})
 	}
 }
-
-var _ = context.Background
-var _ = io.EOF

@@ -27,6 +27,10 @@ const (
 	// CutBefore breaks the connection before the server sees the request.
 	CutBefore
 
+	// CutRequest breaks it in the middle of the request's body: the server gets half
+	// of it, then an error.
+	CutRequest
+
 	// CutAfter breaks it when the server has handled the request and written
 	// its answer, of which the client gets nothing.
 	CutAfter
@@ -60,7 +64,7 @@ const (
 	faults // how many there are
 )
 
-var faultNames = [faults]string{"pass", "cut before", "cut after", "cut in the middle",
+var faultNames = [faults]string{"pass", "cut before", "cut in the request", "cut after", "cut in the middle",
 	"cut while held", "duplicate", "late duplicate", "delay", "reorder"}
 
 func (f Fault) String() string {
@@ -224,6 +228,8 @@ func (x *exchange) do(fault Fault) (*http.Response, error) {
 	case CutBefore:
 		x.f.hit(fault)
 		return nil, fmt.Errorf("%w: %v", ErrCut, fault)
+	case CutRequest:
+		return x.cutRequest()
 	case CutAfter, CutMiddle:
 		return x.cutAnswer(fault)
 	case CutHeld:
@@ -265,6 +271,17 @@ func (x *exchange) whole(ctx context.Context) (*http.Response, []byte, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(data))
 	return resp, data, nil
+}
+
+func (x *exchange) cutRequest() (*http.Response, error) {
+	x.f.hit(CutRequest)
+	r := x.r.Clone(x.r.Context())
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(x.text[:len(x.text)/2]), brokenReader{io.ErrUnexpectedEOF}))
+	r.GetBody = nil
+	if resp, err := x.rt.RoundTrip(r); err == nil {
+		readBody(resp) // the server has said something to the half
+	}
+	return nil, fmt.Errorf("%w: %v", ErrCut, CutRequest)
 }
 
 func (x *exchange) cutAnswer(fault Fault) (*http.Response, error) {
