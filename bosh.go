@@ -355,15 +355,20 @@ type Options struct {
 	//     authenticates or limits requests, or rewrites them, as their
 	//     RemoteAddr: those of a proxy's connection are of many clients. Use
 	//     Admit, ClientAddr and Secure, which get requests as they came. The
-	//     headers that it sets are on the first answer only; if one of them is
-	//     for CORS, the connection is not taken over. For access logs use Trace.
+	//     headers that it has set before it calls the Handler are on the first
+	//     answer only; if one of them is for CORS, the connection is not taken
+	//     over. Those that describe a body, as Content-Encoding, are on none:
+	//     middleware compresses nothing here; see Compress. For access logs use
+	//     Trace.
 	//   - Of the Server's time-outs only IdleTimeout counts. ReadTimeout
 	//     bounds a request from its first byte, with its head, and WriteTimeout
 	//     an answer; if negative, nothing does.
 	//   - [http.Server.Shutdown] closes these connections when they have been
 	//     answered, but waits neither for them nor for those given back.
 	//     [Handler.Shutdown] waits for its answers. [http.Server.Close] does
-	//     not know of them: call [Handler.Close] too.
+	//     not know of them: call [Handler.Close] too. After
+	//     SetKeepAlivesEnabled(false) a connection ends with its next answer,
+	//     and an idle one within a second if there is traffic on others.
 	//   - The context of a later request has the values of the Server's
 	//     BaseContext and ConnContext, which are called anew, but none of
 	//     middleware; and no context ends when the client leaves. A request

@@ -3,6 +3,7 @@ package bosh_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -927,4 +928,291 @@ func TestDirectGoneWithRequest(t *testing.T) {
 		}
 	}
 	assert.Less(t, late, clients/3, "clients that were thought to be there still: a busy machine may have a few")
+}
+
+// wrapped is a server in memory whose Handler is behind middleware, and a
+// connection to it.
+func wrapped(t *testing.T, h *bosh.Handler, middleware func(next http.Handler) http.Handler) *line {
+	t.Helper()
+	srv := boshtest.NewPipeServer(middleware(h))
+	t.Cleanup(func() { srv.Close() })
+	conn, err := srv.Listener.DialContext(t.Context(), "", "")
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+}
+
+// Middleware may change the request, and the headers of its answer, after the
+// Handler has returned. The answer is the engine's by then.
+func TestDirectMiddlewareGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var paths, agents []string
+		h := newHandler(t, with(func(o *bosh.Options) {
+			o.Direct = true
+			o.AllowOrigin = func(origin string) bool { return origin == "https://page.test" }
+			o.Admit = func(_ context.Context, r *http.Request, _ *bosh.Opening) (context.Context, error) {
+				paths, agents = append(paths, r.URL.Path), append(agents, r.UserAgent())
+				return nil, nil
+			}
+		}))
+		p := dial(t, boshtest.InMemory(h))
+		app := accept(t, h)
+		l := wrapped(t, h, func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Before", "1")
+				next.ServeHTTP(w, r)
+				w.Header()["X-Before"][0] = "2"
+				w.Header().Set("Server-Timing", "total;dur=1")
+				r.Header["User-Agent"][0] = "another"
+				r.Header.Del("Origin")
+				r.URL.Path = "/elsewhere"
+			})
+		})
+		from := func(body string) string {
+			return strings.Replace(rawRequest(body), "Host:", "User-Agent: me\r\nOrigin: https://page.test\r\nHost:", 1)
+		}
+		l.says(from(p.body(1001, "")))
+		l.silent()
+		write(t, app, x("a"))
+		r := l.answers()
+		assert.Equal(t, complete(answer(x("a"))), r.text)
+		assert.Equal(t, []string{"1"}, r.Header["X-Before"])
+		assert.Empty(t, r.Header["Server-Timing"])
+		assert.Equal(t, "https://page.test", r.Header.Get("Access-Control-Allow-Origin"))
+
+		l.says(from(creation()))
+		assert.Contains(t, l.answers().text, "sid=")
+		assert.Equal(t, "/http-bind", paths[len(paths)-1])
+		assert.Equal(t, "me", agents[len(agents)-1])
+	})
+}
+
+// A gzipWriter compresses what is written through it.
+type gzipWriter struct {
+	http.ResponseWriter
+	gz    *gzip.Writer
+	wrote bool
+}
+
+func (w *gzipWriter) Write(p []byte) (int, error) { w.wrote = true; return w.gz.Write(p) }
+
+func (w *gzipWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// compressor is middleware as there is much of: it says before it calls the handler
+// how the body will be compressed.
+func compressor(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Add("Vary", "Accept-Encoding")
+		gw := &gzipWriter{ResponseWriter: w, gz: gzip.NewWriter(w)}
+		defer func() {
+			if !gw.wrote {
+				w.Header().Del("Content-Encoding")
+				gw.gz.Reset(io.Discard)
+			}
+			gw.gz.Close()
+		}()
+		next.ServeHTTP(gw, r)
+	})
+}
+
+// An answer is as its headers say, whatever middleware compresses, and whatever
+// Compress does.
+func TestCompressingMiddleware(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		for _, compress := range []int{0, 1} {
+			t.Run(fmt.Sprintf("Direct %v, Compress %d", isDirect, compress), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := withEngine(t, with(func(o *bosh.Options) { o.Compress = compress }), isDirect)
+					l := wrapped(t, h, compressor)
+					says := func(body string) string {
+						l.says(strings.Replace(rawRequest(body), "Host:", "Accept-Encoding: gzip\r\nHost:", 1))
+						return decoded(t, l.answers())
+					}
+					created, err := boshtest.ParseBody([]byte(says(creation())))
+					require.NoError(t, err)
+					l.sid, l.app = created.Attr("sid"), accept(t, h)
+					for rid := int64(1001); rid < 1005; rid++ {
+						payload := x(strings.Repeat("long ", int(rid-1001)*1000))
+						write(t, l.app, payload)
+						assert.Equal(t, complete(answer(payload)), says(l.body(rid, "")))
+					}
+				})
+			})
+		}
+	}
+}
+
+// A field that describes the body, or how it is sent, is not the middleware's to
+// set. All others are on the answer.
+func TestDirectHeadersOfMiddleware(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, with(func(o *bosh.Options) { o.Direct = true }))
+		l := wrapped(t, h, func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				hd := w.Header()
+				for _, name := range []string{
+					"Content-Encoding", "content-encoding", "Content-Length", "content-length", "Content-Type", "content-type",
+					"Content-Language", "Content-Location", "Content-Range", "Content-Disposition", "Content-MD5", "Content-Digest",
+					"Repr-Digest", "Digest", "ETag", "Etag", "Last-Modified", "Accept-Ranges", "Transfer-Encoding", "transfer-encoding",
+					"Trailer", "Trailer:X-Sum", "Keep-Alive", "Upgrade", "TE", "Proxy-Connection", "date",
+				} {
+					hd[name] = []string{"gzip"}
+				}
+				hd["Set-Cookie"] = []string{"a=b", "c=d"}
+				hd["x-request-id"] = []string{"7"}
+				hd["cache-control"] = []string{"public"}
+				hd["Content-Security-Policy-Report-Only"] = []string{"default-src 'self'"}
+				next.ServeHTTP(w, r)
+			})
+		})
+		first, later := "", ""
+		for i, head := range []*string{&first, &later} {
+			l.says(taken)
+			r := l.answers()
+			assert.Equal(t, complete(condition(bosh.ItemNotFound)), r.text)
+			assert.Equal(t, []string{"no-store"}, r.Header["Cache-Control"])
+			assert.Equal(t, []string{"text/xml; charset=utf-8"}, r.Header["Content-Type"])
+			assert.Len(t, r.Header["Date"], 1)
+			if i == 0 {
+				assert.Equal(t, []string{"a=b", "c=d"}, r.Header["Set-Cookie"])
+				assert.Equal(t, "7", r.Header.Get("X-Request-Id"))
+				assert.NotEmpty(t, r.Header["Content-Security-Policy-Report-Only"])
+				for _, name := range []string{"Set-Cookie", "X-Request-Id", "Content-Security-Policy-Report-Only"} {
+					r.Header.Del(name)
+				}
+			}
+			*head = fmt.Sprint(r.Header, r.ContentLength, r.TransferEncoding, r.Trailer)
+		}
+		assert.Equal(t, later, first)
+	})
+}
+
+// A request is shown as it came, and not as another one with the same head.
+func TestDirectContentLength(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		t.Run(fmt.Sprint("Direct ", isDirect), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked []*http.Request
+				h := withEngine(t, with(func(o *bosh.Options) {
+					o.Admit = func(_ context.Context, r *http.Request, _ *bosh.Opening) (context.Context, error) {
+						asked = append(asked, r)
+						return nil, nil
+					}
+				}), isDirect)
+				l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+				for i := range 4 {
+					body := creation(strings.Repeat(" ", 10*i))
+					l.says(rawRequest(body))
+					assert.Contains(t, l.answers().text, "sid=")
+					assert.EqualValues(t, len(body), asked[i].ContentLength)
+					assert.Equal(t, fmt.Sprint(len(body)), asked[i].Header.Get("Content-Length"))
+					r := accept(t, h).Session().Request()
+					assert.Zero(t, r.ContentLength)
+					assert.NotContains(t, r.Header, "Content-Length")
+				}
+			})
+		})
+	}
+}
+
+// Empty lines behind a request, as old clients send them, are no request: they
+// neither begin its time limit nor end a poll. B5-1.
+func TestEmptyLinesBehindPost(t *testing.T) {
+	for _, lines := range []string{"\r\n", "\n", "\r", "\r\n\r\n"} {
+		for _, together := range []bool{false, true} {
+			for _, isDirect := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%q, together %v, Direct %v", lines, together, isDirect), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						h := withEngine(t, stdOptions, isDirect)
+						l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+						l.peer, l.app = l.opens(t, h)
+						for rid := int64(1001); rid < 1005; rid++ {
+							if together {
+								l.says(l.req(rid, "") + lines)
+							} else {
+								l.says(l.req(rid, ""))
+								synctest.Wait()
+								l.says(lines)
+							}
+							assert.Equal(t, patience, elapsed(func() { l.hears(empty) }))
+							time.Sleep(time.Minute / 4)
+						}
+						assert.NoError(t, l.app.Session().Err())
+					})
+				})
+			}
+		}
+	}
+}
+
+// A Server that keeps no connections alive closes them after their next answer,
+// whoever serves them.
+func TestKeepAlivesDisabled(t *testing.T) {
+	const page = "GET /page HTTP/1.1\r\nHost: bosh.test\r\n\r\n"
+	for _, isDirect := range []bool{false, true} {
+		t.Run(fmt.Sprint("Direct ", isDirect), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := withEngine(t, stdOptions, isDirect)
+				mux := http.NewServeMux()
+				mux.Handle("/http-bind", h)
+				mux.HandleFunc("/page", func(http.ResponseWriter, *http.Request) {})
+				srv := &http.Server{Handler: mux}
+				pipe := boshtest.Pipe(srv)
+				defer pipe.Close()
+				connect := func() *line {
+					conn, err := pipe.Listener.DialContext(t.Context(), "", "")
+					require.NoError(t, err)
+					t.Cleanup(func() { conn.Close() })
+					l := &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+					l.peer, l.app = l.opens(t, h)
+					return l
+				}
+				last := func(l *line, want string) {
+					t.Helper()
+					r := l.answers()
+					assert.Equal(t, want, r.text)
+					assert.True(t, r.Close)
+					l.ends()
+				}
+
+				held, other, idle, back := connect(), connect(), connect(), connect()
+				back.says(page)
+				back.answers()
+				held.says(held.req(1001, ""))
+				other.says(other.req(1001, ""))
+				synctest.Wait()
+				srv.SetKeepAlivesEnabled(false)
+				write(t, held.app, x("a"))
+				last(held, complete(answer(x("a"))))
+				time.Sleep(time.Second)
+				idle.ends()
+				if isDirect { // net/http has closed it
+					back.says(page)
+					last(back, "")
+				}
+				write(t, other.app, x("b"))
+				last(other, complete(answer(x("b"))))
+
+				conn, err := pipe.Listener.DialContext(t.Context(), "", "")
+				require.NoError(t, err)
+				defer conn.Close()
+				fresh := &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+				fresh.says(taken)
+				last(fresh, complete(condition(bosh.ItemNotFound)))
+
+				srv.SetKeepAlivesEnabled(true)
+				again := connect()
+				for rid := int64(1001); rid < 1004; rid++ {
+					write(t, again.app, x("c"))
+					again.says(again.req(rid, ""))
+					again.hears(answer(x("c")))
+				}
+			})
+		})
+	}
 }

@@ -126,6 +126,19 @@ func TestPipelineListener(t *testing.T) {
 		assert.Equal(t, patience, elapsed(func() { l.hears(empty) }))
 	})
 
+	pipelined(t, "an empty line behind it does not", func(t *testing.T, l *line) {
+		for rid := int64(1001); rid < 1005; rid += 2 {
+			l.says(l.req(rid, ""), "\r\n")
+			assert.Equal(t, patience, elapsed(func() { l.hears(empty) }))
+			l.says(l.req(rid+1, ""))
+			synctest.Wait()
+			l.says("\r\n")
+			assert.Equal(t, patience, elapsed(func() { l.hears(empty) }))
+		}
+		l.says(l.req(1005, "")+"\r\n", l.req(1006, x("a")))
+		assert.Zero(t, elapsed(func() { l.hears(empty) }))
+	})
+
 	pipelined(t, "what came along with it releases it", func(t *testing.T, l *line) {
 		l.says(l.req(1001, ""), l.req(1002, x("a")), l.req(1003, ""), l.req(1004, x("b")))
 		assert.Zero(t, elapsed(func() {

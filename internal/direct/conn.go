@@ -28,7 +28,7 @@ type conn struct {
 
 	// What follows is for the goroutine that reads.
 
-	skip     bool           // empty lines before the next request are to be overlooked
+	skip     int            // bytes of empty lines that may still be overlooked before the next request
 	busy     bool           // what is read is to be kept
 	held     bool           // a request waited for its answer after the last one had been served
 	limited  bool           // there is a read deadline for the request that is under way
@@ -171,7 +171,7 @@ const (
 
 // consumed takes note that a request has been served.
 func (c *conn) consumed() {
-	c.skip = true
+	c.skip = maxSkip
 	c.release()
 }
 
@@ -188,12 +188,11 @@ func (c *conn) release() {
 // they are whole.
 func (c *conn) parse() (*Request, []byte, verdict) {
 	b := c.buf[c.used:]
-	if c.skip {
-		if len(b) < 4 { // net/http wants to see so many
+	if c.skip > 0 {
+		if b = c.skipEmpty(b); len(b) < c.skip { // net/http looks at no less than maxSkip bytes
 			return nil, nil, partial
 		}
-		c.used += emptyLines(b[:4])
-		b, c.skip = c.buf[c.used:], false
+		c.skip = 0
 	}
 	h := c.head
 	var size, length int
@@ -232,7 +231,7 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 	}
 	c.away = true
 	q := newRequest(c)
-	q.head = h
+	q.head, q.length = h, length
 	c.push(q)
 	c.used += size + length
 	return q, b[size : size+length], whole
@@ -272,13 +271,19 @@ func (c *conn) push(q *Request) {
 	c.count++
 }
 
-// emptyLines returns how many bytes of line ends b begins with. net/http
-// overlooks four bytes of them behind a POST, for the sake of old clients.
-func emptyLines(b []byte) (n int) {
-	for n < len(b) && (b[n] == '\r' || b[n] == '\n') {
-		n++
+// maxSkip is how many bytes of empty lines may come behind a request. net/http
+// overlooks as many behind a POST, for the sake of old clients.
+const maxSkip = 4
+
+// skipEmpty takes empty lines from the beginning of b. A client that sends no more
+// than them has not begun a request, and has no time limit.
+func (c *conn) skipEmpty(b []byte) []byte {
+	for len(b) > 0 && c.skip > 0 && (b[0] == '\r' || b[0] == '\n') {
+		b = b[1:]
+		c.used++
+		c.skip--
 	}
-	return n
+	return b
 }
 
 // context returns what the requests of the connection have for a context: what

@@ -128,8 +128,5 @@ func (c *conn) back() func(*conn) {
 func (c *conn) cut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.skip {
-		c.used += emptyLines(c.buf[c.used:])
-	}
 	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
 }

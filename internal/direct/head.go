@@ -14,7 +14,7 @@ import (
 type head struct {
 	prefix, suffix string // before the digits, and behind them to the end
 	uri, host      string
-	header         http.Header // not to be changed
+	header         http.Header // but for Host and Content-Length; not to be changed
 	encoding       []string    // of the body
 }
 
@@ -97,6 +97,7 @@ func parseHead(b []byte) *head {
 		return nil
 	}
 	delete(r.Header, "Host")
+	delete(r.Header, "Content-Length") // which each request has its own of
 	h.header, h.encoding = r.Header, r.Header["Content-Encoding"]
 	return h
 }

@@ -24,7 +24,15 @@ func (q *Request) Origin() origin.Origin {
 	if q.first != nil {
 		return origin.Keep(q.first)
 	}
-	return &source{q.head, q.c.route, q.c.rwc.RemoteAddr(), q.c.tls}
+	return &source{q.head, q.c.route, q.c.remote(), q.c.tls}
+}
+
+// remote returns the address of the client. Somebody's own connection may have none.
+func (c *conn) remote() net.Addr {
+	if a := c.rwc.RemoteAddr(); a != nil {
+		return a
+	}
+	return peer.Name("")
 }
 
 func (s *source) Size() int                 { return len(s.head.prefix) + len(s.head.suffix) }

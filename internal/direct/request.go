@@ -18,10 +18,11 @@ type Request struct {
 	// another one.
 	Context any
 
-	c     *conn
-	head  *head         // nil for the first one
-	first *http.Request // what net/http made of that
-	extra http.Header   // what others have put into the answer to it
+	c      *conn
+	head   *head         // nil for the first one
+	length int           // of the body, unless it is the first one
+	first  *http.Request // what net/http made of that
+	extra  http.Header   // what others have put into the answer to it
 
 	// What follows is guarded by the connection's lock.
 
@@ -59,8 +60,11 @@ func (q *Request) HTTP() *http.Request {
 		return q.first.Clone(q.first.Context())
 	}
 	c := q.c
-	s := source{q.head, c.route, c.rwc.RemoteAddr(), c.tls}
-	return s.request(c.context())
+	s := source{q.head, c.route, c.remote(), c.tls}
+	r := s.request(c.context())
+	r.ContentLength = int64(q.length)
+	r.Header["Content-Length"] = []string{strconv.Itoa(q.length)}
+	return r
 }
 
 // Values returns a context that has the values of the request's, and outlives it.
@@ -99,10 +103,10 @@ func (q *Request) Encoding() []string {
 	return q.head.encoding
 }
 
-// Extra returns the fields that others have set for the answer: those around the
-// handler that was called for the first request of a connection. All others have
-// none.
-func (q *Request) Extra() http.Header { return q.extra.Clone() }
+// Extra returns the fields that others have set for the answer: the middleware
+// around the handler of the connection's first request. All others have none. They
+// are the caller's.
+func (q *Request) Extra() http.Header { return q.extra }
 
 // TLS returns the state of the connection, or nil.
 func (q *Request) TLS() *tls.ConnectionState { return q.c.tls }
@@ -119,6 +123,7 @@ type Answer struct {
 
 // Answer answers the request. It does not block, nor keep a.
 func (q *Request) Answer(a Answer) {
+	q.c.heed()
 	out := q.render(a)
 	q.c.mu.Lock()
 	q.out = out

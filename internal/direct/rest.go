@@ -22,6 +22,7 @@ func (e *Engine) unrest() {
 // sweep looks at the connections.
 func (e *Engine) sweep() {
 	e.sweeping.Store(false)
+	e.heed()
 	again := false
 	e.each(func(c *conn) { again = c.look() || again })
 	if again {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +20,8 @@ type server struct {
 	idle time.Duration // how long a connection may be idle; no limit if not positive
 
 	maxHead int // limits the size of a head that is read directly
+
+	noKeepAlives *atomic.Bool // of srv: see switchOf
 
 	mu     sync.Mutex // guards routes
 	routes map[string]*route
@@ -45,7 +48,7 @@ func (e *Engine) server(srv *http.Server, local net.Addr) *server {
 		e.servers[srv] = s
 		srv.RegisterOnShutdown(func() { e.shutdown(s) })
 	}
-	if e.closed || s.down {
+	if e.closed || s.down || s.noKeepAlives.Load() {
 		return nil
 	}
 	return s
@@ -69,7 +72,7 @@ func (e *Engine) shutdown(s *server) {
 // so what it is given back goes by a twin of it that tells the handler what it
 // would have told.
 func newServer(srv *http.Server, local net.Addr) *server {
-	s := &server{srv: srv, base: context.Background(), idle: srv.IdleTimeout, maxHead: maxHead}
+	s := &server{srv: srv, base: context.Background(), idle: srv.IdleTimeout, maxHead: maxHead, noKeepAlives: switchOf(srv)}
 	if srv.BaseContext != nil {
 		s.base = srv.BaseContext(&single{addr: local})
 	}
@@ -111,6 +114,9 @@ func (s *server) connContext(ctx context.Context, c net.Conn) context.Context {
 
 func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	r.TLS = r.Context().Value(returnedKey{}).(*returned).tls
+	if s.noKeepAlives.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	h := s.srv.Handler
 	if h == nil {
 		h = http.DefaultServeMux

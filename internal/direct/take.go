@@ -33,7 +33,12 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	if err != nil {
 		return nil
 	}
-	c := &conn{e: e, tls: r.TLS, share: httpbody.Share{Budget: e.Budget}, route: s.route(r), skip: true, buf: ahead(rw.Reader), away: true}
+	first := r.Clone(context.WithoutCancel(r.Context())) // middleware may go on with r, which is its own
+	first.Body = http.NoBody
+	c := &conn{
+		e: e, tls: r.TLS, share: httpbody.Share{Budget: e.Budget}, route: s.route(first),
+		skip: maxSkip, buf: ahead(rw), away: true,
+	}
 	if back, ok := rwc.(*returned); ok {
 		if len(back.unread) > 0 {
 			c.buf = append(c.buf, back.unread...)
@@ -43,9 +48,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	c.rwc = rwc
 	c.initRaw()
 	q := newRequest(c)
-	q.first = r.WithContext(context.WithoutCancel(r.Context()))
-	q.first.Body = http.NoBody
-	q.extra = w.Header()
+	q.first, q.extra = first, extra(w.Header())
 	c.push(q)
 	if !e.add(c) {
 		c.ending.Store(true)
@@ -81,8 +84,41 @@ func usual(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && !r.Close && r.ContentLength >= 0 && r.Method == http.MethodPost
 }
 
-// ahead returns what r has read beyond what was asked for.
-func ahead(r *bufio.Reader) []byte {
+// extra returns a copy of the fields in hd that still hold for an answer of ours:
+// middleware may go on with hd itself, and does not see what is written. Names are
+// in their canonical form.
+func extra(hd http.Header) (kept http.Header) {
+	for name, values := range hd {
+		if name = http.CanonicalHeaderKey(name); ofBody(name) {
+			continue
+		}
+		if kept == nil {
+			kept = make(http.Header, len(hd))
+		}
+		kept[name] = append(kept[name], values...)
+	}
+	return kept
+}
+
+// ofBody reports whether a field describes the body of an answer or how it is
+// sent, which is not the middleware's matter any more: a compressor, for one, has
+// its Content-Encoding set before the handler is called.
+func ofBody(name string) bool {
+	switch name {
+	case "Accept-Ranges", "Digest", "Etag", "Last-Modified", "Repr-Digest",
+		"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return strings.HasPrefix(name, "Content-") && !strings.HasPrefix(name, "Content-Security-Policy") ||
+		strings.HasPrefix(name, http.TrailerPrefix)
+}
+
+// ahead returns what has been read beyond what was asked for.
+func ahead(rw *bufio.ReadWriter) []byte {
+	if rw == nil || rw.Reader == nil {
+		return nil // of somebody's own Hijack
+	}
+	r := rw.Reader
 	b, _ := r.Peek(r.Buffered())
 	if len(b) == 0 {
 		return nil

@@ -131,10 +131,11 @@ func (e *Edge) Reply(w http.ResponseWriter, r *http.Request, a Answer) {
 		w.WriteHeader(a.Status)
 		return
 	}
+	encoded := len(w.Header()["Content-Encoding"]) > 0
 	if e.o.Compress > 0 {
 		a.Body = e.compress(w.Header(), r.Header["Accept-Encoding"], a.Body)
 	}
-	e.send(w, a.Body, negotiate.Header(a.Content))
+	e.send(w, a.Body, negotiate.Header(a.Content), encoded)
 }
 
 // Direct returns the answer to q as the direct engine writes it. It does not
@@ -173,10 +174,11 @@ func (e *Edge) set(hd http.Header, method string, origin []string) {
 }
 
 // compress returns an answer in the content coding that is best for it. What is
-// kept for repeats is the answer as it was.
+// kept for repeats is the answer as it was. If middleware has set a coding it will
+// compress the answer itself, and twice would be once too often.
 func (e *Edge) compress(hd http.Header, accepted []string, body []byte) []byte {
 	hd["Vary"] = append(slices.Clip(hd["Vary"]), "Accept-Encoding")
-	if len(body) < e.o.Compress {
+	if len(body) < e.o.Compress || len(hd["Content-Encoding"]) > 0 {
 		return body
 	}
 	coding := httpbody.Accepted(accepted)
@@ -187,14 +189,18 @@ func (e *Edge) compress(hd http.Header, accepted []string, body []byte) []byte {
 	return body
 }
 
-func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string) {
+// send writes an answer. It is encoded if middleware has said so, which then
+// changes its length.
+func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string, encoded bool) {
 	if e.o.WriteTimeout > 0 {
 		e.limited(http.NewResponseController(w).SetWriteDeadline(e.in(e.o.WriteTimeout)))
 	}
 	hd := w.Header()
 	hd["Content-Type"] = contentType
-	if len(body) > buffered {
+	if len(body) > buffered && !encoded {
 		hd["Content-Length"] = []string{strconv.Itoa(len(body))}
+	} else {
+		delete(hd, "Content-Length") // somebody else's, of something else
 	}
 	w.Write(body) // an error means as little as success: the client repeats what it misses
 }
@@ -219,7 +225,7 @@ func (e *Edge) Other(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Allow"] = allow
 		w.WriteHeader(http.StatusNoContent)
 	case http.MethodGet, http.MethodHead:
-		e.send(w, notice, plainText)
+		e.send(w, notice, plainText, len(w.Header()["Content-Encoding"]) > 0)
 	default:
 		w.Header()["Allow"] = allow
 		w.WriteHeader(http.StatusMethodNotAllowed)

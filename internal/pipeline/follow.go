@@ -12,6 +12,7 @@ type requests struct {
 	length int64    // of the body
 	left   int64    // of the body, when in it
 	later  bool     // the line is not the first one
+	empty  int      // bytes of empty lines before the next request
 	line   [40]byte // the beginning of the line
 	n      int      // its length, which may be more
 }
@@ -43,6 +44,11 @@ func (q *requests) follow(p []byte) (begun int) {
 			continue
 		}
 		if q.state == inBetween {
+			if q.later && q.empty < maxEmpty && (p[0] == '\r' || p[0] == '\n') {
+				q.empty++
+				p = p[1:]
+				continue
+			}
 			begun++
 			*q = requests{state: inHead}
 		}
@@ -57,6 +63,12 @@ func (q *requests) follow(p []byte) (begun int) {
 	}
 	return begun
 }
+
+// maxEmpty is how many bytes of empty lines may come behind a request. net/http
+// overlooks as many behind a POST, and they are no reason to release one: a client
+// that sends them with each would poll without a pause. (If net/http has read one of
+// them ahead it reads nothing more, so that a request behind it is not noticed.)
+const maxEmpty = 4
 
 func (q *requests) add(p []byte) {
 	if q.n < len(q.line) {

@@ -30,6 +30,10 @@ func TestRequests(t *testing.T) {
 		"body like a head": {post(post("<body/>")) + post("<body/>"), 2, true},
 		"long lines": {"POST /" + strings.Repeat("a", 100) + " HTTP/1.1\r\nCookie: " + strings.Repeat("Content-Length: 9 ", 9) +
 			"\r\nContent-Length: 2\r\n\r\n\r\n" + post("<body/>"), 2, true},
+		"an empty line":    {post("<body/>") + "\r\n" + post("<body/>") + "\r\n", 2, true},
+		"two empty lines":  {post("<body/>") + "\r\n\r\n" + post("<body/>"), 2, true},
+		"too many of them": {post("<body/>") + "\n\n\n\n\n", 2, true},
+		"one at the start": {"\r\n" + post("<body/>"), 2, true},
 		"chunked":          {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + post("<body/>"), 1, false},
 		"upgrade":          {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n" + post("<body/>"), 1, false},
 		"HTTP/2":           {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + post("<body/>"), 1, false},

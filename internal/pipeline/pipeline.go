@@ -49,7 +49,7 @@ type Conn struct {
 	ahead   int    // requests that have come behind the one that is served
 	blind   bool   // it cannot be told where requests begin
 	total   int64  // bytes read
-	release func() // called when something is read
+	release func() // called when a request begins
 	off     bool   // this is not HTTP/1
 }
 
@@ -127,8 +127,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	default: // it waits for the rest of a request
 		c.ahead = begun
 	}
-	release := c.release
-	c.release = nil
+	var release func()
+	if begun > 0 || c.blind { // and not by an empty line
+		release, c.release = c.release, nil
+	}
 	c.mu.Unlock()
 	if release != nil {
 		release()
