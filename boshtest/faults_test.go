@@ -180,7 +180,7 @@ func TestFaultNames(t *testing.T) {
 		assert.NotEmpty(t, f.String())
 	}
 	assert.Equal(t, "Fault(200)", Fault(200).String())
-	assert.InDelta(t, 0.1, Evenly(0.8)[Reorder], 1e-9)
+	assert.InDelta(t, 0.1, Evenly(0.9)[Reorder], 1e-9)
 }
 
 // TestClientLosesNothing is the test of the client itself: whatever happens to
