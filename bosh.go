@@ -551,6 +551,11 @@ type SessionStats struct {
 func (s *Session) Stats() SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.counted()
+}
+
+// counted is Stats, called with the lock held.
+func (s *Session) counted() SessionStats {
 	c := &s.stats
 	n := SessionStats{
 		Requests: c.Requests, Repeats: c.Repeats, PayloadsIn: c.PayloadsIn, PayloadsOut: c.PayloadsOut,
@@ -564,12 +569,13 @@ func (s *Session) Stats() SessionStats {
 }
 
 // HandlerStats are counts of all sessions of a Handler, those that have ended
-// included.
+// included. All but Open, Queued, Unread, Sessions and Memory only grow, so that they
+// can be read as the counters of a monitoring system.
 type HandlerStats struct {
 	SessionStats
-	Sessions int64            // that live now
+	Sessions int64            // that live now: Created, less all of Ended
 	Memory   int64            // bytes that they and bodies on their way keep, as MaxMemory counts
-	Created  int64            // since the Handler was made
+	Created  int64            // since the Handler was made; one that Admit refuses is none
 	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
 }
 

@@ -58,7 +58,7 @@ type Handler struct {
 	requests sync.Pool               // of *wire.Request
 	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
-	past     tally.Tally    // of the sessions that have ended
+	past     tally.Tally    // of all sessions, and those that have ended
 	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
 	reading  *slack.Slack   // see yield
 	writing  *slack.Slack   // see serve
@@ -705,8 +705,6 @@ func (h *Handler) began(s *Session) {
 
 // over takes note that a session has ended by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
-	n := s.Stats()
-	h.past.Ended(tally.Counts(n), e.reason())
 	h.sessions.Delete(s.sid)
 	if h.quota.Give(s.owner()) == 0 {
 		h.gate.Hush()
@@ -717,7 +715,7 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	}
 	if h.o.Logger.Enabled(ctx, level) {
 		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", s.RemoteAddr(),
-			"reason", e.reason(), "requests", n.Requests, "error", e)
+			"reason", e.reason(), "requests", s.Stats().Requests, "error", e)
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
 		defer h.caught("Trace.SessionEnd")
@@ -727,15 +725,28 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
-	sum, ended := h.past.Sum()
+	sum, ended := h.past.Sum(h.ask)
 	n := HandlerStats{
-		Created: h.serial.Load(), Memory: h.memory.Load() + h.bodies.Taken(), Sessions: h.quota.Taken(), Ended: ended,
+		SessionStats: SessionStats(sum), Ended: ended,
+		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.serial.Load(), // later than Ended, or more might have ended
 	}
-	for s := range h.Sessions() {
-		sum.Add(tally.Counts(s.Stats()))
+	n.Sessions = n.Created
+	for _, ended := range ended {
+		n.Sessions -= ended
 	}
-	n.SessionStats = SessionStats(sum)
 	return n
+}
+
+// ask asks all sessions for their counts: see [tally.Tally].
+func (h *Handler) ask(m tally.Mark, sum *tally.Counts) {
+	for s := range h.sessions.All() {
+		s.mu.Lock()
+		if !s.told { // or the Tally has been
+			s.asked = m
+			sum.Add(tally.Counts(s.counted()))
+		}
+		s.mu.Unlock()
+	}
 }
 
 // secure reports whether ex came over TLS.

@@ -12,6 +12,7 @@ import (
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/window"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -247,6 +248,9 @@ func (s *Session) arrive(req *wire.Request, ex *exchange, now time.Duration) {
 	s.live++
 	s.stats.Requests++
 	s.stats.BytesIn += int64(len(req.Body))
+	if s.told {
+		s.h.past.Add(tally.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
+	}
 	ex.rid, ex.arrived = req.Rid.N, now
 	if ex.direct != nil {
 		s.attending++
@@ -511,6 +515,9 @@ func (s *Session) give(ex *exchange) (ok bool) {
 		ex.reply = reply{body: s.answer(s.win.Find(ex.rid), s.h.now())}
 	}
 	s.stats.BytesOut += int64(len(ex.reply.body))
+	if s.told {
+		s.h.past.Add(tally.Counts{BytesOut: int64(len(ex.reply.body))})
+	}
 	return true
 }
 

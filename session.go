@@ -10,6 +10,7 @@ import (
 	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/scope"
+	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/tomb"
 	"github.com/gobosh/bosh/internal/window"
 	"github.com/gobosh/bosh/internal/wire"
@@ -55,6 +56,8 @@ type Session struct {
 	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
 
 	kept int64 // what the handler's memory counts of it
+
+	asked tally.Mark // for its stats: see Handler.Stats
 
 	alarm alarm.Alarm // rings for the next thing that is due
 
@@ -357,6 +360,9 @@ func (s *Session) unlock() {
 	}
 	after, over, scope := s.streams.after(), s.ended && !s.told, s.scope
 	s.told = s.ended
+	if over {
+		s.h.past.Ended(tally.Counts(s.counted()), s.asked, s.final.reason())
+	}
 	speak := !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
