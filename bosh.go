@@ -136,7 +136,9 @@ type Options struct {
 	// Wait is the longest time that a request is held for want of anything
 	// to say. A client may ask for less. The default is 60 s; negative makes
 	// every session a polling session. Keep it below the read time-out of
-	// any proxy in front. Whole seconds. XEP-0124, section 7.
+	// any proxy in front. A request whose context has a deadline, as that of
+	// [http.TimeoutHandler] and other middleware, is answered a little before
+	// it at the latest. Whole seconds. XEP-0124, section 7.
 	Wait time.Duration
 
 	// Inactivity is the longest time that a client may be without an open
@@ -268,8 +270,10 @@ type Options struct {
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its
-	// session ends with [PolicyViolation]. The default is 10; negative sets
-	// no limit. XEP-0124, section 14.3.
+	// session ends with [PolicyViolation]. A repeat of what has not been
+	// answered does not count if the connection before broke, or a second has
+	// passed. The default is 10; negative sets no limit. XEP-0124, section
+	// 14.3.
 	MaxRepeats int
 
 	// NoAcks keeps the server from acknowledging requests. XEP-0124,

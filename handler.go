@@ -64,6 +64,7 @@ type Handler struct {
 	writing  *slack.Slack   // see serve
 	engine   *direct.Engine // nil without Options.Direct
 	policed  sync.Once      // see takeOver
+	hurried  sync.Once      // see hurries
 }
 
 const (
@@ -132,10 +133,14 @@ func (h *Handler) free(req *wire.Request) {
 }
 
 // ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
-// for the curious by GET. It panics with [http.ErrAbortHandler], as handlers may
-// do, where the connection is to be closed without an answer: when the request
-// does not arrive whole, is less secure than its session, or has a context that
-// ends before there is an answer.
+// for the curious by GET.
+//
+// It returns without an answer, and has the connection closed, if the client has left
+// or the request does not arrive whole. It panics with [http.ErrAbortHandler], as
+// handlers may do, where silence could be taken for an answer: when the request is
+// less secure than its session, when it has a context whose deadline passes before it
+// can be answered, and in the first cases if w has no write deadline. A request whose
+// context has a deadline is answered a little before, if it can be.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.gate.Enter()
 	defer h.gate.Leave()
@@ -163,23 +168,66 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
 		h.free(req)
-		panic(http.ErrAbortHandler)
+		h.abandon(w)
+		return
 	}
 	if err == nil && h.takeOver(w, r, req) {
 		return
 	}
 	ex := h.spare.Get().(*exchange)
-	ex.request = r
+	ex.request, ex.limit = r, h.limit(r)
 	s, info := h.begin(ex, req, err)
 	share.Give()
+	answered := true
 	if s != nil {
-		h.attend(w, s, ex, info, pipelined)
+		h.hurries(s, ex)
+		answered = h.attend(w, s, ex, info, pipelined)
 	} else {
 		h.reply(w, ex)
 	}
-	if pipelined == nil { // or it may still be released
+	if pipelined == nil && answered { // or it may still be released
 		ex.reset()
 		h.spare.Put(ex)
+	}
+}
+
+// limit returns when r must have been answered at the latest, because something in
+// front of the Handler has given it a deadline, and answers it when that has passed,
+// or cuts it off: a little before. It returns 0 if nothing has, or one that is so
+// short that nothing can be had before.
+func (h *Handler) limit(r *http.Request) time.Duration {
+	deadline, ok := r.Context().Deadline()
+	if !ok {
+		return 0
+	}
+	left := time.Until(deadline)
+	if left < shortest {
+		return 0
+	}
+	return h.now() + left - min(left/10, time.Second)
+}
+
+// shortest is the least time that is of use.
+const shortest = 100 * time.Millisecond
+
+// hurries has a limit that cuts waiting short logged, which is known best at the first
+// request.
+func (h *Handler) hurries(s *Session, ex *exchange) {
+	if ex.limit > 0 && ex.limit < ex.arrived+s.grant.Patience() {
+		h.hurried.Do(func() {
+			h.o.Logger.Warn("bosh: something in front of the Handler gives requests a time limit that is shorter than their wait;"+
+				" they are answered a little before it is over, so clients ask more often: raise the limit, or lower Options.Wait",
+				"limit", (ex.limit - ex.arrived).Round(time.Millisecond), "wait", s.grant.Wait)
+		})
+	}
+}
+
+// abandon ends a request that gets no answer. For one whose client has left that is
+// nothing to speak of, and only if it cannot be had that nothing is sent, which would
+// be taken for an answer if the client is there, it is a panic, as handlers may.
+func (h *Handler) abandon(w http.ResponseWriter) {
+	if !edge.Silence(w) {
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -350,15 +398,16 @@ func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
 	return h.terminal(ItemNotFound, stone.Life().Legacy)
 }
 
-// attend attends to a request that has been received.
-func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) {
+// attend attends to a request that has been received. It reports whether it was
+// answered.
+func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) bool {
 	defer s.done(ex) // also if somebody panics
 	h.received(s, ex, info)
 	s.yield(ex)
 	if pipelined != nil && !ex.creates {
 		defer pipelined.Hold(func() { s.hurry(ex) })()
 	}
-	h.serve(w, s, ex)
+	return h.serve(w, s, ex)
 }
 
 // received tells the application of a request, unless it knows by the session.
@@ -394,8 +443,9 @@ func (h *Handler) yield(ex *exchange) bool {
 // serve waits until ex can be answered, and answers it, after all others had their
 // turn, if they are few: then the answers go out close together, and a client that
 // has several, as a proxy on this machine, is woken by the first only. To wake a
-// process can cost a third of what net/http does for a request.
-func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) {
+// process can cost a third of what net/http does for a request. It reports whether
+// there was an answer.
+func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) bool {
 	ctx := ex.request.Context()
 	for ok := false; !ok; {
 		select {
@@ -407,20 +457,26 @@ func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) {
 			}
 		}
 		h.writing.Yield()
-		if ctx.Err() != nil {
-			// The client has left, or else must not take the silence for
-			// an answer.
+		switch ctx.Err() {
+		case nil:
+		case context.DeadlineExceeded: // somebody in front has given up waiting
 			panic(http.ErrAbortHandler)
+		default: // the client has left, mostly
+			h.abandon(w)
+			return false
 		}
 		ok = s.take(ex)
 	}
 	h.reply(w, ex)
 	h.answered(s, ex)
+	return true
 }
 
-// reply writes the answer to ex. Without one it closes the connection.
+// reply writes the answer to ex. Without one it closes the connection, whatever those
+// in front make of a panic.
 func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
 	if !ex.reply.given() {
+		edge.Silence(w)
 		panic(http.ErrAbortHandler)
 	}
 	h.edge.Reply(w, ex.request, ex.answer())

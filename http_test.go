@@ -458,22 +458,25 @@ func TestWithoutDeadlines(t *testing.T) {
 	})
 }
 
-// http.TimeoutHandler ends a held request before its time. For the session it
-// is a broken connection.
+// http.TimeoutHandler ends a request that cannot be answered in time, since one before
+// it is missing. For the session it is a broken connection.
 func TestTimeoutHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, elements())
 		rt := boshtest.InMemory(http.TimeoutHandler(h, 10*second, "too late"))
 		p := dial(t, rt)
 		s := accept(t, h)
-		r := p.send("<a xmlns='u'/>")
-		assert.Equal(t, http.StatusServiceUnavailable, r.Status)
-		synctest.Wait()
-		write(t, s, "<b xmlns='u'/>")
-		r = boshtest.Exchange(t, rt, p.body(1001, "<a xmlns='u'/>"))
-		assert.Equal(t, "<b xmlns='u'/>", r.Payload())
+		early := p.body(1002, "<b xmlns='u'/>")
+		assert.Equal(t, http.StatusServiceUnavailable, boshtest.Exchange(t, rt, early).Status)
+		first := p.post("<a xmlns='u'/>")
 		requireRead(t, s, "<a xmlns='u'/>")
+		requireRead(t, s, "<b xmlns='u'/>")
 		assert.Zero(t, s.Session().Stats().Unread, "read once")
+		write(t, s, "<c xmlns='u'/>")
+		assert.Equal(t, "<c xmlns='u'/>", first.Wait().Payload())
+		repeated := boshtest.Post(t, rt, early)
+		write(t, s, "<d xmlns='u'/>")
+		assert.Equal(t, "<d xmlns='u'/>", repeated.Wait().Payload())
 	})
 }
 

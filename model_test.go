@@ -55,6 +55,7 @@ type modelRequest struct {
 	done     bool
 	release  bool
 	repeats  int
+	copied   time.Duration // when the last copy came
 	answer   string
 }
 
@@ -115,6 +116,7 @@ func (m *model) request(r *modelRequest) {
 	case known != nil:
 		m.repeat(known, r)
 	default:
+		r.copied = r.arrived
 		m.reqs = append(m.reqs, r)
 		m.turns()
 	}
@@ -122,10 +124,13 @@ func (m *model) request(r *modelRequest) {
 }
 
 func (m *model) repeat(known, r *modelRequest) {
-	if known.repeats++; known.repeats > 10 {
-		m.fail(r.conn, "policy-violation")
-		return
+	if known.done || known.conn != 0 && r.arrived-known.copied < time.Second {
+		if known.repeats++; known.repeats > 10 {
+			m.fail(r.conn, "policy-violation")
+			return
+		}
 	}
+	known.copied = r.arrived
 	if known.done {
 		if known.pause > 0 && known.rid == m.last {
 			m.pause = known.pause

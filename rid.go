@@ -45,6 +45,7 @@ type exchange struct {
 	content string // its media type
 
 	arrived time.Duration
+	limit   time.Duration // when it must be answered, or somebody in front of the Handler will; 0 if that is not known
 	next    *exchange     // in the line that it is in; the session's lock guards it
 	request *http.Request // for those who must decide on it: see http
 
@@ -252,6 +253,7 @@ func (s *Session) arrive(req *wire.Request, ex *exchange, now time.Duration) {
 		s.h.past.Add(tally.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
 	}
 	ex.rid, ex.arrived = req.Rid.N, now
+	s.limited = s.limited || ex.limit > 0
 	if ex.direct != nil {
 		s.attending++
 	}
@@ -402,6 +404,21 @@ func (s *Session) due() (*record, time.Duration) {
 	return oldest, at
 }
 
+// limit returns when an open request must be answered whatever it waits for, or
+// somebody in front of the Handler will. Those that are open before it are answered
+// then, too.
+func (s *Session) limit() time.Duration {
+	at := never
+	if s.limited {
+		for _, r := range s.win.Records() {
+			if ex := r.Exchange; r.State == window.Open && ex != nil && ex.limit > 0 {
+				at = min(at, ex.limit)
+			}
+		}
+	}
+	return at
+}
+
 // stall is how long a polling session waits for an application that does not
 // read, or that is asked to admit a stream.
 const stall = 10 * time.Second
@@ -444,6 +461,11 @@ func (s *Session) key(req *wire.Request) *string {
 	return &key
 }
 
+// given is how long a request may be without an answer before a repeat of it is
+// nobody's fault but ours, or of somebody between us and the client who has cut it
+// short. Such a repeat does not count.
+const given = time.Second
+
 // repeat handles a request whose rid is known. XEP-0124, section 14.3.
 func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	r := s.win.Find(ex.rid)
@@ -459,9 +481,11 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
-	if n := r.Repeat(); s.h.o.MaxRepeats >= 0 && n > s.h.o.MaxRepeats {
-		s.fail(ex, PolicyViolation)
-		return
+	if old := r.Exchange; r.State >= window.Answered || old != nil && ex.arrived-old.arrived < given {
+		if n := r.Repeat(); s.h.o.MaxRepeats >= 0 && n > s.h.o.MaxRepeats {
+			s.fail(ex, PolicyViolation)
+			return
+		}
 	}
 	if r.State >= window.Answered {
 		if r.Pause && r.Rid == s.win.Last() {

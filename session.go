@@ -39,6 +39,7 @@ type Session struct {
 	told     bool // the application knows
 	yielding bool // neither grace nor the wait for the first output counts yet: see yield
 	speaking bool // somebody answers the queue
+	limited  bool // there has been a request with a limit
 
 	scope   scope.Scope
 	win     window.Window[exchange, openRequest]
@@ -236,7 +237,7 @@ func (s *Session) settle(now time.Duration) {
 	}
 	if s.writing == nil && !s.ended {
 		if r, at := s.due(); r != nil {
-			if at <= now {
+			if at = min(at, s.limit()); at <= now {
 				s.writing = r.Exchange
 				s.settleOrphans(r.Rid)
 				s.wake(s.writing)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -35,7 +36,8 @@ type Memory struct {
 // begin would take a request for new that the client has long repeated and
 // forgotten. [Memory.Wait] waits for handlers that stay longer.
 //
-// The deadlines of [http.ResponseController] are accepted and do nothing.
+// The deadlines of [http.ResponseController] are accepted and do nothing, but for a
+// write deadline that passed more than a second ago: it breaks the connection.
 func InMemory(h http.Handler) *Memory { return &Memory{handler: h} }
 
 // Wait waits until no handler is running.
@@ -73,7 +75,7 @@ func (m *Memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	})
 	select {
 	case whole := <-done:
-		if !whole {
+		if !whole || w.cut {
 			return nil, io.EOF
 		}
 		return w.response(r), nil
@@ -154,6 +156,7 @@ type recorder struct {
 	status int         // 0 until then
 	length int64       // what Content-Length promises, or -1
 	body   bytes.Buffer
+	cut    bool // nothing more can be written
 }
 
 func (w *recorder) Header() http.Header { return w.header }
@@ -170,6 +173,9 @@ func (w *recorder) WriteHeader(status int) {
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
+	if w.cut {
+		return 0, os.ErrDeadlineExceeded
+	}
 	w.WriteHeader(http.StatusOK)
 	if w.length >= 0 && int64(w.body.Len()+len(p)) > w.length {
 		return 0, http.ErrContentLength
@@ -177,10 +183,16 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-func (w *recorder) Flush()                           { w.WriteHeader(http.StatusOK) }
-func (w *recorder) SetReadDeadline(time.Time) error  { return nil }
-func (w *recorder) SetWriteDeadline(time.Time) error { return nil }
-func (w *recorder) EnableFullDuplex() error          { return nil }
+func (w *recorder) Flush()                          { w.WriteHeader(http.StatusOK) }
+func (w *recorder) SetReadDeadline(time.Time) error { return nil }
+func (w *recorder) EnableFullDuplex() error         { return nil }
+
+// SetWriteDeadline breaks the connection if the deadline passed long ago, which is how
+// handlers have nothing more written.
+func (w *recorder) SetWriteDeadline(t time.Time) error {
+	w.cut = !t.IsZero() && time.Since(t) > time.Second
+	return nil
+}
 
 // response makes what the client gets. The handler has returned.
 func (w *recorder) response(r *http.Request) *http.Response {

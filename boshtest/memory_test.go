@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,6 +58,11 @@ func TestInMemoryBreaks(t *testing.T) {
 		"short": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "5")
 			io.WriteString(w, "1234")
+		},
+		"silence": func(w http.ResponseWriter, r *http.Request) {
+			assert.NoError(t, http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0)))
+			_, err := io.WriteString(w, "1234")
+			assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -117,6 +117,15 @@ func (e *Edge) ReadDirect(q *direct.Request, body, b []byte) ([]byte, error) {
 	return httpbody.Decode(b, body, q.Encoding(), e.o.MaxBody)
 }
 
+// Silence sees to it that nothing more is sent by w, not even what net/http sends for a
+// handler that has written nothing, and that the connection is closed, or the stream of
+// HTTP/2 reset. It reports whether that is certain.
+func Silence(w http.ResponseWriter) bool {
+	return http.NewResponseController(w).SetWriteDeadline(longAgo) == nil
+}
+
+var longAgo = time.Unix(1, 0)
+
 // An Answer is what a BOSH request is answered.
 type Answer struct {
 	Status  int // if not 0, an HTTP error, which has no body

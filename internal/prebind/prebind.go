@@ -82,7 +82,7 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 		b = append(append(append(b, " sid='"...), c.sid...), '\'')
 	}
 	b = append(append(append(append(b, attrs...), '>'), payloads...), "</body>"...)
-	r := c.request.Clone(ctx)
+	r := c.request.Clone(untimed{ctx})
 	r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(bytes.NewReader(b)), int64(len(b))
 	for _, about := range []string{"Accept-Encoding", "Content-Encoding", "Content-Length", "Origin"} {
 		r.Header.Del(about) // of the page's request, and not of this one
@@ -112,6 +112,12 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 	}
 	return answer, out, nil
 }
+
+// An untimed context does not tell its deadline: the handler would answer a little
+// before, with nothing, rather than let it pass.
+type untimed struct{ context.Context }
+
+func (untimed) Deadline() (deadline time.Time, ok bool) { return deadline, false }
 
 var errAborted = errors.New("the server broke the connection")
 
