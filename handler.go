@@ -591,7 +591,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
 	values := ex.values()
-	ctx, o, e := h.admit(values, h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing}))
+	ctx, o, e := h.admit(values, h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing, Wait: g.Wait}))
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
@@ -625,7 +625,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 	o := Opening{
 		To: string(req.To), From: string(req.From), Lang: string(req.Lang), Route: string(req.Route),
-		Version: string(req.Version), Framing: def.Framing,
+		Version: string(req.Version), Framing: def.Framing, Wait: def.Wait,
 	}
 	if o.Lang == "" {
 		o.Lang = def.Lang

@@ -304,6 +304,38 @@ func (c calling) WithAttrs([]slog.Attr) slog.Handler        { return c }
 func (c calling) WithGroup(string) slog.Handler             { return c }
 
 // A context of Admit that is cancelled reaches the application, and no more.
+// B7.1-7: Admit is told how long the client waits for an answer, as it is granted.
+func TestOpeningWait(t *testing.T) {
+	for asked, want := range map[string]time.Duration{
+		"wait='7' hold='1'": 7 * time.Second, "wait='600' hold='1'": 20 * time.Second, "hold='1'": 20 * time.Second,
+		"wait='0' hold='1'": 0,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var got []time.Duration
+			h := newHandler(t, bosh.Options{
+				Framing: bosh.Elements, Wait: 20 * time.Second, MaxStreams: 2,
+				Admit: func(_ context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
+					got = append(got, o.Wait)
+					return nil, nil
+				},
+			})
+			m := boshtest.InMemory(h)
+			r := boshtest.Exchange(t, m, "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' ver='1.11' to='a' "+asked+"/>")
+			require.NotEmpty(t, r.Attr("sid"))
+			assert.Equal(t, want, accept(t, h).Opening().Wait)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				boshtest.Exchange(t, m, "<body xmlns='http://jabber.org/protocol/httpbind' rid='2' to='a' sid='"+r.Attr("sid")+"'/>")
+			}()
+			assert.Equal(t, want, accept(t, h).Opening().Wait, "a further stream")
+			assert.Equal(t, []time.Duration{want, want}, got)
+			h.Close()
+			<-done
+		})
+	}
+}
+
 func TestAdmitContextCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}

@@ -172,6 +172,11 @@ type Opening struct {
 	// Framing is what the stream will carry. Admit may change it.
 	Framing Framing
 
+	// Wait is how long the client waits for an answer, as it is granted: an
+	// Admit that takes longer comes too late. It is 0 for a client that asks
+	// for that, to poll. To change it has no effect. XEP-0124, section 7.1.
+	Wait time.Duration
+
 	// Attr holds the attributes of the request that mean nothing to BOSH.
 	Attr []Attr
 }
@@ -188,7 +193,7 @@ func (o *Opening) size() int {
 // same reports whether o can stand for p. One with Attr stands for itself.
 func (o *Opening) same(p *Opening) bool {
 	return o.To == p.To && o.From == p.From && o.Lang == p.Lang && o.Route == p.Route &&
-		o.Version == p.Version && o.Framing == p.Framing && o.Attr == nil && p.Attr == nil
+		o.Version == p.Version && o.Framing == p.Framing && o.Wait == p.Wait && o.Attr == nil && p.Attr == nil
 }
 
 // Attr is an attribute with its namespace, empty if it has none.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need, and runs them. Chromium, Prosody and
-# ejabberd come from Debian's packages if they are not there.
+# Installs what the interop tests need, and runs them. Chromium, the XMPP servers
+# and the HTTP proxies come from Debian's packages if they are not there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

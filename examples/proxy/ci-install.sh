@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the XMPP servers that the interop tests start, from Debian's
-# packages. The packages' own services are not needed, and not started where
-# they can be kept from it.
+# Installs the XMPP servers and the HTTP proxies that the interop tests start,
+# from Debian's packages. The packages' own services are not needed, and not
+# started where they can be kept from it.
 set -euo pipefail
 
 missing=()
-for package in prosody ejabberd; do
+for package in prosody ejabberd nginx caddy haproxy; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

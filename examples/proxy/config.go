@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/idna"
-
 	"github.com/gobosh/bosh"
 )
 
@@ -151,11 +149,11 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 	if upstream == "" {
 		return nil
 	}
-	via, err := idna.Lookup.ToASCII(upstream)
+	via, err := parseDomain(upstream)
 	if err != nil {
-		return fmt.Errorf("-upstream: %w", err)
+		return fmt.Errorf("-upstream: %q: %w", upstream, err)
 	}
-	c.via = via
+	c.via = via.host
 	return nil
 }
 
@@ -203,14 +201,14 @@ func domainSet(domains []string) (map[string]bool, error) {
 		if d == "*" {
 			return nil, nil
 		}
-		name, err := idna.Lookup.ToASCII(d)
+		parsed, err := parseDomain(d)
 		if err != nil {
-			return nil, fmt.Errorf("-domain: %w", err)
+			return nil, fmt.Errorf("-domain: %q: %w", d, err)
 		}
 		if set == nil {
 			set = make(map[string]bool)
 		}
-		set[name] = true
+		set[parsed.host] = true
 	}
 	return set, nil
 }

@@ -22,13 +22,35 @@ type hop struct {
 	secure bool
 }
 
-// clientAddr returns the address of a request's client.
-func (f frontage) clientAddr(r *http.Request) net.Addr {
-	h := f.client(r)
+// unknown is the address of a client of which nobody has told the address.
+type unknown struct{}
+
+func (unknown) Network() string { return "unknown" }
+func (unknown) String() string  { return "unknown" }
+
+// addr returns the address that a request came from.
+func (h hop) addr() net.Addr {
 	if !h.from.IsValid() {
-		return nil // the library knows what to do
+		return unknown{} // nil would stand for the connection's
 	}
 	return net.TCPAddrFromAddrPort(h.from)
+}
+
+// host returns the address without its port, for the log.
+func (h hop) host() string {
+	if !h.from.IsValid() {
+		return unknown{}.String()
+	}
+	return h.from.Addr().String()
+}
+
+// clientAddr returns the address of a request's client, or nil if it is that of
+// the connection, which is none of IP.
+func (f frontage) clientAddr(r *http.Request) net.Addr {
+	if _, err := netip.ParseAddrPort(r.RemoteAddr); err != nil {
+		return nil
+	}
+	return f.client(r).addr()
 }
 
 // secure reports whether the client's request came over TLS to the first
@@ -36,101 +58,206 @@ func (f frontage) clientAddr(r *http.Request) net.Addr {
 func (f frontage) secure(r *http.Request) bool { return f.client(r).secure }
 
 // client follows the chain of trusted proxies back to the first one, and
-// returns what that one says of the request.
+// returns what that one says of the request. If a proxy does not say where a
+// request has come from, or nothing that can be read, that is unknown: it is
+// never the proxy's own address, which a server may trust.
 func (f frontage) client(r *http.Request) hop {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	last := hop{from: peer, secure: r.TLS != nil}
-	if !contains(f.trusted, peer.Addr()) {
+	last := hop{from: clean(peer), secure: r.TLS != nil}
+	if !contains(f.trusted, last.from.Addr()) {
 		return last
 	}
-	var said []hop
+	said := newXForwarded(r.Header).last
 	if f.rfc7239 {
-		said = forwarded(r.Header.Values("Forwarded"))
-	} else {
-		said = xForwarded(r.Header.Values("X-Forwarded-For"), r.Header.Values("X-Forwarded-Proto"))
+		said = forwarded{newList(r.Header.Values("Forwarded"), cutElement)}.last
 	}
-	for i := len(said) - 1; i >= 0; i-- {
-		if !said[i].from.IsValid() {
-			break // a proxy that keeps it to itself, or nonsense: it says nothing of those before
-		}
-		last = said[i]
-		if !contains(f.trusted, last.from.Addr()) {
+	last.from = netip.AddrPort{}
+	for h, ok := said(); ok; h, ok = said() {
+		last = h
+		if !last.from.IsValid() || !contains(f.trusted, last.from.Addr()) {
 			break
 		}
 	}
 	return last
 }
 
-// xForwarded reads X-Forwarded-For and X-Forwarded-Proto, each a list to which
-// each proxy appends. The second one is often set by one proxy only: then the
-// nearest one's word counts for all.
-func xForwarded(fors, protos []string) (hops []hop) {
-	proto := list(protos, ',')
-	addrs := list(fors, ',')
-	for i, text := range addrs {
-		h := hop{from: parseNode(text)}
-		if len(proto) == len(addrs) {
-			h.secure = isSecure(proto[i])
-		} else if len(proto) > 0 {
-			h.secure = isSecure(proto[len(proto)-1])
-		}
-		hops = append(hops, h)
-	}
-	return hops
+// A list is a header whose values are lists, read from the end: whoever appends
+// to it knows nothing of what was there before, which may be anything. An empty
+// item counts for nothing (RFC 9110, section 5.6.1).
+type list struct {
+	values []string
+	cut    func(string) (before, last string)
 }
 
-// forwarded reads the header Forwarded. RFC 7239.
-func forwarded(values []string) (hops []hop) {
-	for _, element := range list(values, ',') {
-		var h hop
-		for _, pair := range list([]string{element}, ';') {
-			name, value, _ := strings.Cut(pair, "=")
-			value = unquote(strings.TrimSpace(value))
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "for":
-				h.from = parseNode(value)
-			case "proto":
-				h.secure = isSecure(value)
-			}
-		}
-		hops = append(hops, h)
-	}
-	return hops
+func newList(values []string, cut func(string) (before, last string)) *list {
+	return &list{append([]string(nil), values...), cut}
 }
 
-// list splits header values at a separator outside quotes.
-func list(values []string, sep byte) (items []string) {
-	for _, v := range values {
-		start, quoted := 0, false
-		for i := 0; i <= len(v); i++ {
-			switch {
-			case i == len(v) || v[i] == sep && !quoted:
-				items = append(items, strings.TrimSpace(v[start:i]))
-				start = i + 1
-			case v[i] == '"':
-				quoted = !quoted
-			case v[i] == '\\' && quoted:
-				i = min(i+1, len(v)-1)
-			}
+// last takes the last item.
+func (l *list) last() (item string, ok bool) {
+	for len(l.values) > 0 {
+		end := &l.values[len(l.values)-1]
+		*end, item = l.cut(*end)
+		if *end == "" {
+			l.values = l.values[:len(l.values)-1]
+		}
+		if item = strings.TrimSpace(item); item != "" {
+			return item, true
 		}
 	}
-	return items
+	return "", false
 }
 
-// unquote takes the quotes off a quoted-string.
-func unquote(s string) string {
-	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
-		return s
+// count returns how many items are left.
+func (l *list) count() (n int) {
+	for rest := newList(l.values, l.cut); ; n++ {
+		if _, ok := rest.last(); !ok {
+			return n
+		}
 	}
-	s = s[1 : len(s)-1]
+}
+
+// cutItem cuts the last item from a list without quotes.
+func cutItem(s string) (before, last string) {
+	i := strings.LastIndexByte(s, ',')
+	return s[:max(i, 0)], s[i+1:]
+}
+
+// cutElement cuts the last item from a list in which commas between quotes are
+// none. A quote that somebody has left open before does no harm, as the last
+// item, which a trusted proxy has appended, closes all of its own.
+func cutElement(s string) (before, last string) {
+	quoted := false
+	for i := len(s) - 1; i >= 0; i-- {
+		switch {
+		case s[i] == '"' && (!quoted || !escaped(s, i)):
+			quoted = !quoted
+		case s[i] == ',' && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return "", s
+}
+
+// escaped reports whether there is an odd number of backslashes before s[i].
+func escaped(s string, i int) bool {
+	n := len(s[:i]) - len(strings.TrimRight(s[:i], `\`))
+	return n%2 == 1
+}
+
+// An xForwarded reads X-Forwarded-For and X-Forwarded-Proto, each a list to
+// which each proxy appends. The second one is often set by one proxy only: then
+// the nearest one's word counts for all.
+type xForwarded struct {
+	fors, protos *list
+	pairs        bool // there is one of the second for each of the first
+	secure       bool // what the nearest one says
+}
+
+func newXForwarded(header http.Header) *xForwarded {
+	x := &xForwarded{
+		fors:   newList(header.Values("X-Forwarded-For"), cutItem),
+		protos: newList(header.Values("X-Forwarded-Proto"), cutItem),
+	}
+	x.pairs = x.fors.count() == x.protos.count()
+	if !x.pairs {
+		proto, _ := x.protos.last()
+		x.secure = isSecure(proto)
+	}
+	return x
+}
+
+// last takes the last hop.
+func (x *xForwarded) last() (hop, bool) {
+	text, ok := x.fors.last()
+	h := hop{from: parseNode(text), secure: x.secure}
+	if x.pairs {
+		proto, _ := x.protos.last()
+		h.secure = isSecure(proto)
+	}
+	return h, ok
+}
+
+// A forwarded reads the header Forwarded. RFC 7239.
+type forwarded struct{ elements *list }
+
+// last takes the last hop.
+func (f forwarded) last() (h hop, ok bool) {
+	element, ok := f.elements.last()
+	if !ok {
+		return hop{}, false
+	}
+	seen := make(map[string]bool)
+	for more := true; more; {
+		var name, value string
+		if name, value, element, more, ok = cutPair(element); !ok || seen[name] {
+			return hop{}, true // nobody knows what it says
+		}
+		seen[name] = true
+		switch name {
+		case "for":
+			h.from = parseNode(value)
+		case "proto":
+			h.secure = isSecure(value)
+		}
+	}
+	return h, true
+}
+
+// cutPair cuts the first pair from an element of Forwarded. It reports whether
+// there are more, and whether it is a pair at all. RFC 7239, section 4, would
+// have some values quoted that are not always.
+func cutPair(s string) (name, value, rest string, more, ok bool) {
+	name, s, ok = strings.Cut(s, "=")
+	name = strings.ToLower(strings.Trim(name, "; \t"))
+	s = strings.TrimLeft(s, " \t")
+	if !ok || !isToken(name) {
+		return "", "", "", false, false
+	}
+	if strings.HasPrefix(s, `"`) {
+		value, s, ok = cutQuoted(s)
+	} else {
+		end := strings.IndexByte(s, ';')
+		if end < 0 {
+			end = len(s)
+		}
+		value, s = strings.TrimRight(s[:end], " \t"), s[end:]
+		ok = !strings.ContainsAny(value, "\"\\ \t")
+	}
+	s = strings.TrimLeft(s, " \t")
+	if !ok || s != "" && s[0] != ';' {
+		return "", "", "", false, false
+	}
+	s = strings.TrimLeft(s, "; \t")
+	return name, value, s, s != "", true
+}
+
+// cutQuoted cuts a quoted string from s, which begins with one.
+func cutQuoted(s string) (text, rest string, ok bool) {
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+1 < len(s) {
-			i++
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), s[i+1:], true
+		case '\\':
+			if i++; i == len(s) {
+				return "", "", false
+			}
 		}
 		b.WriteByte(s[i])
 	}
-	return b.String()
+	return "", "", false
+}
+
+// isToken reports whether s is a token. RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(s[i])) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func isSecure(proto string) bool {
@@ -138,12 +265,20 @@ func isSecure(proto string) bool {
 }
 
 // parseNode parses an address with or without port, IPv6 with or without
-// brackets.
+// brackets. It is invalid if s is none. A port that is kept secret, as _http, is
+// not known. RFC 7239, section 6.
 func parseNode(s string) netip.AddrPort {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return clean(ap)
 	}
-	s = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	if i := strings.LastIndex(s, ":_"); i >= 0 && isToken(s[i+1:]) {
+		s = s[:i]
+	}
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		if s = s[1 : len(s)-1]; !strings.Contains(s, ":") {
+			return netip.AddrPort{}
+		}
+	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.AddrPort{}
@@ -151,6 +286,12 @@ func parseNode(s string) netip.AddrPort {
 	return clean(netip.AddrPortFrom(a, 0))
 }
 
+// clean returns an address in its only form, or an invalid one for one that is
+// no client's.
 func clean(ap netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	a := ap.Addr().Unmap().WithZone("")
+	if !a.IsValid() || a.IsUnspecified() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(a, ap.Port())
 }

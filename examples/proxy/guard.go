@@ -24,7 +24,7 @@ func (g guard) check(a netip.Addr) error {
 
 // public reports whether an address is one of the open internet.
 func public(a netip.Addr) bool {
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
+	if a.Is6() && !global.Contains(a) {
 		return false
 	}
 	for _, p := range special {
@@ -32,16 +32,41 @@ func public(a netip.Addr) bool {
 			return false
 		}
 	}
-	return true
+	return a.IsGlobalUnicast()
 }
 
-// special are the networks that netip takes for global but that are not (the
-// registries of IANA), and those whose addresses stand for IPv4 addresses.
+// global is all of IPv6 that is the open internet's. What is outside is for
+// other purposes, some of which stand for IPv4 addresses, or will be.
+var global = netip.MustParsePrefix("2000::/3")
+
+// special are the networks that are not, or no servers': the registries of IANA
+// for special purposes, and addresses at which clouds serve their own machines.
 var special = prefixes(
-	"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15",
-	"198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-	"::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
-	"5f00::/16", "fec0::/10",
+	"0.0.0.0/8",         // this network
+	"10.0.0.0/8",        // private
+	"100.64.0.0/10",     // shared by the customers of a provider; 100.100.100.200 is Alibaba's
+	"127.0.0.0/8",       // loopback
+	"168.63.129.16/32",  // Azure's own
+	"169.254.0.0/16",    // link-local; most clouds' own
+	"172.16.0.0/12",     // private
+	"192.0.0.0/24",      // protocol assignments; 192.0.0.192 is Oracle's
+	"192.0.2.0/24",      // documentation
+	"192.31.196.0/24",   // AS112
+	"192.52.193.0/24",   // AMT
+	"192.80.8.124/32",   // Equinix Metal's own
+	"192.88.99.0/24",    // 6to4 relays
+	"192.168.0.0/16",    // private
+	"192.175.48.0/24",   // AS112
+	"198.18.0.0/15",     // benchmarks
+	"198.51.100.0/24",   // documentation
+	"203.0.113.0/24",    // documentation
+	"224.0.0.0/4",       // multicast
+	"240.0.0.0/4",       // reserved; broadcast
+	"2001::/23",         // protocol assignments; Teredo, which stands for IPv4
+	"2001:db8::/32",     // documentation
+	"2002::/16",         // 6to4, which stands for IPv4
+	"2620:4f:8000::/48", // AS112
+	"3fff::/20",         // documentation
 )
 
 func prefixes(texts ...string) (ps []netip.Prefix) {

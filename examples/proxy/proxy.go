@@ -41,10 +41,14 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 	o.ClientAddr = p.frontage.clientAddr
 	o.Secure = p.frontage.secure
 	o.Logger = log
+	o.Trace = &bosh.Trace{Refused: p.refused}
 	p.bosh = bosh.New(o)
 	p.count.stats = p.bosh.Stats
 	return p
 }
+
+// refused counts a session that is refused, by whomever.
+func (p *proxy) refused(_ *http.Request, e *bosh.Error) { p.count.refused.add(string(e.Condition)) }
 
 // An errand is a connection on its way from admit to serve.
 type errand struct {
@@ -72,29 +76,33 @@ func receive(ctx context.Context) (*errand, bool) {
 
 // admit connects to the server that a client asks for.
 func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
-	if o.To == "" {
-		p.count.refused.add(string(bosh.ImproperAddressing))
-		return nil, &bosh.Error{Condition: bosh.ImproperAddressing}
-	}
 	client := p.frontage.client(r).from
+	if o.To == "" {
+		return nil, p.refuse(client, "", &bosh.Error{Condition: bosh.ImproperAddressing})
+	}
+	d, err := parseDomain(o.To)
+	if err != nil {
+		return nil, p.refuse(client, o.To, &bosh.Error{Condition: bosh.HostUnknown, Err: err})
+	}
+	o.To = d.name // as the server has to see it
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	// A client that gives up need not be connected any more.
-	conn, err := p.connector.connect(r.Context(), o, net.TCPAddrFromAddrPort(client), local)
+	conn, err := p.connector.connect(r.Context(), request{domain: d, route: o.Route, wait: o.Wait, client: client, local: local})
 	if err != nil {
-		p.refuse(client, o.To, err)
-		return nil, err
+		return nil, p.refuse(client, d.name, err)
 	}
 	return send(ctx, conn), nil
 }
 
-func (p *proxy) refuse(client netip.AddrPort, domain string, err error) {
-	condition := bosh.InternalServerError
+// refuse takes note that a client is refused by err, which it returns.
+func (p *proxy) refuse(client netip.AddrPort, domain string, err error) error {
+	condition, cause := bosh.InternalServerError, err
 	var e *bosh.Error
 	if errors.As(err, &e) {
-		condition, err = e.Condition, e.Err
+		condition, cause = e.Condition, e.Err
 	}
-	p.count.refused.add(string(condition))
-	p.log.Info("session refused", "client", client.Addr(), "domain", domain, "condition", condition, "cause", err)
+	p.log.Info("session refused", "client", hop{from: client}.host(), "domain", domain, "condition", condition, "cause", cause)
+	return err
 }
 
 // serve carries between a stream and the connection that was made for it.

@@ -9,22 +9,26 @@ import (
 // The header of version 2 of the PROXY protocol.
 const (
 	proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
-	proxyLocal     = 0x20 // version 2, command LOCAL
 	proxyProxy     = 0x21 // version 2, command PROXY
 	proxyTCP4      = 0x11
 	proxyTCP6      = 0x21
 )
 
+// nobody stands for a client whose address is unknown. It is the address of
+// hosts that have none (RFC 7600): no host has it, and no server trusts it. The
+// protocol's own ways to say that there is nothing to tell would not do. With
+// LOCAL, and mostly with UNSPEC, the server takes the client for this program,
+// which it may trust; and UNSPEC has ejabberd 23.01 close its port.
+var nobody = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 0, 8}), 0)
+
 // proxyHeader returns what tells a server by the PROXY protocol that a
-// connection is really one from client to local. If the client's address is
-// not of TCP it says that there is nothing to tell.
-func proxyHeader(client, local net.Addr) []byte {
+// connection is really one from client to local. Either may be unknown.
+func proxyHeader(client netip.AddrPort, local net.Addr) []byte {
 	b := []byte(proxySignature)
-	src, ok := addrPort(client)
-	if !ok {
-		return append(b, proxyLocal, 0, 0, 0)
+	src, dst := clean(client), addrPort(local)
+	if !src.IsValid() {
+		src = nobody
 	}
-	dst, _ := addrPort(local)
 	if src.Addr().Is4() && (dst.Addr().Is4() || !dst.IsValid()) {
 		b = append(b, proxyProxy, proxyTCP4, 0, 12)
 		s, d := src.Addr().As4(), [4]byte{}
@@ -45,10 +49,10 @@ func proxyHeader(client, local net.Addr) []byte {
 }
 
 // addrPort returns the IP address and port of a, if it has any.
-func addrPort(a net.Addr) (netip.AddrPort, bool) {
+func addrPort(a net.Addr) netip.AddrPort {
 	if a == nil {
-		return netip.AddrPort{}, false
+		return netip.AddrPort{}
 	}
-	ap, err := netip.ParseAddrPort(a.String())
-	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), err == nil
+	ap, _ := netip.ParseAddrPort(a.String())
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }

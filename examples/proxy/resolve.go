@@ -28,6 +28,9 @@ const defaultPort = 5222
 // errNoService is the error of a domain that says it has no XMPP for clients.
 var errNoService = errors.New("the domain has no XMPP service for clients")
 
+// maxEndpoints is how many of the places that a domain names are tried.
+const maxEndpoints = 8
+
 // lookup returns where the XMPP server of a domain may be, the best place
 // first: the SRV records for direct TLS and for STARTTLS, which share one order
 // (XEP-0368), and if there are none the domain itself.
@@ -55,7 +58,7 @@ func lookup(ctx context.Context, r resolver, domain string) ([]endpoint, error) 
 	}
 	var es []endpoint
 	for _, r := range order(records, rand.IntN) {
-		if r.host != "" {
+		if r.host != "" && len(es) < maxEndpoints {
 			es = append(es, r.endpoint)
 		}
 	}
@@ -73,7 +76,7 @@ type record struct {
 }
 
 func lookupSRV(ctx context.Context, r resolver, service, domain string, mode tlsMode) (records []record, err error) {
-	_, srvs, err := r.LookupSRV(ctx, service, "tcp", domain)
+	_, srvs, err := r.LookupSRV(ctx, service, "tcp", absolute(domain))
 	if len(srvs) == 0 && !notFound(err) {
 		return nil, err
 	}
@@ -82,6 +85,26 @@ func lookupSRV(ctx context.Context, r resolver, service, domain string, mode tls
 		records = append(records, record{endpoint{host: host, port: s.Port, tls: mode}, s.Priority, s.Weight})
 	}
 	return records, nil
+}
+
+// absolute returns a name for which no search list is tried, as that of
+// resolv.conf: what is looked up for somebody else is the whole name.
+func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }
+
+// lookupHost returns the addresses of an endpoint's host. One that the operator
+// has named may be a name of the local network, if it is not one of the DNS.
+func lookupHost(ctx context.Context, r resolver, e endpoint) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(e.host); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	if e.trusted && !strings.Contains(e.host, ".") {
+		return r.LookupNetIP(ctx, "ip", e.host)
+	}
+	addrs, err := r.LookupNetIP(ctx, "ip", absolute(e.host))
+	if e.trusted && notFound(err) && !strings.HasSuffix(e.host, ".") {
+		return r.LookupNetIP(ctx, "ip", e.host)
+	}
+	return addrs, err
 }
 
 // notFound reports whether an error says for certain that there is no such name.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,17 +13,22 @@ import (
 )
 
 // names is a resolver that knows what a test says. An address of "broken" makes
-// the lookup fail.
+// the lookup fail. What is not asked for as a whole name, with a dot at the end,
+// is not the DNS's: local knows it.
 type names struct {
 	srv   map[string][]*net.SRV // by service.name
 	hosts map[string][]string
+	local map[string][]string
 }
 
 var errBroken = errors.New("the name server is broken")
 
 func (n names) LookupSRV(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	name, whole := strings.CutSuffix(name, ".")
 	srvs, ok := n.srv[service+"."+name]
 	switch {
+	case !whole:
+		return "", nil, errors.New("not the whole name: " + name)
 	case proto != "tcp" || !ok:
 		return "", nil, &net.DNSError{Name: name, IsNotFound: true}
 	case srvs == nil:
@@ -35,7 +41,12 @@ func (n names) LookupNetIP(_ context.Context, _, host string) (addrs []netip.Add
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	for _, text := range n.hosts[host] {
+	known := n.local
+	name, whole := strings.CutSuffix(host, ".")
+	if whole {
+		known = n.hosts
+	}
+	for _, text := range known[name] {
 		if text == "broken" {
 			return nil, errBroken
 		}

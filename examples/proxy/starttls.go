@@ -30,11 +30,11 @@ var (
 // maxGreeting is how much a server may say until TLS begins.
 const maxGreeting = 64 << 10
 
-// upgrade asks the server on c for TLS and negotiates it. Whatever the server
+// upgrade asks the server of a domain on c for TLS and negotiates it. Whatever the server
 // said before is forgotten, except an error.
-func upgrade(ctx context.Context, c net.Conn, domain string, config *tls.Config) (net.Conn, error) {
+func upgrade(ctx context.Context, c net.Conn, name string, config *tls.Config) (net.Conn, error) {
 	stop := interrupt(ctx, c)
-	err := askTLS(c, domain)
+	err := askTLS(c, name)
 	if !stop() {
 		err = context.Cause(ctx)
 	}
@@ -59,10 +59,10 @@ func interrupt(ctx context.Context, c net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 }
 
-func askTLS(c net.Conn, domain string) error {
+func askTLS(c net.Conn, name string) error {
 	var header bytes.Buffer
 	header.WriteString(`<?xml version='1.0'?><stream:stream to='`)
-	xml.EscapeText(&header, []byte(domain))
+	xml.EscapeText(&header, []byte(name))
 	header.WriteString(`' version='1.0' xmlns='jabber:client' xmlns:stream='` + nsStream + `'>`)
 	if _, err := c.Write(header.Bytes()); err != nil {
 		return err

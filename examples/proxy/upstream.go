@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/net/idna"
+	"unicode"
 
 	"github.com/gobosh/bosh"
 )
@@ -46,7 +47,15 @@ func parseEndpoint(s string) (endpoint, error) {
 	if err != nil || n == 0 || host == "" {
 		return endpoint{}, fmt.Errorf("%q is not host:port", s)
 	}
-	return endpoint{host: strings.ToLower(host), port: uint16(n), tls: startTLS, trusted: true}, nil
+	host = strings.ToLower(host)
+	if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		d, err := parseDomain(host)
+		if err != nil {
+			return endpoint{}, fmt.Errorf("%q: %w", host, err)
+		}
+		host = d.host
+	}
+	return endpoint{host: host, port: uint16(n), tls: startTLS, trusted: true}, nil
 }
 
 // A connector connects to XMPP servers.
@@ -69,50 +78,99 @@ type connector struct {
 
 var (
 	errNotServed   = errors.New("the domain is not served here")
+	errTooMany     = errors.New("too many addresses")
 	errNotLoopback = errors.New("without certificate checks or TLS only servers on a loopback address are connected to")
 )
 
-// connect connects to the server that an opening asks for, and encrypts the
-// connection. The server is told of client and local if it is to be. The error
-// is what the client is to be told.
-func (c *connector) connect(ctx context.Context, o *bosh.Opening, client, local net.Addr) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+// A request is what a client's creation asks of the connector.
+type request struct {
+	domain domain
+	route  string
+	wait   time.Duration  // how long the client waits for an answer; 0 if it does not say
+	client netip.AddrPort // invalid if it is unknown
+	local  net.Addr       // where the client has connected to
+}
+
+// Bounds of what one request may bring about.
+const (
+	maxAddresses = 4  // of an endpoint
+	maxDials     = 10 // in all
+)
+
+// connect connects to the server that a client asks for, and encrypts the
+// connection. The server is told of the client's address if it is to be. The
+// error is what the client is to be told.
+func (c *connector) connect(ctx context.Context, q request) (net.Conn, error) {
+	limit := c.timeout
+	if q.wait > 0 {
+		limit = min(limit, q.wait)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	domain, err := idna.Lookup.ToASCII(o.To)
-	if err != nil || domain == "" || c.domains != nil && !c.domains[domain] {
+	if c.domains != nil && !c.domains[q.domain.host] {
 		return nil, &bosh.Error{Condition: bosh.HostUnknown, Err: errNotServed}
 	}
-	endpoints, err := c.endpoints(ctx, domain, o.Route)
+	endpoints, err := c.endpoints(ctx, q.domain.host, q.route)
 	if err != nil {
 		return nil, verdict(err)
 	}
-	for _, e := range endpoints {
-		var conn net.Conn
-		if conn, err = c.open(ctx, e, domain, client, local); err == nil {
+	a := &approach{connector: c, request: q, left: maxDials}
+	var errs []error
+	for len(endpoints) > 0 {
+		won, failed := race(ctx, len(endpoints), endpointDelay, func(ctx context.Context, i int) (net.Conn, error) {
+			return a.dial(ctx, endpoints[i])
+		})
+		errs = append(errs, failed...)
+		if won.conn == nil {
+			break
+		}
+		e := endpoints[won.i]
+		conn, err := a.secure(ctx, won.conn, e, len(endpoints))
+		if err == nil {
 			return conn, nil
 		}
-		err = fmt.Errorf("%v: %w", e, err)
+		errs = append(errs, fmt.Errorf("%v: %w", e, err))
 		if final := (*streamError)(nil); errors.As(err, &final) {
 			break // the right server, and what it says will not change
 		}
+		endpoints = slices.Delete(endpoints, won.i, won.i+1)
 	}
-	return nil, verdict(err)
+	if len(errs) == 0 {
+		errs = append(errs, context.Cause(ctx))
+	}
+	return nil, verdict(errs...)
 }
 
-// verdict returns what a client is told of an error.
-func verdict(err error) error {
-	e := &bosh.Error{Condition: bosh.RemoteConnectionFailed, Err: err}
-	var said *streamError
-	switch {
-	case errors.As(err, &said):
-		e.Condition, e.Payload = bosh.RemoteStreamError, said.element
-	case notFound(err), errors.Is(err, errNoService), errors.Is(err, errForbidden):
-		e.Condition = bosh.HostUnknown
+// verdict returns what a client is told of errors.
+func verdict(errs ...error) error {
+	e := &bosh.Error{Condition: bosh.HostUnknown, Err: joined(errs)}
+	for _, err := range errs {
+		var said *streamError
+		switch {
+		case errors.As(err, &said):
+			e.Condition, e.Payload = bosh.RemoteStreamError, said.element
+			return e
+		case !notFound(err) && !errors.Is(err, errNoService) && !errors.Is(err, errForbidden):
+			e.Condition = bosh.RemoteConnectionFailed
+		}
 	}
 	return e
 }
 
-// endpoints returns where the server of a domain may be. A route is followed if
+// joined are several errors, on one line.
+type joined []error
+
+func (j joined) Unwrap() []error { return j }
+
+func (j joined) Error() string {
+	texts := make([]string, len(j))
+	for i, err := range j {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// endpoints returns where the server of a domain may be, by its name in the DNS. A route is followed if
 // it is one of those configured, and ignored otherwise, as XEP-0124 allows:
 // clients send one unasked.
 func (c *connector) endpoints(ctx context.Context, domain, route string) ([]endpoint, error) {
@@ -135,48 +193,65 @@ func (c *connector) endpoints(ctx context.Context, domain, route string) ([]endp
 	return lookup(ctx, c.resolver, domain)
 }
 
-// open connects to an endpoint and encrypts the connection.
-func (c *connector) open(ctx context.Context, e endpoint, domain string, client, local net.Addr) (conn net.Conn, err error) {
-	addrs, err := c.addresses(ctx, e)
+// An approach connects to the endpoints of one request.
+type approach struct {
+	connector *connector
+	request   request
+
+	mu   sync.Mutex // Protects following.
+	left int        // how often it may still dial
+}
+
+// dial connects to an endpoint.
+func (a *approach) dial(ctx context.Context, e endpoint) (net.Conn, error) {
+	addrs, err := a.connector.addresses(ctx, e)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%v: %w", e, err)
 	}
-	for i, a := range addrs {
-		if conn, err = c.dialOne(ctx, netip.AddrPortFrom(a, e.port), len(addrs)-i); err == nil {
-			break
+	won, errs := race(ctx, len(addrs), addressDelay, func(ctx context.Context, i int) (net.Conn, error) {
+		if !a.mayDial() {
+			return nil, errTooMany
 		}
+		return a.connector.dial(ctx, "tcp", netip.AddrPortFrom(addrs[i], e.port).String())
+	})
+	if won.conn != nil {
+		return won.conn, nil
 	}
-	if err != nil {
-		return nil, err
+	if len(errs) == 0 {
+		errs = []error{won.err}
 	}
-	secured, err := c.secure(ctx, conn, e, domain, client, local)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secured, nil
+	return nil, fmt.Errorf("%v: %w", e, joined(errs))
+}
+
+func (a *approach) mayDial() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left--
+	return a.left >= 0
 }
 
 // addresses returns the addresses of an endpoint that may be connected to.
 func (c *connector) addresses(ctx context.Context, e endpoint) (allowed []netip.Addr, err error) {
-	addrs, err := c.resolver.LookupNetIP(ctx, "ip", e.host)
+	addrs, err := lookupHost(ctx, c.resolver, e)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range addrs {
+		a = a.Unmap()
 		if !e.trusted {
 			if err = c.guard.check(a); err != nil {
 				continue
 			}
 		}
-		if (c.insecure || e.tls == noTLS) && !a.Unmap().IsLoopback() {
+		if (c.insecure || e.tls == noTLS) && !a.IsLoopback() {
 			err = errNotLoopback
 			continue
 		}
-		allowed = append(allowed, a.Unmap())
+		allowed = append(allowed, a)
 	}
 	if len(allowed) > 0 {
-		return allowed, nil
+		allowed = interleave(allowed)
+		return allowed[:min(len(allowed), maxAddresses)], nil
 	}
 	if err == nil {
 		err = &net.DNSError{Err: "no addresses", Name: e.host, IsNotFound: true}
@@ -184,29 +259,38 @@ func (c *connector) addresses(ctx context.Context, e endpoint) (allowed []netip.
 	return nil, err
 }
 
-// dialOne connects to the first of so many addresses, and leaves time for the
-// others.
-func (c *connector) dialOne(ctx context.Context, a netip.AddrPort, addrs int) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok && addrs > 1 {
+// minSecure is what a server gets of the time to encrypt a connection, if there
+// is so much, though others wait for their turn.
+const minSecure = 3 * time.Second
+
+// secure makes a connection ready for the client's stream, and closes it if
+// that fails. The server has its share of the time if there are several.
+func (a *approach) secure(ctx context.Context, conn net.Conn, e endpoint, servers int) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok && servers > 1 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(addrs))
+		ctx, cancel = context.WithTimeout(ctx, max(time.Until(deadline)/time.Duration(servers), minSecure))
 		defer cancel()
 	}
-	return c.dial(ctx, "tcp", a.String())
+	secured, err := a.connector.secure(ctx, conn, e, a.request)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secured, nil
 }
 
 // secure makes a connection ready for the client's stream.
-func (c *connector) secure(ctx context.Context, conn net.Conn, e endpoint, domain string, client, local net.Addr) (net.Conn, error) {
+func (c *connector) secure(ctx context.Context, conn net.Conn, e endpoint, q request) (net.Conn, error) {
 	if c.proxyProto {
 		deadline, _ := ctx.Deadline()
 		conn.SetWriteDeadline(deadline)
-		if _, err := conn.Write(proxyHeader(client, local)); err != nil {
+		if _, err := conn.Write(proxyHeader(q.client, q.local)); err != nil {
 			return nil, err
 		}
 		conn.SetWriteDeadline(time.Time{})
 	}
 	config := &tls.Config{
-		ServerName:         domain,
+		ServerName:         q.domain.host,
 		RootCAs:            c.roots,
 		InsecureSkipVerify: c.insecure, // only on loopback, see addresses
 		MinVersion:         tls.VersionTLS12,
@@ -216,7 +300,7 @@ func (c *connector) secure(ctx context.Context, conn net.Conn, e endpoint, domai
 		config.NextProtos = []string{"xmpp-client"}
 		return handshake(ctx, conn, config)
 	case startTLS:
-		return upgrade(ctx, conn, domain, config)
+		return upgrade(ctx, conn, q.domain.name, config)
 	}
 	return conn, nil
 }

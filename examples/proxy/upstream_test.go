@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +58,13 @@ func encrypted(config *tls.Config, mode tlsMode) func(net.Conn) {
 	}
 }
 
+// asked returns what a client asks for that names a domain.
+func asked(t *testing.T, to string) request {
+	d, err := parseDomain(to)
+	require.NoError(t, err)
+	return request{domain: d}
+}
+
 func newConnector(ca *authority) *connector {
 	return &connector{resolver: names{}, dial: new(net.Dialer).DialContext, timeout: 10 * time.Second, roots: ca.pool}
 }
@@ -83,7 +92,7 @@ func TestConnect(t *testing.T) {
 			e.tls = test.mode
 			c := newConnector(ca)
 			c.fixed, c.insecure = &e, test.insecure
-			conn, err := c.connect(t.Context(), &bosh.Opening{To: "example.org"}, nil, nil)
+			conn, err := c.connect(t.Context(), asked(t, "example.org"))
 			if test.want != "" {
 				require.ErrorIs(t, err, &bosh.Error{Condition: test.want})
 				return
@@ -100,7 +109,9 @@ func TestConnect(t *testing.T) {
 // The server may be told the client's address, before anything else.
 func TestConnectProxyProtocol(t *testing.T) {
 	ca := newAuthority(t)
-	want := proxyHeader(&net.TCPAddr{IP: net.IPv4(198, 51, 100, 7), Port: 1}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2})
+	q := asked(t, "example.org")
+	q.client, q.local = netip.MustParseAddrPort("198.51.100.7:1"), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2}
+	want := proxyHeader(q.client, q.local)
 	e := serverAt(t, func(c net.Conn) {
 		got := make([]byte, len(want))
 		io.ReadFull(c, got)
@@ -109,14 +120,17 @@ func TestConnectProxyProtocol(t *testing.T) {
 	})
 	c := newConnector(ca)
 	c.fixed, c.proxyProto = &e, true
-	conn, err := c.connect(t.Context(), &bosh.Opening{To: "example.org"}, &net.TCPAddr{IP: net.IPv4(198, 51, 100, 7), Port: 1}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2})
+	conn, err := c.connect(t.Context(), q)
 	require.NoError(t, err)
 	conn.Close()
 }
 
 // dialed is a dialer that notes where it was to connect to, and fails.
 func dialed(to *[]string) func(context.Context, string, string) (net.Conn, error) {
+	var mu sync.Mutex
 	return func(_ context.Context, _, addr string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		*to = append(*to, addr)
 		return nil, io.ErrClosedPipe
 	}
@@ -136,10 +150,18 @@ func TestWhereTo(t *testing.T) {
 			"xmpp.example.org":  {"2606:4700::1", "8.8.8.8"},
 			"inner.example":     {"10.0.0.1", "127.0.0.1", "169.254.169.254"},
 			"mixed.example":     {"10.0.0.1", "8.8.4.4"},
-			"lan":               {"192.168.0.1"},
-			"here":              {"127.0.0.1", "8.8.8.8"},
+			"here.example":      {"127.0.0.1", "8.8.8.8"},
 			"xn--mnchen-3ya.de": {"8.8.8.8"},
 			"down.test":         {"broken"},
+			"both.lan":          {"8.8.8.8"},
+		},
+		local: map[string][]string{ // by a search list
+			"lan":             {"192.168.0.1"},
+			"xmpp.lan":        {"192.168.0.2"},
+			"both.lan":        {"192.168.0.3"},
+			"nowhere.example": {"8.8.8.8"},
+			"lost.example":    {"8.8.8.8"},
+			"down.test":       {"192.168.0.4"},
 		},
 	}
 	fixed := func(s string, mode tlsMode) func(*connector) {
@@ -158,39 +180,47 @@ func TestWhereTo(t *testing.T) {
 		want      []string
 		condition bosh.Condition
 	}{
-		"by records":           {to: "example.org", want: []string{"[2606:4700::1]:5269", "8.8.8.8:5269"}},
-		"in capitals":          {to: "EXAMPLE.org", want: []string{"[2606:4700::1]:5269", "8.8.8.8:5269"}},
-		"no records":           {to: "mixed.example", want: []string{"8.8.4.4:5222"}},
-		"international":        {to: "münchen.de", want: []string{"8.8.8.8:5222"}},
-		"private":              {to: "inner.example", condition: bosh.HostUnknown},
-		"private, allowed":     {to: "inner.example", set: func(c *connector) { c.guard.allowed = prefixes("10.0.0.0/8") }, want: []string{"10.0.0.1:5222"}},
-		"unknown":              {to: "nowhere.example", condition: bosh.HostUnknown},
-		"unknown target":       {to: "lost.example", condition: bosh.HostUnknown},
-		"no service":           {to: "none.example", condition: bosh.HostUnknown},
-		"broken name server":   {to: "broken.test", condition: bosh.RemoteConnectionFailed},
-		"broken for addresses": {to: "down.test", condition: bosh.RemoteConnectionFailed},
-		"address":              {to: "127.0.0.1", condition: bosh.HostUnknown},
-		"public address":       {to: "8.8.8.8", condition: bosh.HostUnknown},
-		"no name":              {to: "a@example.org", condition: bosh.HostUnknown},
-		"not served":           {to: "example.org", set: func(c *connector) { c.domains = map[string]bool{"example.com": true} }, condition: bosh.HostUnknown},
-		"served":               {to: "mixed.example", set: func(c *connector) { c.domains = map[string]bool{"mixed.example": true} }, want: []string{"8.8.4.4:5222"}},
-		"via":                  {to: "other.example", set: func(c *connector) { c.via = "example.org" }, want: []string{"[2606:4700::1]:5269", "8.8.8.8:5269"}},
-		"fixed":                {to: "other.example", set: fixed("lan:5222", startTLS), want: []string{"192.168.0.1:5222"}},
-		"fixed, without TLS":   {to: "other.example", set: fixed("lan:5222", noTLS), condition: bosh.RemoteConnectionFailed},
-		"here, without TLS":    {to: "other.example", set: fixed("here:5222", noTLS), want: []string{"127.0.0.1:5222"}},
-		"unchecked":            {to: "other.example", set: func(c *connector) { fixed("here:5222", startTLS)(c); c.insecure = true }, want: []string{"127.0.0.1:5222"}},
-		"unchecked elsewhere":  {to: "example.org", set: func(c *connector) { c.insecure = true }, condition: bosh.RemoteConnectionFailed},
-		"route":                {to: "a.example", route: "xmpp:xmpp.example.org:443", set: routed, want: []string{"[2606:4700::1]:443", "8.8.8.8:443"}},
-		"route, unlisted":      {to: "a.example", route: "xmpp:inner.example:5222", set: routed, want: []string{"192.168.0.1:5222"}},
-		"route, other port":    {to: "a.example", route: "xmpp:xmpp.example.org:22", set: routed, want: []string{"192.168.0.1:5222"}},
-		"route, nonsense":      {to: "a.example", route: "xmpp:", set: routed, want: []string{"192.168.0.1:5222"}},
+		"by records":            {to: "example.org", want: []string{"[2606:4700::1]:5269", "8.8.8.8:5269"}},
+		"in capitals":           {to: "EXAMPLE.org", want: []string{"[2606:4700::1]:5269", "8.8.8.8:5269"}},
+		"no records":            {to: "mixed.example", want: []string{"8.8.4.4:5222"}},
+		"international":         {to: "münchen.de", want: []string{"8.8.8.8:5222"}},
+		"in A-labels":           {to: "xn--mnchen-3ya.de", want: []string{"8.8.8.8:5222"}},
+		"with a dot":            {to: "münchen.de.", want: []string{"8.8.8.8:5222"}},
+		"private":               {to: "inner.example", condition: bosh.HostUnknown},
+		"private, allowed":      {to: "inner.example", set: func(c *connector) { c.guard.allowed = prefixes("10.0.0.0/8") }, want: []string{"10.0.0.1:5222"}},
+		"unknown":               {to: "nowhere.example", condition: bosh.HostUnknown},
+		"unknown target":        {to: "lost.example", condition: bosh.HostUnknown},
+		"no service":            {to: "none.example", condition: bosh.HostUnknown},
+		"broken name server":    {to: "broken.test", condition: bosh.RemoteConnectionFailed},
+		"broken for addresses":  {to: "down.test", condition: bosh.RemoteConnectionFailed},
+		"address":               {to: "127.0.0.1", condition: bosh.HostUnknown},
+		"public address":        {to: "8.8.8.8", condition: bosh.HostUnknown},
+		"not served":            {to: "example.org", set: func(c *connector) { c.domains = map[string]bool{"example.com": true} }, condition: bosh.HostUnknown},
+		"served":                {to: "mixed.example", set: func(c *connector) { c.domains = map[string]bool{"mixed.example": true} }, want: []string{"8.8.4.4:5222"}},
+		"via":                   {to: "other.example", set: func(c *connector) { c.via = "example.org" }, want: []string{"[2606:4700::1]:5269", "8.8.8.8:5269"}},
+		"fixed":                 {to: "other.example", set: fixed("lan:5222", startTLS), want: []string{"192.168.0.1:5222"}},
+		"fixed, not in the DNS": {to: "other.example", set: fixed("xmpp.lan:5222", startTLS), want: []string{"192.168.0.2:5222"}},
+		"fixed, in both":        {to: "other.example", set: fixed("both.lan:5222", startTLS), want: []string{"8.8.8.8:5222"}},
+		"fixed, broken":         {to: "other.example", set: fixed("down.test:5222", startTLS)},
+		"fixed, the whole name": {to: "other.example", set: fixed("xmpp.lan.:5222", startTLS), condition: bosh.HostUnknown},
+		"fixed, international":  {to: "other.example", set: fixed("München.de:5222", startTLS), want: []string{"8.8.8.8:5222"}},
+		"fixed, without TLS":    {to: "other.example", set: fixed("lan:5222", noTLS), condition: bosh.RemoteConnectionFailed},
+		"here, without TLS":     {to: "other.example", set: fixed("here.example:5222", noTLS), want: []string{"127.0.0.1:5222"}},
+		"unchecked":             {to: "other.example", set: func(c *connector) { fixed("here.example:5222", startTLS)(c); c.insecure = true }, want: []string{"127.0.0.1:5222"}},
+		"unchecked elsewhere":   {to: "example.org", set: func(c *connector) { c.insecure = true }, condition: bosh.RemoteConnectionFailed},
+		"route":                 {to: "a.example", route: "xmpp:xmpp.example.org:443", set: routed, want: []string{"[2606:4700::1]:443", "8.8.8.8:443"}},
+		"route, unlisted":       {to: "a.example", route: "xmpp:inner.example:5222", set: routed, want: []string{"192.168.0.1:5222"}},
+		"route, other port":     {to: "a.example", route: "xmpp:xmpp.example.org:22", set: routed, want: []string{"192.168.0.1:5222"}},
+		"route, nonsense":       {to: "a.example", route: "xmpp:", set: routed, want: []string{"192.168.0.1:5222"}},
 	} {
 		var got []string
 		c := &connector{resolver: world, dial: dialed(&got), timeout: time.Minute}
 		if test.set != nil {
 			test.set(c)
 		}
-		_, err := c.connect(t.Context(), &bosh.Opening{To: test.to, Route: test.route}, nil, nil)
+		q := asked(t, test.to)
+		q.route = test.route
+		_, err := c.connect(t.Context(), q)
 		if test.condition == "" {
 			test.condition = bosh.RemoteConnectionFailed
 		}
@@ -215,7 +245,7 @@ func TestNextPlace(t *testing.T) {
 		}
 		c := newConnector(ca)
 		c.resolver, c.guard.allowed = world, prefixes("127.0.0.0/8")
-		conn, err := c.connect(t.Context(), &bosh.Opening{To: "example.org"}, nil, nil)
+		conn, err := c.connect(t.Context(), asked(t, "example.org"))
 		if err == nil {
 			conn.Close()
 		}
