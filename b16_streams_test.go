@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
@@ -456,4 +457,66 @@ func TestStreamsEnd(t *testing.T) {
 		assert.Error(b, d.one.ended())
 		assert.Error(b, d.two.ended())
 	})
+}
+
+// The context that Admit returns for a further stream ends that stream, and the one of
+// the session all of them.
+func TestContextsOfStreams(t *testing.T) {
+	expired := errors.New("expired")
+	timed := func(forFirst, forSecond time.Duration) bosh.Options {
+		first := true
+		o := manyStreams
+		o.Admit = func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			limit := forSecond
+			if first {
+				limit = forFirst
+			}
+			first = false
+			if limit == 0 {
+				return ctx, nil
+			}
+			ctx, cancel := context.WithTimeoutCause(ctx, limit, expired)
+			t.Cleanup(cancel)
+			return ctx, nil
+		}
+		return o
+	}
+	twoStreams(t, "of the second", timed(0, 20*time.Second), func(b *bench, d *duo) {
+		held := d.send(1002)
+		held.waits()
+		b.wait(20*time.Second - 1)
+		held.waits()
+		b.wait(1)
+		held.getsNow(endOf(d.two, "condition='policy-violation'"))
+		assert.ErrorIs(b, d.two.ended(), expired)
+		assert.Equal(b, expired, context.Cause(d.two.Context()))
+		assert.NoError(b, d.one.Context().Err())
+		d.send(1003, stream(d.two), x("late"))
+		d.two.reads("")
+		d.send(1004, stream(d.one), x("1"))
+		d.one.reads(x("1"))
+		d.alive()
+	})
+	twoStreams(t, "of the second, which has ended before", timed(0, 20*time.Second), func(b *bench, d *duo) {
+		require.NoError(b, d.two.Close())
+		d.send(1002).getsNow(endOf(d.two))
+		d.send(1003).getsAfter(patience, empty)
+		d.alive()
+	})
+	twoStreams(t, "of the second, which is the last", timed(0, 20*time.Second), func(b *bench, d *duo) {
+		require.NoError(b, d.one.Close())
+		d.send(1002).getsNow(endOf(d.one))
+		held := d.send(1003)
+		held.getsAfter(20*time.Second, condition(bosh.PolicyViolation))
+		assert.ErrorIs(b, d.two.Session().Err(), expired)
+	})
+	for _, second := range []time.Duration{0, time.Hour} {
+		twoStreams(t, "of the session "+second.String(), timed(20*time.Second, second), func(b *bench, d *duo) {
+			held := d.send(1002)
+			held.getsAfter(20*time.Second, condition(bosh.PolicyViolation))
+			assert.ErrorIs(b, d.one.ended(), expired)
+			assert.ErrorIs(b, d.two.ended(), expired)
+			d.gone()
+		})
+	}
 }

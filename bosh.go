@@ -121,10 +121,13 @@ type Options struct {
 	// Framing. The context it returns is the parent of the session's (of the
 	// stream's, for a further one); nil stands for the one it was given,
 	// which carries the values of the request's context but does not end with
-	// the request. When it is cancelled so is [Stream.Context], and nothing
-	// else happens: who wants the session to end must see to that. To refuse, return an error: an [*Error] tells the client
-	// its condition, any other error becomes [InternalServerError]. It runs
-	// in the request's goroutine and may take its time.
+	// the request. When it is done, by a deadline or a cancel, the session (the
+	// stream) ends by [PolicyViolation], and its cause is logged: let it have
+	// the expiry of the token that the client has shown, and do not return the
+	// request's own, which ends with the request. To refuse, return an error:
+	// an [*Error] tells the client its condition, any other error becomes
+	// [InternalServerError]. It runs in the request's goroutine and may take
+	// its time.
 	//
 	// If Admit is nil every stream is admitted that names a host in `to`.
 	Admit func(context.Context, *http.Request, *Opening) (context.Context, error)

@@ -614,6 +614,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if cond != "" {
 		s.reject(ex, cond)
 	}
+	s.follow(ctx)
 	if h.gate.Closed() {
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
@@ -669,6 +670,9 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 		c, e := h.callAdmit(ctx, r, &asked)
 		if o = asked; c != nil {
 			ctx = c
+		}
+		if e == nil && ctx.Err() != nil {
+			e = lapsed(ctx)
 		}
 		if e != nil {
 			return ctx, o, e

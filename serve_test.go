@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -303,7 +304,6 @@ func (c calling) Handle(context.Context, slog.Record) error { c.f(); return nil 
 func (c calling) WithAttrs([]slog.Attr) slog.Handler        { return c }
 func (c calling) WithGroup(string) slog.Handler             { return c }
 
-// A context of Admit that is cancelled reaches the application, and no more.
 // B7.1-7: Admit is told how long the client waits for an answer, as it is granted.
 func TestOpeningWait(t *testing.T) {
 	for asked, want := range map[string]time.Duration{
@@ -336,25 +336,118 @@ func TestOpeningWait(t *testing.T) {
 	}
 }
 
-func TestAdmitContextCancelled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		type key struct{}
-		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "value"))
-		h := newHandler(t, bosh.Options{
-			Framing: bosh.Elements,
-			Admit: func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) {
-				return ctx, nil
-			},
-		})
-		p := dial(t, boshtest.InMemory(h))
-		s := accept(t, h)
-		cancel(io.ErrNoProgress)
-		<-s.Context().Done()
-		assert.Equal(t, io.ErrNoProgress, context.Cause(s.Context()))
-		assert.NoError(t, s.Session().Err())
-		held := p.hold(x("a"))
-		requireRead(t, s, x("a"))
-		write(t, s, x("b"))
-		assert.Equal(t, x("b"), held.Wait().Payload())
+// A session ends with the context that Admit has returned for it, whatever its client
+// and the application do meanwhile; the cause is known, and logged.
+func TestAdmitContextDone(t *testing.T) {
+	type key struct{}
+	expired := errors.New("the token has expired")
+	for name, until := range map[string]func(context.Context) (context.Context, context.CancelFunc){
+		"deadline": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithDeadlineCause(ctx, time.Now().Add(20*second), expired)
+		},
+		"cancel": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(20*second, func() { cancel(expired) })
+			return context.WithValue(ctx, key{}, "value"), func() {}
+		},
+	} {
+		for _, holds := range []bool{true, false} {
+			for _, streams := range []int{1, 2} {
+				t.Run(fmt.Sprint(name, holds, streams), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						var log strings.Builder
+						cancel := func() {}
+						defer func() { cancel() }()
+						h := newHandler(t, bosh.Options{
+							Framing: bosh.Elements, MaxStreams: streams, Grace: -1,
+							Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+							Admit: func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+								ctx, cancel = until(ctx)
+								return ctx, nil
+							},
+						})
+						p := dial(t, boshtest.InMemory(h))
+						s := accept(t, h)
+						write(t, s, x("a"))
+						assert.Equal(t, x("a"), p.send(x("b")).Payload())
+						requireRead(t, s, x("b"))
+						write(t, s, x("last"))
+						if holds {
+							assert.Equal(t, x("last"), p.send("").Payload())
+							held := p.hold("")
+							time.Sleep(20*second - 1)
+							synctest.Wait()
+							assert.NoError(t, s.Session().Err())
+							time.Sleep(1)
+							requireEnd(t, held.Wait(), bosh.PolicyViolation)
+						} else {
+							time.Sleep(25 * second)
+							r := p.send(x("late"))
+							requireEnd(t, r, bosh.PolicyViolation)
+							assert.Contains(t, r.Payload(), x("last"))
+						}
+						_, err := s.Read(make([]byte, 1))
+						assert.ErrorIs(t, err, &bosh.Error{Condition: bosh.PolicyViolation}, "and nothing of who has no right to be here")
+						assert.ErrorIs(t, err, expired)
+						assert.ErrorIs(t, s.Session().Err(), expired)
+						<-s.Context().Done()
+						assert.Equal(t, expired, context.Cause(s.Context()))
+						synctest.Wait()
+						assert.Contains(t, log.String(), expired.Error())
+						assert.EqualValues(t, 1, h.Stats().Ended[string(bosh.PolicyViolation)])
+					})
+				})
+			}
+		}
+	}
+}
+
+// One that is done already opens no session, one that outlives its session does it no
+// harm, and neither leaves a goroutine.
+func TestAdmitContexts(t *testing.T) {
+	bubble(t, "done already", with(func(o *bosh.Options) {
+		o.Admit = func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx, nil
+		}
+	}), func(b *bench) {
+		b.post(complete(stdCreation)).getsNow(condition(bosh.PolicyViolation))
+		assert.Zero(b, b.h.Stats().Created)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	bubble(t, "with values alone", with(func(o *bosh.Options) {
+		o.Admit = func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+			return context.WithValue(ctx, t, ""), nil
+		}
+	}), func(b *bench) {
+		s := b.create()
+		s.send(1001).getsAfter(patience, empty)
+		s.alive()
+	})
+	std(t, "for many", func(b *bench, s *session) {
+		before := runtime.NumGoroutine()
+		h := newHandler(b.T, with(func(o *bosh.Options) {
+			o.Admit = func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) { return ctx, nil }
+			o.Serve = func(st *bosh.Stream) { st.Receive(func([]byte, error) {}) }
+		}))
+		rt := boshtest.InMemory(h)
+		peers := make([]*peer, 100)
+		for i := range peers {
+			peers[i] = dial(b.T, rt)
+		}
+		synctest.Wait()
+		assert.LessOrEqual(b, runtime.NumGoroutine(), before+10)
+		for _, p := range peers[:50] {
+			requireEnd(b.T, p.send("", "type='terminate'"), "")
+		}
+		cancel()
+		synctest.Wait()
+		for _, p := range peers[50:] {
+			requireEnd(b.T, p.send(""), bosh.PolicyViolation)
+		}
+		assert.EqualValues(b, 50, h.Stats().Ended["closed"])
+		assert.EqualValues(b, 50, h.Stats().Ended[string(bosh.PolicyViolation)])
 	})
 }

@@ -1,6 +1,8 @@
 package bosh
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -158,6 +160,9 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		s.mu.Lock()
 		s.streams.Several().asking--
 		s.addStream(rid, st, err)
+		if st.cause == nil && ctx != s.scope.Values() { // or the session sees to it
+			st.member.scope.Watch(ctx, func() { st.lapse(ctx) })
+		}
 		s.settle(s.h.now())
 		s.unlock()
 		if err == nil {
@@ -641,6 +646,37 @@ func (s *Session) Terminate(e *Error) error {
 		s.settle(s.h.now())
 	}
 	return nil
+}
+
+// follow ends the session when ctx is done, which Admit has returned for it.
+func (s *Session) follow(ctx context.Context) {
+	if ctx.Done() == nil {
+		return // mostly
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.scope.Watch(ctx, func() { s.lapse(ctx) })
+	}
+}
+
+// lapse ends the session because ctx is done. The client, which may have no right to be
+// here any more, is told as by Terminate, but nothing of it is taken.
+func (s *Session) lapse(ctx context.Context) {
+	s.mu.Lock()
+	defer s.unlock()
+	for _, st := range s.streams.All() {
+		st.lapsed = true
+	}
+	if s.final == nil && !s.ended {
+		s.final = lapsed(ctx)
+		s.settle(s.h.now())
+	}
+}
+
+// lapsed returns the end by a context that Admit has returned, which is done.
+func lapsed(ctx context.Context) *Error {
+	return &Error{Condition: PolicyViolation, Err: fmt.Errorf("the context that Admit returned is done: %w", context.Cause(ctx))}
 }
 
 // orGraceful returns e, or a graceful end if it is nil.

@@ -59,6 +59,7 @@ type Stream struct {
 	announced bool    // the header has been told, which is done once
 	ended     bool    // the application has written the end of the XMPP stream
 	closed    bool    // Close has been called
+	lapsed    bool    // its time is over, and nothing more of the client is taken
 	added     bool    // the session had another one before
 	hidden    bool    // the answer to its opening, which names it, is still to come, and speaks for it alone
 	untold    bool    // the client has not been told the name, and will be by the next answer
@@ -240,7 +241,7 @@ func or(value []byte, def string) string {
 
 // feed appends the payloads of a request to the input: all or none.
 func (st *Stream) feed(req *wire.Request) Condition {
-	if st.closed {
+	if st.closed || st.lapsed {
 		return "" // it reads no more
 	}
 	if st.framing == Opaque {
@@ -883,6 +884,18 @@ func (st *Stream) finish(e *Error) {
 		st.final = orGraceful(e)
 	default:
 		st.s.final = orGraceful(e)
+	}
+}
+
+// lapse ends the stream because ctx is done, which Admit has returned for it; unless
+// that is so because the session's is.
+func (st *Stream) lapse(ctx context.Context) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if st.s.scope.Values().Err() == nil && !st.s.ended {
+		st.lapsed = true
+		st.finish(lapsed(ctx))
+		st.s.settle(st.s.h.now())
 	}
 }
 

@@ -9,6 +9,7 @@ import "context"
 type Scope struct {
 	ctx    context.Context         // the parent as long as cancel is nil
 	cancel context.CancelCauseFunc // nil until somebody has asked
+	stop   func() bool             // ends what Watch has begun; nil if that is nothing
 }
 
 // New returns a Scope whose context descends from parent.
@@ -28,11 +29,28 @@ func (s *Scope) Context(over error) context.Context {
 // Values returns a context that has the values of the Scope's.
 func (s *Scope) Values() context.Context { return s.ctx }
 
+// Watch has f called, in a goroutine of its own, when ctx is done before the owner has
+// ended. It may be called once. It costs nothing if ctx is never done.
+func (s *Scope) Watch(ctx context.Context, f func()) {
+	if ctx.Done() != nil {
+		s.stop = context.AfterFunc(ctx, f)
+	}
+}
+
 // Cancel returns the function that cancels the context, which may call others,
 // so that no lock should be held. It must be called once the owner has ended.
 func (s *Scope) Cancel() context.CancelCauseFunc {
-	if s.cancel == nil {
+	stop, cancel := s.stop, s.cancel
+	switch {
+	case stop == nil && cancel == nil:
 		return func(error) {}
+	case stop == nil:
+		return cancel
 	}
-	return s.cancel
+	return func(cause error) {
+		stop()
+		if cancel != nil {
+			cancel(cause)
+		}
+	}
 }

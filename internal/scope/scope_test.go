@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -31,4 +32,38 @@ func TestScope(t *testing.T) {
 	assert.Equal(t, cause, context.Cause(ctx))
 	assert.Equal(t, context.Canceled, ctx.Err())
 	assert.NoError(t, parent.Err())
+}
+
+func TestWatch(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			calls := 0
+			watch := func() (s *Scope, cancel context.CancelFunc) {
+				parent, cancel := context.WithCancel(t.Context())
+				s = New(parent)
+				if asked {
+					s.Context(nil)
+				}
+				s.Watch(parent, func() { calls++ })
+				return s, cancel
+			}
+			_, cancel := watch()
+			synctest.Wait()
+			assert.Zero(t, calls)
+			cancel()
+			synctest.Wait()
+			assert.Equal(t, 1, calls)
+
+			s, cancel := watch()
+			s.Cancel()(nil)
+			cancel()
+			synctest.Wait()
+			assert.Equal(t, 1, calls, "the owner has ended")
+			assert.Error(t, s.Context(context.Canceled).Err())
+
+			s = New(context.Background())
+			s.Watch(context.Background(), nil)
+			s.Cancel()(nil)
+		})
+	}
 }
