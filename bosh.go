@@ -222,7 +222,10 @@ type Options struct {
 
 	// MaxBody is the largest request body in bytes, after decompression.
 	// The default is 1 MiB. It cannot be switched off: negative stands for the
-	// most, 256 MiB. The attributes of the wrapper may take 16 KiB of it.
+	// most, 256 MiB. The attributes of the wrapper may take 16 KiB of it. A
+	// larger one is refused by [BadRequest], which ends its session. If its
+	// Content-Length is too large already, nothing of it is read: the refusal
+	// comes at once, the connection is closed, and the session goes on.
 	MaxBody int64
 
 	// MaxPayloads is how many elements a request may carry. A small element
@@ -266,10 +269,11 @@ type Options struct {
 	// buffers that a session keeps for answers, of at most 64 KiB for each
 	// request that is open, and one more; and up to 4 KiB each of a stream's
 	// input and output may be counted as late as at its next request or
-	// answer. Bodies that are being received have what the sessions leave, and
-	// their first 64 KiB are free: one for which there is no room is refused
-	// by [PolicyViolation], and its connection closed. The default is 1 GiB;
-	// negative sets no limit.
+	// answer. Bodies that are being received, and those that Admit is asked
+	// about, have what the sessions leave: as they came, and decompressed. Their
+	// first 64 KiB are free. One that finds no room is refused by
+	// [PolicyViolation], and its connection is closed unless all of it has come.
+	// The default is 1 GiB; negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its

@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -169,6 +170,15 @@ func length(lines ...string) string {
 
 var n = len(anyBody)
 
+// bomb is a small body that becomes a large one.
+func bomb() string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, strings.Repeat("x", 20<<10))
+	w.Close()
+	return b.String()
+}
+
 // What servers quarrel over. Each is sent behind a request that has the
 // connection taken over, and has another behind it.
 var quarrels = map[string]string{
@@ -181,6 +191,9 @@ var quarrels = map[string]string{
 	"compressed, it says":       request(post, anyBody, "Content-Encoding: gzip"),
 	"unknown coding":            request(post, anyBody, "Content-Encoding: br"),
 	"too large":                 request(post, strings.Repeat("x", 5<<10)),
+	"too large, in question":    request(post, strings.Repeat("x", 5<<10), "Expect: 100-continue"),
+	"too large, in chunks":      post + "\r\nHost: bosh.test\r\nTransfer-Encoding: chunked\r\n\r\n1400\r\n" + strings.Repeat("x", 5<<10) + "\r\n0\r\n\r\n",
+	"too large when unpacked":   request(post, bomb(), "Content-Encoding: gzip"),
 	"as large as may be":        request(post, strings.Repeat("x", 4<<10)),
 	"smaller letters":           strings.ToLower(request(post, "")),
 	"field names in lower case": fmt.Sprintf("%s\r\nhost: bosh.test\r\ncontent-length: %d\r\n\r\n%s", post, n, anyBody),

@@ -159,11 +159,6 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	defer share.Give()
 	var err error
 	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share)
-	if err == httpbody.ErrNoRoom {
-		h.free(req)
-		h.reply(w, &exchange{request: r, reply: h.terminal(PolicyViolation, false), content: negotiate.TextXML})
-		return
-	}
 	if errors.Is(err, httpbody.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
@@ -171,7 +166,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.abandon(w)
 		return
 	}
-	if err == nil && h.takeOver(w, r, req) {
+	if err == nil && h.takeOver(w, r, req, &share) {
 		return
 	}
 	ex := h.spare.Get().(*exchange)
@@ -234,10 +229,15 @@ func (h *Handler) abandon(w http.ResponseWriter) {
 // begin takes in a request and returns its session. For one that has none the
 // answer is on ex. If err is not nil the request has not been read whole.
 func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo) {
+	ex.content = negotiate.TextXML
+	if err == httpbody.ErrNoRoom {
+		h.free(req)
+		ex.reply = h.terminal(PolicyViolation, false)
+		return nil, info
+	}
 	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
 		err = perr
 	}
-	ex.content = negotiate.TextXML
 	switch {
 	case !req.Root:
 		ex.reply = h.terminal(BadRequest, false)
@@ -294,7 +294,7 @@ func (h *Handler) late(ex *exchange, req *wire.Request) {
 
 // takeOver serves a request, and all that follow it on its connection, by the
 // direct engine, if there is one, and the connection can be taken over.
-func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request) bool {
+func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpbody.Share) bool {
 	if h.engine == nil {
 		return false
 	}
@@ -306,22 +306,25 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 	}
 	q := h.engine.Take(w, r)
 	if q != nil {
-		q.Begin(func(q *direct.Request) { h.serveRequest(q, req, nil) })
+		q.Begin(func(q *direct.Request) { h.serveRequest(h.enter(q), req, nil, share) })
 	}
 	return q != nil
 }
 
 // serveDirect serves a request on a connection that was taken over.
 func (h *Handler) serveDirect(q *direct.Request, body []byte) {
+	ex := h.enter(q)
 	req := h.requests.Get().(*wire.Request)
+	share := httpbody.Share{Budget: &h.bodies}
+	defer share.Give()
 	var err error
-	req.Body, err = h.edge.ReadDirect(q, body, req.Body[:0])
-	h.serveRequest(q, req, err)
+	req.Body, err = h.edge.ReadDirect(q, body, req.Body[:0], &share)
+	h.serveRequest(ex, req, err, &share)
 }
 
-// serveRequest serves a request whose body is req. Nobody waits for its answer:
-// whoever makes it writes it, and then doneDirect is called.
-func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) {
+// enter counts a request on a connection that was taken over, until doneDirect, and
+// returns its exchange. It comes before all that may panic.
+func (h *Handler) enter(q *direct.Request) *exchange {
 	h.gate.Enter()
 	ex, ok := q.Context.(*exchange)
 	if !ok {
@@ -329,6 +332,12 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 		q.Context = ex
 	}
 	*ex = exchange{direct: q}
+	return ex
+}
+
+// serveRequest serves a request whose body is req, which has share. Nobody waits for
+// its answer: whoever makes it writes it, and then doneDirect is called.
+func (h *Handler) serveRequest(ex *exchange, req *wire.Request, err error, share *httpbody.Share) {
 	refused := false
 	defer func() { // also if somebody panics
 		if !refused && ex.session != nil {
@@ -336,6 +345,7 @@ func (h *Handler) serveRequest(q *direct.Request, req *wire.Request, err error) 
 		}
 	}()
 	s, info := h.begin(ex, req, err)
+	share.Give()
 	if s == nil {
 		refused = true
 		h.answer(ex)

@@ -5,11 +5,14 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,10 +92,11 @@ func TestCompressedRequests(t *testing.T) {
 }
 
 // The size of a body is limited as it is sent and as it is meant, to the byte.
-// Nothing of one that is larger reaches the application. B5-10.
+// Nothing of one that is larger reaches the application, and its session ends
+// unless nothing is read of it at all. B5-10.
 func TestMaxBody(t *testing.T) {
 	const limit = 10_000
-	codings := map[string]func(*testing.T, string) string{"": nil, "gzip": gzipped, "deflate": zlibbed}
+	codings := map[string]func(*testing.T, string) string{"": nil, "gzip": gzipped, "deflate": zlibbed, "sized": nil}
 	for coding, coded := range codings {
 		for over := range 2 {
 			t.Run(coding+strconv.Itoa(over), func(t *testing.T) {
@@ -105,14 +109,131 @@ func TestMaxBody(t *testing.T) {
 					if coded != nil {
 						body = coded(t, body)
 					}
-					r := do(t, p.rt, "POST", anyURL, strings.NewReader(body), "Content-Encoding", coding)
+					var sent io.Reader = strings.NewReader(body)
+					if coding == "" {
+						sent = struct{ io.Reader }{sent} // its size is not known
+					}
+					r := do(t, p.rt, "POST", anyURL, sent, "Content-Encoding", strings.TrimPrefix(coding, "sized"))
 					if over == 0 {
 						requireRead(t, s, payload)
 						return
 					}
 					assert.Contains(t, r.text, "condition='bad-request'")
+					if coding == "sized" {
+						assert.NoError(t, s.Session().Err())
+						return
+					}
 					_, err := s.Read(make([]byte, 1))
 					assert.ErrorIs(t, err, &bosh.Error{Condition: bosh.BadRequest})
+				})
+			})
+		}
+	}
+}
+
+// A body that is too large by its own Content-Length is refused at once, and the
+// connection closed: nothing of it is asked for, or read. B5-10.
+func TestMaxBodyAtOnce(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		for _, lines := range [][]string{nil, {"Expect: 100-continue"}, {"Content-Encoding: gzip"}, {"Content-Encoding: none-we-know", "Expect: 100-continue"}} {
+			for _, size := range []int64{4<<10 + 1, 300 << 10, 1 << 40, 1<<63 - 1} {
+				for _, later := range []bool{false, true} {
+					t.Run(fmt.Sprintf("Direct %v, %q, %d, later %v", isDirect, lines, size, later), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							h := withEngine(t, with(func(o *bosh.Options) { o.MaxBody = 4 << 10 }), isDirect)
+							l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+							if later {
+								l.says(taken)
+								l.answers()
+							}
+							head := request(post, "", lines...)
+							l.says(strings.Replace(head, "Content-Length: 0", fmt.Sprint("Content-Length: ", size), 1))
+							var r httpAnswer
+							assert.Zero(t, elapsed(func() { r = l.answers() }))
+							assert.Equal(t, http.StatusOK, r.StatusCode, "and no 100 before")
+							assert.Equal(t, complete(condition(bosh.BadRequest)), r.text)
+							assert.True(t, r.Close)
+							n, _ := io.Copy(l.Conn, io.LimitReader(spaces{}, size))
+							assert.Less(t, n, int64(400<<10), "what the pipe takes, and net/http throws away of a small body")
+						})
+					})
+				}
+			}
+		}
+	}
+	overVersions(t, with(func(o *bosh.Options) { o.MaxBody = 4 << 10 }), 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+		p := dial(t, pipe)
+		s := accept(t, h)
+		body, more := io.Pipe()
+		r, err := http.NewRequestWithContext(t.Context(), "POST", anyURL, body)
+		require.NoError(t, err)
+		r.ContentLength = 4<<10 + 1
+		began := time.Now()
+		resp, err := pipe.RoundTrip(r)
+		require.NoError(t, err)
+		more.Close()
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, complete(condition(bosh.BadRequest)), string(text))
+		assert.Zero(t, time.Since(began))
+		assert.NoError(t, s.Session().Err())
+		p.send("<a xmlns='u'/>")
+		requireRead(t, s, "<a xmlns='u'/>")
+	})
+}
+
+// spaces is a Reader of blanks without end.
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte(" "), len(p))), nil }
+
+// What bodies are being taken in, compressed or not, counts towards MaxMemory as long
+// as Admit thinks about them. Those that find no room are refused. B5-10.
+func TestBodiesCount(t *testing.T) {
+	const limit, bodies = 1 << 20, 40
+	pad := strings.Repeat(" ", 900<<10)
+	for _, isDirect := range []bool{false, true} {
+		for coding, coded := range map[string]func(*testing.T, string) string{"": nil, "gzip": gzipped, "deflate": zlibbed} {
+			t.Run(fmt.Sprintf("Direct %v, %s", isDirect, coding), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var asked atomic.Int32
+					decide := make(chan struct{})
+					h := withEngine(t, with(func(o *bosh.Options) {
+						o.MaxMemory = limit
+						o.Admit = func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) {
+							asked.Add(1)
+							<-decide
+							return nil, &bosh.Error{Condition: bosh.HostUnknown}
+						}
+					}), isDirect)
+					body, line := creation()+pad, "X-A: b"
+					if coded != nil {
+						body, line = coded(t, body), "Content-Encoding: "+coding
+					}
+					answers := make([]<-chan httpAnswer, bodies)
+					for i := range answers {
+						l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+						l.says(taken)
+						l.answers()
+						go io.WriteString(l.Conn, request(post, body, line)) // it may be refused in the middle
+						answers[i] = async(l.answers)
+						synctest.Wait()
+						assert.LessOrEqual(t, h.Stats().Memory, int64(limit))
+					}
+					assert.Less(t, asked.Load(), int32(2), "with the body it has")
+					close(decide)
+					refused := 0
+					for _, a := range answers {
+						if r := <-a; r.text == complete(condition(bosh.PolicyViolation)) {
+							refused++
+						} else {
+							assert.Equal(t, complete(condition(bosh.HostUnknown)), r.text)
+						}
+					}
+					assert.Equal(t, bodies-int(asked.Load()), refused)
+					assert.Zero(t, h.Stats().Memory)
+					time.Sleep(time.Second) // net/http waits before it closes a connection
 				})
 			})
 		}

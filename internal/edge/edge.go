@@ -85,8 +85,8 @@ func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *htt
 			}
 		}()
 	}
-	b, err = httpbody.Read(b, r, e.o.MaxBody, share)
-	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && r.ProtoMajor == 1 {
+	b, whole, err := httpbody.Read(b, r, e.o.MaxBody, share)
+	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && !whole && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
 	return b, err
@@ -113,8 +113,8 @@ func (e *Edge) limited(err error) {
 
 // ReadDirect is Read for a request of the direct engine, which has received its
 // body already.
-func (e *Edge) ReadDirect(q *direct.Request, body, b []byte) ([]byte, error) {
-	return httpbody.Decode(b, body, q.Encoding(), e.o.MaxBody)
+func (e *Edge) ReadDirect(q *direct.Request, body, b []byte, share *httpbody.Share) ([]byte, error) {
+	return httpbody.Decode(b, body, q.Encoding(), e.o.MaxBody, share)
 }
 
 // Silence sees to it that nothing more is sent by w, not even what net/http sends for a

@@ -140,7 +140,8 @@ func TestRead(t *testing.T) {
 		close string
 	}{
 		{"whole", strings.NewReader("<body/>"), "x<body/>", nil, 2, ""},
-		{"too large", strings.NewReader("0123456789abc"), "x012345678", httpbody.ErrTooLarge, 1, "close"},
+		{"too large", io.MultiReader(strings.NewReader("0123456789abc")), "x012345678", httpbody.ErrTooLarge, 1, "close"},
+		{"too large, it says", strings.NewReader("0123456789abc"), "x", httpbody.ErrTooLarge, 1, "close"},
 		{"broken", io.MultiReader(strings.NewReader("<b"), errReader{broken}), "x<b", broken, 1, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -23,45 +23,57 @@ var ErrTooLarge = errors.New("body too large")
 var ErrBroken = errors.New("body did not arrive")
 
 // Read appends the body of r to b, decompressed as its Content-Encoding says.
-// Neither what is read nor what is decompressed may exceed limit bytes. What it
-// takes goes on share, which the caller gives back; it may be nil.
-func Read(b []byte, r *http.Request, limit int64, share *Share) ([]byte, error) {
+// Neither what is read nor what is decompressed may exceed limit bytes. Nothing is
+// read of a body that is too large by its own Content-Length, so that a client
+// which asks whether to send it is told. What Read takes goes on share, which the
+// caller gives back; it may be nil. It reports whether the body has been read whole.
+func Read(b []byte, r *http.Request, limit int64, share *Share) (_ []byte, whole bool, err error) {
+	if r.ContentLength > limit {
+		return b, false, ErrTooLarge
+	}
 	coding, err := coding(r.Header["Content-Encoding"])
 	if err != nil {
-		return b, err
+		return b, false, err
 	}
 	if coding == "" {
-		return receive(b, r.Body, limit, share)
+		b, err = receive(b, r.Body, limit, share)
+		return b, err == nil, err
 	}
 	raw, err := receive(nil, r.Body, limit, share)
 	if err != nil {
-		return b, err
+		return b, false, err
 	}
-	return decompress(b, coding, raw, limit, share)
+	b, err = decompress(b, coding, raw, limit, share, cap(raw))
+	return b, true, err
 }
 
 // Decode is Read for a body that has come already, with the values of its
-// Content-Encoding.
-func Decode(b, raw []byte, encoding []string, limit int64) ([]byte, error) {
-	if len(encoding) == 0 {
-		return append(b, raw...), nil
+// Content-Encoding. What exceeds [Free] of raw is on another share.
+func Decode(b, raw []byte, encoding []string, limit int64, share *Share) ([]byte, error) {
+	c := ""
+	if len(encoding) > 0 {
+		var err error
+		if c, err = coding(encoding); err != nil {
+			return b, err
+		}
 	}
-	coding, err := coding(encoding)
-	if err != nil {
-		return b, err
+	other := min(len(raw), Free)
+	if c != "" {
+		return decompress(b, c, raw, limit, share, other)
 	}
-	if coding == "" {
-		return append(b, raw...), nil
+	if !share.Reach(other + len(raw)) {
+		return b, ErrNoRoom
 	}
-	return decompress(b, coding, raw, limit, nil)
+	return append(b, raw...), nil
 }
 
-func decompress(b []byte, coding string, raw []byte, limit int64, share *Share) ([]byte, error) {
+// decompress appends what raw means to b, which with other bytes goes on share.
+func decompress(b []byte, coding string, raw []byte, limit int64, share *Share, other int) ([]byte, error) {
 	src, err := decompressor(coding, raw)
 	if err != nil {
 		return b, err
 	}
-	return readAll(b, src, limit, share, cap(raw))
+	return readAll(b, src, limit, share, other)
 }
 
 // receive appends to b what a client sends.
