@@ -136,6 +136,22 @@ type Options struct {
 	// The default is XMPP.
 	Framing Framing
 
+	// PassUpgrades hands STARTTLS and stream compression on as they are, both
+	// ways. By default a stream of XMPP knows neither: they are dropped from the
+	// features that the application writes, and a client that asks for one of
+	// them all the same is told <failure/>, and the application does not see it.
+	// For there is nothing to upgrade: a server that agreed would take a stream
+	// in the clear for a secure one. [Session.Secure] says what it is.
+	PassUpgrades bool
+
+	// WhitespaceKeepalive has each request without payloads read as a space, on
+	// streams of XMPP that have nothing else to read: as what a client on TCP
+	// sends to show that it is there. It is for a server that ends a stream when
+	// it reads nothing for some time; that time has to be longer than Wait. Any
+	// other server looks at [Session.LastRequest], if it must know at all: a
+	// session without its client ends by itself. RFC 6120, section 4.6.1.
+	WhitespaceKeepalive bool
+
 	// Wait is the longest time that a request is held for want of anything
 	// to say. A client may ask for less. The default is 60 s; negative makes
 	// every session a polling session. Keep it below the read time-out of
@@ -468,7 +484,10 @@ const (
 	// XMPP makes the stream what an XMPP server sees on TCP. Read yields a
 	// stream header, then the stanzas; a header again at each restart; and
 	// the end tag when the client ends. Write takes the server's header,
-	// features, stanzas and end tag, in chunks of any size. XEP-0206.
+	// features, stanzas and end tag, in chunks of any size. A client's restart
+	// counts only if the server has called for it since its last header, by the
+	// <success/> of SASL, or the <proceed/> or <compressed/> of an upgrade: see
+	// [Options.PassUpgrades]. XEP-0206.
 	XMPP Framing = iota
 
 	// Elements makes the stream a sequence of XML elements, each complete in
@@ -537,6 +556,15 @@ func (s *Session) Secure() bool { return s.secure }
 // RemoteAddr returns the address that the session was created from, as
 // [Options.ClientAddr] has it. Later requests may come from others.
 func (s *Session) RemoteAddr() net.Addr { return s.origin.RemoteAddr() }
+
+// LastRequest returns the time at which the client's last request arrived, repeats
+// and the first one included. Between two of them there may be as much as
+// [Options.Wait] and [Options.Inactivity], or a pause, together.
+func (s *Session) LastRequest() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.h.clock.Time(s.heard)
+}
 
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {

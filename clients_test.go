@@ -179,6 +179,16 @@ func (c *rawConn) opens(h *bosh.Handler, attrs string, lines ...string) (app *bo
 	return app, p.Attr("sid"), head, body
 }
 
+// succeeds has the application end the client's authentication.
+func (c *rawConn) succeeds(app *bosh.Stream, sid string, rid int) {
+	c.t.Helper()
+	_, err := io.WriteString(app, success)
+	require.NoError(c.t, err)
+	c.sends(next(rid, sid, "/>"), host)
+	_, body := c.hears()
+	require.Contains(c.t, body, success)
+}
+
 // next is the text of a later request.
 func next(rid int, sid, rest string) string {
 	return fmt.Sprintf("<body rid='%d' sid='%s' xmlns='%s' %s", rid, sid, nsBind, rest)
@@ -220,7 +230,8 @@ func TestClientsForm(t *testing.T) {
 
 	onWire(t, "a restart is answered with features: libpurple, XMPP4R and stanza", func(t *testing.T, h *bosh.Handler, c *rawConn) {
 		app, sid, _, _ := c.opens(h, usualAttrs, host)
-		c.sends(next(1001, sid, "to='example.com' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh' />"), host)
+		c.succeeds(app, sid, 1001)
+		c.sends(next(1002, sid, "to='example.com' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh' />"), host)
 		requireRead(t, app, opened("to='example.com' version='1.0'")+opened("to='example.com' version='1.0'"))
 		_, err := io.WriteString(app, serverHeader+bindFeatures)
 		require.NoError(t, err)
@@ -244,20 +255,30 @@ func TestClientsForm(t *testing.T) {
 
 // What clients send that others would not take.
 func TestClientsRequests(t *testing.T) {
-	onWire(t, "node-xmpp-client restarts before it authenticates", func(t *testing.T, h *bosh.Handler, c *rawConn) {
+	onWire(t, "X5-13 node-xmpp-client restarts before it authenticates, and that is an empty request", func(t *testing.T, h *bosh.Handler, c *rawConn) {
 		app, sid, _, _ := c.opens(h, usualAttrs, host)
-		c.sends(next(1001, sid, "to='localhost' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh' xmlns:stream='http://etherx.jabber.org/streams'/>"), host)
-		requireRead(t, app, opened("to='example.com' version='1.0'")+opened("to='localhost' version='1.0'"))
-		_, err := io.WriteString(app, serverHeader+features)
+		restart := "to='localhost' xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh' xmlns:stream='http://etherx.jabber.org/streams'/>"
+		c.sends(next(1001, sid, restart), host)
+		synctest.Wait()
+		requireRead(t, app, opened("to='example.com' version='1.0'"))
+		assert.Zero(t, app.Session().Stats().Unread)
+		_, err := io.WriteString(app, success)
 		require.NoError(t, err)
 		_, body := c.hears()
+		assert.Contains(t, body, success)
+		c.sends(next(1002, sid, restart), host)
+		requireRead(t, app, opened("to='localhost' version='1.0'"))
+		_, err = io.WriteString(app, serverHeader+features)
+		require.NoError(t, err)
+		_, body = c.hears()
 		assert.Contains(t, body, features)
 	})
 
 	onWire(t, "XMPP4R sends neither version at the creation, and no to at the restart", func(t *testing.T, h *bosh.Handler, c *rawConn) {
 		app, sid, _, body := c.opens(h, "content='text/xml; charset=utf-8' hold='1' secure='true' to='localhost' wait='4'", host)
 		assert.Contains(t, body, features)
-		c.sends(next(1001, sid, "xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'></body>"), host)
+		c.succeeds(app, sid, 1001)
+		c.sends(next(1002, sid, "xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'></body>"), host)
 		requireRead(t, app, opened("to='localhost' version='1.0'")+opened("to='localhost' version='1.0'"))
 	})
 

@@ -276,7 +276,9 @@ func TestPitfall8(t *testing.T) {
 			conn, p, c := connectXMPP(t, xmppCreation)
 			write(t, conn, serverHeader+features)
 			p.sid = c.Wait().Attr("sid")
-			p.hold(auth)
+			p.post(auth)
+			synctest.Wait()
+			write(t, conn, success)
 			p.post("", restarting)
 			synctest.Wait()
 			b := make([]byte, 10_000)
@@ -288,7 +290,7 @@ func TestPitfall8(t *testing.T) {
 			}
 		})
 	})
-	t.Run("pitfall 8: mellium logs in also if the restart is there before it reads", func(t *testing.T) {
+	t.Run("pitfall 8: mellium logs in also if there was a restart before it reads (X5-13)", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			conn, p, c := connectXMPP(t, xmppCreation)
 			p.sid = c.Wait().Attr("sid") // without features
@@ -296,6 +298,8 @@ func TestPitfall8(t *testing.T) {
 			p.post("", restarting)
 			time.Sleep(second)
 			srv := startServer(t.Context(), t, conn)
+			time.Sleep(second)
+			p.post("", restarting)
 			time.Sleep(second)
 			r := p.send(bindIQ)
 			for !strings.Contains(r.Payload(), "balcony") {

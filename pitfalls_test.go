@@ -52,7 +52,7 @@ func TestPitfall3To5(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, p, c := connectXMPP(t, test.attrs)
 				assert.Equal(t, begin+test.header, readOnce(t, conn), "unasked")
-				write(t, conn, serverHeader+"<stream:features/>")
+				write(t, conn, serverHeader+"<stream:features/>"+success)
 				p.sid = c.Wait().Attr("sid")
 				p.post("", "xmlns:xmpp='"+nsXBOSH+"' xmpp:restart='true'")
 				assert.Equal(t, begin+test.restarted, readOnce(t, conn))
@@ -60,6 +60,8 @@ func TestPitfall3To5(t *testing.T) {
 		})
 	}
 	pitfall(t, "pitfall 4 and 5: what a restart says of them counts", xmppCreation, func(t *testing.T, conn *bosh.Stream, p *peer) {
+		write(t, conn, success)
+		p.send("")
 		p.post("", "xmlns:xmpp='"+nsXBOSH+"' xmpp:restart='true' from='a&amp;&apos;b@example.com' xml:lang='de'")
 		assert.Equal(t, begin+"from='a&amp;&#39;b@example.com' version='1.0' xml:lang='de'>",
 			strings.ReplaceAll(readOnce(t, conn), "&apos;", "&#39;"))
@@ -132,6 +134,8 @@ func TestPitfall12(t *testing.T) {
 		assert.Equal(t, "<stream:features/>", p.created.Payload())
 
 		p.post(auth)
+		synctest.Wait()
+		write(t, conn, success)
 		c := p.post("", restarting)
 		synctest.Wait()
 		write(t, conn, serverHeader+"<stream:features><bind/></stream:features>")

@@ -252,7 +252,7 @@ func (s *Session) arrive(req *wire.Request, ex *exchange, now time.Duration) {
 	if s.told {
 		s.h.past.Add(tally.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
 	}
-	ex.rid, ex.arrived = req.Rid.N, now
+	ex.rid, ex.arrived, s.heard = req.Rid.N, now, now
 	s.limited = s.limited || ex.limit > 0
 	if ex.direct != nil {
 		s.attending++
@@ -268,7 +268,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.fail(r.Exchange, ItemNotFound)
 		return
 	}
-	restart, ok := s.restarts(req)
+	restart, excused, ok := s.restarts(req)
 	if !ok {
 		s.fail(r.Exchange, BadRequest)
 		return
@@ -280,7 +280,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	opens := s.grant.Opens(req)
 	pause := s.grant.Pauses(req)
 	r.Pause, r.End = pause > 0, negotiate.Terminates(req)
-	r.Empty = len(req.Payloads) == 0 && pause == 0 && !r.End && !restart && !opens
+	r.Empty = len(req.Payloads) == 0 && pause == 0 && !r.End && !restart && !excused && !opens
 	if s.win.Overactive(r, s.grant.Polling, s.grant.Polls(), s.grant.Extra(req)) {
 		s.fail(r.Exchange, PolicyViolation)
 		return
@@ -303,13 +303,16 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		}
 	}
 	r = s.win.Find(s.win.Last())
+	if s.h.o.WhitespaceKeepalive && len(req.Payloads) == 0 && !restart && !r.End {
+		s.keepAlive(req)
+	}
 	switch {
 	case negotiate.Terminates(req):
 		if cond := s.terminated(req); cond != "" {
 			s.fail(ex, cond)
 		}
 	case pause > 0:
-		s.pause = pause
+		s.pause = seconds(pause)
 		s.win.Release(negotiate.MaxRid + 1)
 	case len(req.Payloads) > 0 && !restart:
 		s.grace, s.yielding = now+s.h.o.Grace, s.h.o.Grace > 0
@@ -318,6 +321,18 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		}
 	}
 }
+
+// keepAlive has the streams that a request without payloads is about read a space.
+func (s *Session) keepAlive(req *wire.Request) {
+	for _, st := range s.streams.All() {
+		if st.open() && (len(req.Stream) == 0 || !s.grant.Streams || st.Name() == string(req.Stream)) {
+			st.keepAlive()
+		}
+	}
+}
+
+// seconds returns a granted time, which is at most negotiate.MaxSeconds, in seconds.
+func seconds(d time.Duration) uint16 { return uint16(d / time.Second) }
 
 // flooded reports whether more input waits for the application than may come
 // while requests go unanswered. Such a client got answers all the same, since
@@ -447,7 +462,7 @@ func (s *Session) settleOrphans(rid int64) {
 // the next answer.
 func (s *Session) settleOrphan(r *record, now time.Duration) {
 	if st := r.Held.opener; st != nil {
-		st.untold, st.hidden = true, false
+		st.naming = untold
 	}
 	s.win.Answer(r.Rid, blank, false, now)
 }
@@ -489,7 +504,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 	}
 	if r.State >= window.Answered {
 		if r.Pause && r.Rid == s.win.Last() {
-			s.pause = s.grant.Pauses(req)
+			s.pause = seconds(s.grant.Pauses(req))
 		}
 		s.override(ex, reply{body: r.Body})
 		return

@@ -43,6 +43,8 @@ type Session struct {
 	speaking bool // somebody answers the queue
 	limited  bool // there has been a request with a limit
 
+	pause uint16 // granted pause in seconds, which replaces the inactivity limit; 0 if none
+
 	scope   scope.Scope
 	win     window.Window[exchange, openRequest]
 	streams streams
@@ -56,7 +58,7 @@ type Session struct {
 
 	grace     time.Duration // until then a surplus request waits for output
 	idleSince time.Duration // when the last exchange was done
-	pause     time.Duration // granted pause, which replaces the inactivity limit; 0 if none
+	heard     time.Duration // when the last request arrived
 
 	kept int64 // what the handler's memory counts of it
 
@@ -82,7 +84,7 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 // waits for what it says first there, that is nothing; but an XMPP server always
 // has something to say.
 func (s *Session) listens(st *Stream) {
-	if s.created && !st.hidden || st.framing == XMPP {
+	if s.created && st.naming != hidden || st.framing == XMPP {
 		return
 	}
 	records := s.win.Records()
@@ -96,14 +98,25 @@ func (s *Session) listens(st *Stream) {
 }
 
 // restarts reports whether the request restarts its stream, and whether it
-// says so in a valid way. XEP-0206, section 5.
-func (s *Session) restarts(req *wire.Request) (yes, ok bool) {
+// says so in a valid way. A restart that nothing calls for becomes an empty request,
+// and is excused from the rules on frequency once: there are clients that send one
+// before they authenticate, and a server that is used to TCP ends the stream at a
+// second header. XEP-0206, section 5.
+func (s *Session) restarts(req *wire.Request) (yes, excused, ok bool) {
 	if req.Restart == nil {
-		return false, true
+		return false, false, true
 	}
 	yes, ok = wire.Bool(req.Restart)
 	st := s.stream(req)
-	return yes && st != nil && st.framing == XMPP, ok
+	if !yes || st == nil || st.framing != XMPP {
+		return false, false, ok
+	}
+	if st.restarts == called {
+		return true, false, true
+	}
+	excused = st.restarts == uncalled
+	st.restarts, req.Payloads = wasted, req.Payloads[:0]
+	return false, excused, true
 }
 
 // restart begins the request's stream anew. Older requests are answered with
@@ -177,17 +190,17 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 // refused, which the client is told in the stream's name: by the answer to that
 // request, or if it has had one already, by the next.
 func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
-	st.added = true
+	st.member.added = true
 	if s.ended {
 		st.end(s.cause())
 		return
 	}
 	if r := s.win.Find(rid); r != nil && r.State == window.Open {
-		r.Held.opening, r.Held.opener, st.hidden = false, st, true
+		r.Held.opening, r.Held.opener, st.naming = false, st, hidden
 		s.win.Release(rid) // what is older would hold it up
 		r.Held.until = s.h.now() + s.openingWait(st)
 	} else {
-		st.untold, st.hidden = true, false
+		st.naming = untold
 	}
 	s.streams.Add(st)
 	s.streams.Several().named = true
@@ -315,7 +328,7 @@ func (s *Session) nextExpiry() time.Duration {
 	switch {
 	case s.live > 0:
 	case s.pause > 0:
-		at = min(at, s.idleSince+s.pause)
+		at = min(at, s.idleSince+time.Duration(s.pause)*time.Second)
 	case s.grant.Inactivity > 0 || s.final != nil || gap:
 		at = min(at, s.idleSince+s.inactivity())
 	}
@@ -451,9 +464,9 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
 		st.head, st.announced = nil, true
 	}
-	if st == opener || st.untold {
+	if st == opener || st.naming == untold {
 		a.From, a.Stream = st.opening.To, st.Name()
-		st.untold, st.hidden = false, false
+		st.naming = named
 	}
 	if s.streams.named() && len(st.out) > 0 {
 		a.Stream = st.Name()

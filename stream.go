@@ -1,6 +1,7 @@
 package bosh
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -55,19 +56,36 @@ type Stream struct {
 	final *Error        // how the stream ends once its output has gone; nil while it lives
 	head  *framing.Head // the server's header, which must be told to the client
 
-	framing   Framing // not guarded, since it never changes
-	announced bool    // the header has been told, which is done once
-	ended     bool    // the application has written the end of the XMPP stream
-	closed    bool    // Close has been called
-	lapsed    bool    // its time is over, and nothing more of the client is taken
-	added     bool    // the session had another one before
-	hidden    bool    // the answer to its opening, which names it, is still to come, and speaks for it alone
-	untold    bool    // the client has not been told the name, and will be by the next answer
-	writing   bool    // a Write is under way
+	framing   Framing  // not guarded, since it never changes
+	announced bool     // the header has been told, which is done once
+	ended     bool     // the application has written the end of the XMPP stream
+	closed    bool     // Close has been called
+	lapsed    bool     // its time is over, and nothing more of the client is taken
+	naming    naming   // whether the client has been told the stream's name
+	restarts  restarts // whether the client has to restart the XMPP stream
+	writing   bool     // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         deadline.Deadline
 }
+
+// naming says whether the client has been told a stream's name.
+type naming uint8
+
+const (
+	named  naming = iota // it has, or need not be
+	hidden               // the answer to the stream's opening will, and speaks for it alone
+	untold               // the next answer will
+)
+
+// restarts says whether the client has to restart an XMPP stream.
+type restarts uint8
+
+const (
+	uncalled restarts = iota // nothing that the server has written since its header calls for it
+	wasted                   // nor now, and the client has done so all the same
+	called                   // the server has called for it
+)
 
 // extras are what few streams need.
 type extras struct {
@@ -82,6 +100,7 @@ type extras struct {
 // A member is a stream as one of several of its session.
 type member struct {
 	name  string
+	added bool        // the session had another one before
 	scope scope.Scope // guarded by s.mu
 }
 
@@ -204,10 +223,10 @@ type Attr = wire.Attr
 func (st *Stream) open() bool { return st.cause == nil }
 
 // pending reports whether the stream has something for the client.
-func (st *Stream) pending() bool { return !st.hidden && st.speaks() }
+func (st *Stream) pending() bool { return st.naming != hidden && st.speaks() }
 
 // speaks is pending for the answer to the stream's own opening.
-func (st *Stream) speaks() bool { return len(st.out) > 0 || st.final != nil || st.untold }
+func (st *Stream) speaks() bool { return len(st.out) > 0 || st.final != nil || st.naming == untold }
 
 // full reports whether so much input waits for Read that the client must wait.
 func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
@@ -227,7 +246,7 @@ func (st *Stream) greet() {
 func (st *Stream) restart(req *wire.Request) {
 	o := *st.opening
 	o.To, o.Lang, o.From = or(req.To, o.To), or(req.Lang, o.Lang), or(req.From, o.From)
-	st.opening = st.s.h.share(o)
+	st.opening, st.restarts = st.s.h.share(o), uncalled
 	st.greet()
 }
 
@@ -254,19 +273,55 @@ func (st *Stream) feed(req *wire.Request) Condition {
 		}
 		st.in.Bytes(b)
 	} else {
+		payloads := st.refuseUpgrades(req.Payloads)
 		st.in.Buffer(len(req.Body)) // at once for all of them
-		for i, p := range req.Payloads {
+		for i, p := range payloads {
 			b := st.in.Buffer(0)
 			if st.framing == XMPP {
 				b = req.AppendStanza(b, p)
 			} else {
 				b = req.AppendElement(b, p)
 			}
-			st.in.Element(b, i == len(req.Payloads)-1)
+			st.in.Element(b, i == len(payloads)-1)
 		}
 	}
 	st.wakeReader()
 	return ""
+}
+
+// refuseUpgrades returns the payloads without those that ask for STARTTLS or for
+// compression. The client is told that there is none: once, until it has taken that.
+func (st *Stream) refuseUpgrades(payloads []wire.Payload) []wire.Payload {
+	if st.framing != XMPP || st.s.h.o.PassUpgrades {
+		return payloads
+	}
+	asked := framing.NoUpgrade
+	for i := range payloads {
+		asked |= framing.AsksFor(payloads[i].Local, payloads[i].URI)
+	}
+	if asked == framing.NoUpgrade {
+		return payloads // mostly
+	}
+	for _, u := range framing.Upgrades {
+		failure := []byte(u.Failure())
+		if asked&u != 0 && !bytes.Contains(st.out, failure) && st.final == nil && st.s.final == nil {
+			st.out = append(st.out, failure...)
+			st.count++
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(payloads), func(p wire.Payload) bool {
+		return framing.AsksFor(p.Local, p.URI) != framing.NoUpgrade
+	})
+}
+
+// keepAlive has the application read what a client on TCP would have sent to show
+// that it is there: a space, unless something else waits for it, or the next it
+// expects is the header of a new stream. RFC 6120, section 4.6.1.
+func (st *Stream) keepAlive() {
+	if st.framing == XMPP && !st.closed && !st.lapsed && st.restarts != called && st.in.Len() == 0 {
+		st.in.Element(append(st.in.Buffer(0), ' '), true)
+		st.wakeReader()
+	}
 }
 
 // wake lets one of those go on that wait on one of the stream's channels. It
@@ -789,6 +844,9 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 			if refused != nil {
 				return n, refused
 			}
+			if r.Restart {
+				st.restarts = called
+			}
 		}
 		st.turn(&r.Next)
 		n += r.Took
@@ -830,7 +888,10 @@ func (st *Stream) cutRun(p []byte) (framing.Run, error) {
 
 func (st *Stream) cutter() *framing.Cutter {
 	if st.framing == XMPP {
-		return framing.NewXMPP(st.s.h.o.MaxElement)
+		if st.s.h.o.PassUpgrades {
+			return framing.NewXMPP(st.s.h.o.MaxElement)
+		}
+		return framing.NewPlain(st.s.h.o.MaxElement)
 	}
 	return framing.NewElements(st.s.h.o.MaxElement)
 }
@@ -856,6 +917,7 @@ func (st *Stream) queue(b []byte, n int64) error {
 func (st *Stream) turn(it *framing.Item) {
 	switch it.Kind {
 	case framing.Header:
+		st.restarts = uncalled
 		if !st.announced {
 			st.head = it.Head
 		}
@@ -989,7 +1051,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
-	of := undelivered.Stream{Name: st.Name(), First: !st.added, XMPP: st.framing == XMPP}
+	of := undelivered.Stream{Name: st.Name(), First: st.member == nil || !st.member.added, XMPP: st.framing == XMPP}
 	if st.framing == Opaque {
 		of.Data = OpaqueNS
 	}

@@ -83,6 +83,7 @@ func traceLines(text string) (lines []traceLine) {
 type traceOptions struct {
 	bosh.Options
 	features time.Duration // how long the XMPP server takes for its features; negative: it sends none
+	success  bool          // it sends the end of authentication with them, so that the client may restart the stream
 }
 
 func (o *traceOptions) parse(lines []traceLine) error {
@@ -125,6 +126,8 @@ func (o *traceOptions) set(field string) (err error) {
 		duration(&o.ReportAfter)
 	case "features":
 		duration(&o.features)
+	case "success":
+		o.success = value == "on"
 	case "hold":
 		number(&o.Hold)
 	case "streams":
@@ -261,8 +264,12 @@ func (tr *trace) serve(a *app) {
 			return
 		}
 		time.Sleep(tr.o.features) // of the bubble's time; wait is for the test's goroutine
+		end := ""
+		if tr.o.success {
+			end = success
+		}
 		fmt.Fprintf(a, "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"+
-			" id='i%d' from='%s' version='1.0'><stream:features><f xmlns='urn:f'>%d</f></stream:features>", n, a.Opening().To, n)
+			" id='i%d' from='%s' version='1.0'><stream:features><f xmlns='urn:f'>%d</f></stream:features>%s", n, a.Opening().To, n, end)
 	}
 }
 

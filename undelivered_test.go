@@ -1,6 +1,7 @@
 package bosh_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,4 +215,46 @@ func TestUndeliveredStreams(t *testing.T) {
 		assert.Equal(t, want1, undelivered(s1))
 		assert.Equal(t, want2, undelivered(s2))
 	})
+}
+
+// A client cannot keep the application from being told, whatever it says of itself.
+func TestUndeliveredLongAnswer(t *testing.T) {
+	for name, to := range map[string]string{
+		"to":              strings.Repeat("x", 16_000),
+		"to with escapes": strings.Repeat(`'`, 15_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, elements())
+				c := boshtest.Post(t, boshtest.InMemory(h), strings.Replace(creation(), "to='example.com'", `to="`+to+`"`, 1))
+				s := accept(t, h)
+				write(t, s, el+"1'/>")
+				require.Equal(t, el+"1'/>", c.Wait().Payload())
+				write(t, s, el+"2'/>")
+				time.Sleep(3 * time.Minute)
+				assert.Equal(t, []string{"sent " + el + "1'/>", el + "2'/>"}, undelivered(s))
+			})
+		})
+	}
+}
+
+// The namespace of the wrapper is one like any other.
+func TestUndeliveredHttpbind(t *testing.T) {
+	for name, o := range map[string]bosh.Options{"elements": elements(), "XMPP": {CreateTimeout: -1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := connect(t, o)
+				if name == "XMPP" {
+					write(t, s, serverHeader)
+				}
+				one, two := "<x xmlns='"+nsBind+"'><y/></x>", "<p:x xmlns:p='"+nsBind+"'/>"
+				write(t, s, one+two)
+				require.Equal(t, one+two, p.send("").Payload())
+				write(t, s, two+one)
+				require.NoError(t, s.Session().Terminate(&bosh.Error{Condition: bosh.SeeOtherURI, URI: "https://example.com/"}))
+				time.Sleep(3 * time.Minute)
+				assert.Equal(t, []string{"sent " + one, "sent " + two, two, one}, undelivered(s), "and not the URI")
+			})
+		})
+	}
 }

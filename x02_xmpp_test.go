@@ -1,6 +1,7 @@
 package bosh_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,22 @@ func xmpp(t *testing.T, name string, f func(b *bench, s *session)) {
 
 func xmppWith(t *testing.T, name string, o bosh.Options, attrs string, f func(b *bench, s *session)) {
 	t.Helper()
+	xmppSays(t, name, o, attrs, serverHeader+features, f)
+}
+
+// success is what lets a client restart the stream.
+const success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+
+// authenticated is xmpp with a client that has authenticated, and has to restart the
+// stream.
+func authenticated(t *testing.T, name string, f func(b *bench, s *session)) {
+	t.Helper()
+	xmppSays(t, name, xmppOptions, xmppAttrs, serverHeader+features+success, f)
+}
+
+// xmppSays is xmppWith with something else that the application says first.
+func xmppSays(t *testing.T, name string, o bosh.Options, attrs, first string, f func(b *bench, s *session)) {
+	t.Helper()
 	if !strings.Contains(attrs, "rid=") {
 		attrs = "rid='1000' " + attrs
 	}
@@ -45,7 +62,7 @@ func xmppWith(t *testing.T, name string, o bosh.Options, attrs string, f func(b 
 		s := &session{b: b, creator: b.post(complete("<body " + attrs + "/>"))}
 		s.app = b.app(0)
 		s.app.read()
-		s.app.writes(serverHeader + features)
+		s.app.writes(first)
 		s.granted = s.creator.body()
 		s.sid = s.granted.Attr("sid")
 		f(b, s)
@@ -127,19 +144,115 @@ func TestXMPPWrapper(t *testing.T) {
 			"<presence xmlns='jabber:client'/><iq xmlns='jabber:client' type='get'/>")
 	})
 
-	xmpp(t, "X2-7 X4-6 starttls and compression are transparent, as the README says", func(b *bench, s *session) {
-		offer := "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" +
-			"<compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression></stream:features>"
+	t.Run("X2-7 X4-6 there is neither STARTTLS nor compression", upgrades)
+}
+
+// What has no meaning over BOSH is kept from both sides.
+func upgrades(t *testing.T) {
+	const (
+		mechanisms  = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism></mechanisms>"
+		starttls    = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+		required    = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"
+		compression = "<compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression>"
+		compress    = "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>"
+		noTLS       = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+		noCompress  = "<failure xmlns='http://jabber.org/protocol/compress'><unsupported-method/></failure>"
+	)
+	offers := map[string]struct{ in, want string }{
+		"alone":                {"<stream:features>" + starttls + "</stream:features>", "<stream:features></stream:features>"},
+		"before others":        {"<stream:features>" + required + mechanisms + "</stream:features>", "<stream:features>" + mechanisms + "</stream:features>"},
+		"behind others":        {"<stream:features>" + mechanisms + compression + required + "</stream:features>", "<stream:features>" + mechanisms + "</stream:features>"},
+		"between others":       {"<stream:features> " + mechanisms + "\n" + starttls + "\t<b xmlns='u'/>" + compression + "<c xmlns='u' a=\"'&lt;\"/> </stream:features>", "<stream:features> " + mechanisms + "\n\t<b xmlns='u'/><c xmlns='u' a=\"'&lt;\"/> </stream:features>"},
+		"by a prefix":          {"<stream:features><t:starttls xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'/>" + mechanisms + "</stream:features>", "<stream:features>" + mechanisms + "</stream:features>"},
+		"by a prefix outside":  {"<stream:features xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'><t:starttls><t:required/></t:starttls></stream:features>", "<stream:features xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'></stream:features>"},
+		"by the default":       {"<stream:features xmlns='urn:ietf:params:xml:ns:xmpp-tls'><starttls/></stream:features>", "<stream:features xmlns='urn:ietf:params:xml:ns:xmpp-tls'></stream:features>"},
+		"with references":      {"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-&#116;ls'/></stream:features>", "<stream:features></stream:features>"},
+		"with another prefix":  {"<s:features xmlns:s='http://etherx.jabber.org/streams'>" + starttls + "</s:features>", "<s:features xmlns:s='http://etherx.jabber.org/streams'></s:features>"},
+		"twice":                {"<stream:features>" + starttls + starttls + "</stream:features>", "<stream:features></stream:features>"},
+		"none":                 {"<stream:features  ><a xmlns='u'/> </stream:features >", "<stream:features  ><a xmlns='u'/> </stream:features >"},
+		"something like it":    {"<stream:features><starttls xmlns='u'/><compression xmlns='http://jabber.org/protocol/compress'/><x xmlns='u'>" + starttls + "</x></stream:features>", "<stream:features><starttls xmlns='u'/><compression xmlns='http://jabber.org/protocol/compress'/><x xmlns='u'>" + starttls + "</x></stream:features>"},
+		"in no features":       {"<x xmlns='u'>" + starttls + "</x>", "<x xmlns='u'>" + starttls + "</x>"},
+		"and what is inserted": {"<stream:features><p:a xmlns:p='u'/>" + starttls + "<b/></stream:features>", "<stream:features xmlns='jabber:client'><p:a xmlns:p='u'/><b/></stream:features>"},
+	}
+	for name, offer := range offers {
+		for _, chunk := range []int{1, 2, 7, 1 << 20} {
+			xmpp(t, fmt.Sprint("offered ", name, ", in chunks of ", chunk), func(b *bench, s *session) {
+				held := s.send(1001)
+				for in := offer.in; in != ""; in = in[min(chunk, len(in)):] {
+					s.app.writes(in[:min(chunk, len(in))])
+				}
+				held.getsNow(carrying(offer.want))
+			})
+		}
+		xmppWith(t, "offered "+name+", and passed", with(func(o *bosh.Options) { o.Framing, o.PassUpgrades = bosh.XMPP, true }), xmppAttrs, func(b *bench, s *session) {
+			held := s.send(1001)
+			s.app.writes(offer.in)
+			want := offer.in
+			if name == "and what is inserted" {
+				want = strings.Replace(want, "<stream:features", "<stream:features xmlns='jabber:client'", 1)
+			}
+			held.getsNow(carrying(want))
+		})
+	}
+	xmpp(t, "offered beside stanzas", func(b *bench, s *session) {
 		held := s.send(1001)
-		s.app.writes(offer)
-		held.getsNow(carrying(offer))
-		// They do nothing to the session, whoever talks of them.
-		starttls := "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-		next := s.send(1002, starttls)
+		stanza := "<message xmlns='jabber:client'/>"
+		s.app.writes(stanza + stanza + "<stream:features>" + starttls + mechanisms + "</stream:features>" + stanza)
+		held.getsNow(carrying(stanza, stanza, "<stream:features>"+mechanisms+"</stream:features>", stanza))
+	})
+
+	stanza := "<message xmlns='jabber:client'/>"
+	for name, ask := range map[string]struct {
+		in         []string
+		read, want string
+	}{
+		"STARTTLS":             {[]string{starttls}, "", noTLS},
+		"by a prefix":          {[]string{"<t:starttls xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'/>"}, "", noTLS},
+		"compression":          {[]string{compress}, "", noCompress},
+		"both, again":          {[]string{starttls, compress, starttls}, "", noTLS + noCompress},
+		"before a stanza":      {[]string{starttls, stanza}, stanza, noTLS},
+		"behind a stanza":      {[]string{stanza, compress}, stanza, noCompress},
+		"something like it":    {[]string{"<starttls xmlns='u'/>"}, "<starttls xmlns='u'/>", ""},
+		"in something else":    {[]string{"<x xmlns='u'>" + starttls + "</x>"}, "<x xmlns='u'>" + starttls + "</x>", ""},
+		"a failure of its own": {[]string{noTLS}, noTLS, ""},
+	} {
+		xmpp(t, "asked for: "+name, func(b *bench, s *session) {
+			c := s.send(1001, ask.in...)
+			s.app.reads(ask.read)
+			if ask.want != "" {
+				c.getsNow(carrying(ask.want))
+			} else {
+				c.waits()
+			}
+			s.alive()
+		})
+		xmppWith(t, "asked for, and passed: "+name, with(func(o *bosh.Options) { o.Framing, o.PassUpgrades = bosh.XMPP, true }), xmppAttrs, func(b *bench, s *session) {
+			s.send(1001, ask.in...).waits()
+			s.app.reads(strings.Join(ask.in, ""))
+		})
+	}
+	xmpp(t, "what is before it is read by itself", func(b *bench, s *session) {
+		s.send(1001, stanza, starttls)
+		s.send(1002, stanza)
+		s.app.reads(stanza + stanza)
+	})
+	xmpp(t, "asked for again before there was an answer", func(b *bench, s *session) {
+		s.send(1002, starttls).breaks()
+		s.send(1001, starttls, compress).getsNow(carrying(noTLS, noCompress))
+		s.send(1003, starttls).getsNow(carrying(noTLS))
+	})
+	xmpp(t, "the answer is nothing that the application could not deliver", func(b *bench, s *session) {
+		s.app.writes(stanza)
+		s.send(1001, starttls)
+		s.send(1002, compress)
+		b.wait(time.Minute)
+		assert.Equal(b, []string{stanza + "*"}, s.app.undelivered())
+	})
+	custom(t, "but in Elements they are elements", stdOptions, stdAttrs, func(b *bench, s *session) {
+		held := s.send(1001, starttls)
 		s.app.reads(starttls)
-		s.app.writes("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-		next.getsNow(carrying("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"))
-		s.alive()
+		s.app.writes("<f:features xmlns:f='" + nsStream + "'>" + starttls + "</f:features>")
+		held.getsNow(answer("<f:features xmlns:f='" + nsStream + "'>" + starttls + "</f:features>"))
 	})
 }
 
@@ -154,6 +267,7 @@ func TestXMPPCreation(t *testing.T) {
 	}
 	header(t, "X3-1 version goes into the header", "to='example.com' xmpp:version='1.0' "+xmppNS, "to='example.com' version='1.0'")
 	header(t, "X3-1 by any prefix", "to='example.com' y:version='1.7' xmlns:y='urn:xmpp:xbosh'", "to='example.com' version='1.7'")
+	header(t, "X5-14 and by the usual prefix whatever it is bound to", "to='example.com' xmpp:version='1.7' xmlns:xmpp='urn:other'", "to='example.com' version='1.7'")
 	header(t, "X3-2 without one the usual is claimed", "to='example.com'", "to='example.com' version='1.0'")
 	header(t, "X3-3 to and from go into the header", "to='example.com' from='a@example.com' xml:lang='de'",
 		"to='example.com' from='a@example.com' version='1.0' xml:lang='de'")

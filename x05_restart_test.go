@@ -38,7 +38,7 @@ func TestXMPPRestart(t *testing.T) {
 		s.alive()
 	})
 
-	xmpp(t, "X5-3 a poll that is held does not get them", func(b *bench, s *session) {
+	authenticated(t, "X5-3 a poll that is held does not get them", func(b *bench, s *session) {
 		poll := s.send(1001)
 		c := s.send(1002, restart)
 		poll.getsNow(empty)
@@ -46,7 +46,7 @@ func TestXMPPRestart(t *testing.T) {
 		c.getsNow(carrying(bindFeatures))
 	})
 
-	xmpp(t, "X5-4 it is held for the features", func(b *bench, s *session) {
+	authenticated(t, "X5-4 it is held for the features", func(b *bench, s *session) {
 		c := s.send(1001, restart)
 		b.wait(2 * time.Second)
 		c.waits()
@@ -54,19 +54,19 @@ func TestXMPPRestart(t *testing.T) {
 		c.getsNow(carrying(bindFeatures))
 	})
 
-	xmpp(t, "X5-4 but not beyond W", func(b *bench, s *session) {
+	authenticated(t, "X5-4 but not beyond W", func(b *bench, s *session) {
 		s.send(1001, restart).getsAfter(patience, empty)
 		next := s.send(1002)
 		s.app.writes(serverHeader + bindFeatures)
 		next.getsNow(carrying(bindFeatures))
 	})
 
-	xmpp(t, "X5-5 payloads in it are ignored", func(b *bench, s *session) {
+	authenticated(t, "X5-5 payloads in it are ignored", func(b *bench, s *session) {
 		s.send(1001, restart, "<iq type='get' id='lost'/>")
 		s.app.reads(again)
 	})
 
-	xmpp(t, "X5-6 to and xml:lang of the restart", func(b *bench, s *session) {
+	authenticated(t, "X5-6 to and xml:lang of the restart", func(b *bench, s *session) {
 		b.post(complete("<body rid='2000' " + xmppAttrs + "/>"))
 		other := b.app(1)
 		s.send(1001, restart, "to='example.org' xml:lang='fr'")
@@ -75,12 +75,12 @@ func TestXMPPRestart(t *testing.T) {
 		assert.Equal(b, "example.com", other.Opening().To, "of another session that was opened alike")
 	})
 
-	xmppWith(t, "X5-6 or of the creation", xmppOptions, xmppAttrs+" xml:lang='de'", func(b *bench, s *session) {
+	xmppSays(t, "X5-6 or of the creation", xmppOptions, xmppAttrs+" xml:lang='de'", serverHeader+features+success, func(b *bench, s *session) {
 		s.send(1001, restart)
 		s.app.reads(opened("to='example.com' version='1.0' xml:lang='de'"))
 	})
 
-	xmpp(t, "X5-7 from is a claim", func(b *bench, s *session) {
+	authenticated(t, "X5-7 from is a claim", func(b *bench, s *session) {
 		s.send(1001, restart, "from='a@example.com'")
 		s.app.reads(opened("to='example.com' from='a@example.com' version='1.0'"))
 		assert.Equal(b, "a@example.com", s.app.Opening().From)
@@ -88,7 +88,7 @@ func TestXMPPRestart(t *testing.T) {
 
 	t.Run("X5-8 booleans", func(t *testing.T) {
 		for value, want := range map[string]string{"true": again, "1": again, "false": "", "0": ""} {
-			xmpp(t, value, func(b *bench, s *session) {
+			authenticated(t, value, func(b *bench, s *session) {
 				s.send(1001, "xmpp:restart='"+value+"' "+xmppNS).waits()
 				s.app.reads(want)
 			})
@@ -105,20 +105,122 @@ func TestXMPPRestart(t *testing.T) {
 		}
 	})
 
-	xmpp(t, "X5-9 any prefix", func(b *bench, s *session) {
+	authenticated(t, "X5-9 any prefix", func(b *bench, s *session) {
 		s.send(1001, "x:restart='true' xmlns:x='urn:xmpp:xbosh'")
 		s.app.reads(again)
 	})
-	xmpp(t, "X5-9 the usual one undeclared", func(b *bench, s *session) {
+	authenticated(t, "X5-9 the usual one undeclared", func(b *bench, s *session) {
 		s.send(1001, "xmpp:restart='true'")
 		s.app.reads(again)
 	})
-	xmpp(t, "X5-9 the usual one for something else", func(b *bench, s *session) {
-		s.send(1001, "xmpp:restart='true' xmlns:xmpp='urn:other'")
+	for _, ns := range []string{"urn:ietf:params:xml:ns:xmpp-bind", "urn:other", boshtest.NSBind} {
+		authenticated(t, "X5-14 the usual one whatever it is bound to: "+ns, func(b *bench, s *session) {
+			s.send(1001, "xmpp:restart='true' xmlns:xmpp='"+ns+"'")
+			s.app.reads(again)
+		})
+	}
+	authenticated(t, "X5-14 what is in the namespace counts for more", func(b *bench, s *session) {
+		s.send(1001, "xmpp:restart='true' xmlns:xmpp='urn:other' x:restart='false' xmlns:x='urn:xmpp:xbosh'")
+		s.app.reads("")
+		s.send(1002, "x:restart='true' xmlns:x='urn:xmpp:xbosh' xmpp:restart='false' xmlns:xmpp='urn:other'")
+		s.app.reads(again)
+	})
+	authenticated(t, "X5-14 another prefix for something else", func(b *bench, s *session) {
+		s.send(1001, "x:restart='true' xmlns:x='urn:other'")
 		s.app.reads("")
 	})
 
-	xmpp(t, "X5-10 the session survives it", func(b *bench, s *session) {
+	t.Run("X5-13 a restart that nothing calls for is an empty request", func(t *testing.T) {
+		xmpp(t, "before authentication", func(b *bench, s *session) {
+			poll := s.send(1001, restart, "to='example.org'", "<iq type='get' id='lost'/>")
+			poll.waits()
+			s.app.reads("")
+			assert.Equal(b, "example.com", s.app.Opening().To)
+			auth := s.send(1002, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+			poll.getsNow(empty)
+			s.app.reads("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+			s.app.writes(success)
+			auth.getsNow(carrying(success))
+			c := s.send(1003, restart)
+			s.app.reads(again)
+			s.app.writes(serverHeader + bindFeatures)
+			c.getsNow(carrying(bindFeatures))
+		})
+		xmpp(t, "and takes the answer to the next one", func(b *bench, s *session) {
+			poll := s.send(1001, restart)
+			s.app.writes(success)
+			poll.getsNow(carrying(success))
+			s.send(1002, restart)
+			s.app.reads(again)
+		})
+		xmpp(t, "and is held as long as any other", func(b *bench, s *session) {
+			s.send(1001, restart).getsAfter(patience, empty)
+			s.alive()
+		})
+		bubble(t, "before the server's header", xmppOptions, func(b *bench) {
+			s := &session{b: b, creator: b.post(complete("<body rid='1000' " + strings.Replace(xmppAttrs, "wait='60'", "wait='20'", 1) + "/>"))}
+			s.app = b.app(0)
+			s.app.reads(opened("to='example.com' version='1.0'"))
+			b.wait(10 * time.Second)
+			s.sid = s.creator.body().Attr("sid")
+			c := s.send(1001, restart)
+			s.app.reads("")
+			s.app.writes(serverHeader + features)
+			assert.Equal(b, []string{features}, texts(c.body().Payloads))
+		})
+		authenticated(t, "when the server has not answered the last one yet", func(b *bench, s *session) {
+			s.send(1001, restart)
+			s.app.reads(again)
+			s.send(1002, restart)
+			s.app.reads("")
+		})
+		authenticated(t, "when the server has said its header since", func(b *bench, s *session) {
+			s.app.writes(serverHeader + bindFeatures)
+			s.send(1001, restart).getsNow(carrying(bindFeatures))
+			s.app.reads("")
+		})
+		for name, call := range map[string]string{
+			"SASL": success, "SASL with data": "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>dj1y</success>",
+			"SASL by a prefix": "<a:success xmlns:a='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+			"SASL2":            "<success xmlns='urn:xmpp:sasl:2'><authorization-identifier>a@b</authorization-identifier></success>",
+			"TLS":              "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+			"compression":      "<compressed xmlns='http://jabber.org/protocol/compress'/>",
+		} {
+			xmpp(t, "called for by "+name, func(b *bench, s *session) {
+				for i := range call { // in any chunks
+					s.app.writes(call[i : i+1])
+				}
+				s.send(1001)
+				s.send(1002, restart)
+				s.app.reads(again)
+			})
+			xmpp(t, "called for among others by "+name, func(b *bench, s *session) {
+				s.app.writes(msg("a") + call + msg("b"))
+				s.send(1001)
+				s.send(1002, restart)
+				s.app.reads(again)
+			})
+		}
+		for _, other := range []string{
+			"<success xmlns='u'/>", "<success/>", "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+			"<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", "<message>" + success + "</message>",
+			"<continue xmlns='urn:xmpp:sasl:2'/>", "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+		} {
+			xmpp(t, "not called for by "+other, func(b *bench, s *session) {
+				s.app.writes(other)
+				s.send(1001)
+				s.send(1002, restart).waits()
+				s.app.reads("")
+			})
+		}
+		xmpp(t, "which is excused from the rules on frequency once", func(b *bench, s *session) {
+			s.send(1001)
+			s.send(1002, restart).waits()
+			s.send(1003, restart).getsNow(condition(bosh.PolicyViolation))
+		})
+	})
+
+	authenticated(t, "X5-10 the session survives it", func(b *bench, s *session) {
 		s.app.writes(msg("queued"))
 		c := s.send(1001, restart)
 		c.getsNow(carrying(said("queued")))
@@ -133,7 +235,7 @@ func TestXMPPRestart(t *testing.T) {
 		s.app.reads("<presence xmlns='jabber:client'/>")
 	})
 
-	xmpp(t, "X5-10 a repeat of the restart", func(b *bench, s *session) {
+	authenticated(t, "X5-10 a repeat of the restart", func(b *bench, s *session) {
 		first := s.send(1001, restart)
 		first.breaks()
 		repeat := s.send(1001, restart)
@@ -148,10 +250,13 @@ func TestXMPPRestart(t *testing.T) {
 	xmppWith(t, "X5-2 of several streams the one that is named", many, xmppAttrs, func(b *bench, s *session) {
 		c := s.send(1001, "to='example.net' xmpp:version='1.0' "+xmppNS)
 		two := b.app(1)
-		two.writes(serverHeader + features)
+		two.writes(serverHeader + features + success)
 		c.body()
 		two.read()
-		c = s.send(1002, restart, stream(two))
+		s.send(1002, restart) // of the first one, which nothing calls for
+		s.app.reads("")
+		two.reads("")
+		c = s.send(1003, restart, stream(two))
 		s.app.reads("")
 		two.reads(opened("to='example.net' version='1.0'"))
 		two.writes(serverHeader + bindFeatures)

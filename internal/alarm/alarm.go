@@ -51,6 +51,9 @@ func New[T any](of func(T) *Alarm, ring func(T)) *Clock[T] {
 // Now returns the time since the Clock was made: half the size of a time.Time.
 func (c *Clock[T]) Now() time.Duration { return time.Since(c.epoch) }
 
+// Time returns the time that Now was or will be d.
+func (c *Clock[T]) Time(d time.Duration) time.Time { return c.epoch.Add(d) }
+
 // Alarm returns an Alarm that is not set.
 func (c *Clock[T]) Alarm() Alarm { return Alarm{shard: c.made.Add(1) % shards} }
 

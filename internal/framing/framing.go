@@ -35,6 +35,9 @@ type Item struct {
 	// Head is the header, for Kind Header.
 	Head *Head
 
+	// Restart says that the client has to restart the stream after it.
+	Restart bool
+
 	inPlace bool // XML is the end of what was taken, as it stands there
 }
 
@@ -66,9 +69,10 @@ var ErrTooLarge = errors.New("element too large")
 
 // A Cutter cuts one stream. It may not be used by two goroutines at a time.
 type Cutter struct {
-	max  int
-	xmpp bool
-	root []byte // name of the XMPP stream's root element, once it was seen
+	max   int
+	xmpp  bool
+	plain bool   // features that offer an upgrade are dropped
+	root  []byte // name of the XMPP stream's root element, once it was seen
 
 	bindings []xmlscan.Binding // in force inside the root
 	inside   bool              // the root has been opened
@@ -91,6 +95,10 @@ func NewStanzas(max int) *Cutter { return &Cutter{max: max, inside: true, bindin
 
 // NewXMPP returns a Cutter for an XMPP stream.
 func NewXMPP(max int) *Cutter { return &Cutter{max: max, xmpp: true} }
+
+// NewPlain is NewXMPP for a server that has no upgrade to offer: what offers one is
+// dropped from the features of its streams.
+func NewPlain(max int) *Cutter { return &Cutter{max: max, xmpp: true, plain: true} }
 
 // NewInside returns a Cutter for an XMPP stream whose header was seen elsewhere.
 func NewInside(max int) *Cutter {
@@ -156,7 +164,7 @@ func (c *Cutter) cut(p []byte, it *Item) (n int, err error) {
 		return 0, ErrTooLarge
 	}
 	err = c.item(b[:x.Len], &x, it)
-	it.inPlace = had == 0 && len(it.XML) == x.Len // a change makes it longer
+	it.inPlace = had == 0 && len(it.XML) == x.Len && &it.XML[0] == &b[0]
 	if !c.begun && x.Len-had == len(p) {
 		c.release()
 	}
@@ -192,7 +200,7 @@ func (c *Cutter) begin(b []byte) (ready bool) {
 		c.inside, c.ended = false, false // a new stream on the old one
 	}
 	if c.xmpp && c.inside && !ends(b) {
-		again, sure := restarts(b, c.root)
+		again, sure := anew(b, c.root)
 		if !sure {
 			return false
 		}
@@ -214,9 +222,9 @@ func (c *Cutter) fresh() {
 	c.scan.Reset()
 }
 
-// restarts reports whether b begins a new stream inside the old one, whose
+// anew reports whether b begins a new stream inside the old one, whose
 // root is called root: by an XML declaration or by a second start tag.
-func restarts(b, root []byte) (yes, sure bool) {
+func anew(b, root []byte) (yes, sure bool) {
 	if b[0] != '<' {
 		return false, true
 	}
@@ -276,17 +284,8 @@ func (c *Cutter) item(b []byte, x *xmlscan.Item, it *Item) error {
 	case xmlscan.Start:
 		return c.header(x, it)
 	}
-	it.Kind, it.XML = Element, c.complete(b, x)
-	if c.xmpp && string(x.URI) == wire.NSStream {
-		switch string(x.Local) {
-		case "features":
-			it.Kind = Features
-		case "error":
-			it.Kind = Error
-		}
-	}
 	c.begun = false
-	return nil
+	return c.element(b, x, it)
 }
 
 func (c *Cutter) header(x *xmlscan.Item, it *Item) error {

@@ -105,19 +105,21 @@ const fuzzMax = 2000
 func FuzzXMPPChunks(f *testing.F) {
 	for _, b := range []string{
 		header, header + "<stream:features/><message><body>&amp;</body></message> </stream:stream>",
+		header + "<stream:features>x<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>",
+		header + "<s:features xmlns:s='http://etherx.jabber.org/streams' xmlns='http://jabber.org/features/compress'><compression/><a/></s:features>",
 		header + "<a xmlns='u'/>" + header + "<iq/>", "<s:stream xmlns:s='http://etherx.jabber.org/streams' xmlns:p='v'><p:a/><s:error/></s:stream>",
 	} {
 		f.Add(b, "\x01\x02\x03")
 		f.Add(b, "\x07")
 	}
 	f.Fuzz(func(t *testing.T, b, cuts string) {
-		for _, it := range sameInChunks(t, func() *Cutter { return NewXMPP(fuzzMax) }, b, cuts) {
+		for _, it := range sameInChunks(t, func() *Cutter { return NewPlain(fuzzMax) }, b, cuts) {
 			if it.xml != "" {
 				standsAlone(t, it.xml)
 			}
 		}
 		if !strings.HasPrefix(b, header) {
-			for _, it := range sameInChunks(t, func() *Cutter { return NewXMPP(fuzzMax) }, header+b, cuts) {
+			for _, it := range sameInChunks(t, func() *Cutter { return NewPlain(fuzzMax) }, header+b, cuts) {
 				if it.xml != "" {
 					standsAlone(t, it.xml)
 				}

@@ -11,6 +11,7 @@ type Run struct {
 	Elements []byte
 	Count    int
 	Owned    bool
+	Restart  bool // after one of them the client has to restart the stream
 
 	Next Item // what follows them, if it is of another Kind and whole
 	Took int  // bytes of the chunk
@@ -43,6 +44,7 @@ func (c *Cutter) CutRun(p []byte, size int) (r Run, err error) {
 
 // add adds an element for which n bytes of the chunk were taken. There are rest more.
 func (r *Run) add(it *Item, n, rest, size int) {
+	r.Restart = r.Restart || it.Restart
 	switch {
 	case r.Count == 0:
 		r.Elements, r.inPlace = it.XML, it.inPlace

@@ -97,7 +97,7 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 	}
 	c.rid++
 	answer := &wire.Request{Body: w.body.Bytes()}
-	if err := answer.Parse(wire.Limits{}); err != nil {
+	if err := answer.Parse(wire.Ours); err != nil {
 		return nil, nil, err
 	}
 	var out []byte

@@ -2,7 +2,10 @@
 // payloads that may not have arrived.
 package undelivered
 
-import "github.com/gobosh/bosh/internal/wire"
+import (
+	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/wire"
+)
 
 // A Stream says which payloads are those of one stream.
 type Stream struct {
@@ -12,20 +15,16 @@ type Stream struct {
 	Data  string // if the stream is of bytes: the namespace of the elements that carry them
 }
 
-// ours are limits for what we have made: an element that the application wrote
-// within the usual ones, with declarations added that the stream's root had.
-var ours = wire.Limits{Attrs: 256, Bindings: 512}
-
 // Payloads returns the payloads of the stream in an answer that we have made.
 func (s *Stream) Payloads(answer []byte) (payloads [][]byte) {
 	req := wire.Request{Body: answer}
-	if err := req.Parse(ours); err != nil || !s.named(req.Stream) {
+	if err := req.Parse(wire.Ours); err != nil || !s.named(req.Stream) {
 		return nil
 	}
 	for _, p := range req.Payloads {
 		var data []byte
 		switch {
-		case string(p.URI) == wire.NS, s.XMPP && string(p.URI) == wire.NSStream:
+		case p.Inherits(), s.XMPP && string(p.URI) == wire.NSStream, s.XMPP && framing.IsFailure(p.Local, p.URI):
 			continue // ours, or about the stream
 		case s.Data != "":
 			data, _ = wire.AppendData(nil, &req, p, s.Data)

@@ -1,14 +1,20 @@
 package undelivered
 
 import (
+	"bytes"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/wire"
 	"github.com/stretchr/testify/assert"
 )
 
 func TestPayloads(t *testing.T) {
 	const data = "urn:example:data"
+	const wrapped = `<x xmlns='` + wire.NS + `'><y/></x>`
+	const prefixed = `<p:x xmlns:p='` + wire.NS + `'/>`
 	const ping = `<ping xmlns='urn:example'/>`
 	const features = `<stream:features><bind xmlns='urn:example'/></stream:features>`
 	for _, test := range []struct {
@@ -26,6 +32,13 @@ func TestPayloads(t *testing.T) {
 		{"from before the stream", Stream{Name: "a"}, wire.Response{Payload: []byte(ping)}, nil},
 		{"about the stream", Stream{First: true, XMPP: true}, wire.Response{XMPP: true, Payload: []byte(features + ping)}, []string{ping}},
 		{"about the session", Stream{First: true}, wire.Response{Terminate: true, Condition: "see-other-uri", URI: "https://example.com/", Payload: []byte(ping)}, []string{ping}},
+		{"behind a long start tag (a client's `to` makes one)", Stream{First: true}, wire.Response{From: strings.Repeat("'", 20<<10), Payload: []byte(ping)}, []string{ping}},
+		{"in the wrapper's namespace", Stream{First: true, XMPP: true}, wire.Response{Payload: []byte(wrapped + prefixed)}, []string{wrapped, prefixed}},
+		{"in the wrapper's namespace, and not what is ours", Stream{First: true}, wire.Response{Terminate: true, URI: "u", Payload: []byte(wrapped)}, []string{wrapped}},
+		{"refusals of ours", Stream{First: true, XMPP: true}, wire.Response{Payload: []byte(framing.STARTTLS.Failure() + ping + framing.Compression.Failure())}, []string{ping}},
+		{"failures of the application's own", Stream{First: true, XMPP: true}, wire.Response{Payload: []byte("<failure xmlns='u'/>")}, []string{"<failure xmlns='u'/>"}},
+		{"with much to declare again", Stream{First: true, XMPP: true}, wire.Response{XMPP: true, Payload: bytes.Repeat([]byte("<a xmlns='' stream:b=''/>"), 20_000)},
+			slices.Repeat([]string{"<a xmlns:stream='http://etherx.jabber.org/streams' xmlns='' stream:b=''/>"}, 20_000)},
 		{"bytes", Stream{First: true, Data: data}, wire.Response{Opaque: data, Payload: []byte("any <\x00>")}, []string{"any <\x00>"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

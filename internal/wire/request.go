@@ -74,6 +74,11 @@ var (
 // is kept for as long as the session lives.
 const MaxTag = 16 << 10
 
+// Ours are limits for answers that we have made: they hold elements that the
+// application wrote within the usual limits, with declarations added that the stream's
+// root had, and echo what the client and the application said of their addresses.
+var Ours = Limits{Attrs: 256, Bindings: 512, trusted: true}
+
 // minDecls is how many bytes the declarations that payloads take from the
 // wrapper may have at least, each counted as often as it is taken. Beyond that
 // they may not exceed twice the body: a long one on the wrapper that many small
@@ -82,12 +87,14 @@ const minDecls = 256 << 10
 
 // tolerated is in force without being declared, since there are clients that
 // forget to.
-var tolerated = []xmlscan.Binding{{Prefix: "xmpp", URI: NSXBOSH}}
+var tolerated = []xmlscan.Binding{{Prefix: usualPrefix, URI: NSXBOSH}}
 
 // Limits bound what Parse accepts. Zero fields stand for xmlscan's defaults.
 type Limits struct {
 	Depth, Attrs, Bindings int
 	Payloads               int // 0: no limit
+
+	trusted bool // no limit on the start tag, nor on what must be declared again
 }
 
 // Reset forgets what was parsed but keeps the buffers.
@@ -124,7 +131,7 @@ func (r *Request) Parse(lim Limits) error {
 			}
 			r.Root = true
 			r.attributes()
-			if it.Len > MaxTag {
+			if it.Len > MaxTag && !lim.trusted {
 				return errTag
 			}
 		case xmlscan.Element:
@@ -132,7 +139,7 @@ func (r *Request) Parse(lim Limits) error {
 				return errors.New("wire: too many payloads")
 			}
 			r.payload(off, &it)
-			if len(r.decls) > max(minDecls, 2*len(b)) {
+			if len(r.decls) > max(minDecls, 2*len(b)) && !lim.trusted {
 				return errDecls
 			}
 		}
@@ -148,18 +155,16 @@ func (r *Request) attributes() {
 	attrs := r.scan.Attrs()
 	for k := range attrs {
 		a := &attrs[k]
-		if len(a.Prefix) == 0 {
+		switch {
+		case len(a.Prefix) == 0:
 			if string(a.Local) != "xmlns" && !r.known(a) {
 				r.other(a)
 			}
-			continue
-		}
-		switch {
 		case string(a.Prefix) == "xmlns":
-		case string(a.URI) == NSXBOSH && string(a.Local) == "version":
-			r.Version = r.value(a)
-		case string(a.URI) == NSXBOSH && string(a.Local) == "restart":
-			r.Restart = r.value(a)
+		case string(a.URI) == NSXBOSH || string(a.Prefix) == usualPrefix:
+			if !r.xbosh(a) {
+				r.other(a)
+			}
 		case string(a.URI) == nsXML && string(a.Local) == "lang":
 			r.Lang = r.value(a)
 		case r.answer != nil && string(a.URI) == NSXBOSH && string(a.Local) == "restartlogic":
@@ -168,6 +173,30 @@ func (r *Request) attributes() {
 			r.other(a)
 		}
 	}
+}
+
+// usualPrefix is the one that XEP-0206 has for its attributes. There are clients that
+// bind it to another namespace and mean the attributes all the same.
+const usualPrefix = "xmpp"
+
+// xbosh takes an attribute of XEP-0206. One that is in the namespace counts for more
+// than one that only has the usual prefix.
+func (r *Request) xbosh(a *xmlscan.Attr) bool {
+	var value *[]byte
+	switch string(a.Local) {
+	case "version":
+		value = &r.Version
+	case "restart":
+		value = &r.Restart
+	case "restartlogic": // of answers: it says nothing in a request
+		return true
+	default:
+		return false
+	}
+	if *value == nil || string(a.URI) == NSXBOSH {
+		*value = r.value(a)
+	}
+	return true
 }
 
 func (r *Request) known(a *xmlscan.Attr) bool {
@@ -275,6 +304,11 @@ func appendDecl(dst []byte, prefix, uri string) []byte {
 	dst = xmlscan.AppendEscaped(dst, uri)
 	return append(dst, '\'')
 }
+
+// Inherits reports whether p is in the namespace of the wrapper for want of a
+// declaration of its own. In an answer of ours that is what we say, and no element of
+// the application's.
+func (p *Payload) Inherits() bool { return p.usesDefault && string(p.URI) == NS }
 
 // Raw returns the bytes of p as they arrived.
 func (r *Request) Raw(p Payload) []byte { return r.Body[p.start:p.end] }

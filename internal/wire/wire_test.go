@@ -42,6 +42,23 @@ func TestAttributes(t *testing.T) {
 
 	r = parse(t, "<body xmpp:version='1.0' xmpp:restart='1'"+ns+"/>")
 	assert.Equal(t, "1.0", string(r.Version), "a prefix that is tolerated")
+
+	for name, test := range map[string]struct{ attrs, version, restart string }{
+		"X5-14 whatever the usual prefix is bound to": {"xmpp:version='1' xmpp:restart='2' xmlns:xmpp='u'", "1", "2"},
+		"by another prefix":                           {"x:version='1' x:restart='2' xmlns:x='urn:xmpp:xbosh'", "1", "2"},
+		"the namespace first":                         {"x:version='1' x:restart='2' xmlns:x='urn:xmpp:xbosh' xmpp:version='3' xmpp:restart='4' xmlns:xmpp='u'", "1", "2"},
+		"the usual prefix first":                      {"xmpp:version='3' xmpp:restart='4' xmlns:xmpp='u' x:version='1' x:restart='2' xmlns:x='urn:xmpp:xbosh'", "1", "2"},
+		"empty in the namespace":                      {"x:version='' x:restart='' xmlns:x='urn:xmpp:xbosh' xmpp:version='3' xmpp:restart='4' xmlns:xmpp='u'", "", ""},
+		"what only answers say":                       {"xmpp:version='1' xmpp:restart='2' xmpp:restartlogic='true'", "1", "2"},
+		"none":                                        {"x:version='1' x:restart='2' xmlns:x='u' version='5' restart='6'", "", ""},
+	} {
+		r = parse(t, "<body "+test.attrs+ns+"/>")
+		assert.Equal(t, test.version, string(r.Version), name)
+		assert.Equal(t, test.restart, string(r.Restart), name)
+		assert.Equal(t, name == "none", r.Other != nil, name)
+	}
+	r = parse(t, "<body xmpp:p='q' xmlns:xmpp='u'"+ns+"/>")
+	assert.Equal(t, []Attr{{"u", "p", "q"}}, r.Other)
 }
 
 // What is of another Request does not shine through.
