@@ -413,6 +413,13 @@ type Options struct {
 	// they begin and end, with the keys session (its ID), remote, and at the
 	// end reason (as in [HandlerStats].Ended), requests and error. The end
 	// by [InternalServerError] is a warning.
+	//
+	// A session that is refused is logged with the keys condition, remote,
+	// origin (of the page, if it is one) and cause: trouble of Admit, as any
+	// error that is no *Error, at level Warn; a limit on sessions at level
+	// Info, every ten seconds at most, with the key unlogged for how many were
+	// left out; and all else at level Debug. What clients say is cut at 256
+	// bytes.
 	Logger *slog.Logger
 
 	// Trace has functions that are called at the events of a session.
@@ -636,7 +643,9 @@ type Trace struct {
 	// SessionStart and SessionEnd are called once for each session.
 	SessionStart, SessionEnd func(*Session)
 
-	// Refused is called when a session is refused at its creation.
+	// Refused is called when a session is refused at its creation, for
+	// whatever reason, which is in the Error's Err; also for a body that tells
+	// of no session since it could not be read.
 	Refused func(*http.Request, *Error)
 
 	// Request is called when a request has been received, and Response when

@@ -13,12 +13,14 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gobosh/bosh/internal/alarm"
 	"github.com/gobosh/bosh/internal/backlog"
+	"github.com/gobosh/bosh/internal/brief"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/edge"
 	"github.com/gobosh/bosh/internal/gate"
@@ -29,6 +31,7 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/quota"
+	"github.com/gobosh/bosh/internal/ration"
 	"github.com/gobosh/bosh/internal/rota"
 	"github.com/gobosh/bosh/internal/scope"
 	"github.com/gobosh/bosh/internal/slack"
@@ -58,13 +61,14 @@ type Handler struct {
 	requests sync.Pool               // of *wire.Request
 	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
-	past     tally.Tally    // of all sessions, and those that have ended
-	gate     *gate.Gate     // closed by Shutdown; counts the requests being served
-	reading  *slack.Slack   // see yield
-	writing  *slack.Slack   // see serve
-	engine   *direct.Engine // nil without Options.Direct
-	policed  sync.Once      // see takeOver
-	hurried  sync.Once      // see hurries
+	past     tally.Tally      // of all sessions, and those that have ended
+	gate     *gate.Gate       // closed by Shutdown; counts the requests being served
+	reading  *slack.Slack     // see yield
+	writing  *slack.Slack     // see serve
+	engine   *direct.Engine   // nil without Options.Direct
+	policed  sync.Once        // see takeOver
+	hurried  sync.Once        // see hurries
+	refusals [2]ration.Ration // by MaxSessions and by MaxPerAddr: see logRefusal
 }
 
 const (
@@ -230,19 +234,20 @@ func (h *Handler) abandon(w http.ResponseWriter) {
 // answer is on ex. If err is not nil the request has not been read whole.
 func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo) {
 	ex.content = negotiate.TextXML
-	if err == httpbody.ErrNoRoom {
-		h.free(req)
-		ex.reply = h.terminal(PolicyViolation, false)
-		return nil, info
-	}
 	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
 		err = perr
 	}
 	switch {
+	case err == httpbody.ErrNoRoom:
+		ex.reply = h.terminal(PolicyViolation, false)
+		if req.SID == nil {
+			h.refused(ex, &Error{Condition: PolicyViolation, Err: err})
+		}
 	case !req.Root:
 		ex.reply = h.terminal(BadRequest, false)
+		h.refused(ex, malformed(err))
 	case req.SID == nil:
-		s = h.create(ex, req, err != nil)
+		s = h.create(ex, req, err)
 	default:
 		var ok bool
 		if s, ok = h.sessions.Get(req.SID); !ok {
@@ -515,10 +520,10 @@ func (h *Handler) refusal(e *Error, legacy bool) reply {
 }
 
 // create opens the session that a request asks for, and returns it. If there is
-// to be none, the answer is on ex.
-func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Session) {
+// to be none, the answer is on ex. With bad the request could not be read to its end.
+func (h *Handler) create(ex *exchange, req *wire.Request, bad error) (s *Session) {
 	ex.creates = true
-	g, err := h.settle(req, malformed)
+	g, err := h.settle(req, bad)
 	if err == nil {
 		err = h.available(ex)
 	}
@@ -533,20 +538,90 @@ func (h *Handler) create(ex *exchange, req *wire.Request, malformed bool) (s *Se
 	return s
 }
 
-// refused tells the application that ex gets no session.
+// refused tells the application that ex gets no session, and the log.
 func (h *Handler) refused(ex *exchange, e *Error) {
+	h.logRefusal(ex, e)
 	if t := h.o.Trace; t != nil && t.Refused != nil {
 		defer h.caught("Trace.Refused")
 		t.Refused(ex.http(), e)
 	}
 }
 
+// logRefusal has the log say why ex gets no session. What is the application's trouble
+// is a warning. Limits that have been reached an operator should know of, but not by
+// a line for each client. All else is what clients do, which is no news.
+func (h *Handler) logRefusal(ex *exchange, e *Error) {
+	level, more := slog.LevelDebug, int64(0)
+	limit := -1
+	switch e.Err {
+	case quota.ErrMax:
+		limit = 0
+	case quota.ErrMaxEach:
+		limit = 1
+	case backlog.ErrFull:
+	default:
+		if e.Condition == InternalServerError && !ex.abandoned() {
+			level = slog.LevelWarn
+		}
+	}
+	if limit >= 0 {
+		var ok bool
+		if more, ok = h.refusals[limit].Take(h.now()); ok {
+			level = slog.LevelInfo
+		}
+	}
+	ctx := context.Background()
+	if !h.o.Logger.Enabled(ctx, level) {
+		return
+	}
+	cause := e.Err
+	if cause == nil {
+		cause = errRefused
+	}
+	attrs := []slog.Attr{
+		slog.String("condition", string(e.Condition)), slog.String("remote", h.remote(ex)),
+		slog.String("origin", brief.Text(strings.Join(ex.header("Origin"), ", "))), slog.Any("cause", brief.Error(cause)),
+	}
+	if more > 0 {
+		attrs = append(attrs, slog.Int64("unlogged", more))
+	}
+	h.o.Logger.LogAttrs(ctx, level, "bosh: session refused", attrs...)
+}
+
+// remote returns where ex came from, for the log.
+func (h *Handler) remote(ex *exchange) string {
+	addr := ex.remote()
+	if h.o.ClientAddr != nil {
+		func() {
+			defer h.caught("ClientAddr")
+			if a := h.o.ClientAddr(ex.http()); a != nil {
+				addr = a
+			}
+		}()
+	}
+	return brief.Text(addr.String())
+}
+
+// streamRefused has the log say why s gets no further stream.
+func (h *Handler) streamRefused(s *Session, e *Error) {
+	level := slog.LevelDebug
+	if e.Condition == InternalServerError && e.Err != backlog.ErrFull {
+		level = slog.LevelWarn
+	}
+	cause := e.Err
+	if cause == nil {
+		cause = errRefused
+	}
+	h.o.Logger.LogAttrs(context.Background(), level, "bosh: stream refused", slog.String("session", s.ID()),
+		slog.String("condition", string(e.Condition)), slog.String("remote", brief.Text(s.RemoteAddr().String())), slog.Any("cause", brief.Error(cause)))
+}
+
 // settle settles what a creation request asks for.
-func (h *Handler) settle(req *wire.Request, malformed bool) (negotiate.Grant, *Error) {
+func (h *Handler) settle(req *wire.Request, bad error) (negotiate.Grant, *Error) {
 	g, err := h.terms.Settle(req)
-	if malformed {
+	if bad != nil {
 		g.Legacy = false // it could not be read well enough to tell
-		err = errMalformed
+		return g, malformed(bad)
 	}
 	if err != nil {
 		return g, &Error{Condition: BadRequest, Err: err}
@@ -554,9 +629,19 @@ func (h *Handler) settle(req *wire.Request, malformed bool) (negotiate.Grant, *E
 	return g, nil
 }
 
+// malformed returns the refusal of a body that cannot be read to its end because of err.
+func malformed(err error) *Error {
+	return &Error{Condition: BadRequest, Err: fmt.Errorf("malformed body: %w", err)}
+}
+
 var (
-	errMalformed = errors.New("malformed body")
-	errForeign   = errors.New("page of an origin that is not allowed")
+	errForeign = errors.New("page of an origin that is not allowed")
+	errShut    = errors.New("there are no new sessions any more")
+	errNowhere = errors.New("no host is named in `to`")
+	errPanic   = errors.New("Admit panicked")
+	errPayload = errors.New("payload that the framing does not allow")
+	errStreams = errors.New("too many streams")
+	errRefused = errors.New("refused by Admit")
 )
 
 // available returns why no session can be had by ex, or nil.
@@ -565,7 +650,7 @@ func (h *Handler) available(ex *exchange) *Error {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
 	if h.gate.Closed() || h.o.Serve == nil && h.accept.Closed() {
-		return h.farewell()
+		return h.shut()
 	}
 	if h.crowded() {
 		return &Error{Condition: PolicyViolation, Err: errCrowded}
@@ -588,6 +673,13 @@ func (h *Handler) farewell() *Error {
 	return &Error{Condition: SystemShutdown}
 }
 
+// shut is farewell for who comes too late.
+func (h *Handler) shut() *Error {
+	e := h.farewell()
+	e.Err = errShut
+	return e
+}
+
 // open opens a session.
 func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text()}
@@ -602,27 +694,29 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	}
 	values := ex.values()
 	ctx, o, e := h.admit(values, h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing, Wait: g.Wait}))
+	var st *Stream
+	if e == nil {
+		s.scope = *scope.New(ctx)
+		st = h.newStream(s, ex.local(values), o)
+		if st.member != nil {
+			st.member.scope = *scope.New(s.Context())
+		}
+		s.streams.Rota = rota.Of[*Stream, company](st)
+		e = s.fill(req)
+	}
+	if e == nil {
+		e = h.reserve()
+	}
 	if e != nil {
 		h.quota.Give(s.owner())
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
-	s.scope = *scope.New(ctx)
-	st := h.newStream(s, ex.local(values), o)
-	if st.member != nil {
-		st.member.scope = *scope.New(s.Context())
-	}
-	s.streams.Rota = rota.Of[*Stream, company](st)
 	ex.session = s
-	cond := s.start(req, ex)
+	s.start(req, ex)
 	h.began(s)
-	if cond == "" {
-		if e := h.deliver(st); e != nil {
-			cond = e.Condition
-		}
-	}
-	if cond != "" {
-		s.reject(ex, cond)
+	if !h.deliver(st) {
+		s.Terminate(h.farewell())
 	}
 	s.follow(ctx)
 	if h.gate.Closed() {
@@ -692,7 +786,7 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 	case o.Framing > Opaque:
 		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use XMPP, Elements or Opaque: %v", o.Framing)}
 	case o.Framing == XMPP && o.To == "":
-		return ctx, o, &Error{Condition: ImproperAddressing}
+		return ctx, o, &Error{Condition: ImproperAddressing, Err: errNowhere}
 	}
 	return ctx, o, nil
 }
@@ -709,7 +803,7 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	defer func() {
 		if v := recover(); v != nil {
 			h.o.Logger.Error("bosh: Admit panicked", "panic", v, "stack", string(debug.Stack()))
-			e = &Error{Condition: InternalServerError}
+			e = &Error{Condition: InternalServerError, Err: errPanic}
 		}
 	}()
 	c, err := h.o.Admit(ctx, r, o)
@@ -724,20 +818,29 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	return c, &Error{Condition: InternalServerError, Err: err}
 }
 
-// deliver hands a new stream to the application.
-func (h *Handler) deliver(st *Stream) *Error {
+// reserve sees to it that a new stream can be delivered.
+func (h *Handler) reserve() *Error {
 	if h.o.Serve != nil {
-		go h.run(st)
 		return nil
 	}
-	switch err := h.accept.Deliver(st); err {
+	switch err := h.accept.Reserve(); err {
 	case nil:
 		return nil
 	case net.ErrClosed:
-		return h.farewell()
+		return h.shut()
 	default:
 		return &Error{Condition: InternalServerError, Err: err}
 	}
+}
+
+// deliver hands a new stream, for which there is room, to the application. It reports
+// whether that takes any still.
+func (h *Handler) deliver(st *Stream) bool {
+	if h.o.Serve != nil {
+		go h.run(st)
+		return true
+	}
+	return h.accept.Fill(st) == nil
 }
 
 // run runs the application on a stream.
@@ -765,7 +868,7 @@ func (h *Handler) served(st *Stream, callback string, goesOn *bool) {
 func (h *Handler) began(s *Session) {
 	h.sessions.Put(s.sid, s)
 	if h.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", s.RemoteAddr())
+		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", brief.Text(s.RemoteAddr().String()))
 	}
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
 		defer h.caught("Trace.SessionStart")
@@ -784,8 +887,8 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		level = slog.LevelWarn
 	}
 	if h.o.Logger.Enabled(ctx, level) {
-		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", s.RemoteAddr(),
-			"reason", e.reason(), "requests", s.Stats().Requests, "error", e)
+		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", brief.Text(s.RemoteAddr().String()),
+			"reason", e.reason(), "requests", s.Stats().Requests, "error", brief.Error(e))
 	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
 		defer h.caught("Trace.SessionEnd")

@@ -104,6 +104,27 @@ func (ex *exchange) origin() origin.Origin {
 	return origin.Keep(ex.request)
 }
 
+// remote returns the address that the request came from. It is never nil.
+func (ex *exchange) remote() net.Addr {
+	if ex.direct != nil {
+		return ex.direct.Origin().RemoteAddr()
+	}
+	return peer.Addr(ex.request.RemoteAddr)
+}
+
+// header returns the values of a field, by its canonical name.
+func (ex *exchange) header(name string) []string {
+	if ex.direct != nil {
+		return ex.direct.Header(name)
+	}
+	return ex.request.Header[name]
+}
+
+// abandoned reports whether the client is known to have left.
+func (ex *exchange) abandoned() bool {
+	return ex.direct == nil && ex.request.Context().Err() != nil
+}
+
 // tls returns the state of the connection, or nil.
 func (ex *exchange) tls() *tls.ConnectionState {
 	if ex.direct != nil {
@@ -161,10 +182,19 @@ type reply struct {
 // given reports whether there is a reply.
 func (a reply) given() bool { return a.body != nil || a.status != 0 }
 
+// fill gives the first stream what the creation request has for it. The session is not
+// yet known to anyone else. It returns why the request is unacceptable, or nil.
+func (s *Session) fill(req *wire.Request) *Error {
+	s.streams.All()[0].greet()
+	if cond := s.forward(req); cond != "" {
+		return &Error{Condition: cond, Err: errPayload}
+	}
+	return nil
+}
+
 // start makes the creation request the session's first one. The session is
-// not yet known to anyone else. It returns why the request is unacceptable, or
-// nothing.
-func (s *Session) start(req *wire.Request, ex *exchange) Condition {
+// not yet known to anyone else.
+func (s *Session) start(req *wire.Request, ex *exchange) {
 	s.mu.Lock()
 	defer s.unlock()
 	now := s.h.now()
@@ -177,13 +207,9 @@ func (s *Session) start(req *wire.Request, ex *exchange) Condition {
 	s.arrive(req, ex, now)
 	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
 	r := s.win.Take()
-	st := s.streams.All()[0]
-	wait := s.openingWait(st)
+	wait := s.openingWait(s.streams.All()[0])
 	r.Held.until, s.yielding = now+wait, wait > 0
-	st.greet()
-	cond := s.forward(req)
 	s.settle(now)
-	return cond
 }
 
 // receive takes a request of the session. Its answer becomes ready on ex. It

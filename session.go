@@ -154,7 +154,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	if len(s.streams.All())+s.streams.Several().asking >= s.h.o.MaxStreams {
 		st := s.h.newStream(s, s.streams.All()[0].local, o)
 		st.member.scope = *scope.New(s.scope.Context(s.cause()))
-		s.addStream(rid, st, &Error{Condition: PolicyViolation})
+		s.addStream(rid, st, &Error{Condition: PolicyViolation, Err: errStreams})
 		return
 	}
 	r.Held.opening = true
@@ -168,6 +168,9 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	}
 	go func() {
 		ctx, o, err := s.h.admit(s.Context(), asked, o)
+		if err == nil {
+			err = s.h.reserve()
+		}
 		st := s.h.newStream(s, local, o)
 		st.member.scope = *scope.New(ctx)
 		s.mu.Lock()
@@ -178,10 +181,8 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 		}
 		s.settle(s.h.now())
 		s.unlock()
-		if err == nil {
-			if err := s.h.deliver(st); err != nil {
-				st.CloseWithError(err)
-			}
+		if err == nil && !s.h.deliver(st) {
+			st.CloseWithError(s.h.farewell())
 		}
 	}()
 }
@@ -207,6 +208,7 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 	if refused != nil {
 		st.final = refused
 		st.end(refused)
+		s.streams.todo(func() { s.h.streamRefused(s, refused) })
 	} else {
 		st.greet()
 	}
@@ -583,14 +585,6 @@ func (s *Session) giveUp() {
 	for !early.empty() {
 		s.chain.push(early.pop())
 	}
-}
-
-// reject ends the session at its creation.
-func (s *Session) reject(ex *exchange, cond Condition) {
-	s.mu.Lock()
-	defer s.unlock()
-	s.fail(ex, cond)
-	s.settle(s.h.now())
 }
 
 // bury has the answers that were given kept for repeats, after the end.

@@ -19,8 +19,9 @@ type Listener struct {
 	closed chan struct{}
 
 	mu    sync.Mutex // guards the following, and the closing of closed
-	conns []net.Conn
-	told  bool // Close has been called
+	conns    []net.Conn
+	reserved int  // places
+	told     bool // Close has been called
 }
 
 // New returns a Listener that keeps up to size connections waiting, or any number if
@@ -32,13 +33,35 @@ func New(addr net.Addr, size int, refuse func(net.Conn)) *Listener {
 // Deliver hands c to Accept. It does not wait: if there is no room it fails
 // with ErrFull, and once the Listener is closed with net.ErrClosed.
 func (l *Listener) Deliver(c net.Conn) error {
+	if err := l.Reserve(); err != nil {
+		return err
+	}
+	return l.Fill(c)
+}
+
+// Reserve takes a place for a connection that Fill will deliver. It fails as Deliver
+// does.
+func (l *Listener) Reserve() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.Closed():
 		return net.ErrClosed
-	case l.size >= 0 && len(l.conns) >= l.size:
+	case l.size >= 0 && len(l.conns)+l.reserved >= l.size:
 		return ErrFull
+	}
+	l.reserved++
+	return nil
+}
+
+// Fill is Deliver to a place that is reserved. It fails only once the Listener is
+// closed.
+func (l *Listener) Fill(c net.Conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reserved--
+	if l.Closed() {
+		return net.ErrClosed
 	}
 	l.conns = append(l.conns, c)
 	l.wake()

@@ -44,6 +44,29 @@ func TestListener(t *testing.T) {
 	assert.Equal(t, []int{2, 4}, refused)
 }
 
+// A place that is reserved is nobody else's.
+func TestReserve(t *testing.T) {
+	l := New(anywhere, 2, nil)
+	require.NoError(t, l.Reserve())
+	require.NoError(t, l.Deliver(conn{n: 1}))
+	assert.Equal(t, ErrFull, l.Reserve())
+	assert.Equal(t, ErrFull, l.Deliver(conn{n: 2}))
+	_, err := l.Accept()
+	require.NoError(t, err)
+	require.NoError(t, l.Deliver(conn{n: 3}))
+	assert.Equal(t, ErrFull, l.Reserve())
+	require.NoError(t, l.Fill(conn{n: 4}))
+	for _, n := range []int{3, 4} {
+		c, err := l.Accept()
+		require.NoError(t, err)
+		assert.Equal(t, n, c.(conn).n)
+	}
+	require.NoError(t, l.Reserve())
+	l.Shut()
+	assert.Equal(t, net.ErrClosed, l.Fill(conn{n: 5}))
+	assert.Equal(t, net.ErrClosed, l.Reserve())
+}
+
 // Its owner's first Close is no error, whoever has shut the Listener before.
 func TestCloseAfterShut(t *testing.T) {
 	l := New(anywhere, 2, nil)
