@@ -468,6 +468,7 @@ func TestTimeoutHandler(t *testing.T) {
 		s := accept(t, h)
 		early := p.body(1002, "<b xmlns='u'/>")
 		assert.Equal(t, http.StatusServiceUnavailable, boshtest.Exchange(t, rt, early).Status)
+		synctest.Wait() // for the handler, for which nobody has waited
 		first := p.post("<a xmlns='u'/>")
 		requireRead(t, s, "<a xmlns='u'/>")
 		requireRead(t, s, "<b xmlns='u'/>")
