@@ -18,7 +18,7 @@ type Listener struct {
 	ready  chan struct{} // of capacity 1: one of those that wait in Accept is to look again
 	closed chan struct{}
 
-	mu    sync.Mutex // guards the following, and the closing of closed
+	mu       sync.Mutex // guards the following, and the closing of closed
 	conns    []net.Conn
 	reserved int  // places
 	told     bool // Close has been called
