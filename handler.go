@@ -1021,14 +1021,29 @@ func (h *Handler) Close() error {
 // Whoever has sid and rid has the session, logged in as it is: hand them out
 // over TLS only, in an answer that is not cached, to the one who proved to be
 // the user. The page must connect before [Options.Inactivity] is over.
+//
+// It blocks as long as the answer to a creation does: see [Options.CreateTimeout]. If
+// ctx is done before, the session ends. A session that is refused, or has ended, is an
+// *[Error], also for the methods of the Prebound.
 func (h *Handler) Prebind(ctx context.Context, r *http.Request, o Opening) (*Prebound, error) {
 	c, first, err := prebind.Open(ctx, h, r, map[string]string{
 		"to": o.To, "from": o.From, "xml:lang": o.Lang, "route": o.Route, "xmpp:version": o.Version,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("bosh: prebind: %w", err)
+		return nil, prebindError(err)
 	}
 	return &Prebound{First: first, c: c}, nil
+}
+
+// prebindError returns err as Prebind and the methods of a Prebound do.
+func prebindError(err error) error {
+	if end := (*prebind.EndError)(nil); errors.As(err, &end) {
+		return &Error{Condition: Condition(end.Condition)}
+	}
+	if err != nil {
+		err = fmt.Errorf("bosh: prebind: %w", err)
+	}
+	return err
 }
 
 // A Prebound is a session opened by [Handler.Prebind] and not yet handed over.
@@ -1042,14 +1057,19 @@ type Prebound struct {
 
 // Exchange sends elements to the stream, none or more, and returns what the
 // application answers. It blocks until there is something, for at most a minute,
-// or until ctx is done.
+// or until ctx is done. The elements have been sent then, unless ctx was done from the
+// start, and the answer to them is in that to the next Exchange, or in the page's.
 func (p *Prebound) Exchange(ctx context.Context, elements []byte) ([]byte, error) {
-	return p.c.Exchange(ctx, elements)
+	answer, err := p.c.Exchange(ctx, elements)
+	return answer, prebindError(err)
 }
 
 // Restart restarts an XMPP stream after authentication, and returns its
-// features.
-func (p *Prebound) Restart(ctx context.Context) ([]byte, error) { return p.c.Restart(ctx) }
+// features. It blocks, and ends with ctx, as Exchange does.
+func (p *Prebound) Restart(ctx context.Context) ([]byte, error) {
+	answer, err := p.c.Restart(ctx)
+	return answer, prebindError(err)
+}
 
 // Attach returns what the page needs: the sid, and the rid of the last request.
 // The page's first request must have the next one.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
@@ -79,6 +81,200 @@ func TestPrebindCancelled(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		assert.True(t, errors.Is(<-cause, context.Canceled))
+	})
+}
+
+// lateEcho has an application that sends back what it reads, after a while.
+func lateEcho(delay time.Duration) bosh.Options {
+	return bosh.Options{Framing: bosh.Elements, Grace: -1, Serve: func(s *bosh.Stream) {
+		for {
+			el, err := s.ReadElement(context.Background())
+			if err != nil {
+				return
+			}
+			time.Sleep(delay)
+			s.WriteElement(context.Background(), el)
+		}
+	}}
+}
+
+// An Exchange or Restart that ctx has ended has sent its elements, and what the
+// application says to them comes with what is asked next.
+func TestPrebindGoesOn(t *testing.T) {
+	prebound := func(name string, delay time.Duration, f func(t *testing.T, h *bosh.Handler, p *bosh.Prebound)) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, lateEcho(delay))
+				p, err := h.Prebind(t.Context(), httptest.NewRequest("GET", "/", nil), bosh.Opening{To: "example.com"})
+				require.NoError(t, err)
+				f(t, h, p)
+				require.NoError(t, h.Close())
+				time.Sleep(time.Minute) // until the application is back
+			})
+		})
+	}
+	// exchange gives an Exchange a second.
+	exchange := func(t *testing.T, p *bosh.Prebound, el string) string {
+		ctx, cancel := context.WithTimeout(t.Context(), second)
+		defer cancel()
+		begin := time.Now()
+		answer, err := p.Exchange(ctx, []byte(el))
+		if err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, second, time.Since(begin))
+		}
+		return string(answer)
+	}
+
+	prebound("with the next Exchange", 2*second, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		assert.Empty(t, exchange(t, p, x("1")))
+		answer, err := p.Exchange(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Equal(t, x("1"), string(answer))
+		answer, err = p.Exchange(t.Context(), []byte(x("2")))
+		require.NoError(t, err)
+		assert.Equal(t, x("2"), string(answer))
+	})
+	prebound("with an Exchange of something else", 2*second, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		assert.Empty(t, exchange(t, p, x("1")))
+		answer, err := p.Exchange(t.Context(), []byte(x("2")))
+		require.NoError(t, err)
+		assert.Equal(t, x("1"), string(answer))
+		answer, err = p.Exchange(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Equal(t, x("2"), string(answer))
+	})
+	prebound("with the page", 2*second, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		assert.Empty(t, exchange(t, p, x("1")))
+		sid, rid := p.Attach()
+		page := &peer{t: t, rt: boshtest.InMemory(h), sid: sid, rid: rid}
+		assert.Equal(t, x("1"), page.send("").Payload())
+		assert.Equal(t, x("2"), page.send(x("2")).Payload())
+	})
+	prebound("with what the page sends at once", 2*second, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		assert.Empty(t, exchange(t, p, x("1")))
+		sid, rid := p.Attach()
+		page := &peer{t: t, rt: boshtest.InMemory(h), sid: sid, rid: rid}
+		one, two := page.post(x("2")), page.post(x("3"))
+		got := one.Wait().Payload() + two.Wait().Payload()
+		for range 2 {
+			got += page.send("").Payload()
+		}
+		assert.Equal(t, x("1")+x("2")+x("3"), got)
+	})
+	prebound("however often", 50*second, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		var want, got strings.Builder
+		for i := range 100 {
+			el := x(fmt.Sprint(i))
+			want.WriteString(el)
+			got.WriteString(exchange(t, p, el))
+		}
+		for s := range h.Sessions() {
+			assert.Equal(t, int64(101), s.Stats().Requests)
+			assert.Zero(t, s.Stats().Repeats)
+		}
+		assert.Less(t, h.Stats().Memory, int64(10<<10))
+		for got.Len() < want.Len() {
+			answer, err := p.Exchange(t.Context(), nil)
+			require.NoError(t, err)
+			got.Write(answer)
+		}
+		assert.Equal(t, want.String(), got.String())
+	})
+	prebound("unless it was done from the start", 0, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		_, before := p.Attach()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := p.Exchange(ctx, []byte(x("1")))
+		require.ErrorIs(t, err, context.Canceled)
+		_, after := p.Attach()
+		assert.Equal(t, before, after)
+		answer, err := p.Exchange(t.Context(), []byte(x("2")))
+		require.NoError(t, err)
+		assert.Equal(t, x("2"), string(answer))
+	})
+	prebound("also if it was done in the instant of the answer", second, func(t *testing.T, h *bosh.Handler, p *bosh.Prebound) {
+		var want, got strings.Builder
+		for i := range 100 {
+			el := x(fmt.Sprint(i))
+			want.WriteString(el)
+			got.WriteString(exchange(t, p, el))
+		}
+		for got.Len() < want.Len() {
+			answer, err := p.Exchange(t.Context(), nil)
+			require.NoError(t, err)
+			got.Write(answer)
+		}
+		assert.Equal(t, want.String(), got.String())
+	})
+
+	t.Run("with the features of a restart", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, bosh.Options{Serve: func(s *bosh.Stream) {
+				write(t, s, serverHeader+features+success)
+				for range 2 {
+					readOnce(t, s)
+				}
+				time.Sleep(2 * second)
+				write(t, s, serverHeader+bindFeatures)
+				<-s.Context().Done()
+			}})
+			p, err := h.Prebind(t.Context(), httptest.NewRequest("GET", "/", nil), bosh.Opening{To: "example.com"})
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), second)
+			defer cancel()
+			_, err = p.Restart(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			answer, err := p.Exchange(t.Context(), nil)
+			require.NoError(t, err)
+			assert.Contains(t, string(answer), "xmpp-bind")
+		})
+	})
+}
+
+// A session that Prebind has opened for nobody ends, and the application is told.
+func TestPrebindOpenCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan error, 1)
+		h := newHandler(t, bosh.Options{Serve: func(s *bosh.Stream) {
+			io.Copy(io.Discard, s)
+			<-s.Context().Done()
+			ended <- s.Session().Err()
+		}})
+		ctx, cancel := context.WithTimeout(t.Context(), second)
+		defer cancel()
+		_, err := h.Prebind(ctx, httptest.NewRequest("GET", "/", nil), bosh.Opening{To: "example.com"})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		begin := time.Now()
+		assert.Error(t, <-ended)
+		assert.Zero(t, time.Since(begin))
+		assert.Zero(t, h.Stats().Sessions)
+		assert.Equal(t, int64(1), h.Stats().Created)
+
+		_, err = h.Prebind(ctx, httptest.NewRequest("GET", "/", nil), bosh.Opening{To: "example.com"})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, int64(1), h.Stats().Created, "nor is one opened by a context that is done")
+	})
+}
+
+// How a session has ended is an Error.
+func TestPrebindEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, e := range []*bosh.Error{{Condition: bosh.HostGone}, {}} {
+			h := newHandler(t, bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) {
+				s.ReadElement(context.Background())
+				s.CloseWithError(e)
+			}})
+			p, err := h.Prebind(t.Context(), httptest.NewRequest("GET", "/", nil), bosh.Opening{To: "example.com"})
+			require.NoError(t, err)
+			_, err = p.Exchange(t.Context(), []byte(x("1")))
+			assert.ErrorIs(t, err, e)
+			for range 2 {
+				_, err = p.Exchange(t.Context(), nil)
+				assert.ErrorIs(t, err, &bosh.Error{Condition: bosh.ItemNotFound})
+			}
+		}
 	})
 }
 

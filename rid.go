@@ -484,6 +484,18 @@ func (s *Session) settleOrphans(rid int64) {
 	}
 }
 
+// settlePassed answers those that the client cannot ask about any more, as
+// settleOrphans does: one that breaks off all its requests would leave ever more.
+func (s *Session) settlePassed(now time.Duration) {
+	for {
+		r, _ := s.win.Oldest()
+		if r == nil || r.Exchange != nil || r.Rid > s.win.Passed() {
+			return
+		}
+		s.settleOrphan(r, now)
+	}
+}
+
 // settleOrphan answers one of them. The name that it has asked for goes with
 // the next answer.
 func (s *Session) settleOrphan(r *record, now time.Duration) {
@@ -701,10 +713,14 @@ func (s *Session) done(ex *exchange) {
 	s.mu.Lock()
 	now := s.h.now()
 	if r := s.win.Find(ex.rid); r != nil {
+		r.Wrote(ex.reply.body)
 		if r.Exchange == ex {
 			r.Exchange = nil
+			s.settlePassed(now)
 		}
-		r.Wrote(ex.reply.body)
+	}
+	if ex.creates && !s.created {
+		s.end(&Error{Remote: true, Err: errUncreated}) // nobody else knows of it
 	}
 	if s.live--; s.live == 0 {
 		s.idleSince = now

@@ -635,6 +635,7 @@ func (st *Stream) Token() (xml.Token, error) {
 
 var (
 	errInactive    = errors.New("client inactive")
+	errUncreated   = errors.New("client left before it was told of its session")
 	errNotElements = errors.New("not a stream of elements")
 	errNoReceiver  = errors.New("Receive without a function")
 	errReceived    = errors.New("input is Receive's")

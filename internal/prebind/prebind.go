@@ -23,18 +23,14 @@ type Client struct {
 	handler http.Handler
 	request *http.Request // in whose name it speaks
 	sid     string
-	rid     int64
+	rid     int64 // of the last request that the handler has taken in
 }
 
-// An EndError says that the server ended the session.
+// An EndError says that the server ended the session. The Condition is empty if it did so
+// in good order.
 type EndError struct{ Condition string }
 
-func (e *EndError) Error() string {
-	if e.Condition == "" {
-		return "session ended"
-	}
-	return "session ended: " + e.Condition
-}
+func (e *EndError) Error() string { return "session ended: " + e.Condition }
 
 // wait is how long a request is held at the most, in seconds.
 const wait = 60
@@ -59,7 +55,9 @@ func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[
 }
 
 // Exchange sends payloads and returns those of the answer, which comes when the
-// application has something to say, or after a minute without any.
+// application has something to say, or after a minute without any. If ctx is done
+// before, the payloads have been sent all the same, unless it was done from the start;
+// what the application says to them is in a later answer.
 func (c *Client) Exchange(ctx context.Context, payloads []byte) ([]byte, error) {
 	_, answer, err := c.exchange(ctx, nil, payloads)
 	return answer, err
@@ -76,6 +74,9 @@ func (c *Client) Restart(ctx context.Context) ([]byte, error) {
 func (c *Client) Attach() (sid string, rid int64) { return c.sid, c.rid }
 
 func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Request, []byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	b := append([]byte("<body xmlns='"+wire.NS+"' xmlns:xmpp='"+wire.NSXBOSH+"' rid='"), strconv.FormatInt(c.rid+1, 10)...)
 	b = append(b, '\'')
 	if c.sid != "" {
@@ -88,11 +89,15 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 		r.Header.Del(about) // of the page's request, and not of this one
 	}
 	w := &recorder{header: make(http.Header)}
-	served := c.serve(w, r)
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	if !served {
+	c.serve(w, r)
+	switch {
+	case w.body.Len() > 0: // even if ctx is done: what is in it comes once
+	case ctx.Err() != nil:
+		// The handler has the request, since no connection was there to break, and
+		// has spent nothing on it. What it would have said is in the next answer.
+		c.rid++
+		return nil, nil, ctx.Err()
+	default:
 		return nil, nil, errAborted
 	}
 	c.rid++
@@ -121,15 +126,14 @@ func (untimed) Deadline() (deadline time.Time, ok bool) { return deadline, false
 
 var errAborted = errors.New("the server broke the connection")
 
-// serve has the handler serve r. It returns false if the handler aborts that.
-func (c *Client) serve(w http.ResponseWriter, r *http.Request) (ok bool) {
+// serve has the handler serve r, which it may abort.
+func (c *Client) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
 			panic(v)
 		}
 	}()
 	c.handler.ServeHTTP(w, r)
-	return true
 }
 
 // A recorder keeps an answer.

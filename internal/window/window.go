@@ -199,7 +199,7 @@ func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Dur
 // a repeat of it that comes late is no reason to end the session.
 func (w *Window[X, H]) trim() {
 	n, kept, bytes := len(w.records), 0, 0
-	passed := w.passed()
+	passed := w.Passed()
 	for i := n - 1; i >= 0; i-- {
 		r := &w.records[i]
 		if r.State < Answered {
@@ -266,11 +266,11 @@ func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
 // proven returns the highest rid whose answer the client has beyond doubt:
 // because it acknowledged it, or because it could not have sent its last
 // request otherwise.
-func (w *Window[X, H]) proven() int64 { return max(w.acked, w.passed()) }
+func (w *Window[X, H]) proven() int64 { return max(w.acked, w.Passed()) }
 
-// passed returns the highest rid that must have been answered for the client to
+// Passed returns the highest rid that must have been answered for the client to
 // send its last request.
-func (w *Window[X, H]) passed() int64 {
+func (w *Window[X, H]) Passed() int64 {
 	n := w.last - int64(w.size)
 	if r := w.Find(w.last); r != nil && r.extra() {
 		n--
