@@ -1,10 +1,19 @@
 package bosh_test
 
 import (
+	"bufio"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // In a busy process nothing is different but when alarms are set.
@@ -44,4 +53,136 @@ func TestBusy(t *testing.T) {
 		b.wait(time.Second)
 		held.waits()
 	})
+}
+
+// A computer is a goroutine that takes all the time it can get.
+type computer struct{ steps atomic.Int64 }
+
+// compute starts one, which shares a processor with the test until that is over.
+func compute(t *testing.T) *computer {
+	was := runtime.GOMAXPROCS(1)
+	c := new(computer)
+	stop := make(chan struct{})
+	t.Cleanup(func() {
+		close(stop)
+		runtime.GOMAXPROCS(was)
+	})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.steps.Add(1)
+			}
+		}
+	}()
+	return c
+}
+
+// meanwhile returns how many of a number of tries of f it gets some time in.
+func (c *computer) meanwhile(tries int, prepare, f func()) (n int) {
+	for range tries {
+		prepare()
+		for steps := c.steps.Load(); steps == c.steps.Load(); runtime.Gosched() {
+		} // a time slice of ours begins
+		steps := c.steps.Load()
+		f()
+		if c.steps.Load() != steps {
+			n++
+		}
+	}
+	return n
+}
+
+// twoLines serves h over HTTP/1.1 in memory, and returns two connections to it, and
+// a session's name.
+func twoLines(t *testing.T, h *bosh.Handler) (lines [2]*line) {
+	srv := boshtest.Pipe(&http.Server{Handler: h})
+	t.Cleanup(func() { srv.Close() })
+	for i := range lines {
+		conn, err := srv.Listener.DialContext(t.Context(), "", "")
+		require.NoError(t, err)
+		lines[i] = &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+	}
+	lines[0].says(rawRequest(creation()))
+	body, err := boshtest.ParseBody([]byte(readAnswer(t, lines[0].r)))
+	require.NoError(t, err)
+	lines[0].sid, lines[1].sid = body.Attr("sid"), body.Attr("sid")
+	return lines
+}
+
+// In a process that computes, an answer does not wait for others to have had
+// their turn: it goes out before the time slice is over in which it was made.
+func TestAnswersDoNotYield(t *testing.T) {
+	const tries = 16
+	for name, isDirect := range map[string]bool{"net/http": false, "direct": true} {
+		t.Run("a push, "+name, func(t *testing.T) {
+			h := withEngine(t, elements(), isDirect)
+			lines := twoLines(t, h)
+			app := accept(t, h)
+			rid := int64(1000)
+			c := compute(t)
+			late := c.meanwhile(tries, func() {
+				rid++
+				lines[0].says(lines[0].req(rid, ""))
+				for app.Session().Stats().Open == 0 {
+					runtime.Gosched()
+				}
+			}, func() {
+				write(t, app, x("a"))
+				readAnswer(t, lines[0].r)
+			})
+			assert.Less(t, late, tries/2)
+		})
+
+		t.Run("a reply, "+name, func(t *testing.T) {
+			o := elements()
+			o.Serve = func(st *bosh.Stream) { io.Copy(st, st) }
+			lines := twoLines(t, withEngine(t, o, isDirect))
+			rid := int64(1001)
+			lines[0].says(lines[0].req(rid, ""))
+			c := compute(t)
+			late := c.meanwhile(tries, func() {}, func() {
+				rid++
+				lines[1].says(lines[1].req(rid, x("a")))
+				readAnswer(t, lines[0].r)
+				slices.Reverse(lines[:])
+			})
+			assert.Less(t, late, tries/2)
+		})
+
+		t.Run("a session's creation, "+name, func(t *testing.T) {
+			lines := twoLines(t, withEngine(t, bosh.Options{Serve: func(st *bosh.Stream) {
+				if _, err := st.Read(make([]byte, 1000)); err == nil {
+					io.WriteString(st, "<stream:stream xmlns:stream='"+nsStream+"' xmlns='jabber:client' version='1.0'><stream:features/>")
+				}
+				<-st.Context().Done()
+			}}, isDirect))
+			c := compute(t)
+			late := c.meanwhile(tries, func() {}, func() {
+				lines[0].says(rawRequest(creation()))
+				readAnswer(t, lines[0].r)
+			})
+			assert.Less(t, late, tries/2)
+		})
+
+		t.Run("the end of grace, "+name, func(t *testing.T) {
+			o := elements()
+			o.Serve = func(st *bosh.Stream) { io.Copy(io.Discard, st) }
+			lines := twoLines(t, withEngine(t, o, isDirect))
+			rid, least := int64(1001), time.Hour
+			lines[0].says(lines[0].req(rid, ""))
+			compute(t)
+			for range 5 {
+				rid++
+				least = min(least, elapsed(func() {
+					lines[1].says(lines[1].req(rid, x("a")))
+					readAnswer(t, lines[0].r)
+				}))
+				slices.Reverse(lines[:])
+			}
+			assert.Less(t, least, 100*time.Millisecond, "twenty time slices took 200 ms")
+		})
+	}
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/gobosh/bosh/internal/slack"
 )
 
-// BeBusy has h take the process for a busy one, but for every tenth time or so.
+// BeBusy has h take the process for a busy one.
 func (h *Handler) BeBusy() {
 	var readings atomic.Int64
-	h.reading = slack.New(func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond }, readingSlack)
-	h.reading.Yield()
+	now := func() time.Duration { return time.Duration(readings.Add(1)) * time.Millisecond }
+	h.slack = slack.New(now, (*Session).look)
 }
 
 // Effective returns what o comes to.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -61,26 +60,15 @@ type Handler struct {
 	requests sync.Pool               // of *wire.Request
 	spare    sync.Pool               // of *exchange
 	accept   *backlog.Listener
-	past     tally.Tally      // of all sessions, and those that have ended
-	gate     *gate.Gate       // closed by Shutdown; counts the requests being served
-	reading  *slack.Slack     // see yield
-	writing  *slack.Slack     // see serve
-	engine   *direct.Engine   // nil without Options.Direct
-	policed  sync.Once        // see takeOver
-	hurried  sync.Once        // see hurries
-	refusals [2]ration.Ration // by MaxSessions and by MaxPerAddr: see logRefusal
+	past     tally.Tally            // of all sessions, and those that have ended
+	gate     *gate.Gate             // closed by Shutdown; counts the requests being served
+	slack    *slack.Slack[*Session] // see Session.defers
+	parking  sync.Pool              // of chan bool, for Session.parked
+	engine   *direct.Engine         // nil without Options.Direct
+	policed  sync.Once              // see takeOver
+	hurried  sync.Once              // see hurries
+	refusals [2]ration.Ration       // by MaxSessions and by MaxPerAddr: see logRefusal
 }
-
-const (
-	// readingSlack is what the goroutines of a process take that has little to
-	// do, and then some.
-	readingSlack = 200 * time.Microsecond
-
-	// writingSlack is what the bursts of some twenty clients take that are answered
-	// together. With more, round trips of hundreds of clients take longer,
-	// which wait for each other then, and are awake anyway.
-	writingSlack = 1500 * time.Microsecond
-)
 
 // New returns a Handler. It copies o.
 func New(o Options) *Handler {
@@ -89,8 +77,8 @@ func New(o Options) *Handler {
 		clock: alarm.New(func(s *Session) *alarm.Alarm { return &s.alarm }, (*Session).tick),
 		seed:  maphash.MakeSeed(),
 	}
-	h.reading = slack.New(h.now, readingSlack)
-	h.writing = slack.New(h.now, writingSlack)
+	h.slack = slack.New(h.now, (*Session).look)
+	h.parking.New = func() any { return make(chan bool, 1) }
 	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
 	h.edge = edge.New(edge.Options{
@@ -346,7 +334,7 @@ func (h *Handler) serveRequest(ex *exchange, req *wire.Request, err error, share
 	refused := false
 	defer func() { // also if somebody panics
 		if !refused && ex.session != nil {
-			ex.session.yield(ex)
+			ex.session.attended(ex)
 		}
 	}()
 	s, info := h.begin(ex, req, err)
@@ -418,7 +406,6 @@ func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
 func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) bool {
 	defer s.done(ex) // also if somebody panics
 	h.received(s, ex, info)
-	s.yield(ex)
 	if pipelined != nil && !ex.creates {
 		defer pipelined.Hold(func() { s.hurry(ex) })()
 	}
@@ -442,24 +429,8 @@ func (h *Handler) answered(s *Session, ex *exchange) {
 	}
 }
 
-// yield lets other goroutines run. It reports whether it has: not if the process is
-// busy. But with the direct engine it always does, since whoever calls it writes the
-// answer that comes meanwhile, and nobody else need be woken for that; and for a
-// creation, since to wait for its answer otherwise has its context, which the session
-// keeps, make a channel.
-func (h *Handler) yield(ex *exchange) bool {
-	if ex.direct == nil && !ex.creates {
-		return h.reading.Yield()
-	}
-	runtime.Gosched()
-	return true
-}
-
-// serve waits until ex can be answered, and answers it, after all others had their
-// turn, if they are few: then the answers go out close together, and a client that
-// has several, as a proxy on this machine, is woken by the first only. To wake a
-// process can cost a third of what net/http does for a request. It reports whether
-// there was an answer.
+// serve waits until ex can be answered, and answers it. It reports whether there was
+// an answer.
 func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) bool {
 	ctx := ex.request.Context()
 	for ok := false; !ok; {
@@ -471,7 +442,6 @@ func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) bool {
 			case <-ctx.Done():
 			}
 		}
-		h.writing.Yield()
 		switch ctx.Err() {
 		case nil:
 		case context.DeadlineExceeded: // somebody in front has given up waiting

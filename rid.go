@@ -208,7 +208,10 @@ func (s *Session) start(req *wire.Request, ex *exchange) {
 	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
 	r := s.win.Take()
 	wait := s.openingWait(s.streams.All()[0])
-	r.Held.until, s.yielding = now+wait, wait > 0
+	r.Held.until = now + wait
+	if wait > 0 {
+		s.defers(now)
+	}
 	s.settle(now)
 }
 
@@ -316,6 +319,10 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	s.pause = 0
 	r.Held = openRequest{until: max(now, r.At+s.grant.Patience()), lost: lost}
 	r.Release = r.Release || lost != nil // it may have been released while it was early
+	asks := len(req.Payloads) > 0 && !restart && !r.Pause && !r.End
+	if asks && s.h.o.Grace > 0 {
+		s.defers(now) // before the application is woken, so that it comes first
+	}
 	switch {
 	case restart:
 		s.restart(req, now)
@@ -340,8 +347,8 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	case pause > 0:
 		s.pause = seconds(pause)
 		s.win.Release(negotiate.MaxRid + 1)
-	case len(req.Payloads) > 0 && !restart:
-		s.grace, s.yielding = now+s.h.o.Grace, s.h.o.Grace > 0
+	case asks:
+		s.grace = now + s.h.o.Grace
 		if s.grant.Polls() {
 			r.Held.until = now + s.h.o.Grace
 		}
@@ -383,42 +390,61 @@ func (s *Session) lost(rid int64, ack wire.Number, now time.Duration) *lost {
 // end, and has done nothing that brings it about.
 func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil }
 
-// yield gives the application the chance to answer a request before an alarm is
-// set for it. Most do so at once, and an alarm so soon costs more than all else
-// there is to do for a request if the process is idle, and wakes up for it. A busy one
-// has an alarm set: see Handler.yield. It is called by whoever has called receive.
-func (s *Session) yield(ex *exchange) {
-	s.mu.Lock()
-	for range yields {
-		_, live := s.win.OldestLive()
-		if s.ended || s.writing != nil || s.created && live <= s.grant.Hold {
-			s.yielding = false
-		}
-		if !s.yielding {
-			break
-		}
-		s.mu.Unlock()
-		ran := s.h.yield(ex)
-		s.mu.Lock()
-		if !ran {
-			break
-		}
+// defers has what the session waits for looked at soon, instead of setting an
+// alarm for it. Most applications answer a request at once.
+func (s *Session) defers(now time.Duration) {
+	if s.yielding = s.h.slack.Spare(now); s.yielding {
+		s.h.slack.After(now, s)
 	}
-	if s.yielding {
-		s.yielding = false
+}
+
+// look sets the alarm that defers has put off, unless nothing is to be waited for
+// any more. It reports whether that is over. See [slack.New].
+func (s *Session) look(last bool) (done bool) {
+	s.mu.Lock()
+	defer s.unlock()
+	_, live := s.win.OldestLive()
+	over := s.ended || s.writing != nil || s.created && live <= s.grant.Hold
+	if !s.yielding || !over && !last {
+		return !s.yielding
+	}
+	s.yielding = false
+	if !over {
 		s.settle(s.h.now())
 	}
-	if ex.direct != nil {
-		s.attending--
+	return true
+}
+
+// attended is called by whoever has called receive for ex, when the application
+// knows of it. On a connection that was taken over it waits for an answer that comes
+// before any alarm is due, to write it: nobody else need be woken for that.
+func (s *Session) attended(ex *exchange) {
+	if ex.direct == nil {
+		return
+	}
+	s.mu.Lock()
+	s.attending--
+	if !s.yielding || s.parked != nil || s.attending > 0 || !s.queue.empty() {
 		s.speakUp()
 		return
 	}
+	parked := s.h.parking.Get().(chan bool)
+	s.parked = parked
 	s.unlock()
+	speaks := <-parked
+	s.h.parking.Put(parked)
+	if speaks {
+		s.mu.Lock()
+		s.speak()
+	}
 }
 
-// yields is how often it is tried, which takes some microseconds if nothing else
-// is to be done.
-const yields = 20
+// unpark lets whoever is parked go on: to answer the queue, as if speaking had been
+// set by it, or to serve the next request.
+func (s *Session) unpark(speaks bool) {
+	s.parked <- speaks
+	s.parked = nil
+}
 
 // due returns the oldest request that is open on a live connection, and when
 // it is to be answered if nothing happens before.

@@ -39,11 +39,13 @@ type Session struct {
 	created  bool // the creation has been answered
 	ended    bool // nothing is done for the client any more
 	told     bool // the application knows
-	yielding bool // neither grace nor the wait for the first output counts yet: see yield
+	yielding bool // neither grace nor the wait for the first output counts yet: see defers
 	speaking bool // somebody answers the queue
 	limited  bool // there has been a request with a limit
 
 	pause uint16 // granted pause in seconds, which replaces the inactivity limit; 0 if none
+
+	parked chan bool // of somebody who waits for something to answer: see unpark; or nil
 
 	scope   scope.Scope
 	win     window.Window[exchange, openRequest]
@@ -375,7 +377,7 @@ func (s *Session) expire() {
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
-	if s.streams.With() == nil && s.queue.empty() && s.told == s.ended {
+	if s.streams.With() == nil && s.queue.empty() && s.told == s.ended && s.parked == nil {
 		s.mu.Unlock() // mostly
 		return
 	}
@@ -387,6 +389,10 @@ func (s *Session) unlock() {
 	speak := !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
+	}
+	if s.parked != nil && (speak || !s.yielding) {
+		s.unpark(speak)
+		speak = false
 	}
 	s.mu.Unlock()
 	for _, f := range after {

@@ -1,60 +1,104 @@
 package slack
 
 import (
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 )
 
 // A clock goes on by a step whenever it is read.
-type clock struct{ at, step time.Duration }
+type clock struct{ at, step atomic.Int64 }
 
-func (c *clock) now() time.Duration {
-	c.at += c.step
-	return c.at
+func (c *clock) now() time.Duration { return time.Duration(c.at.Add(c.step.Load())) }
+
+// An owner notes how it is looked at.
+type owner struct {
+	want  int // how often, to be done
+	looks int
+	lasts int
 }
 
-const long = 200 * time.Microsecond
-
-func TestYield(t *testing.T) {
-	c := &clock{at: time.Hour, step: long}
-	s := New(c.now, long)
-	for range 3 {
-		assert.True(t, s.Yield(), "there is time")
+func (o *owner) look(last bool) (done bool) {
+	o.looks++
+	if last {
+		o.lasts++
 	}
-	c.step = long + 1
-	assert.True(t, s.Yield(), "it is not known yet that there is none")
-	c.step = 0
-	for range 3 {
-		c.at += pause / 4
-		assert.False(t, s.Yield(), "it has taken long")
-	}
-	c.at += pause / 4
-	c.step = long + 1
-	assert.True(t, s.Yield(), "it is tried again")
-	c.step = 0
-	assert.False(t, s.Yield(), "it has taken long again")
-	c.at += pause
-	assert.True(t, s.Yield(), "it is tried again")
-	for range 3 {
-		assert.True(t, s.Yield(), "there is time")
-	}
+	return o.looks == o.want
 }
 
-// One at a time tries whether there is time again.
-func TestOneTries(t *testing.T) {
-	c := &clock{at: time.Hour, step: long + 1}
-	s := New(c.now, long)
-	assert.True(t, s.Yield())
-	c.at += pause
-	readings := 0
-	s.now = func() time.Duration {
-		if readings++; readings == 2 { // in the middle of the try
-			assert.False(t, s.Yield())
+func bubble(t *testing.T, f func(c *clock, s *Slack[*owner])) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		c := new(clock)
+		c.at.Store(int64(time.Hour))
+		f(c, New(c.now, (*owner).look))
+	})
+}
+
+func TestSpare(t *testing.T) {
+	bubble(t, func(c *clock, s *Slack[*owner]) {
+		spare := func() bool {
+			defer synctest.Wait()
+			return s.Spare(time.Duration(c.at.Load()))
 		}
-		return c.now()
+		assert.False(t, spare(), "it is not known yet that there is time")
+		assert.True(t, spare())
+
+		c.step.Store(int64(long + 1))
+		s.After(0, &owner{want: 1})
+		synctest.Wait()
+		for range 10 {
+			assert.False(t, spare(), "there is none")
+		}
+		c.step.Store(0)
+		c.at.Add(int64(pause / 2))
+		assert.False(t, spare())
+		assert.False(t, spare(), "it is left alone for a while")
+		c.at.Add(int64(pause))
+		c.step.Store(int64(long + 1))
+		assert.False(t, spare())
+		c.step.Store(0)
+		assert.False(t, spare(), "it was tried, and there was none")
+		c.at.Add(int64(2 * pause))
+		assert.False(t, spare())
+		assert.True(t, spare(), "it was tried again")
+	})
+}
+
+func TestAfter(t *testing.T) {
+	bubble(t, func(c *clock, s *Slack[*owner]) {
+		s.spare.Store(true)
+		after := func(want int) *owner {
+			o := &owner{want: want}
+			s.After(time.Duration(c.at.Load()), o)
+			return o
+		}
+		once, often, never := after(1), after(looks-1), after(-1)
+		synctest.Wait()
+		assert.Equal(t, owner{1, 1, 0}, *once)
+		assert.Equal(t, owner{looks - 1, looks - 1, 0}, *often)
+		assert.Equal(t, owner{-1, looks, 1}, *never)
+		assert.False(t, s.running)
+		assert.True(t, s.spare.Load())
+
+		c.step.Store(int64(long + 1))
+		never = after(-1)
+		synctest.Wait()
+		assert.Equal(t, owner{-1, 1, 1}, *never, "it is late already")
+		assert.False(t, s.spare.Load())
+	})
+}
+
+func BenchmarkAfter(b *testing.B) {
+	epoch := time.Now()
+	done := make(chan struct{})
+	s := New(func() time.Duration { return time.Since(epoch) }, func(struct{}, bool) bool { done <- struct{}{}; return true })
+	b.ReportAllocs()
+	for b.Loop() {
+		s.After(s.now(), struct{}{})
+		<-done
 	}
-	assert.True(t, s.Yield())
-	assert.Equal(t, 3, readings)
 }
