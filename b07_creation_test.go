@@ -201,6 +201,28 @@ func TestCreationRequest(t *testing.T) {
 			assert.Equal(b, []string{"text/xml; charset=utf-8"}, s.creator.answer().header["Content-Type"])
 		})
 
+	for _, to := range []string{"localhost.", "localhost&#x3002;"} {
+		o := with(func(o *bosh.Options) {
+			o.Framing, o.CreateTimeout, o.MaxStreams = bosh.XMPP, -1, 2
+			o.Admit = func(ctx context.Context, _ *http.Request, op *bosh.Opening) (context.Context, error) {
+				if op.To != "localhost" {
+					return nil, &bosh.Error{Condition: bosh.HostUnknown}
+				}
+				return ctx, nil
+			}
+		})
+		custom(t, "B7.1-3 a dot at the end of `to` is none of the host's: "+to, o, "to='"+to+"' hold='1' wait='60' ver='1.11'", func(b *bench, s *session) {
+			assert.Equal(b, "localhost", s.granted.Attr("from"))
+			assert.Equal(b, "localhost", s.app.Opening().To)
+			assert.Contains(b, s.app.read(), " to='localhost'")
+			s.send(1001, "to='"+to+"'").answer()
+			assert.Equal(b, "localhost", b.app(-1).Opening().To)
+		})
+	}
+	bubble(t, "B7.1-3 and alone it names no host", with(func(o *bosh.Options) { o.Framing = bosh.XMPP }), func(b *bench) {
+		b.post(opening("to='.' ver='1.11'")).getsNow(condition(bosh.ImproperAddressing))
+	})
+
 	std(t, "B7.1-17 attributes of the creation mean nothing later", func(b *bench, s *session) {
 		c := s.send(1001, "to='a' wait='1' hold='5' ver='1.0' content='text/html' route='x:y:1' from='b' xml:lang='de'")
 		c.getsAfter(patience, empty)

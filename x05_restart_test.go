@@ -80,6 +80,11 @@ func TestXMPPRestart(t *testing.T) {
 		s.app.reads(opened("to='example.com' version='1.0' xml:lang='de'"))
 	})
 
+	authenticated(t, "X5-6 nor has its host a dot at the end", func(b *bench, s *session) {
+		s.send(1001, restart, "to='example.org.'")
+		s.app.reads(opened("to='example.org' version='1.0'"))
+		assert.Equal(b, "example.org", s.app.Opening().To)
+	})
 	authenticated(t, "X5-7 from is a claim", func(b *bench, s *session) {
 		s.send(1001, restart, "from='a@example.com'")
 		s.app.reads(opened("to='example.com' from='a@example.com' version='1.0'"))

@@ -220,7 +220,7 @@ func (r *Request) known(a *xmlscan.Attr) bool {
 	case "pause":
 		r.Pause = parseNumber(r.value(a))
 	case "to":
-		r.To = r.value(a)
+		r.To = host(r.value(a))
 	case "from":
 		r.From = r.value(a)
 	case "route":
@@ -238,6 +238,19 @@ func (r *Request) known(a *xmlscan.Attr) bool {
 	}
 	return true
 }
+
+// host returns the name of a host, or a domain, without a dot at its end: with one it is
+// the same name. What IDNA takes for a dot is one. RFC 7622, section 3.2.
+func host(name []byte) []byte {
+	for _, dot := range dots {
+		if rest, ok := bytes.CutSuffix(name, dot); ok {
+			return rest
+		}
+	}
+	return name
+}
+
+var dots = [...][]byte{[]byte("."), []byte("\u3002"), []byte("\uff0e"), []byte("\uff61")}
 
 func (r *Request) other(a *xmlscan.Attr) {
 	if r.SID != nil || r.answer != nil {

@@ -75,6 +75,19 @@ func TestReset(t *testing.T) {
 	assert.False(t, r.Rid.Set)
 }
 
+// A dot at the end of a domain is no part of it.
+func TestTo(t *testing.T) {
+	for to, want := range map[string]string{
+		"localhost": "localhost", "localhost.": "localhost", "example.com.": "example.com", "a..": "a.", ".": "", "": "",
+		"例え。": "例え", "a\uff0e": "a", "a\uff61": "a", "a&#46;": "a", "a.b": "a.b", "[::1]": "[::1]",
+	} {
+		req := &Request{Body: []byte("<body xmlns='" + NS + "' rid='1' to='" + to + "'/>")}
+		require.NoError(t, req.Parse(Limits{}))
+		assert.Equal(t, want, string(req.To), to)
+		assert.NotNil(t, req.To)
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	good := func(n int64) Number { return Number{true, true, n} }
 	bad := Number{Set: true}
