@@ -263,6 +263,9 @@ func (st *Stream) feed(req *wire.Request) Condition {
 	if st.closed || st.lapsed {
 		return "" // it reads no more
 	}
+	if st.framing == XMPP && slices.ContainsFunc(req.Payloads, streamTag) {
+		return BadRequest // it would be a header to a server, and no element
+	}
 	if st.framing == Opaque {
 		b := st.in.Buffer(len(req.Body) / 4 * 3)
 		for _, p := range req.Payloads {
@@ -322,6 +325,11 @@ func (st *Stream) keepAlive() {
 		st.in.Element(append(st.in.Buffer(0), ' '), true)
 		st.wakeReader()
 	}
+}
+
+// streamTag reports whether an element has the name of an XMPP stream.
+func streamTag(p wire.Payload) bool {
+	return string(p.Local) == "stream" && string(p.URI) == wire.NSStream
 }
 
 // wake lets one of those go on that wait on one of the stream's channels. It

@@ -279,6 +279,27 @@ func TestXMPPCreation(t *testing.T) {
 		s.gone()
 	})
 
+	// A server would take it for the header of a new stream, with a `to` that nobody
+	// has looked at.
+	for _, tag := range []string{
+		"<stream:stream xmlns='jabber:client' " + streamNS + " to='example.net' version='1.0'/>",
+		"<stream:stream xmlns='jabber:client' " + streamNS + " to='example.net'></stream:stream>",
+		"<s:stream xmlns='jabber:client' xmlns:s='http://etherx.jabber.org/streams'></s:stream>",
+		"<stream xmlns='http://etherx.jabber.org/streams'/>",
+		msg("a") + "<stream xmlns='http://etherx.jabber.org/streams'/>",
+	} {
+		xmpp(t, "X3-4 nor is a whole one", func(b *bench, s *session) {
+			s.send(1001, tag).getsNow(condition(bosh.BadRequest))
+			s.app.reads("")
+			s.gone()
+		})
+	}
+	xmpp(t, "X3-4 others of that namespace are elements", func(b *bench, s *session) {
+		other := "<stream xmlns='jabber:client'/><stream:error " + streamNS + "/>"
+		s.send(1001, other)
+		s.app.reads(other)
+	})
+
 	xmpp(t, "X4-1 version and features are in the creation response", func(b *bench, s *session) {
 		assert.Equal(b, time.Duration(0), s.creator.at())
 		assert.Equal(b, "1.0", s.granted.Attr("xmpp:version"))

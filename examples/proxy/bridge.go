@@ -19,25 +19,40 @@ import (
 type bridge struct {
 	stream *bosh.Stream
 	server net.Conn
+	domain domain // that the server was connected to for
 	split  splitter
+	check  checker
+	pulse  pulse
+	budget *budget
 
-	keepalive time.Duration // silence after which the server gets a blank; 0 is never
+	keepalive time.Duration // silence after which the server is asked for a sign of life; 0 is never
 	patience  time.Duration // for the server to take or to give what is due
 	count     *metrics
 
-	mu      sync.Mutex // Protects following.
-	hurried bool       // the read deadline of server must stay
-	why     string     // the first reason for the end
+	mu    sync.Mutex // Protects following.
+	why   string     // the first reason for the end
+	cause error      // and what it was, if that is known
 
 	loggedIn atomic.Bool // so that the server minds no white space
+	bound    atomic.Bool // so that it answers requests
+	managed  atomic.Bool // the client has it keep what it does not acknowledge
 	gone     atomic.Bool // the server has ended its side
+	evicted  atomic.Bool // the budget has ended the stream
+
+	// Of up.
+	wants wish // the client wants its stream managed
+
+	// Questions of the proxy's that the server has not answered.
+	pinged atomic.Pointer[string] // by its id
+	acks   atomic.Int32           // requests for an acknowledgement
 
 	// Of down until it is done, of leave afterwards.
-	unsent           [][]byte // read from the server too late for the stream
-	offersManagement bool     // the last features of the server had it
-	managed          bool     // the client has the server keep what it does not acknowledge
-	kept             bool     // leave has, and acknowledges nothing
-	lost             int      // stanzas that came too late to be returned
+	unsent           [][]byte  // read from the server too late for the stream
+	offersManagement bool      // the last features of the server had it
+	kept             bool      // leave has, and acknowledges nothing
+	lost             int       // stanzas that came too late to be returned
+	leaving          time.Time // when leave must be over
+	counted          int       // what the budget knows of
 
 	done chan struct{} // closed when down is done
 }
@@ -54,21 +69,26 @@ const (
 )
 
 // run carries until either side ends, and ends the other. It returns the reason
-// for the end in a word.
-func (b *bridge) run() string {
+// for the end in a word, and its cause, if there is one to tell.
+func (b *bridge) run() (why string, cause error) {
+	defer b.budget.leaves(b)
 	b.done = make(chan struct{})
+	b.pulse.begin()
 	go func() {
 		defer close(b.done)
 		b.down()
 	}()
 	err := b.up()
+	if b.evicted.Load() {
+		err = overBudget
+	}
 	if over(err) {
-		b.because(reason(err))
+		b.because(reason(err), causeOf(err))
 		b.stream.Close() // which ends a Write that is blocked
-		b.hurry(time.Unix(1, 0))
+		b.pulse.hurry(time.Unix(1, 0))
 		<-b.done
 	} else {
-		b.hurry(time.Now().Add(lastWords))
+		b.pulse.hurry(time.Now().Add(lastWords))
 		<-b.done
 		b.fail(err)
 	}
@@ -76,7 +96,7 @@ func (b *bridge) run() string {
 	b.server.Close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.why
+	return b.why, b.cause
 }
 
 // over reports whether err says that the stream has ended.
@@ -97,43 +117,73 @@ func reason(err error) string {
 	return "client-lost"
 }
 
+// causeOf returns what brought the end of the stream by err about, if that says
+// more than the reason.
+func causeOf(err error) error {
+	var e *bosh.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return nil
+}
+
 // because notes a reason for the end, if it is the first.
-func (b *bridge) because(why string) {
+func (b *bridge) because(why string, cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.why == "" {
-		b.why = why
+		b.why, b.cause = why, cause
 	}
 }
 
 // fail ends the stream because of the server.
 func (b *bridge) fail(err error) {
 	b.gone.Store(true)
-	b.because("server-failed")
+	b.because("server-failed", err)
 	b.stream.CloseWithError(&bosh.Error{Condition: bosh.RemoteConnectionFailed, Err: err})
+}
+
+var overBudget = &bosh.Error{Condition: bosh.PolicyViolation, Err: errBudget}
+
+// evict ends the stream because it keeps too much.
+func (b *bridge) evict() {
+	b.evicted.Store(true)
+	b.because("memory", errBudget)
+	b.stream.CloseWithError(overBudget)
+	b.pulse.hurry(time.Unix(1, 0))
 }
 
 // up carries what the client says. It returns the error that ended it.
 func (b *bridge) up() error {
 	buf := make([]byte, minBuffer)
 	var end []byte // the end tag, kept back for what the server must have before
+	quiet := time.Now()
 	for {
-		if b.keepalive > 0 {
-			b.stream.SetReadDeadline(time.Now().Add(b.keepalive))
-		}
+		b.stream.SetReadDeadline(b.lookAt(quiet))
 		n, err := b.stream.Read(buf)
+		said := buf[:n]
+		if err == nil && bytes.HasPrefix(said, []byte(headerStart)) {
+			said, err = b.restart(said)
+		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			// All that was read before were whole elements.
-			err = nil
-			if b.loggedIn.Load() {
-				err = b.tell([]byte(" "))
+			if at := b.lookAt(quiet); at.IsZero() || time.Now().Before(at) {
+				err = nil // it has been answered meanwhile
+				break
 			}
-		case err == nil && string(buf[:n]) == streamEnd:
-			end = append(end, buf[:n]...)
+			err, quiet = b.stir(), time.Now()
+		case err == nil && string(said) == streamEnd:
+			end = append(end, said...)
 		case err == nil:
-			err = b.tell(append(end, buf[:n]...))
-			end = nil
+			if !b.bound.Load() && (bytes.Contains(said, []byte("<message")) || bytes.Contains(said, []byte("<presence"))) {
+				b.pulse.settle() // a client that knows better: these want no answer
+			}
+			b.wants.look(said)
+			if err = b.tell(append(end, said...)); err == nil {
+				b.pulse.tell(len(said))
+			}
+			end, quiet = nil, time.Now()
 		}
 		if err != nil {
 			return err
@@ -143,7 +193,11 @@ func (b *bridge) up() error {
 
 // tell writes to the server.
 func (b *bridge) tell(p []byte) error {
-	b.server.SetWriteDeadline(time.Now().Add(b.patience))
+	until := time.Now().Add(b.patience)
+	if !b.leaving.IsZero() && b.leaving.Before(until) {
+		until = b.leaving
+	}
+	b.server.SetWriteDeadline(until)
 	n, err := b.server.Write(p)
 	b.count.bytesUp.Add(int64(n))
 	return err
@@ -151,14 +205,11 @@ func (b *bridge) tell(p []byte) error {
 
 // down carries what the server says, until one of them has ended.
 func (b *bridge) down() {
-	b.server.SetReadDeadline(time.Now().Add(b.patience)) // for its first words
-	for first := true; ; {
+	for {
+		b.pulse.heed(b.split.pending())
 		n, err := b.hear()
+		b.pulse.ignore()
 		if n > 0 {
-			if first {
-				first = false
-				b.relax()
-			}
 			if err := b.deliver(); err != nil {
 				if !over(err) {
 					b.fail(err)
@@ -166,10 +217,16 @@ func (b *bridge) down() {
 				return
 			}
 		}
-		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) || !b.hurrying() {
-				b.fail(err)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if b.pulse.hurrying() {
+				return
 			}
+			if err = b.pulse.overdue(); err == nil {
+				continue // something has come in time
+			}
+		}
+		if err != nil {
+			b.fail(err)
 			return
 		}
 	}
@@ -177,36 +234,15 @@ func (b *bridge) down() {
 
 // hear reads from the server once.
 func (b *bridge) hear() (int, error) {
-	if len(b.split.buf)-b.split.start > b.split.max {
+	if b.split.pending() > b.split.max {
 		return 0, errTooLarge
 	}
-	n, err := b.server.Read(b.split.space())
+	room := b.split.space()
+	b.budget.keeps(b, b.split.size())
+	n, err := b.server.Read(room)
 	b.split.filled(n)
 	b.count.bytesDown.Add(int64(n))
 	return n, err
-}
-
-// hurry sets a time at which reading from the server ends.
-func (b *bridge) hurry(t time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.hurried = true
-	b.server.SetReadDeadline(t)
-}
-
-func (b *bridge) hurrying() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.hurried
-}
-
-// relax lets the server be silent.
-func (b *bridge) relax() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.hurried {
-		b.server.SetReadDeadline(time.Time{})
-	}
 }
 
 // deliver hands all whole items to the stream, those between two features in
@@ -216,6 +252,9 @@ func (b *bridge) deliver() error {
 	for {
 		at := b.split.start
 		it, err := b.split.next()
+		if err == nil {
+			err = b.check.check(it)
+		}
 		if err != nil {
 			if werr := b.write(b.split.buf[from:at]); werr != nil || err == io.ErrShortBuffer {
 				return werr
@@ -223,6 +262,8 @@ func (b *bridge) deliver() error {
 			return err
 		}
 		switch {
+		case it.kind == itemHeader && b.check.old:
+			b.pulse.answered(false)
 		case it.kind == itemElement:
 			edited, err := b.inspect(it.data)
 			if err != nil {
@@ -243,28 +284,49 @@ func (b *bridge) deliver() error {
 				return err
 			}
 			b.gone.Store(true)
-			b.because("server-ended")
+			b.because("server-ended", nil)
 			b.stream.Close()
 			return net.ErrClosed
 		}
 	}
 }
 
-// inspect looks at an element by its name, and edits features.
+// inspect looks at an element by its name. It edits features, and keeps answers
+// to the proxy's own questions.
 func (b *bridge) inspect(element []byte) ([]byte, error) {
+	bound := false
+	defer func() { b.pulse.answered(bound) }()
 	switch localName(element) {
 	case "features":
 		b.offersManagement = mentions(element, smOffered)
 		return editFeatures(b.split.header, element)
 	case "success":
 		b.loggedIn.Store(true)
-		b.managed = manages(element)
+		bound = mentions(element, bound2)
+		b.managed.Store(manages(element))
 	case "message", "presence":
 		b.loggedIn.Store(true)
+		bound = true
+	case "iq":
+		bound = !b.bound.Load() && mentions(element, boundName)
+		if b.answersPing(element) {
+			return nil, nil
+		}
 	case "enabled", "resumed":
-		b.managed = b.managed || manages(element)
+		if manages(element) {
+			b.managed.Store(true)
+			bound = true
+		}
+	case "a":
+		if b.acks.Load() > 0 && rootName(element) == smAck {
+			b.acks.Add(-1)
+			return nil, nil
+		}
 	case "error":
-		b.because("server-error")
+		b.because("server-error", nil)
+	}
+	if bound {
+		b.bound.Store(true)
 	}
 	return element, nil
 }

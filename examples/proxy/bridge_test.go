@@ -97,6 +97,89 @@ func TestClientLost(t *testing.T) {
 	})
 }
 
+// A prefix that the server's header declares is declared on what goes back.
+func TestReturnedPrefix(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		go func() {
+			s := r.accept()
+			s.expect("xml:lang='en'>")
+			s.write(strings.Replace(header, "<stream:stream", "<stream:stream xmlns:y='urn:y'", 1) + "<stream:features>" + plain + "</stream:features>" + success)
+			_, id := s.ping(gone)
+			s.write("<message xmlns='jabber:client' from='a' id='1'><y:z/></message>")
+			s.answer("", id)
+			got := s.expect("</message>")
+			assert.Contains(t, got, "<message type='error' to='a' id='1' xmlns:y='urn:y'><y:z/><error")
+			more, id := s.ping("")
+			assert.Empty(t, more)
+			s.answer("", id)
+			s.farewell()
+		}()
+		c, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
+		require.NoError(t, err)
+		r.recv(c, "<mechanism>PLAIN</mechanism>")
+		r.recv(c, "<success")
+		require.NoError(t, c.Terminate(t.Context()))
+		r.proxy.bridges.Wait()
+		assert.Equal(t, map[string]int64{"message": 1}, r.proxy.count.bounced.get())
+	})
+}
+
+// A domain is written in several ways, of which the server knows one, and a client
+// that begins its stream anew stays with it.
+func TestRestartDomain(t *testing.T) {
+	for name, test := range map[string]struct {
+		first, again string
+		refused      bool
+	}{
+		"the same": {"example.org", "example.org", false}, "not said": {"example.org", "", false},
+		"in capitals": {"Example.org.", "EXAMPLE.ORG", false}, "with a dot": {"example.org", "example.org.", false},
+		"in A-labels": {"münchen.de", "xn--mnchen-3ya.de", false}, "in U-labels": {"xn--mnchen-3ya.de.", "MÜNCHEN.de", false},
+		"another": {"example.org", "münchen.de", true}, "not served": {"example.org", "example.net", true},
+		"no domain": {"example.org", "a@example.org", true}, "much": {"example.org", strings.Repeat("x", 9000), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				d, err := parseDomain(test.first)
+				require.NoError(t, err)
+				hello := "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='" + d.name + "' version='1.0' xml:lang='en'>"
+				serve := make(chan *fakeServer, 1)
+				go func() {
+					s := r.accept()
+					assert.Equal(t, hello, s.expect(">"))
+					s.write(header + "<stream:features>" + plain + "</stream:features>" + success)
+					serve <- s
+				}()
+				c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: r.front, XMPP: true, URL: "http://" + test.first + "/"})
+				require.NoError(t, err)
+				assert.Equal(t, d.name, c.Granted().From)
+				s := <-serve
+				r.recv(c, "<mechanism>PLAIN</mechanism>")
+				r.recv(c, "<success")
+				attr := "to='" + test.again + "'"
+				if test.again == "" {
+					attr = ""
+				}
+				require.NoError(t, c.Restart(t.Context(), attr))
+				if test.refused {
+					assert.Equal(t, "host-unknown", r.ended(c).Condition)
+					assert.NotContains(t, s.pong("")+s.farewell(), "<stream:stream", "the server has been asked")
+					r.proxy.bridges.Wait()
+					assert.Equal(t, map[string]int64{"host-unknown": 1}, r.proxy.count.ended.get())
+					return
+				}
+				assert.Equal(t, hello, s.expect(">"))
+				s.write(header + "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>")
+				r.recv(c, "<bind")
+				require.NoError(t, c.Terminate(t.Context()))
+				s.pong("")
+				s.farewell()
+			}, func(c *config) {
+				c.connector.domains = map[string]bool{"example.org": true, "xn--mnchen-3ya.de": true}
+			})
+		})
+	}
+}
+
 // ids returns the ids of the errors in a text, in order.
 func ids(text string) (list []string) {
 	for _, part := range strings.Split(text, "type='error' to='a' id='")[1:] {
@@ -168,6 +251,16 @@ func TestServerEnds(t *testing.T) {
 		"by an error":   {"<message/>" + streamError + streamEnd, "remote-stream-error", "<conflict", "server-error"},
 		"by force":      {"<message/>", "remote-connection-failed", "<message", "server-failed"},
 		"in mid-word":   {"<message", "remote-connection-failed", "", "server-failed"},
+		"malformed":     {"<message/><message><a></b></message>", "remote-connection-failed", "<message", "server-failed"},
+		"no namespace":  {"<message/><message><a:b/></message>", "remote-connection-failed", "<message", "server-failed"},
+		"twice":         {"<message a='1' a='2'/>", "remote-connection-failed", "", "server-failed"},
+		"an entity":     {"<message>&nbsp;</message>", "remote-connection-failed", "", "server-failed"},
+		"no UTF-8":      {"<message>\xff</message>", "remote-connection-failed", "", "server-failed"},
+		"no character":  {"<message>&#0;</message>", "remote-connection-failed", "", "server-failed"},
+		"instruction":   {"<message><?a b?></message>", "remote-connection-failed", "", "server-failed"},
+		"other end":     {"<message/></stream>", "remote-connection-failed", "<message", "server-failed"},
+		"declaration":   {"<?xml version='1.1'?>", "remote-connection-failed", "", "server-failed"},
+		"new header":    {"<stream:stream xmlns:stream='" + nsStream + "' a='1' a='2'>", "remote-connection-failed", "", "server-failed"},
 		"by nonsense":   {"<!-- -->", "remote-connection-failed", "", "server-failed"},
 		"without end":   {"<message>" + strings.Repeat("x", 2<<20), "remote-connection-failed", "", "server-failed"},
 	} {
@@ -257,8 +350,8 @@ func TestShutdown(t *testing.T) {
 		go func() { served <- s2.pong("") + s2.farewell() }()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		require.ErrorIs(t, r.proxy.shutdown(ctx), context.DeadlineExceeded)
-		require.NoError(t, r.proxy.wait(t.Context()))
+		require.Equal(t, 1, r.proxy.shutdown(ctx))
+		require.NoError(t, r.proxy.wait())
 		require.Equal(t, "system-shutdown", r.ended(here).Condition)
 		assert.Equal(t, []string{"1"}, ids(<-served+<-served))
 		_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})

@@ -259,7 +259,7 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 	// server keeps it since it came to that when the session was over.
 	got := make(map[string]bool)
 	arrived := func(el []byte) {
-		if st := parseStanza(el); st.name == "message" {
+		if st := parseStanza(el, usual); st.name == "message" {
 			require.False(t, got[st.id], "twice: %s", st.id)
 			got[st.id] = true
 		}
@@ -274,7 +274,7 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 	bob.say("<iq xmlns='jabber:client' type='get' id='last' to='" + alice.jid + "'><ping xmlns='urn:xmpp:ping'/></iq>")
 	for {
 		el := bob.await("<(message|iq)")
-		st := parseStanza([]byte(el))
+		st := parseStanza([]byte(el), usual)
 		if st.id == "last" {
 			assert.Contains(t, el, "<service-unavailable", "the server was not told")
 			break

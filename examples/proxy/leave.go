@@ -26,13 +26,13 @@ const (
 // err. Nothing that the client did not get is to vanish: either the server
 // knows by itself, because it manages the stream, or it is told.
 func (b *bridge) leave(err error) {
-	b.server.SetReadDeadline(time.Now().Add(leaveTimeout))
+	b.within(leaveTimeout)
 	if !b.gone.Load() {
 		b.returnLost(err)
-		if !b.managed && b.loggedIn.Load() {
+		if !b.managed.Load() && b.loggedIn.Load() {
 			b.drain()
 		}
-		if b.managed && reason(err) != clientEnded {
+		if b.managed.Load() && reason(err) != clientEnded {
 			b.hangUp() // so that the client can resume its stream
 			return
 		}
@@ -42,12 +42,18 @@ func (b *bridge) leave(err error) {
 	}
 }
 
+// within sets how long reading from the server and writing to it may take.
+func (b *bridge) within(d time.Duration) {
+	b.leaving = time.Now().Add(d)
+	b.server.SetReadDeadline(b.leaving)
+}
+
 // returnLost tells the server of what it gave the proxy for nothing, if it does
 // not know by itself.
 func (b *bridge) returnLost(err error) {
 	var replies bytes.Buffer
 	lost := b.undelivered(err)
-	if b.managed {
+	if b.managed.Load() {
 		// It keeps what it sent behind the word that says so. Whoever has
 		// got that word has got all before.
 		lost = lost[:max(0, slices.IndexFunc(lost, manages))]
@@ -55,7 +61,7 @@ func (b *bridge) returnLost(err error) {
 	for _, element := range lost {
 		b.bounce(&replies, element)
 	}
-	if !b.managed {
+	if !b.managed.Load() {
 		b.bounceItems(&replies, nil) // what came behind those
 	}
 	b.reply(&replies)
@@ -79,14 +85,22 @@ func (b *bridge) undelivered(err error) (elements [][]byte) {
 // bounce appends the answer to a stanza that cannot be delivered. It reports
 // whether there is one.
 func (b *bridge) bounce(replies *bytes.Buffer, element []byte) bool {
-	s := parseStanza(element)
+	s := b.check.stanza(element)
 	reply := s.bounce()
-	if reply != nil {
-		replies.Write(reply)
-		b.count.bounced.add(s.name)
+	if reply == nil {
+		return false
 	}
-	return reply != nil
+	replies.Write(reply)
+	b.count.bounced.add(s.name)
+	if replies.Len() >= maxReplies {
+		b.reply(replies) // if it fails, so will the next one
+		replies.Reset()
+	}
+	return true
 }
+
+// maxReplies is how many bytes of answers are collected.
+const maxReplies = 32 << 10
 
 // reply tells the server the answers that have been collected.
 func (b *bridge) reply(replies *bytes.Buffer) error {
@@ -139,18 +153,19 @@ func (b *bridge) drain() {
 func (b *bridge) keep() bool {
 	b.await(enableText, func(element []byte) bool {
 		name := rootName(element)
-		b.kept, b.managed = name == smEnabled, name == smResumed
-		return b.kept || b.managed || name == smFailed
+		b.kept = name == smEnabled
+		b.managed.Store(name == smResumed)
+		return b.kept || name == smResumed || name == smFailed
 	})
-	return b.kept || b.managed
+	return b.kept || b.managed.Load()
 }
 
 // ping bounces what comes until the server has answered. It returns how much
 // that was.
 func (b *bridge) ping() (n int, err error) {
 	id := "bye-" + rand.Text()
-	n, err = b.await("<iq type='get' id='"+id+"'><ping xmlns='urn:xmpp:ping'/></iq>", func(element []byte) bool {
-		s := parseStanza(element)
+	n, err = b.await(string(pingRequest(id)), func(element []byte) bool {
+		s := b.check.stanza(element)
 		return s.name == "iq" && s.id == id
 	})
 	var replies bytes.Buffer
@@ -177,8 +192,8 @@ func (b *bridge) await(request string, answer func(element []byte) bool) (bounce
 // comes so late and is not kept by the server is lost, for it cannot be answered
 // any more.
 func (b *bridge) hearOut() {
-	b.server.SetReadDeadline(time.Now().Add(leaveTimeout))
-	if b.managed || b.kept || b.gone.Load() {
+	b.within(leaveTimeout)
+	if b.managed.Load() || b.kept || b.gone.Load() {
 		io.Copy(io.Discard, b.server)
 		return
 	}
@@ -189,7 +204,7 @@ func (b *bridge) hearOut() {
 			if serr != nil {
 				break
 			}
-			if s := parseStanza(it.data); it.kind == itemElement && s.bounce() != nil {
+			if s := b.check.stanza(it.data); it.kind == itemElement && s.bounce() != nil {
 				b.count.lost.add(s.name)
 				b.lost++
 			}

@@ -153,7 +153,7 @@ func TestClientManagesMeanwhile(t *testing.T) {
 		s.Close()
 		r.proxy.bridges.Wait()
 		assert.Empty(t, r.proxy.count.bounced.get())
-	})
+	}, withOptions(bosh.Options{Inactivity: 5 * time.Second}))
 }
 
 // One that ends its stream has it ended.

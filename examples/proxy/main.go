@@ -55,12 +55,9 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 	case err = <-w.failed:
 	}
 	log.Info("draining", "for", cfg.drain)
-	late, cancel := context.WithTimeout(context.Background(), cfg.drain)
-	defer cancel()
-	if lerr := w.shutdown(late); lerr != nil {
-		log.Warn("not all were told of the end", "cause", lerr)
-	}
-	return err
+	untold, derr := w.shutdown(cfg.drain)
+	log.Info("drained", "clients not told", untold)
+	return errors.Join(err, derr)
 }
 
 func logger(cfg *config, output io.Writer) *slog.Logger {

@@ -16,6 +16,7 @@ import (
 // metrics are what the library does not count, and how all counts are shown.
 type metrics struct {
 	stats              func() bosh.HandlerStats
+	kept               func() int64 // bytes from servers
 	bytesUp, bytesDown atomic.Int64
 	refused            labelled // by condition
 	ended              labelled // by reason
@@ -35,6 +36,8 @@ func (m *metrics) write(w io.Writer) {
 	metric(w, "bosh_proxy_requests_open", "gauge", "Requests that wait for an answer.", int64(sum.Open))
 	metric(w, "bosh_proxy_queued_bytes", "gauge", "Bytes that wait for clients.", int64(sum.Queued))
 	metric(w, "bosh_proxy_unread_bytes", "gauge", "Bytes that wait for servers.", int64(sum.Unread))
+	metric(w, "bosh_proxy_memory_bytes", "gauge", "Bytes that sessions and requests on their way keep, as -max-memory counts.", sum.Memory)
+	metric(w, "bosh_proxy_server_buffer_bytes", "gauge", "Bytes of buffers for what comes from XMPP servers, but for small ones.", m.kept())
 	metric(w, "bosh_proxy_sessions_opened_total", "counter", "Sessions that began.", sum.Created)
 	family(w, "bosh_proxy_sessions_refused_total", "Sessions that were refused, by condition.", "condition", m.refused.get())
 	family(w, "bosh_proxy_streams_ended_total", "Streams that ended, by reason.", "reason", m.ended.get())

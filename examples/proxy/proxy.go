@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobosh/bosh"
@@ -22,8 +23,16 @@ type proxy struct {
 	keepalive time.Duration
 	log       *slog.Logger
 	count     metrics
+	budget    budget
 
-	bridges sync.WaitGroup
+	bridges sync.WaitGroup // and connections that are to become some
+	living  atomic.Int64   // how many there are
+
+	closing, ended context.Context // no session begins any more; and they have all ended
+	close, end     context.CancelCauseFunc
+
+	mu     sync.Mutex // Protects following.
+	closed bool       // no bridge begins any more
 }
 
 // newProxy returns a proxy that keeps to the options, but for those which are
@@ -35,25 +44,42 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 		keepalive: cfg.keepalive,
 		log:       log,
 	}
+	p.closing, p.close = context.WithCancelCause(context.Background())
+	p.ended, p.end = context.WithCancelCause(context.Background())
+	p.budget.max = max(o.MaxMemory, 0) / serverShare
 	o.Framing = bosh.XMPP
 	o.Admit = p.admit
 	o.Serve = p.serve
 	o.ClientAddr = p.frontage.clientAddr
 	o.Secure = p.frontage.secure
 	o.Logger = log
-	o.Trace = &bosh.Trace{Refused: p.refused}
+	o.Trace = &bosh.Trace{
+		Refused:  p.refused,
+		Request:  func(s *bosh.Session, _ bosh.RequestInfo) { seen(s) },
+		Response: func(s *bosh.Session, _ bosh.ResponseInfo) { seen(s) },
+	}
 	p.bosh = bosh.New(o)
-	p.count.stats = p.bosh.Stats
+	p.count.stats, p.count.kept = p.bosh.Stats, p.budget.taken
 	return p
 }
+
+// serverShare is which part of -max-memory there is, on top of it, for what
+// comes from servers.
+const serverShare = 4
 
 // refused counts a session that is refused, by whomever.
 func (p *proxy) refused(_ *http.Request, e *bosh.Error) { p.count.refused.add(string(e.Condition)) }
 
-// An errand is a connection on its way from admit to serve.
+// An errand is a connection on its way from admit to serve. It stays with its
+// session.
 type errand struct {
 	conn   net.Conn
+	domain domain
+	over   func() // to be called once, when the connection is
+
 	expiry *time.Timer
+	forget func() bool  // that the program may end
+	seen   atomic.Int64 // when the client last made a request or got an answer, in Unix nanoseconds
 }
 
 // errandTimeout is how long a connection waits for its stream. One never comes
@@ -62,16 +88,57 @@ const errandTimeout = time.Minute
 
 type errandKey struct{}
 
-// send puts an errand into a context.
-func send(ctx context.Context, conn net.Conn) context.Context {
-	e := &errand{conn: conn, expiry: time.AfterFunc(errandTimeout, func() { conn.Close() })}
+// send puts an errand into a context. It expires after a while, or when ended is
+// done, since no stream comes any more.
+func send(ctx, ended context.Context, e *errand) context.Context {
+	e.seen.Store(time.Now().UnixNano())
+	expire := func() {
+		e.conn.Close()
+		e.over()
+	}
+	e.expiry = time.AfterFunc(errandTimeout, expire)
+	e.forget = context.AfterFunc(ended, func() {
+		if e.expiry.Stop() {
+			expire()
+		}
+	})
 	return context.WithValue(ctx, errandKey{}, e)
 }
 
 // receive takes the errand out of a context, and reports whether it is in time.
 func receive(ctx context.Context) (*errand, bool) {
 	e, ok := ctx.Value(errandKey{}).(*errand)
-	return e, ok && e.expiry.Stop()
+	if !ok {
+		return nil, false
+	}
+	e.forget()
+	return e, e.expiry.Stop()
+}
+
+// seen takes note that the client of a session is there.
+func seen(s *bosh.Session) {
+	if e, ok := s.Context().Value(errandKey{}).(*errand); ok {
+		e.seen.Store(time.Now().UnixNano())
+	}
+}
+
+var errClosing = errors.New("the proxy is about to end")
+
+// begin counts a bridge that is to be. It reports whether one may still begin.
+func (p *proxy) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.bridges.Add(1)
+		p.living.Add(1)
+	}
+	return !p.closed
+}
+
+// over is called when a bridge has ended.
+func (p *proxy) over() {
+	p.living.Add(-1)
+	p.bridges.Done()
 }
 
 // admit connects to the server that a client asks for.
@@ -86,12 +153,22 @@ func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (co
 	}
 	o.To = d.name // as the server has to see it
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	// A client that gives up need not be connected any more.
-	conn, err := p.connector.connect(r.Context(), request{domain: d, route: o.Route, wait: o.Wait, client: client, local: local})
+	// A client that gives up need not be connected any more, nor any at the end.
+	dialing, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(p.closing, func() { cancel(errClosing) })()
+	conn, err := p.connector.connect(dialing, request{domain: d, route: o.Route, wait: o.Wait, client: client, local: local})
+	if err == nil && !p.begin() {
+		conn.Close()
+		err = errClosing
+	}
+	if context.Cause(dialing) == errClosing || err == errClosing {
+		err = &bosh.Error{Condition: bosh.SystemShutdown, Err: errClosing}
+	}
 	if err != nil {
 		return nil, p.refuse(client, d.name, err)
 	}
-	return send(ctx, conn), nil
+	return send(ctx, p.ended, &errand{conn: conn, domain: d, over: p.over}), nil
 }
 
 // refuse takes note that a client is refused by err, which it returns.
@@ -107,52 +184,34 @@ func (p *proxy) refuse(client netip.AddrPort, domain string, err error) error {
 
 // serve carries between a stream and the connection that was made for it.
 func (p *proxy) serve(s *bosh.Stream) {
-	p.bridges.Add(1)
-	defer p.bridges.Done()
 	e, ok := receive(s.Context())
 	if !ok {
 		s.CloseWithError(&bosh.Error{Condition: bosh.RemoteConnectionFailed})
 		return
 	}
+	defer e.over()
 	log := p.log.With("session", s.Session().ID())
-	log.Info("session began", "client", s.RemoteAddr(), "domain", s.Opening().To, "server", e.conn.RemoteAddr())
+	log.Info("session began", "client", s.RemoteAddr(), "domain", e.domain.name, "server", e.conn.RemoteAddr())
 	b := &bridge{
 		stream:    s,
 		server:    e.conn,
+		domain:    e.domain,
 		split:     splitter{max: p.connector.maxStanza},
+		pulse:     pulse{conn: e.conn, patience: p.connector.timeout},
+		budget:    &p.budget,
 		keepalive: p.keepalive,
 		patience:  p.connector.timeout,
 		count:     &p.count,
 	}
 	began := time.Now()
-	why := b.run()
+	why, cause := b.run()
 	p.count.ended.add(why)
-	log.Info("session ended", "reason", why, "after", time.Since(began).Round(time.Millisecond))
+	attrs := []any{"reason", why, "after", time.Since(began).Round(time.Millisecond)}
+	if cause != nil {
+		attrs = append(attrs, "cause", cause)
+	}
+	log.Info("session ended", attrs...)
 	if b.lost > 0 {
 		log.Warn("stanzas came too late to be returned, and the server has no stream management", "lost", b.lost)
-	}
-}
-
-// shutdown tells all clients and servers of the end, and waits until they know.
-func (p *proxy) shutdown(ctx context.Context) error {
-	if err := p.bosh.Shutdown(ctx); err != nil {
-		p.bosh.Close()
-		return err
-	}
-	return nil
-}
-
-// wait waits until all servers have been taken leave of.
-func (p *proxy) wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		p.bridges.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -53,25 +53,39 @@ func TestSessionsPerClient(t *testing.T) {
 // A connection whose stream never comes is closed.
 func TestErrand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		over := 0
+		ended, end := context.WithCancel(t.Context())
 		client, server := net.Pipe()
 		defer server.Close()
-		e, ok := receive(send(t.Context(), client))
+		e, ok := receive(send(t.Context(), ended, &errand{conn: client, over: func() { over++ }}))
 		require.True(t, ok)
 		time.Sleep(2 * errandTimeout)
 		go e.conn.Write([]byte("x"))
 		_, err := server.Read(make([]byte, 1))
 		require.NoError(t, err)
 		client.Close()
+		assert.Zero(t, over)
 
 		client, server = net.Pipe()
-		ctx := send(t.Context(), client)
+		ctx := send(t.Context(), ended, &errand{conn: client, over: func() { over++ }})
 		time.Sleep(errandTimeout)
 		synctest.Wait()
 		_, err = server.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF)
+		assert.Equal(t, 1, over)
 		_, ok = receive(ctx)
 		assert.False(t, ok)
 		_, ok = receive(context.Background())
+		assert.False(t, ok)
+
+		client, server = net.Pipe()
+		ctx = send(t.Context(), ended, &errand{conn: client, over: func() { over++ }})
+		end()
+		_, err = server.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		synctest.Wait()
+		assert.Equal(t, 2, over)
+		_, ok = receive(ctx)
 		assert.False(t, ok)
 	})
 }

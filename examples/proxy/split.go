@@ -68,15 +68,24 @@ func (s *splitter) space() []byte {
 	if s.start > 0 {
 		n := copy(s.buf, s.buf[s.start:])
 		s.buf, s.mark, s.pos, s.start = s.buf[:n], s.mark-s.start, s.pos-s.start, 0
-		if n == 0 && cap(s.buf) > 4*minBuffer {
-			s.buf = nil // it was for something large
-		}
 	}
-	if free := cap(s.buf) - len(s.buf); free < minBuffer/2 {
-		s.buf = append(make([]byte, 0, max(minBuffer, 2*cap(s.buf))), s.buf...)
+	n := len(s.buf)
+	switch {
+	case cap(s.buf) > 4*minBuffer && n < cap(s.buf)/8: // it was for something large
+		s.resize(n + minBuffer)
+	case cap(s.buf)-n < minBuffer/2:
+		s.resize(max(n+minBuffer, min(2*cap(s.buf), max(s.max, maxHeader)+minBuffer)))
 	}
-	return s.buf[len(s.buf):cap(s.buf)]
+	return s.buf[n:cap(s.buf)]
 }
+
+func (s *splitter) resize(size int) { s.buf = append(make([]byte, 0, size), s.buf...) }
+
+// pending returns how many bytes there are of an item that is not whole.
+func (s *splitter) pending() int { return len(s.buf) - s.start }
+
+// size returns how much memory the splitter takes.
+func (s *splitter) size() int { return cap(s.buf) }
 
 // filled takes note that n bytes of what space returned have been filled.
 func (s *splitter) filled(n int) { s.buf = s.buf[:len(s.buf)+n] }

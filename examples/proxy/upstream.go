@@ -78,6 +78,7 @@ type connector struct {
 
 var (
 	errNotServed   = errors.New("the domain is not served here")
+	errOtherDomain = errors.New("a stream is begun anew for another domain")
 	errTooMany     = errors.New("too many addresses")
 	errNotLoopback = errors.New("without certificate checks or TLS only servers on a loopback address are connected to")
 )

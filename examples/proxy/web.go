@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -112,17 +111,4 @@ func (w *web) health(rw http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	io.WriteString(rw, "ok\n")
-}
-
-// shutdown ends the sessions, and then the servers.
-func (w *web) shutdown(ctx context.Context) error {
-	w.draining.Store(true)
-	err := w.proxy.shutdown(ctx)
-	for _, s := range w.servers {
-		if serr := s.Shutdown(ctx); serr != nil {
-			s.Close()
-			err = errors.Join(err, serr)
-		}
-	}
-	return errors.Join(err, w.proxy.wait(ctx))
 }

@@ -145,7 +145,7 @@ func TestProgram(t *testing.T) {
 
 // The form of the metrics is that of Prometheus.
 func TestMetricsForm(t *testing.T) {
-	m := metrics{stats: func() bosh.HandlerStats { return bosh.HandlerStats{Sessions: 3} }}
+	m := metrics{stats: func() bosh.HandlerStats { return bosh.HandlerStats{Sessions: 3} }, kept: new(budget).taken}
 	m.refused.add("host-unknown")
 	m.refused.add("host-unknown")
 	m.bounced.add("iq")

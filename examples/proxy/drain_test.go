@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobosh/bosh/boshtest"
+)
+
+// drained shuts down, as the program does but for what is of HTTP. It returns
+// how long that took.
+func (r *rig) drained(drain time.Duration) (untold int, took time.Duration) {
+	r.t.Helper()
+	start := time.Now()
+	untold, err := (&web{proxy: r.proxy}).shutdown(drain)
+	require.NoError(r.t, err)
+	return untold, time.Since(start)
+}
+
+// A restart takes no longer than the clients need that live, and what the others
+// have not fetched goes back before the process ends.
+func TestDrain(t *testing.T) {
+	for name, test := range map[string]struct {
+		vanished time.Duration // that the client has been away for; negative for one that comes back so much later
+		drain    time.Duration
+		told     bool
+		took     time.Duration // at the most
+	}{
+		"long gone":                {20 * time.Second, 20 * time.Second, false, 100 * time.Millisecond},
+		"gone for a moment":        {2 * time.Second, 20 * time.Second, false, 4100 * time.Millisecond},
+		"coming back":              {-3 * time.Second, 20 * time.Second, true, 3100 * time.Millisecond},
+		"coming back, short drain": {-3 * time.Second, 4 * time.Second, false, 2 * time.Second},
+		"gone, no drain":           {time.Second, 0, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				living, s1 := r.bound()
+				c, s2 := r.bound(func(cfg *boshtest.Config) { cfg.Manual = true })
+				for i := range 3 {
+					s2.write(fmt.Sprintf("<message id='%d' from='a'/>", i))
+				}
+				time.Sleep(max(test.vanished, 0))
+				synctest.Wait()
+				returned := make(chan string, 1)
+				go func() { s1.pong(""); s1.farewell() }()
+				go func() { returned <- s2.pong("") + s2.farewell() }()
+				if test.vanished < 0 {
+					time.AfterFunc(-test.vanished, func() { c.Poll(t.Context()) })
+				}
+				untold, took := r.drained(test.drain)
+				assert.LessOrEqual(t, took, test.took)
+				<-living.Done()
+				assert.ErrorIs(t, living.Err(), &boshtest.EndError{Condition: "system-shutdown"})
+				got := ids(<-returned)
+				if test.told {
+					assert.Zero(t, untold)
+					assert.Empty(t, got)
+					r.recv(c, "<success")
+					r.recv(c, "<jid>")
+					for i := range 3 {
+						r.recv(c, fmt.Sprintf("id='%d'", i))
+					}
+				} else {
+					assert.Equal(t, 1, untold)
+					assert.Equal(t, []string{"0", "1", "2"}, got)
+				}
+				c.Close()
+			})
+		})
+	}
+}
+
+// Nobody who connects is waited for.
+func TestDrainConnecting(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		refused := make(chan struct{})
+		go func() {
+			defer close(refused)
+			_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
+			assert.ErrorIs(t, err, &boshtest.EndError{Condition: "system-shutdown"})
+		}()
+		synctest.Wait()
+		_, took := r.drained(20 * time.Second)
+		assert.Zero(t, took)
+		<-refused
+	}, func(c *config) { c.connector.dial = (&network{}).dial })
+}
+
+// A server that does not end its side is waited for, but not for ever, and all at
+// the same time; and a connection whose stream never came is none.
+func TestDrainServers(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for range 5 {
+			c, s := r.bound()
+			defer c.Close()
+			defer s.Close()
+		}
+		_, took := r.drained(20 * time.Second)
+		assert.LessOrEqual(t, took, leaveLimit)
+		assert.Greater(t, took, time.Second)
+	})
+	inBubble(t, func(t *testing.T, r *rig) {
+		client, server := net.Pipe()
+		defer server.Close()
+		require.True(t, r.proxy.begin())
+		send(t.Context(), r.proxy.ended, &errand{conn: client, over: r.proxy.over})
+		start := time.Now()
+		_, err := (&web{proxy: r.proxy}).shutdown(20 * time.Second)
+		require.NoError(t, err)
+		assert.Zero(t, time.Since(start))
+	})
+}
+
+// However short the time is, servers have theirs.
+func TestSessionLimit(t *testing.T) {
+	for drain, want := range map[time.Duration]time.Duration{
+		0: 0, time.Second: 500 * time.Millisecond, 20 * time.Second: 20*time.Second - 10*time.Second, time.Minute: time.Minute - leaveLimit,
+	} {
+		assert.Equal(t, want, sessionLimit(drain))
+	}
+}
