@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -20,8 +19,10 @@ import (
 // A config is what the command line says.
 type config struct {
 	http, path, admin string
+	adminHosts        []string
 	publicURL         string
 	certFile, keyFile string
+	warnings          []string // of what works, but is hardly meant
 	logJSON, verbose  bool
 	keepalive, drain  time.Duration
 
@@ -41,7 +42,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	err := errors.Join(finishWeb(), finishServer())
+	err := errors.Join(cfg.check(), finishWeb(), finishServer())
 	if fs.NArg() > 0 {
 		err = errors.Join(err, fmt.Errorf("no arguments are wanted, but there is %q", fs.Arg(0)))
 	}
@@ -58,6 +59,7 @@ func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.StringVar(&cfg.certFile, "cert", "", "PEM `file` of a certificate, to serve by HTTPS; read again when it changes")
 	fs.StringVar(&cfg.keyFile, "key", "", "PEM `file` of its key")
 	fs.StringVar(&cfg.admin, "admin", "", "`address` to serve /metrics, /healthz and /sessions at, not for the public")
+	fs.Func("admin-host", "a further `name` by which -admin may be reached; addresses and localhost always do; may be given again", listFlag(&cfg.adminHosts))
 	fs.StringVar(&cfg.publicURL, "public-url", "", "`URL` of BOSH as clients see it; with it host-meta is served (XEP-0156)")
 	fs.BoolVar(&cfg.logJSON, "log-json", false, "log in JSON")
 	fs.BoolVar(&cfg.verbose, "v", false, "log more; never what is said, nor any secret")
@@ -66,21 +68,21 @@ func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.BoolVar(&cfg.frontage.rfc7239, "forwarded", false, "take the client's address from Forwarded (RFC 7239) and not from X-Forwarded-For")
 	var origins []string
 	fs.Func("origin", "`origin` of pages that may use BOSH, as https://example.org; may be given again (default all)", listFlag(&origins))
-	return func() error {
+	return func() (err error) {
 		if origins != nil {
-			cfg.options.AllowOrigin = func(origin string) bool { return slices.Contains(origins, origin) }
+			allowed, oerr := parseOrigins(origins)
+			err = errors.Join(err, oerr)
+			cfg.options.AllowOrigin = func(origin string) bool { return allowed[origin] }
 		}
-		cfg.path = "/" + strings.Trim(cfg.path, "/")
+		if slices.ContainsFunc(cfg.frontage.trusted, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+			cfg.warnings = append(cfg.warnings, "-trust is for everybody, so that clients can say of themselves who they are")
+		}
+		var perr error
+		cfg.path, perr = parsePath(cfg.path)
 		if (cfg.certFile == "") != (cfg.keyFile == "") {
-			return errors.New("-cert and -key go together")
+			err = errors.Join(err, errors.New("-cert and -key go together"))
 		}
-		if u, err := url.Parse(cfg.publicURL); cfg.publicURL != "" && (err != nil || u.Host == "") {
-			return fmt.Errorf("-public-url: %q is no URL", cfg.publicURL)
-		}
-		if strings.ContainsAny(cfg.path, "{} ") || cfg.path == "/" || cfg.path == "/healthz" {
-			return fmt.Errorf("-path: %q cannot be", cfg.path)
-		}
-		return nil
+		return errors.Join(err, perr, checkURL("-public-url", cfg.publicURL, "https"), checkURL("-see-other", cfg.options.SeeOther, "https", "http"))
 	}
 }
 
@@ -99,8 +101,8 @@ func (cfg *config) serverFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.StringVar(&ca, "ca", "", "PEM `file` of certificates to trust instead of the system's")
 	fs.BoolVar(&c.insecure, "insecure", false, "check no certificates; only for servers on loopback")
 	fs.BoolVar(&c.proxyProto, "proxy-protocol", false, "tell the server the client's address by the PROXY protocol, version 2")
-	fs.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long a server may take to be connected to, to answer, and to take what is sent to it")
-	fs.DurationVar(&cfg.keepalive, "keepalive", 2*time.Minute, "silence after which a server is sent a blank; 0 for never")
+	durationVar(fs, &c.timeout, "timeout", 10*time.Second, "the `time` that a server has to be connected to, to answer, and to take what is sent to it")
+	durationVar(fs, &cfg.keepalive, "keepalive", 2*time.Minute, "the `time` of a client's silence after which its server is asked for a sign of life; 0 for never")
 	return func() (err error) {
 		c.maxStanza = cfg.options.MaxElement
 		if c.domains, err = domainSet(domains); err != nil {
@@ -140,6 +142,9 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 			return fmt.Errorf("-upstream: %w", err)
 		}
 		e.tls = mode
+		if a, err := netip.ParseAddr(e.host); err == nil && !a.Unmap().IsLoopback() && (c.insecure || mode == noTLS) {
+			return fmt.Errorf("-upstream: %w", errNotLoopback)
+		}
 		c.fixed = &e
 		return nil
 	}
@@ -160,16 +165,17 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 // limitFlags defines the flags of what is passed to the library.
 func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	o := &cfg.options
-	fs.DurationVar(&o.Wait, "wait", 50*time.Second, "the longest time that a request is held; keep it below the time-outs of HTTP proxies in front")
-	fs.DurationVar(&o.Inactivity, "inactivity", 60*time.Second, "the longest time that a client may be without a request")
+	durationVar(fs, &o.Wait, "wait", 50*time.Second, "the longest `time` that a request is held; keep it below the time-outs of HTTP proxies in front")
+	durationVar(fs, &o.Inactivity, "inactivity", 75*time.Second, "the longest `time` that a client may be without a request")
 	fs.IntVar(&o.MaxSessions, "max-sessions", 10000, "how many sessions there may be")
 	fs.IntVar(&o.MaxPerAddr, "max-sessions-per-client", 0, "how many sessions one address may have; 0 for no limit")
 	fs.Int64Var(&o.MaxBody, "max-body", 1<<20, "the largest request in `bytes`")
 	fs.IntVar(&o.MaxElement, "max-stanza", 1<<20, "the largest stanza of a server in `bytes`")
+	fs.Int64Var(&o.MaxMemory, "max-memory", 1<<30, "how many `bytes` all sessions together may keep, and a quarter of that on top for what comes from servers; 0 for no limit")
 	fs.IntVar(&o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
 	fs.BoolVar(&o.Direct, "direct", false, "take HTTP/1.1 connections over from net/http, to hold more requests in less memory")
 	fs.StringVar(&o.SeeOther, "see-other", "", "`URL` of BOSH that clients are sent to at the end")
-	fs.DurationVar(&cfg.drain, "drain", 20*time.Second, "how long clients and servers may take to hear of the end")
+	durationVar(fs, &cfg.drain, "drain", 20*time.Second, "the `time` that clients and servers have to hear of the end; if it is short, servers have 11s all the same")
 }
 
 func listFlag(to *[]string) func(string) error {
@@ -187,11 +193,26 @@ func prefixFlag(to *[]netip.Prefix) func(string) error {
 			if aerr != nil {
 				return err
 			}
-			p = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p, err = unmap(p); err != nil {
+			return err
 		}
 		*to = append(*to, p.Masked())
 		return nil
 	}
+}
+
+// unmap returns a network of IPv4 as such, however it is written.
+func unmap(p netip.Prefix) (netip.Prefix, error) {
+	const mapped = 96 // bits of ::ffff:0:0/96
+	if !p.Addr().Is4In6() {
+		return p, nil
+	}
+	if p.Bits() < mapped {
+		return p, fmt.Errorf("%v has IPv4 addresses and others: name the networks one by one", p)
+	}
+	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped), nil
 }
 
 // domainSet returns the domains as names of DNS, or nil if all are meant.

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -47,6 +48,9 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 		attrs = append(attrs, "admin", w.admin.Addr().String())
 	}
 	log.Info("serving", attrs...)
+	for _, warning := range cfg.warnings {
+		log.Warn(warning)
+	}
 	if ready != nil {
 		ready(w)
 	}
@@ -61,7 +65,7 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 }
 
 func logger(cfg *config, output io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{}
+	o := &slog.HandlerOptions{ReplaceAttr: brief}
 	if cfg.verbose {
 		o.Level = slog.LevelDebug
 	}
@@ -69,4 +73,26 @@ func logger(cfg *config, output io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(output, o))
 	}
 	return slog.New(slog.NewTextHandler(output, o))
+}
+
+// maxText is how many bytes of a text are logged. Clients, servers and the DNS say
+// some of what is in it.
+const maxText = 300
+
+// brief cuts what is long, but for the stack of a panic.
+func brief(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "stack" || a.Key == slog.MessageKey {
+		return a
+	}
+	text := ""
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		text = v.Error()
+	}
+	if len(text) > maxText {
+		a.Value = slog.StringValue(strings.ToValidUTF8(text[:maxText], "") + "...")
+	}
+	return a
 }

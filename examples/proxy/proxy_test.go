@@ -89,3 +89,23 @@ func TestErrand(t *testing.T) {
 		assert.False(t, ok)
 	})
 }
+
+// Nobody is connected for longer than the client waits for an answer.
+func TestConnectWait(t *testing.T) {
+	for wait, want := range map[string]time.Duration{"2": 2 * time.Second, "60": 10 * time.Second, "0": 10 * time.Second} {
+		for _, mute := range []bool{false, true} {
+			inBubble(t, func(t *testing.T, r *rig) {
+				start := time.Now()
+				body := "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' ver='1.11' hold='1' wait='" + wait + "' to='example.org'/>"
+				assert.Equal(t, "remote-connection-failed", boshtest.Exchange(t, r.front, body).Attr("condition"))
+				assert.Equal(t, want, time.Since(start))
+			}, func(c *config) {
+				n := &network{}
+				if mute {
+					n.took, n.mute = map[string]time.Duration{"127.0.0.1:5222": 0}, map[string]bool{"127.0.0.1:5222": true}
+				}
+				c.connector.dial, c.connector.fixed.tls = n.dial, startTLS
+			})
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/slashes"
 )
 
 // A web is what is served over HTTP.
@@ -46,7 +47,10 @@ func listen(cfg *config, p *proxy, log *slog.Logger) (w *web, err error) {
 			w.public.Close()
 			return nil, err
 		}
-		w.serve(w.admin, w.adminHandler(), nil, log)
+		if reachable(w.admin.Addr()) {
+			log.Warn("others than this machine can reach -admin, which asks nobody who they are", "admin", w.admin.Addr().String())
+		}
+		w.serve(w.admin, adminHosts(cfg.admin, cfg.adminHosts).only(w.adminHandler()), nil, log)
 	}
 	w.serve(w.public, public, tlsConfig, log)
 	return w, nil
@@ -75,21 +79,27 @@ func (w *web) serve(ln net.Listener, h http.Handler, tlsConfig *tls.Config, log 
 	}()
 }
 
+// The paths that are not BOSH's.
+const (
+	healthPath   = "/healthz"
+	hostMetaPath = "/.well-known/host-meta"
+)
+
 // publicHandler serves what is for everyone.
 func (w *web) publicHandler(path, publicURL string) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(path, w.proxy.bosh)
 	mux.Handle(path+"/{$}", w.proxy.bosh)
-	mux.HandleFunc("GET /healthz", w.health)
+	mux.HandleFunc("GET "+healthPath, w.health)
 	if publicURL != "" {
 		meta, err := w.proxy.bosh.HostMeta(bosh.Link{Rel: bosh.LinkBOSH, Href: publicURL})
 		if err != nil {
 			return nil, err
 		}
-		mux.Handle("/.well-known/host-meta", meta)
-		mux.Handle("/.well-known/host-meta.json", meta)
+		mux.Handle(hostMetaPath, meta)
+		mux.Handle(hostMetaPath+".json", meta)
 	}
-	return mux, nil
+	return slashes.Clean(mux), nil
 }
 
 // adminHandler serves what is for the operator.
@@ -97,7 +107,7 @@ func (w *web) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", &w.proxy.count)
 	mux.Handle("/sessions", w.proxy.bosh.Monitor())
-	mux.HandleFunc("GET /healthz", w.health)
+	mux.HandleFunc("GET "+healthPath, w.health)
 	return mux
 }
 

@@ -118,7 +118,7 @@ func TestProgram(t *testing.T) {
 	status, _, _ = fetch(t, client, public+"/sessions")
 	assert.Equal(t, 404, status, "sessions are not for the public")
 
-	for _, path := range []string{"/http-bind", "/http-bind/"} {
+	for _, path := range []string{"/http-bind", "/http-bind/", "//http-bind", "/http-bind//", "///http-bind///"} {
 		c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: public + path, To: "example.org", XMPP: true, Transport: transport,
 			Header: http.Header{"X-Forwarded-For": {"198.51.100.7"}, "X-Forwarded-Proto": {"https"}}})
 		require.NoError(t, err)
@@ -141,6 +141,38 @@ func TestProgram(t *testing.T) {
 	for _, secret := range []string{"PLAIN", "<", c.Sid()} {
 		assert.NotContains(t, log.String(), secret)
 	}
+}
+
+// What is logged of a client or server is short, and the log says without -v why
+// a server has failed.
+func TestLog(t *testing.T) {
+	e := serverAt(t, func(c net.Conn) {
+		if _, err := expect(c, "xml:lang='en'>"); err == nil {
+			io.WriteString(c, header+"<stream:features>"+plain+"</stream:features><a><"+strings.Repeat("b", 20_000)+"></c></a>")
+			expect(c, streamEnd)
+		}
+	})
+	w, log, stop := started(t, "-upstream", e.String(), "-tls", "none")
+	url := "http://" + w.public.Addr().String() + "/http-bind"
+	for _, to := range []string{strings.Repeat("x", 16_000), strings.Repeat("x.", 8_000), strings.Repeat("ü", 8_000), "a&#10;level=ERROR b", strings.Repeat("a", 64)} {
+		body := "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' ver='1.11' hold='1' wait='60' to='" + to + "'/>"
+		resp, err := http.Post(url, "text/xml", strings.NewReader(body))
+		require.NoError(t, err)
+		answer, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		require.NoError(t, err)
+		assert.Contains(t, string(answer), "condition='host-unknown'")
+	}
+	_, err := boshtest.Dial(t.Context(), boshtest.Config{URL: url, To: "example.org", XMPP: true})
+	require.ErrorIs(t, err, &boshtest.EndError{Condition: "remote-connection-failed"})
+	w.proxy.bridges.Wait()
+	require.NoError(t, stop())
+	for line := range strings.Lines(log.String()) {
+		assert.Less(t, len(line), 1000)
+		assert.True(t, strings.HasPrefix(line, "time="), "a line of a client's: %s", line)
+	}
+	assert.Regexp(t, `msg="session ended" .*reason=server-failed .*cause=.*not well-formed`, log.String())
+	assert.Equal(t, 5, strings.Count(log.String(), "condition=host-unknown"))
 }
 
 // The form of the metrics is that of Prometheus.

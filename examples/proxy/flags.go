@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// check refuses numbers with which nothing would work, or that would mean
+// something else than they say.
+func (cfg *config) check() (err error) {
+	refuse := func(bad bool, format string, args ...any) {
+		if bad {
+			err = errors.Join(err, fmt.Errorf(format, args...))
+		}
+	}
+	o, c := &cfg.options, &cfg.connector
+	refuse(c.timeout <= 0, "-timeout: %v leaves servers no time", c.timeout)
+	refuse(cfg.keepalive < 0, "-keepalive: %v is no time; 0 is never", cfg.keepalive)
+	refuse(cfg.drain < 0, "-drain: %v is no time", cfg.drain)
+	refuse(o.Wait < time.Second, "-wait: %v is less than 1s", o.Wait)
+	refuse(o.Inactivity < time.Second, "-inactivity: %v is less than 1s", o.Inactivity)
+	refuse(o.MaxSessions < 1, "-max-sessions: %d lets nobody in", o.MaxSessions)
+	refuse(o.MaxPerAddr < 0, "-max-sessions-per-client: %d is no number of sessions; 0 is no limit", o.MaxPerAddr)
+	refuse(o.MaxBody < minMessage || o.MaxBody > 256<<20, "-max-body: %d is not from %d to %d", o.MaxBody, minMessage, 256<<20)
+	refuse(o.MaxElement < minMessage || o.MaxElement > 256<<20, "-max-stanza: %d is not from %d to %d", o.MaxElement, minMessage, 256<<20)
+	refuse(o.Compress < 0, "-compress: %d is no size; 0 is never", o.Compress)
+	refuse(o.MaxMemory < 0 || o.MaxMemory > 0 && o.MaxMemory < 1<<20, "-max-memory: %d is less than %d; 0 is no limit", o.MaxMemory, 1<<20)
+	if o.MaxMemory == 0 {
+		o.MaxMemory = -1 // as the library has it
+	}
+	if o.MaxElement < usualStanza {
+		cfg.warnings = append(cfg.warnings, fmt.Sprintf("-max-stanza is less than the %d bytes that RFC 6120 has servers send", usualStanza))
+	}
+	return err
+}
+
+const (
+	minMessage  = 1000
+	usualStanza = 10_000 // RFC 6120, section 13.12
+)
+
+// durationVar defines a flag that says what is missing if its unit is.
+func durationVar(fs *flag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
+	*p = value
+	fs.Var((*duration)(p), name, usage)
+}
+
+type duration time.Duration
+
+func (d *duration) String() string { return time.Duration(*d).String() }
+
+func (d *duration) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		if _, nerr := strconv.ParseFloat(s, 64); nerr == nil {
+			return fmt.Errorf("a unit is missing, as in %ss", s)
+		}
+		return errors.New("not a time, as 90s or 2m are")
+	}
+	*d = duration(v)
+	return nil
+}
+
+// parsePath parses the path of BOSH.
+func parsePath(s string) (string, error) {
+	p := "/" + strings.Trim(s, "/")
+	switch {
+	case p == "/":
+		return "", fmt.Errorf("-path: %q is everything, which is not BOSH's alone", s)
+	case slices.Contains([]string{healthPath, hostMetaPath, hostMetaPath + ".json"}, p):
+		return "", fmt.Errorf("-path: %q is taken", s)
+	case p != path.Clean(p) || strings.ContainsAny(p, "{}?#%") || strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return "", fmt.Errorf("-path: %q cannot be: it is the path of a URL, written as it is", s)
+	}
+	return p, nil
+}
+
+// parseOrigins returns origins in the form that browsers send.
+func parseOrigins(list []string) (map[string]bool, error) {
+	set := make(map[string]bool)
+	for _, s := range list {
+		u, err := url.Parse(strings.TrimSuffix(s, "/"))
+		switch {
+		case s == "*":
+			return nil, errors.New("-origin: leave it out, and all origins may")
+		case err != nil || u.Scheme == "" || u.Hostname() == "" || *u != (url.URL{Scheme: u.Scheme, Host: u.Host}):
+			return nil, fmt.Errorf("-origin: %q is none, as https://example.org is: scheme, host and port", s)
+		}
+		host := u.Hostname()
+		if d, err := parseDomain(host); err == nil {
+			host = d.host
+		}
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		scheme := strings.ToLower(u.Scheme)
+		if port := u.Port(); port != "" && port != map[string]string{"http": "80", "https": "443"}[scheme] {
+			host += ":" + port
+		}
+		set[scheme+"://"+host] = true
+	}
+	return set, nil
+}
+
+// checkURL refuses what is neither empty nor a URL of one of the schemes.
+func checkURL(name, s string, schemes ...string) error {
+	u, err := url.Parse(s)
+	if s == "" || err == nil && u.Host != "" && slices.Contains(schemes, strings.ToLower(u.Scheme)) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is no URL that begins with %s://", name, s, strings.Join(schemes, ":// or "))
+}
