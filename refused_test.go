@@ -283,7 +283,7 @@ func TestLoggedTextsAreBounded(t *testing.T) {
 			refusedMessage: 2, "bosh: stream refused": 1, "bosh: session begins": 1, "bosh: session ends": 1,
 		} {
 			entries := log.of(message)
-			assert.Len(b, entries, n, message)
+			require.Len(b, entries, n, message)
 			for _, e := range entries {
 				for key, value := range e.attrs {
 					assert.LessOrEqual(b, len(value), 300, "%s %s", message, key)
