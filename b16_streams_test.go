@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -463,9 +464,12 @@ func TestStreamsEnd(t *testing.T) {
 // the session all of them.
 func TestContextsOfStreams(t *testing.T) {
 	expired := errors.New("expired")
+	var log *journal
 	timed := func(forFirst, forSecond time.Duration) bosh.Options {
 		first := true
 		o := manyStreams
+		log = &journal{level: slog.LevelInfo}
+		o.Logger = slog.New(log)
 		o.Admit = func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
 			limit := forSecond
 			if first {
@@ -496,6 +500,8 @@ func TestContextsOfStreams(t *testing.T) {
 		d.send(1004, stream(d.one), x("1"))
 		d.one.reads(x("1"))
 		d.alive()
+		require.Len(b, log.of("bosh: stream ends"), 1)
+		assert.Contains(b, log.of("bosh: stream ends")[0].attrs["cause"], "expired")
 	})
 	twoStreams(t, "of the second, which has ended before", timed(0, 20*time.Second), func(b *bench, d *duo) {
 		require.NoError(b, d.two.Close())
@@ -517,6 +523,8 @@ func TestContextsOfStreams(t *testing.T) {
 			assert.ErrorIs(b, d.one.ended(), expired)
 			assert.ErrorIs(b, d.two.ended(), expired)
 			d.gone()
+			assert.Empty(b, log.of("bosh: stream ends"))
+			require.Len(b, log.of("bosh: session ends"), 1)
 		})
 	}
 }

@@ -412,7 +412,8 @@ type Options struct {
 	// The default is [slog.Default]. Sessions are logged at level Debug when
 	// they begin and end, with the keys session (its ID), remote, and at the
 	// end reason (as in [HandlerStats].Ended), requests and error. The end
-	// by [InternalServerError] is a warning.
+	// by [InternalServerError] is a warning, and that by the context that Admit
+	// has returned at level Info.
 	//
 	// A session that is refused is logged with the keys condition, remote,
 	// origin (of the page, if it is one) and cause: trouble of Admit, as any

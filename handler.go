@@ -2,6 +2,7 @@ package bosh
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -544,19 +545,18 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 	if !h.o.Logger.Enabled(ctx, level) {
 		return
 	}
-	cause := e.Err
-	if cause == nil {
-		cause = errRefused
-	}
 	attrs := []slog.Attr{
 		slog.String("condition", string(e.Condition)), slog.String("remote", h.remote(ex)),
-		slog.String("origin", brief.Text(strings.Join(ex.header("Origin"), ", "))), slog.Any("cause", brief.Error(cause)),
+		slog.String("origin", brief.Text(strings.Join(ex.header("Origin"), ", "))), slog.Any("cause", brief.Error(e.why())),
 	}
 	if more > 0 {
 		attrs = append(attrs, slog.Int64("unlogged", more))
 	}
 	h.o.Logger.LogAttrs(ctx, level, "bosh: session refused", attrs...)
 }
+
+// why returns the cause of e, for the log.
+func (e *Error) why() error { return cmp.Or(e.Err, errRefused) }
 
 // remote returns where ex came from, for the log.
 func (h *Handler) remote(ex *exchange) string {
@@ -578,12 +578,17 @@ func (h *Handler) streamRefused(s *Session, e *Error) {
 	if e.Condition == InternalServerError && e.Err != backlog.ErrFull {
 		level = slog.LevelWarn
 	}
-	cause := e.Err
-	if cause == nil {
-		cause = errRefused
-	}
-	h.o.Logger.LogAttrs(context.Background(), level, "bosh: stream refused", slog.String("session", s.ID()),
-		slog.String("condition", string(e.Condition)), slog.String("remote", brief.Text(s.RemoteAddr().String())), slog.Any("cause", brief.Error(cause)))
+	h.logStream(level, "bosh: stream refused", s, e)
+}
+
+// streamLapsed has the log say that a further stream of s has ended by e.
+func (h *Handler) streamLapsed(s *Session, e *Error) {
+	h.logStream(slog.LevelInfo, "bosh: stream ends", s, e)
+}
+
+func (h *Handler) logStream(level slog.Level, message string, s *Session, e *Error) {
+	h.o.Logger.LogAttrs(context.Background(), level, message, slog.String("session", s.ID()),
+		slog.String("condition", string(e.Condition)), slog.String("remote", brief.Text(s.RemoteAddr().String())), slog.Any("cause", brief.Error(e.why())))
 }
 
 // settle settles what a creation request asks for.
@@ -853,7 +858,9 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		h.gate.Hush()
 	}
 	level := slog.LevelDebug
-	if e.Condition == InternalServerError {
+	if _, timed := e.Err.(lapse); timed {
+		level = slog.LevelInfo
+	} else if e.Condition == InternalServerError {
 		level = slog.LevelWarn
 	}
 	if h.o.Logger.Enabled(ctx, level) {

@@ -360,7 +360,7 @@ func TestAdmitContextDone(t *testing.T) {
 						defer func() { cancel() }()
 						h := newHandler(t, bosh.Options{
 							Framing: bosh.Elements, MaxStreams: streams, Grace: -1,
-							Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+							Logger: slog.New(slog.NewTextHandler(&log, nil)),
 							Admit: func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
 								ctx, cancel = until(ctx)
 								return ctx, nil

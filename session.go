@@ -2,7 +2,6 @@ package bosh
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -689,8 +688,14 @@ func (s *Session) lapse(ctx context.Context) {
 
 // lapsed returns the end by a context that Admit has returned, which is done.
 func lapsed(ctx context.Context) *Error {
-	return &Error{Condition: PolicyViolation, Err: fmt.Errorf("the context that Admit returned is done: %w", context.Cause(ctx))}
+	return &Error{Condition: PolicyViolation, Err: lapse{context.Cause(ctx)}}
 }
+
+// A lapse is why the context of Admit is done.
+type lapse struct{ error }
+
+func (l lapse) Error() string { return "the context that Admit returned is done: " + l.error.Error() }
+func (l lapse) Unwrap() error { return l.error }
 
 // orGraceful returns e, or a graceful end if it is nil.
 func orGraceful(e *Error) *Error {

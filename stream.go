@@ -961,13 +961,17 @@ func (st *Stream) finish(e *Error) {
 // lapse ends the stream because ctx is done, which Admit has returned for it; unless
 // that is so because the session's is.
 func (st *Stream) lapse(ctx context.Context) {
+	e := lapsed(ctx)
 	st.s.mu.Lock()
-	defer st.s.unlock()
-	if st.s.scope.Values().Err() == nil && !st.s.ended {
-		st.lapsed = true
-		st.finish(lapsed(ctx))
-		st.s.settle(st.s.h.now())
+	if st.s.scope.Values().Err() != nil || st.cause != nil {
+		st.s.mu.Unlock()
+		return
 	}
+	st.lapsed = true
+	st.finish(e)
+	st.s.settle(st.s.h.now())
+	st.s.unlock()
+	st.s.h.streamLapsed(st.s, e)
 }
 
 // end ends the stream by cause. The input so far can still be read.
