@@ -3,13 +3,17 @@ package bosh_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -525,6 +529,48 @@ func TestContextsOfStreams(t *testing.T) {
 			d.gone()
 			assert.Empty(b, log.of("bosh: stream ends"))
 			require.Len(b, log.of("bosh: session ends"), 1)
+		})
+	}
+}
+
+// Admit is asked about a further stream by the request as it came, although the
+// Handler may have returned and middleware gone on. XEP-0124, section 16.3.
+func TestStreamsOfRequestsThatAreOver(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		t.Run(fmt.Sprint("Direct ", isDirect), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked, decide := make(chan *http.Request, 2), make(chan struct{})
+				h := withEngine(t, with(func(o *bosh.Options) {
+					o.MaxStreams = 2
+					o.Admit = func(_ context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
+						if o.To == "second.test" {
+							<-decide
+						}
+						asked <- r
+						return nil, nil
+					}
+				}), isDirect)
+				p := dial(t, boshtest.InMemory(h))
+				<-asked
+				l := wrapped(t, h, func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						defer func() {
+							r.Header.Set("X-User", "another")
+							r.URL.Path = "/elsewhere"
+						}()
+						next.ServeHTTP(w, r)
+					})
+				})
+				text := rawRequest(p.body(1001, "", "to='second.test'"))
+				l.says(strings.Replace(text, "Host:", "X-User: me\r\nHost:", 1))
+				synctest.Wait()
+				l.Close()
+				synctest.Wait()
+				close(decide)
+				r := <-asked
+				assert.Equal(t, "me", r.Header.Get("X-User"))
+				assert.Equal(t, "/http-bind", r.URL.Path)
+			})
 		})
 	}
 }

@@ -92,6 +92,7 @@ import (
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/pipeline"
+	"github.com/gobosh/bosh/internal/safelog"
 	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -104,10 +105,12 @@ import (
 // protocol has a number for.
 //
 // A panic of one of the functions is logged with its stack. One of Admit or Serve,
-// or of what Receive calls, ends the stream with [InternalServerError]; one of
+// or of what Receive calls, ends the stream with [InternalServerError]. One of
 // ClientAddr, Secure or AllowOrigin closes the connection of the request, which the
-// client may repeat; and one of the Trace has no other consequence. Those of a
-// request's own goroutine that close the connection are logged by the [http.Server].
+// client may repeat; so does one of the Server's ConnContext with Direct. One of the
+// Trace has no other consequence, nor has one of the Logger's handler, which is
+// reported on standard error. Those of a request's own goroutine that close the
+// connection are logged by the [http.Server].
 type Options struct {
 	// Serve is called in a goroutine of its own for each new stream. The
 	// stream is closed when Serve returns, unless it has called
@@ -398,7 +401,8 @@ type Options struct {
 	//     and an idle one within a second if there is traffic on others.
 	//   - The context of a later request has the values of the Server's
 	//     BaseContext and ConnContext, which are called anew, but none of
-	//     middleware; and no context ends when the client leaves. A request
+	//     middleware; and no context ends when the client leaves. If
+	//     BaseContext panics then, no connection is taken over. A request
 	//     whose context has a deadline is not taken over, nor one whose
 	//     answer has a Connection header already.
 	//   - The Server's ConnState sees StateHijacked, and then StateNew if the
@@ -473,7 +477,7 @@ func (o Options) withDefaults() Options {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
 	}
 	o.Content, o.AllowHeaders = slices.Clone(o.Content), slices.Clone(o.AllowHeaders)
-	o.Logger = cmp.Or(o.Logger, slog.Default())
+	o.Logger = safelog.New(cmp.Or(o.Logger, slog.Default()))
 	return o
 }
 

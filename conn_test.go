@@ -1,6 +1,7 @@
 package bosh_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -494,4 +495,22 @@ func TestEmptyReadAndWrite(t *testing.T) {
 		_, err = s.Read(nil)
 		assert.True(t, errors.Is(err, net.ErrClosed))
 	})
+}
+
+// A context that is nil, or that panics, is a bug of the caller's goroutine, which may
+// recover. It leaves no lock locked, nor unlocks one twice, which nobody could survive.
+func TestBadContext(t *testing.T) {
+	for _, ctx := range []context.Context{nil, fragileContext{t.Context(), func() { panic("a bug") }}} {
+		synctest.Test(t, func(t *testing.T) {
+			s, p := full(t)
+			for range 2 {
+				assert.Panics(t, func() { s.ReadElement(ctx) })
+				assert.Panics(t, func() { s.WriteElement(ctx, []byte("<a/>")) })
+			}
+			p.send("<b xmlns='u'/>")
+			requireRead(t, s, "<b xmlns='u'/>")
+			assert.NoError(t, s.WriteElement(t.Context(), []byte("<c xmlns='u'/>")))
+			assert.Equal(t, "<c xmlns='u'/>", p.send("").Payload())
+		})
+	}
 }

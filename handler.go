@@ -263,7 +263,7 @@ func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed 
 		return false
 	}
 	if s.grant.Opens(req) {
-		ex.http() // here, and not by whoever serves the request that is missing before it
+		ex.keep() // here, and not by whoever serves the request that is missing before it
 	}
 	ex.session, ex.content = s, s.grant.Content
 	return s.receive(req, ex, malformed)
@@ -664,9 +664,16 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if h.o.ClientAddr != nil {
 		s.origin = origin.From(h.o.ClientAddr(ex.http()), s.origin)
 	}
-	if err := h.quota.Take(s.owner()); err != nil {
+	owner := s.owner()
+	if err := h.quota.Take(owner); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
 	}
+	begun := false
+	defer func() { // also if ConnContext panics, or a method of a context
+		if !begun {
+			h.quota.Give(owner)
+		}
+	}()
 	values := ex.values()
 	ctx, o, e := h.admit(values, h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing, Wait: g.Wait}))
 	var st *Stream
@@ -683,13 +690,23 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 		e = h.reserve()
 	}
 	if e != nil {
-		h.quota.Give(s.owner())
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
-	ex.session = s
+	ex.session, begun = s, true
 	s.start(req, ex)
+	delivered, goesOn := false, false
+	defer func() { // the same, and a callback that ends its goroutine
+		switch {
+		case goesOn:
+			return
+		case !delivered:
+			h.deliver(st)
+		}
+		s.abandon(ex)
+	}()
 	h.began(s)
+	delivered = true
 	if !h.deliver(st) {
 		s.Terminate(h.farewell())
 	}
@@ -697,6 +714,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	if h.gate.Closed() {
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
+	goesOn = true
 	return s, nil
 }
 
@@ -778,10 +796,13 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	defer func() {
 		if v := recover(); v != nil {
 			h.o.Logger.Error("bosh: Admit panicked", "panic", v, "stack", string(debug.Stack()))
-			e = &Error{Condition: InternalServerError, Err: errPanic}
+			c, e = nil, &Error{Condition: InternalServerError, Err: errPanic}
 		}
 	}()
 	c, err := h.o.Admit(ctx, r, o)
+	if c != nil {
+		c.Done() // one that panics, as a nil pointer does, should do so here
+	}
 	if err == nil {
 		return c, nil
 	}

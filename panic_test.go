@@ -1,11 +1,13 @@
 package bosh_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -66,6 +68,11 @@ func TestPanicsOfCallbacks(t *testing.T) {
 				return true
 			}
 		},
+		"Admit's context": func(o *bosh.Options) { // wherever it is looked at
+			o.Admit = func(ctx context.Context, r *http.Request, _ *bosh.Opening) (context.Context, error) {
+				return fragileContext{ctx, func() { bug(r) }}, nil
+			}
+		},
 		"Trace.SessionStart": func(o *bosh.Options) {
 			o.Trace = &bosh.Trace{SessionStart: func(s *bosh.Session) { bug(s.Request()) }}
 		},
@@ -88,7 +95,7 @@ func TestPanicsOfCallbacks(t *testing.T) {
 			}
 		},
 	}
-	atCreation := map[string]bool{"Admit": true, "ClientAddr": true, "Trace.SessionStart": true, "Trace.Refused": true}
+	atCreation := map[string]bool{"Admit": true, "Admit's context": true, "ClientAddr": true, "Trace.SessionStart": true, "Trace.Refused": true}
 	for name, set := range callbacks {
 		for _, later := range []bool{false, true} {
 			for _, silent := range []bool{false, true} {
@@ -131,6 +138,227 @@ func TestPanicsOfCallbacks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A fragileContext calls a function when it is looked at.
+type fragileContext struct {
+	context.Context
+	f func()
+}
+
+func (c fragileContext) Done() <-chan struct{} { c.f(); return c.Context.Done() }
+
+// A fragileLog is a handler of a logger that calls a function.
+type fragileLog struct {
+	slog.Handler
+	f func()
+}
+
+func (h fragileLog) Handle(context.Context, slog.Record) error { h.f(); return nil }
+
+// A Logger may panic without any consequence, although hardly anybody expects it to.
+func TestPanicsOfLogger(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		for _, silent := range []bool{false, true} {
+			t.Run(fmt.Sprintf("Direct %v, silent %v", isDirect, silent), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var panics atomic.Int32
+					h := withEngine(t, with(func(o *bosh.Options) {
+						o.Logger = slog.New(fragileLog{slog.DiscardHandler, func() {
+							panics.Add(1)
+							panic("a bug")
+						}})
+						o.Serve = func(st *bosh.Stream) { st.Read(make([]byte, 100)); panic("another") }
+						o.Logger = slog.New(debugLog{o.Logger.Handler()})
+					}), isDirect)
+					l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+					l.says(rawRequest(creation()))
+					created, err := boshtest.ParseBody([]byte(readAnswer(t, l.r)))
+					require.NoError(t, err)
+					l.sid = created.Attr("sid")
+					if !silent {
+						l.says(l.req(1001, x("a")))
+						l.hears(condition(bosh.InternalServerError))
+					}
+					l.Close()
+					time.Sleep(time.Hour)
+					assert.Zero(t, h.Stats().Sessions)
+					assert.Zero(t, h.Stats().Open)
+					assert.NoError(t, h.Shutdown(t.Context()))
+					assert.GreaterOrEqual(t, panics.Load(), int32(2))
+				})
+			})
+		}
+	}
+}
+
+// A debugLog logs everything.
+type debugLog struct{ slog.Handler }
+
+func (debugLog) Enabled(context.Context, slog.Level) bool { return true }
+
+// A callback that ends its goroutine, as the end of a test does, leaves no more behind
+// than one that panics.
+func TestExitsOfCallbacks(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		for _, first := range []bool{false, true} {
+			for name, set := range map[string]func(o *bosh.Options, exit func()){
+				"Admit": func(o *bosh.Options, exit func()) {
+					o.Admit = func(context.Context, *http.Request, *bosh.Opening) (context.Context, error) { exit(); return nil, nil }
+				},
+				"Secure":     func(o *bosh.Options, exit func()) { o.Secure = func(*http.Request) bool { exit(); return false } },
+				"ClientAddr": func(o *bosh.Options, exit func()) { o.ClientAddr = func(*http.Request) net.Addr { exit(); return nil } },
+				"Trace.SessionStart": func(o *bosh.Options, exit func()) {
+					o.Trace = &bosh.Trace{SessionStart: func(*bosh.Session) { exit() }}
+				},
+			} {
+				t.Run(fmt.Sprintf("%s, Direct %v, first %v", name, isDirect, first), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						var on atomic.Bool
+						h := withEngine(t, with(func(o *bosh.Options) {
+							o.MaxSessions, o.MaxPerAddr = 1, 1
+							set(o, func() {
+								if on.Load() {
+									runtime.Goexit()
+								}
+							})
+						}), isDirect)
+						for range 3 {
+							l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+							if !first {
+								l.says(taken)
+								l.answers()
+							}
+							on.Store(true)
+							l.says(rawRequest(creation()))
+							l.ends()
+							on.Store(false)
+							time.Sleep(time.Minute)
+							assert.Zero(t, h.Stats().Sessions)
+							assert.Zero(t, h.Stats().Open)
+						}
+						l := wrapped(t, h, func(next http.Handler) http.Handler { return next })
+						l.says(rawRequest(creation()))
+						assert.Contains(t, readAnswer(t, l.r), "sid=")
+						l.Close()
+						time.Sleep(time.Minute)
+						assert.NoError(t, h.Shutdown(t.Context()))
+					})
+				})
+			}
+		}
+	}
+}
+
+// The direct engine calls hooks of the Server anew. If one panics, or refuses, a
+// connection is lost at the most: no place of MaxSessions, no request of Shutdown's,
+// and not the process.
+func TestDirectPanicsOfHooks(t *testing.T) {
+	const page = "GET /page HTTP/1.1\r\nHost: bosh.test\r\n\r\n"
+	for name, test := range map[string]struct {
+		hook    func(srv *http.Server, bug func() bool)
+		request string // that makes it be called
+		served  bool   // all the same
+	}{
+		"ConnContext": {func(srv *http.Server, bug func() bool) {
+			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { bug(); return ctx }
+		}, rawRequest(creation()), false},
+		"ConnContext, given back": {func(srv *http.Server, bug func() bool) {
+			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { bug(); return ctx }
+		}, page, false},
+		"ConnContext, nil": {func(srv *http.Server, bug func() bool) {
+			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+				defer func() {
+					if recover() != nil {
+						ctx = nil
+					}
+				}()
+				bug()
+				return ctx
+			}
+		}, rawRequest(creation()), false},
+		"ConnState": {func(srv *http.Server, bug func() bool) {
+			srv.ConnState = func(_ net.Conn, s http.ConnState) {
+				if s != http.StateHijacked {
+					bug()
+				}
+			}
+		}, page, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var on atomic.Bool
+				log := new(logBuffer)
+				logger := slog.New(slog.NewTextHandler(log, nil))
+				h := newHandler(t, with(func(o *bosh.Options) {
+					o.Direct, o.MaxSessions, o.MaxPerAddr, o.Logger = true, 1, 1, logger
+					o.Trace = &bosh.Trace{Refused: func(*http.Request, *bosh.Error) {}}
+				}))
+				mux := http.NewServeMux()
+				mux.Handle("/http-bind", h)
+				pages := 0
+				mux.HandleFunc("/page", func(http.ResponseWriter, *http.Request) { pages++ })
+				srv := &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}
+				test.hook(srv, func() bool {
+					if on.Load() {
+						panic("a bug")
+					}
+					return true
+				})
+				pipe := boshtest.Pipe(srv)
+				defer pipe.Close()
+				connect := func() *line {
+					conn, err := pipe.Listener.DialContext(t.Context(), "", "")
+					require.NoError(t, err)
+					t.Cleanup(func() { conn.Close() })
+					return &line{peer: &peer{t: t}, Conn: conn, r: bufio.NewReader(conn)}
+				}
+				for range 3 {
+					l := connect()
+					l.says(taken)
+					l.answers()
+					on.Store(true)
+					l.says(test.request)
+					if test.served {
+						assert.Equal(t, http.StatusOK, l.answers().StatusCode)
+						on.Store(false)
+					} else {
+						l.ends()
+						on.Store(false)
+						assert.Zero(t, pages)
+					}
+				}
+				if name != "ConnContext, nil" {
+					assert.Equal(t, 3, min(3, strings.Count(log.String(), "a bug")))
+				}
+				assert.Zero(t, h.Stats().Sessions)
+				l := connect()
+				l.peer, l.app = l.opens(t, h)
+				l.app.Close()
+				l.says(l.req(1001, ""))
+				l.hears(end)
+				assert.NoError(t, h.Shutdown(t.Context()))
+			})
+		})
+	}
+}
+
+// A BaseContext that does not like the listener of the direct engine keeps it from
+// taking connections over, and nothing else.
+func TestDirectBaseContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, with(func(o *bosh.Options) { o.Direct = true }))
+		pipe := boshtest.Pipe(&http.Server{Handler: h, BaseContext: func(l net.Listener) context.Context {
+			_ = l.(interface {
+				DialContext(context.Context, string, string) (net.Conn, error)
+			})
+			return context.Background()
+		}})
+		defer pipe.Close()
+		for range 3 {
+			assert.Equal(t, http.StatusOK, do(t, pipe, "POST", anyURL, strings.NewReader(creation())).StatusCode)
+		}
+	})
 }
 
 func panicClient(t *testing.T, pipe *boshtest.PipeServer, origin, bug string) *boshtest.Client {

@@ -21,7 +21,8 @@ import (
 // A server logs its user in, and the page goes on with the session.
 func TestPrebind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) {
+		secure := func(r *http.Request) bool { return r.Header.Get("X-Secure") == "yes" }
+		h := bosh.New(bosh.Options{Framing: bosh.Elements, Secure: secure, Serve: func(s *bosh.Stream) {
 			for {
 				el, err := s.ReadElement(context.Background())
 				if err != nil {
@@ -37,8 +38,10 @@ func TestPrebind(t *testing.T) {
 		defer h.Close()
 		page := httptest.NewRequest("GET", "/", nil)
 		page.RemoteAddr = "192.0.2.7:99"
+		page.Header.Set("X-Secure", "yes")
 		p, err := h.Prebind(t.Context(), page, bosh.Opening{To: "example.com"})
 		require.NoError(t, err)
+		page.Header.Del("X-Secure") // middleware may do so later, when its request is over
 		answer, err := p.Exchange(t.Context(), []byte("<login xmlns='urn:x'/>"))
 		require.NoError(t, err)
 		assert.Equal(t, "<welcome xmlns='urn:x'/>", string(answer))
@@ -47,7 +50,9 @@ func TestPrebind(t *testing.T) {
 		}
 
 		sid, rid := p.Attach()
-		c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: boshtest.InMemory(h), Sid: sid, Rid: rid + 1})
+		c, err := boshtest.Dial(t.Context(), boshtest.Config{
+			Transport: boshtest.InMemory(h), Sid: sid, Rid: rid + 1, Header: http.Header{"X-Secure": {"yes"}},
+		})
 		require.NoError(t, err)
 		defer c.Close()
 		require.NoError(t, c.Send(t.Context(), "<a xmlns='urn:x'/>"))

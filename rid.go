@@ -79,6 +79,14 @@ func (ex *exchange) http() *http.Request {
 	return ex.request
 }
 
+// keep makes the HTTP request the exchange's own, for those who look at it when its
+// handler may have returned.
+func (ex *exchange) keep() {
+	if r := ex.http(); ex.direct == nil {
+		ex.request = r.Clone(r.Context())
+	}
+}
+
 // values returns a context that has the values of the HTTP request's, and outlives
 // it.
 func (ex *exchange) values() context.Context {

@@ -592,6 +592,18 @@ func (s *Session) giveUp() {
 	}
 }
 
+// abandon ends the session because its creation on ex has panicked, and nobody will
+// attend to it.
+func (s *Session) abandon(ex *exchange) {
+	s.mu.Lock()
+	s.fail(ex, InternalServerError)
+	s.settle(s.h.now())
+	s.unlock()
+	if ex.direct == nil { // or else it will be over when its connection is
+		s.done(ex)
+	}
+}
+
 // bury has the answers that were given kept for repeats, after the end.
 func (s *Session) bury(now time.Duration) {
 	l := tomb.Life{SID: s.sid, Content: s.grant.Content, Legacy: s.grant.Legacy, Secure: s.secure}

@@ -347,18 +347,22 @@ func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *deadline.Deadl
 	if *ch == nil {
 		*ch = make(chan struct{}, 1)
 	}
-	woken, passed := *ch, d.Passed()
+	// ctx may be nil, or somebody's own: it panics with the lock, which callers release.
+	woken, passed, done, over := *ch, d.Passed(), ctx.Done(), false
 	st.s.unlock()
-	if done := ctx.Done(); done == nil {
+	if done == nil {
 		<-woken
 	} else {
 		select {
 		case <-woken:
 		case <-done:
-			err = context.Cause(ctx)
+			over = true
 		}
 	}
 	st.s.mu.Lock()
+	if over {
+		err = context.Cause(ctx)
+	}
 	if d.Passed() != passed {
 		err = os.ErrDeadlineExceeded
 	}
@@ -706,11 +710,11 @@ func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	if err = st.lockWrite(ctx); err == nil {
-		err = st.queueWhole(ctx, b, n)
-		st.unlockWrite()
+	if err = st.lockWrite(ctx); err != nil {
+		return err
 	}
-	return err
+	defer st.unlockWrite() // also if ctx panics
+	return st.queueWhole(ctx, b, n)
 }
 
 // queueWhole queues n elements as soon as there is room.

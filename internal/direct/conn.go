@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,20 +24,18 @@ type conn struct {
 	tls   *tls.ConnectionState
 	route *route
 
-	ctx    context.Context // for context
-	values sync.Once
-
 	// What follows is for the goroutine that reads.
 
-	skip     int            // bytes of empty lines that may still be overlooked before the next request
-	busy     bool           // what is read is to be kept
-	held     bool           // a request waited for its answer after the last one had been served
-	limited  bool           // there is a read deadline for the request that is under way
-	one      [1]byte        // to wait for without a buffer
-	buf      []byte         // what has been read, and not been served
-	used     int            // how much of it has
-	share    httpbody.Share // that buf takes
-	head     *head          // of the last request
+	ctx      context.Context // for context; others may use it when it is there
+	skip     int             // bytes of empty lines that may still be overlooked before the next request
+	busy     bool            // what is read is to be kept
+	held     bool            // a request waited for its answer after the last one had been served
+	limited  bool            // there is a read deadline for the request that is under way
+	one      [1]byte         // to wait for without a buffer
+	buf      []byte          // what has been read, and not been served
+	used     int             // how much of it has
+	share    httpbody.Share  // that buf takes
+	head     *head           // of the last request
 	readable func(fd uintptr) bool
 	err      error // of the last read
 
@@ -83,10 +82,21 @@ const (
 // serve serves requests until the connection ends, is given back, or comes to
 // rest.
 func (c *conn) serve() {
+	served := false
+	defer func() {
+		if served {
+			return
+		}
+		if v := recover(); v != nil {
+			c.e.Logger.Error("bosh: a connection panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+		c.leave() // also if a callback has ended the goroutine: see runtime.Goexit
+	}()
 	c.finish()
 	for {
 		q, body, end := c.next()
 		if q == nil {
+			served = true
 			end(c)
 			return
 		}
@@ -288,16 +298,12 @@ func (c *conn) skipEmpty(b []byte) []byte {
 
 // context returns what the requests of the connection have for a context: what
 // the server's ConnContext gives it, and nothing of the request it was taken over
-// with, which may have been somebody else's.
+// with, which may have been somebody else's. It panics if ConnContext does.
 func (c *conn) context() context.Context {
-	c.values.Do(func() {
-		srv := c.route.server.srv
-		ctx := context.WithValue(c.route.server.base, http.ServerContextKey, srv)
-		ctx = context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr())
-		if srv.ConnContext != nil {
-			ctx = srv.ConnContext(ctx, c.rwc)
-		}
-		c.ctx = ctx
-	})
+	if c.ctx == nil {
+		s := c.route.server
+		ctx := context.WithValue(s.base, http.ServerContextKey, s.srv)
+		c.ctx = s.connContext(context.WithValue(ctx, http.LocalAddrContextKey, c.rwc.LocalAddr()), c.rwc)
+	}
 	return c.ctx
 }

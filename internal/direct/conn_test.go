@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,8 @@ type rig struct {
 	done   []string
 	gone   []string
 	panics string // the body of the request whose Done panics
+
+	wrap func(net.Conn) net.Conn // the server's connections; may be nil
 }
 
 func newRig(t *testing.T, tune ...func(g *rig)) *rig {
@@ -65,7 +68,11 @@ func newRig(t *testing.T, tune ...func(g *rig)) *rig {
 	for _, f := range tune {
 		f(g)
 	}
-	go g.srv.Serve(l)
+	if g.wrap != nil {
+		go g.srv.Serve(wrapping{l, g.wrap})
+	} else {
+		go g.srv.Serve(l)
+	}
 	var err error
 	g.client, err = l.DialContext(t.Context(), "", "")
 	require.NoError(t, err)
@@ -439,6 +446,70 @@ func TestClose(t *testing.T) {
 		g.hears("1")
 		g.ends()
 	})
+}
+
+// A fragile is a connection that panics, as a wrapper with a bug may, when it is armed.
+type fragile struct {
+	net.Conn
+	reads, writes, closes *atomic.Bool
+}
+
+func (c fragile) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.reads.Load() {
+		panic("oops, reading")
+	}
+	return n, err
+}
+
+func (c fragile) Write(p []byte) (int, error) {
+	if c.writes.Load() {
+		panic("oops, writing")
+	}
+	return c.Conn.Write(p)
+}
+
+func (c fragile) Close() error {
+	err := c.Conn.Close()
+	if c.closes.Load() {
+		panic("oops, closing")
+	}
+	return err
+}
+
+// A wrapping is a listener whose connections are wrapped.
+type wrapping struct {
+	net.Listener
+	wrap func(net.Conn) net.Conn
+}
+
+func (l wrapping) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(c), nil
+}
+
+// A connection that panics ends. Nothing else does, and what it has asked is over.
+func TestFragileConn(t *testing.T) {
+	var reads, writes, closes atomic.Bool
+	fragile := func(g *rig) { g.wrap = func(c net.Conn) net.Conn { return fragile{c, &reads, &writes, &closes} } }
+	test := func(name string, arm *atomic.Bool, f func(g *rig)) {
+		rigged(t, name, func(t *testing.T, g *rig) {
+			g.sends("a")
+			g.answers("a", "1")
+			g.hears("1")
+			g.sends("b", "c")
+			arm.Store(true)
+			defer arm.Store(false)
+			f(g)
+			assert.Len(t, g.over(), 3)
+		}, fragile)
+	}
+	test("reading", &reads, func(g *rig) { g.sends("d"); g.ends() })
+	test("writing", &writes, func(g *rig) { g.answers("b", "2"); g.ends() })
+	test("closing", &closes, func(g *rig) { g.client.Close() })
 }
 
 // Conns returns how many connections there are.

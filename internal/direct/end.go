@@ -40,6 +40,7 @@ func (c *conn) leave() {
 	for _, q := range left {
 		c.e.guard(c.e.Gone, q)
 	}
+	defer c.e.caught("Close of a connection")
 	c.rwc.Close() // last, since TLS may take some seconds to say goodbye
 }
 

@@ -142,3 +142,11 @@ func (e *Engine) guard(f func(*Request), q *Request) (ok bool) {
 	f(q)
 	return true
 }
+
+// caught is to be deferred where something of the server's is called. It has a panic
+// logged.
+func (e *Engine) caught(what string) {
+	if v := recover(); v != nil {
+		e.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
+	}
+}

@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -59,7 +60,7 @@ func (c *conn) readMore() error {
 		return c.readRaw()
 	case c.buf == nil:
 		// There will be a buffer when there is something to put into it.
-		n, err := c.rwc.Read(c.one[:])
+		n, err := c.receive(c.one[:])
 		if n > 0 {
 			c.buf = append(getBuffer(), c.one[0])
 			return nil
@@ -67,7 +68,7 @@ func (c *conn) readMore() error {
 		c.err = err
 		return err
 	}
-	n, err := c.rwc.Read(c.buf[len(c.buf):cap(c.buf)])
+	n, err := c.receive(c.buf[len(c.buf):cap(c.buf)])
 	c.buf = c.buf[:len(c.buf)+n]
 	if n > 0 {
 		return nil
@@ -75,6 +76,16 @@ func (c *conn) readMore() error {
 	c.err = err
 	return err
 }
+
+// receive reads from the connection. One that is somebody's own may panic, which is
+// no reason for others to end.
+func (c *conn) receive(p []byte) (n int, err error) {
+	defer c.e.caught("Read of a connection")
+	err = errPanicked
+	return c.rwc.Read(p)
+}
+
+var errPanicked = errors.New("direct: the connection panicked")
 
 // makeRoom sees to it that something can be read.
 func (c *conn) makeRoom() {

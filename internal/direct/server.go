@@ -15,6 +15,7 @@ import (
 // A server is an http.Server that connections are taken from, and given back to.
 type server struct {
 	srv  *http.Server
+	e    *Engine
 	back *http.Server // serves what is given back, by the same handler
 	base context.Context
 	idle time.Duration // how long a connection may be idle; no limit if not positive
@@ -36,7 +37,7 @@ func (e *Engine) server(srv *http.Server, local net.Addr) *server {
 	e.mu.Unlock()
 	var made *server
 	if s == nil {
-		made = newServer(srv, local)
+		made = e.newServer(srv, local)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -70,12 +71,10 @@ func (e *Engine) shutdown(s *server) {
 
 // newServer returns the server for srv. A Server knows a connection by its type,
 // so what it is given back goes by a twin of it that tells the handler what it
-// would have told.
-func newServer(srv *http.Server, local net.Addr) *server {
-	s := &server{srv: srv, base: context.Background(), idle: srv.IdleTimeout, maxHead: maxHead, noKeepAlives: switchOf(srv)}
-	if srv.BaseContext != nil {
-		s.base = srv.BaseContext(&single{addr: local})
-	}
+// would have told. Its hooks are called anew, and may not like that.
+func (e *Engine) newServer(srv *http.Server, local net.Addr) *server {
+	s := &server{srv: srv, e: e, base: context.Background(), idle: srv.IdleTimeout, maxHead: maxHead, noKeepAlives: switchOf(srv)}
+	s.down = !s.baseContext(&single{addr: local})
 	if n := srv.MaxHeaderBytes; n > 0 {
 		s.maxHead = min(n, maxHead)
 	}
@@ -93,21 +92,54 @@ func newServer(srv *http.Server, local net.Addr) *server {
 		TLSNextProto:                 make(map[string]func(*http.Server, *tls.Conn, http.Handler)),
 		ErrorLog:                     srv.ErrorLog,
 		BaseContext:                  func(net.Listener) context.Context { return s.base },
-		ConnContext:                  s.connContext,
+		ConnContext:                  s.backContext,
 	}
 	if srv.ConnState != nil {
-		s.back.ConnState = func(c net.Conn, state http.ConnState) { srv.ConnState(c.(*returned).Conn, state) }
+		s.back.ConnState = func(c net.Conn, state http.ConnState) {
+			defer e.caught("ConnState")
+			srv.ConnState(c.(*returned).Conn, state)
+		}
 	}
 	return s
 }
 
+// baseContext asks for the context of all connections. It reports whether there is one:
+// BaseContext may not like the listener, and then no connection is taken over.
+func (s *server) baseContext(l net.Listener) (ok bool) {
+	if s.srv.BaseContext == nil {
+		return true
+	}
+	defer s.e.caught("BaseContext")
+	s.base = s.srv.BaseContext(l)
+	return s.base != nil
+}
+
+// connContext asks for the context of a connection.
+func (s *server) connContext(ctx context.Context, c net.Conn) context.Context {
+	if s.srv.ConnContext == nil {
+		return ctx
+	}
+	if ctx = s.srv.ConnContext(ctx, c); ctx == nil {
+		panic("ConnContext returned nil")
+	}
+	return ctx
+}
+
 type returnedKey struct{}
 
-func (s *server) connContext(ctx context.Context, c net.Conn) context.Context {
-	back := c.(*returned)
+// backContext is connContext for a connection that is given back. If that panics
+// the connection is closed, and nothing of it is served.
+func (s *server) backContext(ctx context.Context, c net.Conn) context.Context {
+	back, known := c.(*returned), false
 	ctx = context.WithValue(ctx, http.ServerContextKey, s.srv)
-	if s.srv.ConnContext != nil {
-		ctx = s.srv.ConnContext(ctx, back.Conn)
+	func() {
+		defer s.e.caught("ConnContext")
+		ctx = s.connContext(ctx, back.Conn)
+		known = true
+	}()
+	if !known {
+		back.unread = nil
+		back.Conn.Close()
 	}
 	return context.WithValue(ctx, returnedKey{}, back)
 }

@@ -60,10 +60,14 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 // connection.
 func (q *Request) Begin(serve func(*Request)) {
 	c := q.c
-	if !c.e.guard(serve, q) {
-		c.fail()
-	}
-	go c.serve()
+	served := false
+	defer func() { // also if a callback ends this goroutine: see runtime.Goexit
+		if !served {
+			c.fail()
+		}
+		go c.serve()
+	}()
+	served = c.e.guard(serve, q)
 }
 
 // usual reports whether r has nothing that changes how it is read or answered.

@@ -144,11 +144,18 @@ func (c *conn) writeRest() {
 	if gone {
 		return
 	}
-	if _, err := c.rwc.Write(b); err != nil {
+	if _, err := c.send(b); err != nil {
 		c.fail()
 		return
 	}
 	c.freeWrite()
+}
+
+// send writes to the connection. One that is somebody's own may panic.
+func (c *conn) send(b []byte) (n int, err error) {
+	defer c.e.caught("Write of a connection")
+	err = errPanicked
+	return c.rwc.Write(b)
 }
 
 // freeWrite ends what limitWrite has begun. Over TLS reading may write, and must not

@@ -39,7 +39,7 @@ const wait = 60
 // attributes are those of the creation request that are not always the same. It
 // returns the payloads of the answer.
 func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[string]string) (*Client, []byte, error) {
-	c := &Client{handler: handler, request: r, rid: rand.Int64N(1 << 52)}
+	c := &Client{handler: handler, request: r.Clone(r.Context()), rid: rand.Int64N(1 << 52)} // middleware may go on with r
 	b := fmt.Appendf(nil, " hold='1' wait='%d' ver='1.11'", wait)
 	for name, value := range attrs {
 		if value != "" {
