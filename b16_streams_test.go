@@ -533,6 +533,29 @@ func TestContextsOfStreams(t *testing.T) {
 	}
 }
 
+// A context that panics, as a nil pointer in an interface does, refuses a stream like a
+// panic of Admit. The session goes on. XEP-0124, section 16.3.
+func TestStreamsOfBadContexts(t *testing.T) {
+	bad := func(o *bosh.Options) {
+		o.MaxStreams = 2
+		o.Admit = func(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
+			if o.To == "example.net" {
+				return fragileContext{ctx, func() { panic("a bug") }}, nil
+			}
+			return nil, nil
+		}
+	}
+	custom(t, "it panics", with(bad), stdAttrs, func(b *bench, s *session) {
+		body := s.send(1001, "to='example.net'").body()
+		assert.Equal(b, "terminate", body.Attr("type"))
+		assert.Equal(b, string(bosh.InternalServerError), body.Attr("condition"))
+		assert.NotEmpty(b, body.Attr("stream"))
+		s.app.writes(x("a"))
+		s.send(1002, stream(s.app)).body()
+		assert.NoError(b, s.app.Session().Err())
+	})
+}
+
 // Admit is asked about a further stream by the request as it came, although the
 // Handler may have returned and middleware gone on. XEP-0124, section 16.3.
 func TestStreamsOfRequestsThatAreOver(t *testing.T) {
