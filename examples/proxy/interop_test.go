@@ -53,6 +53,7 @@ func suite(t *testing.T, start func(testing.TB) *realServer) {
 	for i := range 10 { // each time something else is under way
 		t.Run(fmt.Sprint("proxy-stopped/", i), func(t *testing.T) { testProxyStopped(t, s, startProxy(t, args...)) })
 	}
+	t.Run("proxy-stopped/vanished", func(t *testing.T) { testVanished(t, s, startProxy(t, args...)) })
 	t.Run("resume", func(t *testing.T) { testResume(t, s, args) })
 	t.Run("strophe.js", func(t *testing.T) {
 		p := startProxy(t, append(args, "-wait", "5s")...)
@@ -238,9 +239,33 @@ func testAddress(t *testing.T, s *realServer) {
 	})
 	login(t, c, sasl.ScramSha256, "alice")
 	assert.Contains(t, p.output.String(), "client=198.51.100.7:0 ")
+	// Nobody is the proxy itself who does not say where it comes from.
+	c = dialBOSH(t, p.url, func(cfg *boshtest.Config) { cfg.Header = http.Header{"X-Forwarded-For": {"203.0.113.9, nonsense"}} })
+	login(t, c, sasl.ScramSha256, "alice")
+	assert.Contains(t, p.output.String(), "client=unknown ")
 	if s.proxied != "" {
 		assert.Contains(t, s.log(), "198.51.100.7")
 		assert.NotContains(t, s.log(), "203.0.113.9")
+		assert.Contains(t, s.log(), "Accepted proxied connection 192.0.0.8:0")
+		assert.NotContains(t, s.log(), "Accepted proxied connection 127.")
+	}
+}
+
+// testVanished stops the proxy while a client is gone that has not fetched all.
+func testVanished(t *testing.T, s *realServer, p *realProxy) {
+	c := dialBOSH(t, p.url, func(cfg *boshtest.Config) { cfg.Manual = true })
+	alice := login(t, &polling{c}, sasl.ScramSha256, "alice")
+	bob := tcpUser(t, s.c2s, "bob")
+	for i := range 3 {
+		bob.say(message(alice.jid, fmt.Sprint("m", i), "are you there?"))
+	}
+	eventually(t, "the proxy has them", func() bool {
+		return regexp.MustCompile(`"queued": ?[1-9]`).MatchString(get(t, p.admin+"/sessions?format=json"))
+	})
+	p.process.stop(t, syscall.SIGTERM)
+	require.NoError(t, p.process.err)
+	for i := range 3 {
+		assert.Contains(t, bob.await(fmt.Sprintf("id=['\"]m%d['\"]", i)), "<recipient-unavailable")
 	}
 }
 
