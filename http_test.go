@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -513,5 +515,107 @@ func TestServerCloses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		assert.NoError(t, h.Shutdown(ctx))
+	})
+}
+
+// A stall is a dialer of connections of which nothing is read any more once it is
+// dead.
+type stall struct {
+	dial func(context.Context, string, string) (net.Conn, error)
+	dead atomic.Bool
+}
+
+type stalledConn struct {
+	net.Conn
+	s      *stall
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *stall) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := s.dial(ctx, network, addr)
+	return &stalledConn{Conn: c, s: s, closed: make(chan struct{})}, err
+}
+
+func (c *stalledConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.s.dead.Load() {
+		<-c.closed
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *stalledConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// overStalls runs a test with both engines, and also over HTTP/2. What is posted over
+// lame is answered as far as its connections take it, once it is dead.
+func overStalls(t *testing.T, o bosh.Options, f func(t *testing.T, h *bosh.Handler, good *boshtest.PipeServer, lame *lameTransport)) {
+	for _, o.Direct = range []bool{false, true} {
+		overVersions(t, o, 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+			lame := &lameTransport{stall: stall{dial: pipe.Listener.DialContext}}
+			lame.Transport = &http.Transport{DialContext: lame.stall.DialContext, Protocols: pipe.Transport.Protocols}
+			defer lame.CloseIdleConnections()
+			f(t, h, pipe, lame)
+		})
+	}
+}
+
+type lameTransport struct {
+	*http.Transport
+	stall
+}
+
+// A connection that dies in the middle of an answer holds up nothing any more once
+// the client has asked for that answer elsewhere. B14.3-1.
+func TestRepeatTakesTheTurn(t *testing.T) {
+	big := "<big xmlns='u'>" + strings.Repeat("x", 100<<10) + "</big>"
+	overStalls(t, stdOptions, func(t *testing.T, h *bosh.Handler, good *boshtest.PipeServer, lame *lameTransport) {
+		p := dial(t, good)
+		s := accept(t, h)
+		held := boshtest.Post(t, lame, p.body(1001, ""))
+		synctest.Wait()
+		lame.dead.Store(true)
+		write(t, s, big)
+		next := boshtest.Post(t, good, p.body(1002, ""))
+		synctest.Wait()
+		write(t, s, x("a"))
+		time.Sleep(second)
+		assert.False(t, next.Answered(), "one after the other")
+		assert.Zero(t, elapsed(func() {
+			assert.Equal(t, big, boshtest.Exchange(t, good, p.body(1001, "")).Payload())
+			assert.Equal(t, x("a"), next.Wait().Payload())
+		}))
+		assert.Equal(t, 1, s.Session().Stats().Open, "the dead one")
+		held.Cancel()
+	})
+
+	// Nor does one that has still to be written to.
+	const success = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+	o := stdOptions
+	o.Framing, o.CreateTimeout, o.Hold = bosh.XMPP, -1, 2
+	overStalls(t, o, func(t *testing.T, h *bosh.Handler, good *boshtest.PipeServer, lame *lameTransport) {
+		created := boshtest.Exchange(t, good, strings.Replace(creation(), "hold='1'", "hold='2'", 1))
+		p := &peer{t: t, rt: good, sid: created.Attr("sid"), rid: 1000}
+		s := accept(t, h)
+		for rid := range int64(2) {
+			boshtest.Post(t, lame, p.body(1001+rid, ""))
+			synctest.Wait()
+		}
+		lame.dead.Store(true)
+		write(t, s, "<stream:stream xmlns:stream='"+nsStream+"' xmlns='jabber:client' version='1.0'>"+big)
+		synctest.Wait()
+		write(t, s, big+success)
+		restart := boshtest.Post(t, good, p.body(1003, "", "xmpp:restart='true'", "xmlns:xmpp='"+nsXBOSH+"'"))
+		synctest.Wait()
+		write(t, s, "<stream:features/>")
+		assert.Zero(t, elapsed(func() {
+			assert.Equal(t, big+success, boshtest.Exchange(t, good, p.body(1002, "")).Payload())
+			assert.Equal(t, big, boshtest.Exchange(t, good, p.body(1001, "")).Payload())
+			assert.Contains(t, restart.Wait().Payload(), "features")
+		}))
 	})
 }

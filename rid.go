@@ -578,6 +578,7 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		if r.Pause && r.Rid == s.win.Last() {
 			s.pause = seconds(s.grant.Pauses(req))
 		}
+		s.giveWay(r.Rid)
 		s.override(ex, reply{body: r.Body})
 		return
 	}
@@ -590,6 +591,22 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.writing = nil
 	}
 	s.override(old, reply{body: []byte(wire.Again)})
+}
+
+// giveWay takes their turn away from those that are to write the answer to rid, or
+// do: the client has asked for it elsewhere, so their connections are dead, and may
+// block until WriteTimeout is over.
+func (s *Session) giveWay(rid int64) {
+	if s.writing != nil && s.writing.rid == rid {
+		s.writing = nil
+	}
+	for ex := s.chain.first; ex != nil; ex = ex.next {
+		if ex.rid == rid {
+			s.chain.remove(ex)
+			s.wake(ex)
+			return
+		}
+	}
 }
 
 // resend answers a request to a session that has ended meanwhile.
