@@ -627,7 +627,7 @@ type HandlerStats struct {
 	Sessions int64            // that live now: Created, less all of Ended
 	Memory   int64            // bytes that they and bodies on their way keep, as MaxMemory counts
 	Created  int64            // since the Handler was made; one that Admit refuses is none
-	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence
+	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence or absence
 }
 
 // reason returns what the end by e is counted as.
@@ -635,7 +635,7 @@ func (e *Error) reason() string {
 	switch {
 	case e.Condition != "":
 		return string(e.Condition)
-	case e.Err == errInactive:
+	case e.Err == errInactive, e.Err == errUncreated:
 		return "inactive"
 	}
 	return "closed"

@@ -619,3 +619,42 @@ func TestRepeatTakesTheTurn(t *testing.T) {
 		}))
 	})
 }
+
+// A client that leaves before it is told of its session has none, and so nobody
+// could ask again: row "Creating, connection breaks" of the requirements.
+func TestCreationIsLeft(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		for name, framing := range map[string]bosh.Framing{"XMPP": bosh.XMPP, "Elements": bosh.Elements} {
+			o := bosh.Options{Framing: framing, Direct: isDirect}
+			ends := make(chan error, 1)
+			o.Grace = 50 * time.Millisecond // for Elements
+			o.Serve = func(s *bosh.Stream) {
+				<-s.Context().Done()
+				_, err := io.Copy(io.Discard, s)
+				ends <- err
+			}
+			t.Run(name, func(t *testing.T) {
+				overVersions(t, o, 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+					c := boshtest.Post(t, pipe, creation())
+					synctest.Wait()
+					assert.EqualValues(t, 1, h.Stats().Sessions)
+					assert.Zero(t, elapsed(func() {
+						c.Cancel()
+						assert.ErrorContains(t, <-ends, "left")
+					}))
+					synctest.Wait()
+					assert.Zero(t, h.Stats().Sessions)
+					assert.Equal(t, map[string]int64{"inactive": 1}, h.Stats().Ended)
+
+					c = boshtest.Post(t, pipe, creation())
+					c.Wait() // this one is told in time
+					c.Cancel()
+					synctest.Wait()
+					assert.EqualValues(t, 1, h.Stats().Sessions)
+					h.Close()
+					<-ends
+				})
+			})
+		}
+	}
+}
