@@ -116,7 +116,8 @@ type Options struct {
 	// stream is closed when Serve returns, unless it has called
 	// [Stream.Receive], and if Serve panics the stream ends with
 	// [InternalServerError]. If Serve is nil the streams come out of
-	// [Handler.Listener].
+	// [Handler.Listener], and have to be accepted. Do one of the two: with Serve
+	// Accept fails, and where nobody does either, that is logged.
 	Serve func(*Stream)
 
 	// Admit is asked before a stream is made, for a session's first stream
@@ -132,7 +133,9 @@ type Options struct {
 	// [InternalServerError]. It runs in the request's goroutine and may take
 	// its time.
 	//
-	// If Admit is nil every stream is admitted that names a host in `to`.
+	// If Admit is nil every stream is admitted. In any case one of XMPP that names
+	// no host in `to`, and gets none from Admit, is refused with
+	// [ImproperAddressing]; one of Elements or Opaque need not name any.
 	Admit func(context.Context, *http.Request, *Opening) (context.Context, error)
 
 	// Framing is what the streams carry, unless Admit says otherwise.

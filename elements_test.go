@@ -3,6 +3,8 @@ package bosh_test
 import (
 	"context"
 	"encoding/xml"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -167,13 +169,66 @@ func TestElementContexts(t *testing.T) {
 	}
 }
 
-func TestElementsOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, _ := connect(t, bosh.Options{Framing: bosh.Opaque})
-		_, err := s.ReadElement(t.Context())
-		requireOp(t, err)
-		requireOp(t, s.WriteElement(t.Context(), []byte("<a/>")))
-	})
+// Who uses a stream as it is not meant to be used is told what to do, in words that the
+// documentation has.
+func TestMisuse(t *testing.T) {
+	element := func(b string) func(s *bosh.Stream) error {
+		return func(s *bosh.Stream) error { return s.WriteElement(context.Background(), []byte(b)) }
+	}
+	bytes := func(b string) func(s *bosh.Stream) error {
+		return func(s *bosh.Stream) error { _, err := s.Write([]byte(b)); return err }
+	}
+	reads := func(s *bosh.Stream) error { _, err := s.ReadElement(context.Background()); return err }
+	closes := func(e bosh.Error) func(s *bosh.Stream) error {
+		return func(s *bosh.Stream) error { return s.CloseWithError(&e) }
+	}
+	for _, test := range []struct {
+		framing bosh.Framing
+		what    string
+		do      func(s *bosh.Stream) error
+		want    string
+	}{
+		{bosh.Elements, "WriteElement with JSON", element(`{"a":"b"}`), "XEP-0335"},
+		{bosh.Elements, "WriteElement with a list", element(` [1]`), "XEP-0335"},
+		{bosh.Elements, "WriteElement with text", element("hello"), "XEP-0335"},
+		{bosh.Elements, "WriteElement with text behind", element("<a/>hello"), "character data outside of an element"},
+		{bosh.Elements, "WriteElement with half", element("<a>"), "element is not whole"},
+		{bosh.Elements, "WriteElement with bad XML", element("<a b=c/>"), "invalid XML: "},
+		{bosh.Elements, "WriteElement with too much", element("<a>" + strings.Repeat("x", 1000) + "</a>"), "too large for MaxElement"},
+		{bosh.Elements, "Write of JSON", bytes(`{"a":"b"}`), "XEP-0335"},
+		{bosh.Elements, "Write of bad XML", bytes("<a></b>"), "invalid XML: "},
+		{bosh.Elements, "Write of too much", bytes("<a>" + strings.Repeat("x", 1000)), "too large for MaxElement"},
+		{bosh.Elements, "WriteElement behind half a Write", func(s *bosh.Stream) error {
+			return errors.Join(bytes("<a>")(s), element("<b/>")(s))
+		}, "a Write before it has left an element that is not whole"},
+		{bosh.XMPP, "WriteElement", element("<a/>"), "for a stream of Elements, and this one is of XMPP.*Options.Framing.*use Write"},
+		{bosh.XMPP, "ReadElement", reads, "for a stream of Elements, and this one is of XMPP.*Options.Framing.*use Read"},
+		{bosh.XMPP, "Write without header", bytes("<message/>"), "<message/>: the stream's header must come first"},
+		{bosh.XMPP, "Write of JSON", bytes(`{"a":"b"}`), "character data before the stream's header"},
+		{bosh.XMPP, "Write of JSON, later", bytes(serverHeader + `{"a":"b"}`), "character data between stanzas"},
+		{bosh.XMPP, "Write of another header", bytes("<stream:stream xmlns:stream='u'>"), "<stream:stream> is not an XMPP stream: the stream's header, in http://etherx"},
+		{bosh.Opaque, "WriteElement", element("<a/>"), "this one is of Opaque.*use Write"},
+		{bosh.Opaque, "ReadElement", reads, "this one is of Opaque.*use Read"},
+		{bosh.Opaque, "Receive without a function", func(s *bosh.Stream) error { return s.Receive(nil) }, "Receive without a function"},
+		{bosh.Opaque, "Read behind Receive", func(s *bosh.Stream) error {
+			require.NoError(t, s.Receive(func([]byte, error) {}))
+			_, err := s.Read(make([]byte, 1))
+			return err
+		}, "input is Receive's"},
+		{bosh.Opaque, "CloseWithError with a condition of its own", closes(bosh.Error{Condition: "oops"}), `no such condition: "oops"`},
+		{bosh.Opaque, "CloseWithError with half a payload", closes(bosh.Error{Payload: []byte("<a>")}), "bosh: payload of an Error: element is not whole"},
+		{bosh.Opaque, "CloseWithError with text", closes(bosh.Error{Payload: []byte("a")}), "bosh: payload of an Error: character data outside of an element"},
+	} {
+		t.Run(fmt.Sprint(test.framing, " ", test.what), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := connect(t, bosh.Options{Framing: test.framing, MaxElement: 500, CreateTimeout: -1})
+				err := test.do(s)
+				require.Error(t, err)
+				assert.Regexp(t, test.want, err.Error())
+				assert.NotRegexp(t, `xmlscan|framing:|wire:|internal/|token:|inbox|backlog:|errors\.errorString`, err.Error())
+			})
+		})
+	}
 }
 
 func TestTokens(t *testing.T) {

@@ -68,6 +68,7 @@ type Handler struct {
 	engine   *direct.Engine         // nil without Options.Direct
 	policed  sync.Once              // see takeOver
 	hurried  sync.Once              // see hurries
+	alone    sync.Once              // see unattended
 	refusals [2]ration.Ration       // by MaxSessions and by MaxPerAddr: see logRefusal
 }
 
@@ -103,6 +104,9 @@ func New(o Options) *Handler {
 	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
 	})
+	if h.o.Serve != nil {
+		h.accept.Unused(errServed)
+	}
 	return h
 }
 
@@ -424,6 +428,9 @@ func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 
 // answered tells the application of an answer.
 func (h *Handler) answered(s *Session, ex *exchange) {
+	if ex.creates {
+		h.unattended(s)
+	}
 	if t := h.o.Trace; t != nil && t.Response != nil {
 		defer h.caught("Trace.Response")
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
@@ -529,7 +536,7 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 		limit = 0
 	case quota.ErrMaxEach:
 		limit = 1
-	case backlog.ErrFull:
+	case backlog.ErrFull, errUnattended:
 	default:
 		if e.Condition == InternalServerError && !ex.abandoned() {
 			level = slog.LevelWarn
@@ -575,7 +582,7 @@ func (h *Handler) remote(ex *exchange) string {
 // streamRefused has the log say why s gets no further stream.
 func (h *Handler) streamRefused(s *Session, e *Error) {
 	level := slog.LevelDebug
-	if e.Condition == InternalServerError && e.Err != backlog.ErrFull {
+	if e.Condition == InternalServerError && e.Err != backlog.ErrFull && e.Err != errUnattended {
 		level = slog.LevelWarn
 	}
 	h.logStream(level, "bosh: stream refused", s, e)
@@ -825,7 +832,26 @@ func (h *Handler) reserve() *Error {
 	case net.ErrClosed:
 		return h.shut()
 	default:
+		if !h.accept.Attended() {
+			err = errUnattended
+		}
 		return &Error{Condition: InternalServerError, Err: err}
+	}
+}
+
+// What is wrong with Options.Serve and Handler.Listener if both are used, or neither.
+var (
+	errServed     = errors.New("Options.Serve is set, and gets the streams: leave it out to accept them")
+	errUnattended = errors.New("backlog is full, and " + alone)
+)
+
+const alone = "nobody takes the streams: set Options.Serve, or call Accept of Handler.Listener"
+
+// unattended has it logged, once, that a client's session waits for somebody to take
+// its stream.
+func (h *Handler) unattended(s *Session) {
+	if h.o.Serve == nil && !h.accept.Attended() {
+		h.alone.Do(func() { h.o.Logger.Warn("bosh: "+alone, "session", s.ID()) })
 	}
 }
 
@@ -955,9 +981,9 @@ func (h *Handler) Sessions() iter.Seq[*Session] {
 }
 
 // Listener returns the listener that new streams come out of when
-// [Options.Serve] is nil. Its Accept returns a *Stream. Its Close makes Accept
-// fail with an error that is [net.ErrClosed], and lets no further session
-// begin, but leaves the accepted streams alone. Shutdown and Close of the Handler
+// [Options.Serve] is nil. Its Accept returns a *Stream, and fails if Serve is set. Its
+// Close makes Accept fail with an error that is [net.ErrClosed], and lets no further
+// session begin, but leaves the accepted streams alone. Shutdown and Close of the Handler
 // do the same to Accept; the first Close of the listener returns nil all the same.
 // All calls return the same listener.
 func (h *Handler) Listener() net.Listener { return h.accept }

@@ -203,6 +203,66 @@ func TestListener(t *testing.T) {
 	})
 }
 
+// A stream goes to Serve or to Accept. Who expects it of both is told at once, and who
+// does neither by the log.
+func TestServeOrAccept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) { <-s.Context().Done() }})
+		for range 2 {
+			_, err := h.Listener().Accept()
+			var op *net.OpError
+			require.ErrorAs(t, err, &op)
+			assert.ErrorContains(t, err, "Options.Serve is set")
+			assert.NotErrorIs(t, err, net.ErrClosed)
+		}
+		require.NoError(t, h.Listener().Close())
+		_, err := h.Listener().Accept()
+		assert.ErrorIs(t, err, net.ErrClosed)
+		require.NotEmpty(t, boshtest.Exchange(t, boshtest.InMemory(h), creation()).Attr("sid"), "Serve goes on")
+	})
+
+	for _, o := range []bosh.Options{{Framing: bosh.Elements, Backlog: 2}, {Backlog: 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			var log logBuffer
+			o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			h := newHandler(t, o)
+			rt := boshtest.InMemory(h)
+			dial(t, rt)
+			const advice = "set Options.Serve, or call Accept of Handler.Listener"
+			assert.Regexp(t, "level=WARN .*"+advice, log.String())
+			dial(t, rt)
+			warned := strings.Count(log.String(), advice)
+			assert.Equal(t, 1, warned, "once")
+			requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.InternalServerError)
+			assert.Regexp(t, "session refused.*"+advice, log.String())
+			assert.NotRegexp(t, "level=WARN.*session refused", log.String())
+
+			accept(t, h)
+			dial(t, rt)
+			requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.InternalServerError)
+			assert.Regexp(t, "session refused.*backlog is full", log.String())
+			assert.Equal(t, warned+1, strings.Count(log.String(), advice), "not once somebody has")
+		})
+	}
+}
+
+// B17.2-5 Without Admit every stream is admitted; one of XMPP must name a host.
+func TestAdmittedByDefault(t *testing.T) {
+	for _, f := range []bosh.Framing{bosh.XMPP, bosh.Elements, bosh.Opaque} {
+		for _, to := range []string{"", "to=''", "to='example.com'"} {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, bosh.Options{Framing: f, CreateTimeout: -1})
+				r := boshtest.Exchange(t, boshtest.InMemory(h), "<body rid='1' ver='1.11' xmlns='"+nsBind+"' "+to+"/>")
+				if f == bosh.XMPP && to != "to='example.com'" {
+					requireEnd(t, r, bosh.ImproperAddressing)
+				} else {
+					assert.NotEmpty(t, r.Attr("sid"), "%v %s", f, to)
+				}
+			})
+		}
+	}
+}
+
 func TestListenerCloseUnblocksAccept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, bosh.Options{})

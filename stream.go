@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net"
@@ -380,7 +381,7 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 		n = st.in.Read(p)
 		st.consumed(before)
 	}
-	return n, st.readError(err)
+	return n, st.ioError("read", err)
 }
 
 // WriteTo writes what the client sends to w, until the stream has ended, or w fails.
@@ -395,7 +396,7 @@ func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 			return n, nil
 		}
 		if err != nil {
-			return n, st.readError(err)
+			return n, st.ioError("read", err)
 		}
 		took, err := w.Write(unread)
 		if n += int64(took); err == nil && took < len(unread) {
@@ -488,11 +489,12 @@ func (st *Stream) consumed(before int) {
 	}
 }
 
-func (st *Stream) readError(err error) error {
+// ioError returns err as Read and Write do, if there is one: the end as it is.
+func (st *Stream) ioError(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return st.opError("read", err)
+	return st.opError(op, err)
 }
 
 // ReadElement returns the next element that the client sent, with all the
@@ -507,14 +509,14 @@ func (st *Stream) ReadElement(ctx context.Context) ([]byte, error) {
 // before it reads the next spares an allocation for each.
 func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err error) {
 	if st.framing != Elements {
-		return b, st.opError("read", errNotElements)
+		return b, st.opError("read", st.notElements("ReadElement", "Read"))
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(ctx, false); err == nil {
 		b = st.takeElement(b)
 	}
-	return b, st.readError(err)
+	return b, st.ioError("read", err)
 }
 
 // Receive has f called with what the client sends: with each element of a stream of
@@ -592,7 +594,7 @@ func (st *Stream) receive(f func([]byte, error)) {
 		if goesOn = len(input) == 0 && err == nil; goesOn {
 			return
 		}
-		if f(input, st.readError(err)); err != nil {
+		if f(input, st.ioError("read", err)); err != nil {
 			return
 		}
 	}
@@ -646,13 +648,19 @@ func (st *Stream) Token() (xml.Token, error) {
 }
 
 var (
-	errInactive    = errors.New("client inactive")
-	errUncreated   = errors.New("client left before it was told of its session")
-	errNotElements = errors.New("not a stream of elements")
-	errNoReceiver  = errors.New("Receive without a function")
-	errReceived    = errors.New("input is Receive's")
-	errPartial     = errors.New("element is not whole")
+	errInactive   = errors.New("client inactive")
+	errUncreated  = errors.New("client left before it was told of its session")
+	errNoReceiver = errors.New("Receive without a function")
+	errReceived   = errors.New("input is Receive's, and nobody else can read it")
+	errPartial    = errors.New("a Write before it has left an element that is not whole")
 )
+
+// notElements returns the error of a method that is for streams of Elements only, and
+// says what to call in its place.
+func (st *Stream) notElements(method, instead string) error {
+	return fmt.Errorf("%s is for a stream of %v, and this one is of %v: see Options.Framing, or use %s",
+		method, Elements, st.framing, instead)
+}
 
 // Write sends to the client. It returns when everything is queued, and blocks
 // while [Options.WriteBuffer] is full, until the client has taken some of it,
@@ -669,10 +677,7 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 		n, err = st.write(p)
 		st.unlockWrite()
 	}
-	if err != nil {
-		err = st.opError("write", err)
-	}
-	return n, err
+	return n, st.ioError("write", err)
 }
 
 func (st *Stream) write(p []byte) (n int, err error) {
@@ -694,15 +699,12 @@ func (st *Stream) write(p []byte) (n int, err error) {
 // is no good. It blocks as Write does, and until ctx is done. It is for streams
 // of [Elements].
 func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
-	if err := st.writeElement(ctx, b); err != nil {
-		return st.opError("write", err)
-	}
-	return nil
+	return st.ioError("write", st.writeElement(ctx, b))
 }
 
 func (st *Stream) writeElement(ctx context.Context, b []byte) error {
 	if st.framing != Elements {
-		return errNotElements
+		return st.notElements("WriteElement", "Write")
 	}
 	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
 	if err != nil {
@@ -1041,7 +1043,8 @@ type Payload struct {
 
 	// Sent says that an answer carried it, but nothing proves that the
 	// client received that answer: by an ack, or by a later request that it
-	// could not have sent without.
+	// could not have sent without. After the client's own end it counts as
+	// delivered; see [Stream.Undelivered].
 	Sent bool
 }
 

@@ -1,6 +1,7 @@
 package bosh_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -106,7 +107,8 @@ func TestUndeliveredSent(t *testing.T) {
 	}
 }
 
-// The client's orderly end tells nothing of the last answers.
+// The client's orderly end proves nothing of the last answers. That they count as
+// delivered all the same the application knows by Session.Err.
 func TestUndeliveredAfterTerminate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := connect(t, elements())
@@ -117,6 +119,7 @@ func TestUndeliveredAfterTerminate(t *testing.T) {
 		requireEnd(t, r, "")
 		assert.Equal(t, el+"2'/>", r.Payload())
 		assert.Equal(t, []string{"sent " + el + "1'/>", "sent " + el + "2'/>"}, undelivered(s))
+		assert.Equal(t, io.EOF, s.Session().Err())
 	})
 }
 

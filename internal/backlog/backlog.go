@@ -15,6 +15,7 @@ type Listener struct {
 	addr   net.Addr
 	size   int
 	refuse func(net.Conn)
+	unused error         // why there are no connections
 	ready  chan struct{} // of capacity 1: one of those that wait in Accept is to look again
 	closed chan struct{}
 
@@ -22,12 +23,24 @@ type Listener struct {
 	conns    []net.Conn
 	reserved int  // places
 	told     bool // Close has been called
+	attended bool // Accept has been called
 }
 
 // New returns a Listener that keeps up to size connections waiting, or any number if
 // size is negative. When it is closed, refuse is called for those that wait.
 func New(addr net.Addr, size int, refuse func(net.Conn)) *Listener {
 	return &Listener{addr: addr, size: size, refuse: refuse, ready: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+// Unused has Accept fail by err, which says where the connections go. It is called before
+// anything else.
+func (l *Listener) Unused(err error) { l.unused = err }
+
+// Attended reports whether Accept has ever been called.
+func (l *Listener) Attended() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.attended
 }
 
 // Deliver hands c to Accept. It does not wait: if there is no room it fails
@@ -78,6 +91,9 @@ func (l *Listener) wake() {
 
 // Accept waits for the next connection.
 func (l *Listener) Accept() (net.Conn, error) {
+	if l.unused != nil && !l.Closed() {
+		return nil, l.err("accept", l.unused)
+	}
 	for {
 		if c := l.pop(); c != nil {
 			return c, nil
@@ -85,7 +101,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		select {
 		case <-l.ready:
 		case <-l.closed:
-			return nil, l.err("accept")
+			return nil, l.err("accept", net.ErrClosed)
 		}
 	}
 }
@@ -94,6 +110,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 func (l *Listener) pop() net.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.attended = true
 	if len(l.conns) == 0 {
 		return nil
 	}
@@ -124,7 +141,7 @@ func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.told {
-		return l.err("close")
+		return l.err("close", net.ErrClosed)
 	}
 	l.told = true
 	return nil
@@ -146,8 +163,8 @@ func (l *Listener) Shut() {
 	}
 }
 
-func (l *Listener) err(op string) error {
-	return &net.OpError{Op: op, Net: l.addr.Network(), Addr: l.addr, Err: net.ErrClosed}
+func (l *Listener) err(op string, err error) error {
+	return &net.OpError{Op: op, Net: l.addr.Network(), Addr: l.addr, Err: err}
 }
 
 // Addr returns the address that New was given.

@@ -1,6 +1,7 @@
 package backlog
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -127,4 +128,15 @@ func TestCloseWhileDelivering(t *testing.T) {
 		wg.Wait()
 		require.EqualValues(t, n, refused.Load()+accepted.Load()+failed.Load())
 	}
+}
+
+// A Listener that gets no connections says so, until it is closed.
+func TestUnused(t *testing.T) {
+	l := New(anywhere, 1, func(net.Conn) {})
+	l.Unused(io.ErrNoProgress)
+	_, err := l.Accept()
+	assert.ErrorIs(t, err, io.ErrNoProgress)
+	assert.NoError(t, l.Close())
+	_, err = l.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed)
 }

@@ -54,6 +54,8 @@ func nextWhole(scan *xmlscan.Scanner, b []byte, max int, x *xmlscan.Item) error 
 		return errPart
 	case err == xmlscan.ErrMore || err == nil && x.Len > max && x.Kind != xmlscan.Space:
 		return ErrTooLarge
+	case err != nil && b[0] != '<':
+		return errText
 	default:
 		return err
 	}

@@ -65,7 +65,7 @@ func (h *Head) Append(b []byte) []byte {
 }
 
 // ErrTooLarge says that an element exceeds the limit.
-var ErrTooLarge = errors.New("element too large")
+var ErrTooLarge = errors.New("element too large for MaxElement")
 
 // A Cutter cuts one stream. It may not be used by two goroutines at a time.
 type Cutter struct {
@@ -158,7 +158,7 @@ func (c *Cutter) cut(p []byte, it *Item) (n int, err error) {
 		return c.keep(b, had, len(p))
 	}
 	if err != nil {
-		return 0, err
+		return 0, c.noXML(b, err)
 	}
 	if x.Len > c.max && x.Kind != xmlscan.Space { // of which nothing is kept
 		return 0, ErrTooLarge
@@ -174,6 +174,22 @@ func (c *Cutter) cut(p []byte, it *Item) (n int, err error) {
 	}
 	return x.Len - had, err
 }
+
+// noXML returns why b, of which the scanner says err, cannot be written.
+func (c *Cutter) noXML(b []byte, err error) error {
+	switch {
+	case b[0] == '<':
+		return err
+	case !c.xmpp:
+		return errText
+	case c.inside:
+		return errors.New("character data between stanzas")
+	}
+	return errors.New("character data before the stream's header")
+}
+
+// errText says that something is written as it is which has to be in an element.
+var errText = errors.New("character data outside of an element (JSON goes into a <json/> of XEP-0335)")
 
 // maxIdle is the largest buffer that a Cutter at rest keeps.
 const maxIdle = 1 << 10
@@ -279,18 +295,30 @@ func (c *Cutter) item(b []byte, x *xmlscan.Item, it *Item) error {
 			c.begun = false
 		}
 		return nil
-	case xmlscan.Empty:
-		return errors.New("empty stream element")
-	case xmlscan.Start:
+	case xmlscan.Empty, xmlscan.Start:
 		return c.header(x, it)
 	}
 	c.begun = false
 	return c.element(b, x, it)
 }
 
+// appendName appends the name of an element as it is written.
+func appendName(b []byte, x *xmlscan.Item) []byte {
+	if len(x.Prefix) > 0 {
+		b = append(append(b, x.Prefix...), ':')
+	}
+	return append(b, x.Local...)
+}
+
 func (c *Cutter) header(x *xmlscan.Item, it *Item) error {
-	if string(x.Local) != "stream" || string(x.URI) != wire.NSStream {
-		return fmt.Errorf("root element %q is not an XMPP stream", x.Local)
+	name := appendName(nil, x)
+	switch is := string(x.URI) == wire.NSStream && string(x.Local) == "stream"; {
+	case x.Kind == xmlscan.Empty && is:
+		return errors.New("empty stream element: the stream's header must be a start tag")
+	case x.Kind == xmlscan.Empty:
+		return fmt.Errorf("empty stream element <%s/>: the stream's header must come first", name)
+	case !is:
+		return fmt.Errorf("root element <%s> is not an XMPP stream: the stream's header, in %s, must come first", name, wire.NSStream)
 	}
 	h := new(Head)
 	for _, a := range c.scan.Attrs() {
@@ -312,11 +340,7 @@ func (c *Cutter) header(x *xmlscan.Item, it *Item) error {
 			h.Version = string(xmlscan.Unescape(nil, a.Value))
 		}
 	}
-	c.root = c.root[:0]
-	if len(x.Prefix) > 0 {
-		c.root = append(append(c.root, x.Prefix...), ':')
-	}
-	c.root = append(c.root, x.Local...)
+	c.root = name
 	c.bindings = intern(c.scan.Bindings())
 	c.inside, c.ended = true, false
 	c.release()

@@ -64,10 +64,10 @@ type Payload struct {
 }
 
 var (
-	errRoot  = errors.New("wire: the root is not a body of the httpbind namespace")
-	errEmpty = errors.New("wire: no body")
-	errTag   = errors.New("wire: start tag too large")
-	errDecls = errors.New("wire: too much to declare again on the payloads")
+	errRoot  = errors.New("root is not a body of the httpbind namespace")
+	errEmpty = errors.New("no whole body")
+	errTag   = errors.New("start tag too large")
+	errDecls = errors.New("too much to declare again on the payloads")
 )
 
 // MaxTag is how many bytes the wrapper's start tag may have. Much of what is in it
@@ -136,7 +136,7 @@ func (r *Request) Parse(lim Limits) error {
 			}
 		case xmlscan.Element:
 			if lim.Payloads > 0 && len(r.Payloads) == lim.Payloads {
-				return errors.New("wire: too many payloads")
+				return errors.New("too many payloads")
 			}
 			r.payload(off, &it)
 			if len(r.decls) > max(minDecls, 2*len(b)) && !lim.trusted {

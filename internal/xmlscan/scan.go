@@ -102,7 +102,7 @@ type Item struct {
 }
 
 // ErrMore is returned by [Scanner.Next] when the input ends within an item.
-var ErrMore = errors.New("xmlscan: more input needed")
+var ErrMore = errors.New("XML that is not whole")
 
 // A SyntaxError tells what is wrong with a document.
 type SyntaxError struct {
@@ -110,7 +110,7 @@ type SyntaxError struct {
 	Msg    string
 }
 
-func (e *SyntaxError) Error() string { return "xmlscan: " + e.Msg }
+func (e *SyntaxError) Error() string { return "invalid XML: " + e.Msg }
 
 // A Scanner cuts a document into items. The zero value is ready for the start
 // of a document. It must not be used concurrently.

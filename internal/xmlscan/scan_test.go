@@ -236,7 +236,7 @@ func TestErrorsStay(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, Empty, it.Kind)
 	assert.True(t, s.Done())
-	assert.EqualError(t, again, "xmlscan: character data outside of the root's children")
+	assert.EqualError(t, again, "invalid XML: character data outside of the root's children")
 }
 
 // A scanner reads a document the same whatever it has read before, although it
