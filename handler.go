@@ -428,9 +428,6 @@ func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 
 // answered tells the application of an answer.
 func (h *Handler) answered(s *Session, ex *exchange) {
-	if ex.creates {
-		h.unattended(s)
-	}
 	if t := h.o.Trace; t != nil && t.Response != nil {
 		defer h.caught("Trace.Response")
 		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
@@ -847,10 +844,10 @@ var (
 
 const alone = "nobody takes the streams: set Options.Serve, or call Accept of Handler.Listener"
 
-// unattended has it logged, once, that a client's session waits for somebody to take
-// its stream.
+// unattended has it logged, once, if a session has ended before anybody has ever taken
+// a stream.
 func (h *Handler) unattended(s *Session) {
-	if h.o.Serve == nil && !h.accept.Attended() {
+	if h.o.Serve == nil && !h.accept.Attended() && !h.accept.Closed() {
 		h.alone.Do(func() { h.o.Logger.Warn("bosh: "+alone, "session", s.ID()) })
 	}
 }
@@ -914,6 +911,7 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", brief.Text(s.RemoteAddr().String()),
 			"reason", e.reason(), "requests", s.Stats().Requests, "error", brief.Error(e))
 	}
+	h.unattended(s)
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
 		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
