@@ -486,3 +486,19 @@ func TestBroken(t *testing.T) {
 		s.send(1004).getsNow(condition(bosh.ItemNotFound))
 	})
 }
+
+// Requests that a client breaks off stay open for as many as it can repeat, and no more.
+func TestOrphans(t *testing.T) {
+	std(t, "B14.3-11 many of them", func(b *bench, s *session) {
+		for rid := int64(1001); rid < 1501; rid++ {
+			s.send(rid).breaks()
+			b.wait(5 * time.Second)
+		}
+		assert.Less(b, b.h.Stats().Memory, int64(4<<10))
+		last := s.send(1501)
+		s.app.writes(x("a"))
+		last.getsNow(answer(x("a")))
+		s.send(1500).getsNow(empty)
+		s.alive()
+	})
+}
