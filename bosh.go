@@ -260,7 +260,7 @@ type Options struct {
 	// negative stands for the most, 1 GiB.
 	MaxElement int
 
-	// ReadBuffer is how many unread bytes of payload a stream keeps before
+	// ReadBuffer is how many unread bytes of payload a stream has before
 	// requests go unanswered, unless there is something to say, which stops a
 	// client that respects `requests`. A client that goes on sending until the
 	// application is behind by as many MaxBody as it may have requests on top
@@ -282,20 +282,22 @@ type Options struct {
 	ReplayBuffer int
 
 	// MaxMemory is how many bytes all sessions together may keep: input that
-	// waits for the application, output that waits for the client, answers
-	// kept for repeats, early requests, the headers and attributes of the
-	// first; and all of a session that is over, as long as it answers repeats.
+	// waits for the application, or that WriteTo or Receive is giving it,
+	// output that waits for the client, answers kept for repeats, early
+	// requests, the headers and attributes of the first; and of a session that
+	// is over the answers as long as it repeats them, and the input until the
+	// application has read it or closed the stream. Buffers count whole.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
 	// something new. The first KiB of each session is free, and so are empty
 	// buffers that a session keeps for answers, of at most 64 KiB for each
-	// request that is open, and one more; and up to 4 KiB each of a stream's
-	// input and output may be counted as late as at its next request or
-	// answer. Bodies that are being received, and those that Admit is asked
-	// about, have what the sessions leave: as they came, and decompressed. Their
-	// first 64 KiB are free. One that finds no room is refused by
-	// [PolicyViolation], and its connection is closed unless all of it has come.
-	// The default is 1 GiB; negative sets no limit.
+	// request that is open, and one more; and up to 4 KiB of a stream's
+	// output may be counted as late as at its next request or answer. Bodies
+	// that are being received, and those that Admit is asked about, have what
+	// the sessions leave: as they came, and decompressed. Their first 64 KiB
+	// are free. One that finds no room is refused by [PolicyViolation], and
+	// its connection is closed unless all of it has come. The default is 1
+	// GiB; negative sets no limit.
 	MaxMemory int64
 
 	// MaxRepeats is how often a client may repeat one request before its
@@ -598,7 +600,7 @@ type SessionStats struct {
 	BytesOut    int64 // of response bodies
 	Open        int   // requests that are held, early, or being answered
 	Queued      int   // bytes that wait for the client
-	Unread      int   // bytes that wait for the application
+	Unread      int   // bytes that wait for the application, or that WriteTo or Receive is giving it
 }
 
 // Stats returns the session's counts.
@@ -617,7 +619,7 @@ func (s *Session) counted() SessionStats {
 	}
 	for _, st := range s.streams.All() {
 		n.Queued += len(st.out)
-		n.Unread += st.in.Len()
+		n.Unread += st.in.Behind()
 	}
 	return n
 }

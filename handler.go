@@ -115,18 +115,28 @@ func (h *Handler) now() time.Duration { return h.clock.Now() }
 
 func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
 
-// maxPooled is the largest request buffer that is used again, in bytes, and
-// maxPooledPayloads in elements.
-const (
-	maxPooled         = 64 << 10
-	maxPooledPayloads = 256
-)
+// maxPooled is the largest request buffer that is used again, in bytes, as is what
+// else a request takes.
+const maxPooled = 64 << 10
 
 func (h *Handler) free(req *wire.Request) {
-	if cap(req.Body) <= maxPooled && cap(req.Payloads) <= maxPooledPayloads {
+	if cap(req.Body) <= maxPooled && req.Size() <= maxPooled {
 		req.Reset()
 		h.requests.Put(req)
 	}
+}
+
+// parse parses the body of a request.
+func (h *Handler) parse(req *wire.Request) error {
+	return req.Parse(wire.Limits{Payloads: h.o.MaxPayloads})
+}
+
+// reread returns a request whose body has been parsed before, without a fault.
+func (h *Handler) reread(body []byte) *wire.Request {
+	req := h.requests.Get().(*wire.Request)
+	req.Body = body
+	h.parse(req)
+	return req
 }
 
 // ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
@@ -227,7 +237,7 @@ func (h *Handler) abandon(w http.ResponseWriter) {
 // answer is on ex. If err is not nil the request has not been read whole.
 func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo) {
 	ex.content = negotiate.TextXML
-	if perr := req.Parse(wire.Limits{Payloads: h.o.MaxPayloads}); err == nil {
+	if perr := h.parse(req); err == nil {
 		err = perr
 	}
 	switch {
@@ -248,29 +258,28 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 			break
 		}
 		info = RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
-		if h.resume(s, ex, req, err != nil) {
-			return s, info
-		}
+		h.resume(s, ex, req, err != nil)
 		s = ex.session
 	}
 	h.free(req)
 	return s, info
 }
 
-// resume takes in a request of s. It reports whether it keeps req.
-func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) (kept bool) {
+// resume takes in a request of s. If the session does not take it, the answer is on ex,
+// or there is none.
+func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) {
 	switch {
 	case s.secure && !h.sameSecurity(ex, peer.Certificate(s.TLS())):
-		return false
+		return
 	case !req.Rid.OK || req.Rid.N == 0:
 		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
-		return false
+		return
 	}
 	if s.grant.Opens(req) {
 		ex.keep() // here, and not by whoever serves the request that is missing before it
 	}
 	ex.session, ex.content = s, s.grant.Content
-	return s.receive(req, ex, malformed)
+	s.receive(req, ex, malformed)
 }
 
 // late answers a request whose session is over, or never was.
@@ -679,7 +688,15 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 		}
 	}()
 	values := ex.values()
-	ctx, o, e := h.admit(values, h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing, Wait: g.Wait}))
+	asked, opening := h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing, Wait: g.Wait})
+	large := asked != nil && req.Size() > maxPooled
+	if large { // Admit may take its time, and nothing counts this
+		req.Drop()
+	}
+	ctx, o, e := h.admit(values, asked, opening)
+	if large {
+		h.parse(req)
+	}
 	var st *Stream
 	if e == nil {
 		s.scope = *scope.New(ctx)

@@ -223,10 +223,9 @@ func (s *Session) start(req *wire.Request, ex *exchange) {
 	s.settle(now)
 }
 
-// receive takes a request of the session. Its answer becomes ready on ex. It
-// reports whether it keeps req. If req could not be parsed to its end,
-// malformed is set.
-func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept bool) {
+// receive takes a request of the session. Its answer becomes ready on ex. If req could
+// not be parsed to its end, malformed is set.
+func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) {
 	sum := s.h.sum(req.Body)
 	s.mu.Lock()
 	now := s.h.now()
@@ -234,13 +233,13 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 	defer s.unlock()
 	if s.ended {
 		s.resend(req, ex)
-		return false
+		return
 	}
 	verdict := s.win.Classify(ex.rid, s.grant.Extra(req))
 	if (verdict == window.Turn || verdict == window.Ahead) && s.hogs() && !negotiate.Terminates(req) {
 		s.fail(ex, PolicyViolation)
 		s.settle(now)
-		return false
+		return
 	}
 	switch verdict {
 	case window.Beyond:
@@ -256,8 +255,8 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 			s.fail(ex, BadRequest)
 			break
 		}
-		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex, Early: req})
-		kept, ex.early = true, true
+		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex, Early: req.Keep()})
+		ex.early = true
 	case window.Turn:
 		if malformed {
 			s.fail(ex, BadRequest)
@@ -265,14 +264,29 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) (kept
 		}
 		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex})
 		s.takeTurn(req, now)
-		for r := s.win.Turn(); r != nil && s.goesOn(); r = s.win.Turn() {
-			early := s.win.Fetch(r)
-			s.takeTurn(early, now)
-			s.h.free(early)
-		}
+		s.takeEarly()
 	}
 	s.settle(now)
-	return kept
+}
+
+// takeEarly processes the early requests whose turn has come. It releases the lock to
+// parse them again. Meanwhile nobody else takes a turn, since these are theirs.
+func (s *Session) takeEarly() {
+	for s.goesOn() {
+		body, ok := s.win.Fetch()
+		if !ok {
+			return
+		}
+		s.mu.Unlock()
+		req := s.h.reread(body)
+		s.mu.Lock()
+		if !s.goesOn() {
+			s.win.Leave()
+			return
+		}
+		s.takeTurn(req, s.h.now())
+		s.h.free(req)
+	}
 }
 
 // hogs reports whether all sessions together keep more than they may, and this
@@ -381,7 +395,7 @@ func seconds(d time.Duration) uint16 { return uint16(d / time.Second) }
 // stops it.
 func (s *Session) flooded() bool {
 	limit := int64(s.h.o.ReadBuffer) + int64(s.grant.Requests)*s.h.o.MaxBody
-	return slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return int64(st.in.Len()) > limit })
+	return slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return int64(st.in.Behind()) > limit })
 }
 
 // lost takes note of what the request rid acknowledges, and returns the answer

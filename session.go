@@ -3,10 +3,13 @@ package bosh
 import (
 	"context"
 	"io"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobosh/bosh/internal/alarm"
+	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
 	"github.com/gobosh/bosh/internal/peer"
@@ -61,7 +64,9 @@ type Session struct {
 	idleSince time.Duration // when the last exchange was done
 	heard     time.Duration // when the last request arrived
 
-	kept int64 // what the handler's memory counts of it
+	kept   int64   // what the handler's memory counts of it
+	unread int     // bytes of memory that the input of its streams takes
+	legacy *legacy // nil while it lives, and mostly behind that
 
 	asked tally.Mark // for its stats: see Handler.Stats
 
@@ -277,27 +282,47 @@ func (s *Session) settle(now time.Duration) {
 // enough to be worth it. Most sessions never keep so much.
 func (s *Session) account() {
 	n := 0
-	if !s.ended { // what is left then is the application's
-		n = s.origin.Size() + s.win.Weight()
-		for _, st := range s.streams.All() {
-			n += st.opening.size() + st.in.Len() + len(st.out)
+	for _, st := range s.streams.All() {
+		st.recount()
+		n += st.opening.size() + buffer.Size(st.out)
+	}
+	n += s.unread + s.origin.Size() + s.win.Weight()
+	if s.ended {
+		if n = s.unread; n < worthCounting { // all else that is left is the application's
+			n = 0
 		}
 	}
 	if d := int64(n) - s.kept; d >= worthCounting || d <= -worthCounting || s.ended {
 		s.kept = int64(n)
 		s.h.memory.Add(d)
+		s.bequeath()
 	}
 }
 
 // worthCounting is how many bytes of a session go uncounted.
 const worthCounting = 1 << 10
 
-// worthAccounting reports whether it is time to account for a buffer that grows or
-// shrinks little by little: each time that it crosses a multiple of often, and when it
-// is empty. The next request or answer accounts for what is left.
-func worthAccounting(before, after int) bool {
-	return before/often != after/often || after == 0 && before >= worthCounting
+// A legacy is what a session keeps that is over: input that the application has not read.
+type legacy struct {
+	bytes  int64
+	memory *atomic.Int64 // which counts it
 }
+
+// bequeath notes what a session keeps that is over, so that it does not count any more
+// when the application has forgotten the session without having closed its streams.
+func (s *Session) bequeath() {
+	if s.legacy != nil {
+		s.legacy.bytes = s.kept
+	} else if s.ended && s.kept > 0 {
+		s.legacy = &legacy{s.kept, &s.h.memory}
+		runtime.AddCleanup(s, func(l *legacy) { l.memory.Add(-l.bytes) }, s.legacy)
+	}
+}
+
+// worthAccounting reports whether it is time to account for output that grows little by
+// little: each time that it crosses a multiple of often. The next request or answer
+// accounts for what is left.
+func worthAccounting(before, after int) bool { return before/often != after/often }
 
 // often is after how many bytes of a buffer it is.
 const often = 4 << 10
@@ -620,9 +645,7 @@ func (s *Session) end(e *Error) {
 		return
 	}
 	s.ended, s.final = true, e
-	for _, req := range s.win.Abandon() {
-		s.h.free(req)
-	}
+	s.win.Abandon()
 	for !s.doubts.empty() {
 		s.dismissed(s.doubts.pop(), s.h.terminal(ItemNotFound, s.grant.Legacy))
 	}

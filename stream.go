@@ -50,7 +50,9 @@ type Stream struct {
 	opening *Opening // shared, so it is not changed, but may be replaced
 	extras  *extras  // nil until one of them is needed: see extra
 
-	in    inbox.Inbox
+	in      inbox.Inbox
+	counted int // what Session.unread has of it
+
 	cause error         // the end: what Read returns behind the input, and Write
 	out   []byte        // written, and waiting for the client
 	count int64         // payloads in out
@@ -178,6 +180,7 @@ func (ss *streams) speaker() *Stream {
 // remove removes a stream whose end has been told.
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
+	st.recount() // nobody does it any more but who reads
 	ss.Remove(st, st.Name())
 }
 
@@ -202,11 +205,14 @@ type Opening struct {
 	Attr []Attr
 }
 
+// attrSize is what an Attr takes besides its texts, each of which is rounded up, in bytes.
+const attrSize = 48 + 3*8
+
 // size returns how many bytes the client has had us keep.
 func (o *Opening) size() int {
 	n := len(o.To) + len(o.From) + len(o.Lang) + len(o.Route) + len(o.Version)
 	for _, a := range o.Attr {
-		n += len(a.Space) + len(a.Local) + len(a.Value)
+		n += attrSize + len(a.Space) + len(a.Local) + len(a.Value)
 	}
 	return n
 }
@@ -229,8 +235,8 @@ func (st *Stream) pending() bool { return st.naming != hidden && st.speaks() }
 // speaks is pending for the answer to the stream's own opening.
 func (st *Stream) speaks() bool { return len(st.out) > 0 || st.final != nil || st.naming == untold }
 
-// full reports whether so much input waits for Read that the client must wait.
-func (st *Stream) full() bool { return st.in.Len() > st.s.h.o.ReadBuffer }
+// full reports whether the application is so far behind that the client must wait.
+func (st *Stream) full() bool { return st.in.Behind() > st.s.h.o.ReadBuffer }
 
 // greet makes up the header that an XMPP client would have sent.
 func (st *Stream) greet() {
@@ -377,7 +383,7 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if err = st.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
-		before := st.in.Len()
+		before := st.in.Behind()
 		n = st.in.Read(p)
 		st.consumed(before)
 	}
@@ -387,51 +393,83 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 // WriteTo writes what the client sends to w, until the stream has ended, or w fails.
 // It waits and fails as Read does, but for the end, which is not an error here. By it
 // [io.Copy] needs no buffer for a stream that says nothing. What w is being given
-// counts as read.
+// counts as unread until its Write returns.
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
-	var spare []byte
+	var l loan
+	defer func() { st.repay(l) }() // whatever w does
 	for {
-		b, unread, err := st.takeInput(spare)
-		if err == io.EOF {
+		if l, err = st.takeInput(l); err == io.EOF {
 			return n, nil
 		}
 		if err != nil {
 			return n, st.ioError("read", err)
 		}
-		took, err := w.Write(unread)
-		if n += int64(took); err == nil && took < len(unread) {
+		took, err := w.Write(l.input)
+		if n += int64(took); err == nil && took < len(l.input) {
 			err = io.ErrShortWrite
 		}
-		spare = buffer.Rest(b)
 		if err != nil {
 			return n, err
 		}
 	}
 }
 
-// takeInput waits for input, and returns all there is, and the buffer that it is in,
-// for another one.
-func (st *Stream) takeInput(spare []byte) (b, unread []byte, err error) {
-	st.s.mu.Lock()
-	defer st.s.unlock()
-	if err = st.input(context.Background(), false); err != nil {
-		return nil, nil, err
-	}
-	b, unread = st.takeAll(spare)
-	return b, unread, nil
+// A loan is input that somebody is being given. Until he is done with it, it counts
+// as unread.
+type loan struct {
+	b     []byte // the buffer that it is in, or a spare one
+	input []byte
 }
 
-// takeAll takes all input, in the buffer that it is in, for another one.
-func (st *Stream) takeAll(spare []byte) (b, unread []byte) {
-	before := st.in.Len()
-	b, unread = st.in.Take(spare)
+// takeInput waits for input, and lends all there is to somebody who is done with l.
+func (st *Stream) takeInput(l loan) (loan, error) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	st.repaid(l)
+	if err := st.input(context.Background(), false); err != nil {
+		return loan{}, err
+	}
+	return st.lendAll(buffer.Rest(l.b)), nil
+}
+
+// lendAll lends all input, in the buffer that it is in, for another one.
+func (st *Stream) lendAll(spare []byte) (l loan) {
+	l.b, l.input = st.in.Take(spare)
+	st.consumed(st.in.Behind())
+	return l
+}
+
+// lendElement lends the next element of the input, in the buffer b or a larger one.
+func (st *Stream) lendElement(b []byte) loan {
+	before := st.in.Behind()
+	b = st.in.Next(b)
+	st.in.Lend(len(b), cap(b))
 	st.consumed(before)
-	return b, unread
+	return loan{b, b}
+}
+
+// repay takes note that somebody is done with l.
+func (st *Stream) repay(l loan) {
+	if len(l.input) == 0 {
+		return
+	}
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	st.repaid(l)
+}
+
+// repaid is repay, called with the lock held.
+func (st *Stream) repaid(l loan) {
+	if len(l.input) > 0 {
+		before := st.in.Behind()
+		st.in.Return(len(l.input), cap(l.b))
+		st.consumed(before)
+	}
 }
 
 // takeElement appends the next element of the input to b.
 func (st *Stream) takeElement(b []byte) []byte {
-	before := st.in.Len()
+	before := st.in.Behind()
 	b = st.in.Next(b)
 	st.consumed(before)
 	return b
@@ -474,19 +512,28 @@ func (st *Stream) inputReady(idle bool) (ready bool, err error) {
 	return false, st.cause
 }
 
-// consumed is called when some of the input was read, of which there were so many
-// bytes before.
+// consumed is called when some of the input was read, or lent or repaid, of which there
+// were so many bytes before.
 func (st *Stream) consumed(before int) {
-	left := st.in.Len()
-	if left > 0 {
+	if st.in.Len() > 0 {
 		st.wakeReader()
 	}
-	switch {
-	case before > st.s.h.o.ReadBuffer && !st.s.streams.full(): // the client need not wait any more
-		st.s.settle(st.s.h.now())
-	case worthAccounting(before, left):
+	if before > st.s.h.o.ReadBuffer && !st.s.streams.full() {
+		st.s.settle(st.s.h.now()) // the client need not wait any more
+		return
+	}
+	if d := st.recount(); d >= worthCounting || d <= -worthCounting || d != 0 && st.s.ended {
 		st.s.account()
 	}
+}
+
+// recount counts the input that the stream keeps, and returns how much more that is
+// than the last time.
+func (st *Stream) recount() (d int) {
+	d = st.in.Size() - st.counted
+	st.counted += d
+	st.s.unread += d
+	return d
 }
 
 // ioError returns err as Read and Write do, if there is one: the end as it is.
@@ -525,8 +572,8 @@ func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err er
 // stream being closed. There is no goroutine while nothing comes, so that a stream
 // which says nothing takes some 3 KB less than with one that is blocked in Read.
 //
-// The calls come one after the other, and b is f's until it returns. While it has not
-// returned, the client waits as it does for a slow reader: see [Options.ReadBuffer].
+// The calls come one after the other, and b is f's until it returns, and counts as
+// unread: the client waits as it does for a slow reader. See [Options.ReadBuffer].
 // When nothing more will come f is called for the last time, with the error of Read:
 // [io.EOF] if the client has ended the stream, [os.ErrDeadlineExceeded] if the read
 // deadline has passed, and what came before it is f's. The stream is closed when that
@@ -583,18 +630,19 @@ func (st *Stream) receive(f func([]byte, error)) {
 	goesOn := false
 	defer st.s.h.served(st, "Receive", &goesOn)
 	room := receiveRoom.Get().(*[]byte)
+	l := loan{b: *room}
 	defer func() {
-		*room = buffer.Rest(*room)
+		st.repay(l) // f has panicked
+		*room = buffer.Rest(l.b)
 		receiveRoom.Put(room)
 	}()
 	for {
-		var input []byte
 		var err error
-		*room, input, err = st.nextInput((*room)[:0])
-		if goesOn = len(input) == 0 && err == nil; goesOn {
+		l, err = st.nextInput(l)
+		if goesOn = len(l.input) == 0 && err == nil; goesOn {
 			return
 		}
-		if f(input, st.ioError("read", err)); err != nil {
+		if f(l.input, st.ioError("read", err)); err != nil {
 			return
 		}
 	}
@@ -613,24 +661,23 @@ func growStack(i int) byte {
 // receiveRoom is for what is received.
 var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 
-// nextInput returns what the receiver is to be called with next, and the buffer that it
-// is in, for another one. If there is nothing its goroutine is no more taken to be there.
-func (st *Stream) nextInput(room []byte) (b, input []byte, err error) {
+// nextInput lends the receiver, who is done with l, what he is to be called with next. If
+// there is nothing his goroutine is no more taken to be there.
+func (st *Stream) nextInput(l loan) (_ loan, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
+	st.repaid(l)
 	if st.in.Len() > 0 { // even if a deadline has passed: nobody else would read it
 		if st.framing == Elements {
-			b = st.takeElement(room)
-			return b, b, nil
+			return st.lendElement(l.b[:0]), nil
 		}
-		b, input = st.takeAll(room)
-		return b, input, nil
+		return st.lendAll(l.b[:0]), nil
 	}
 	if _, err = st.inputReady(false); err == nil {
 		st.extras.receiving = false
 		st.s.listens(st)
 	}
-	return room, nil, err
+	return loan{b: l.b}, err
 }
 
 // Token returns the next token of the input, so that a Stream is an
@@ -1029,7 +1076,9 @@ func (st *Stream) CloseWithError(e *Error) error {
 	st.wdeadline.Set(&st.s.mu, time.Time{}, nil)
 	st.wakeReader()
 	st.wake(&st.writable)
-	if !st.s.ended { // as mostly, when the application has been told of the end
+	if st.recount(); st.s.ended { // as mostly, when the application has been told of the end
+		st.s.account()
+	} else {
 		st.s.settle(st.s.h.now())
 	}
 	return nil

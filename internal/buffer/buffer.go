@@ -45,6 +45,15 @@ func Rest(b []byte) []byte {
 	return nil
 }
 
+// Size returns how many bytes of memory b takes because there is something in it. A
+// buffer that is worth keeping while it is empty takes no more than that.
+func Size(b []byte) int {
+	if len(b) == 0 || cap(b) <= Small {
+		return len(b)
+	}
+	return cap(b)
+}
+
 func giveBack(b []byte) {
 	if cap(b) == Block {
 		blocks.Put((*[Block]byte)(b[:Block]))

@@ -49,3 +49,10 @@ func TestOwners(t *testing.T) {
 		bufs[k] = append(Grow(bufs[k], n), bytes.Repeat([]byte{byte(k)}, n)...)
 	}
 }
+
+func TestSize(t *testing.T) {
+	assert.Zero(t, Size(nil))
+	assert.Zero(t, Size(make([]byte, 0, Block)))
+	assert.Equal(t, 10, Size(make([]byte, 10, Small)))
+	assert.Equal(t, Small+1, Size(make([]byte, 10, Small+1)))
+}

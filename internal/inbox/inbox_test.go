@@ -145,3 +145,47 @@ func TestTake(t *testing.T) {
 	assert.Equal(t, "<a/><b/>", string(b))
 	assert.Equal(t, "<c/>", string(in.Next(nil)))
 }
+
+// What is lent is waited for, and whoever is done first does not matter.
+func TestLend(t *testing.T) {
+	var in Inbox
+	put(&in, "<a/>", "<b/>")
+	b, unread := in.Take(nil)
+	assert.Zero(t, in.Len())
+	assert.Equal(t, 8, in.Behind())
+	assert.Equal(t, cap(b), in.Size())
+	put(&in, "<c/>")
+	in.Lend(100, 200)
+	assert.Equal(t, 4, in.Len())
+	assert.Equal(t, 112, in.Behind())
+	in.Clear()
+	assert.Zero(t, in.Len())
+	assert.Equal(t, 108, in.Behind(), "it is in somebody's hands still")
+	in.Return(len(unread), cap(b))
+	assert.Equal(t, 100, in.Behind())
+	assert.Equal(t, 200, in.Size())
+	in.Return(100, 200)
+	assert.Equal(t, Inbox{}, in)
+}
+
+// Size is what is there, but for what an empty Inbox keeps.
+func TestSize(t *testing.T) {
+	var in Inbox
+	put(&in, "<a/>")
+	assert.Equal(t, 4+cap(in.marks)*markSize, in.Size())
+	read(&in, 4)
+	assert.Zero(t, in.Size())
+	for range 20_000 {
+		put(&in, "<a/>")
+	}
+	assert.Equal(t, cap(in.b)+cap(in.marks)*markSize, in.Size())
+	assert.GreaterOrEqual(t, in.Size(), 20_000*(4+markSize))
+	for in.Len() > 2000 {
+		in.Next(nil)
+	}
+	assert.LessOrEqual(t, in.Size(), 4*2000+4*2000/4*markSize+2*buffer.Block, "what has been read is let go")
+	for in.Len() > 0 {
+		in.Next(nil)
+	}
+	assert.Zero(t, in.Size())
+}

@@ -3,8 +3,6 @@ package window
 import (
 	"math"
 	"time"
-
-	"github.com/gobosh/bosh/internal/wire"
 )
 
 // A State is how far a request has come.
@@ -42,8 +40,10 @@ type Record[X, H any] struct {
 	Payload bool   // answered: the answer carries payloads
 	Body    []byte // answered: the answer, byte for byte; before that empty, with room for one if there is any
 
-	// Early is the request itself as long as it waits for its turn: see Fetch.
-	Early *wire.Request
+	// Early is the body of the request as long as it waits for its turn: see
+	// Fetch. Parsed it would take many times the room.
+	Early   []byte
+	fetched bool
 
 	Exchange *X // early, open: where to answer; nil if the connection broke
 	Held     H  // open
@@ -54,18 +54,17 @@ const recordSize = 120
 
 // weight returns how many bytes r takes, about. Room for an answer does not count: to
 // have it must not make a session one that keeps too much.
-func (r *Record[X, H]) weight() int {
-	n := recordSize
+func (r *Record[X, H]) weight() int { return recordSize + r.burden() }
+
+// burden returns how many bytes of them are outside of it.
+func (r *Record[X, H]) burden() (n int) {
 	if r.State >= Answered {
 		n += cap(r.Body)
 	}
 	if r.Key != nil {
 		n += len(*r.Key)
 	}
-	if r.Early != nil {
-		n += cap(r.Early.Body)
-	}
-	return n
+	return n + cap(r.Early)
 }
 
 // room returns the buffer of the answer for another one, once r is forgotten, if

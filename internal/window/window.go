@@ -42,9 +42,10 @@ func New[X, H any](rid int64, size int) Window[X, H] {
 func (w *Window[X, H]) Last() int64 { return w.last }
 
 // Weight returns how many bytes all that is kept takes, about.
-func (w *Window[X, H]) Weight() (n int) {
+func (w *Window[X, H]) Weight() int {
+	n := cap(w.records) * recordSize
 	for i := range w.records {
-		n += w.records[i].weight()
+		n += w.records[i].burden()
 	}
 	return n
 }
@@ -129,11 +130,23 @@ func (w *Window[X, H]) Turn() *Record[X, H] {
 	return nil
 }
 
-// Fetch takes the request out of r, which was early and whose turn it is.
-func (w *Window[X, H]) Fetch(r *Record[X, H]) *wire.Request {
-	early := r.Early
-	r.Early = nil
-	return early
+// Fetch returns the body of the request that was early and whose turn it is, if there
+// is one. It is followed by Take or Leave.
+func (w *Window[X, H]) Fetch() (body []byte, ok bool) {
+	r := w.Turn()
+	if r == nil || r.fetched {
+		return nil, false
+	}
+	r.fetched = true
+	return r.Early, true
+}
+
+// Leave leaves the request early that Fetch has returned the body of, if it is there
+// still.
+func (w *Window[X, H]) Leave() {
+	if r := w.Turn(); r != nil {
+		r.fetched = false
+	}
 }
 
 // Gap reports whether a request waits for a missing one, and if so, when the first
@@ -141,8 +154,9 @@ func (w *Window[X, H]) Fetch(r *Record[X, H]) *wire.Request {
 func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 	for i := len(w.records) - 1; i >= 0 && w.records[i].State == Early; i-- {
 		if at := w.records[i].At; !ok || at < since {
-			since, ok = at, true
+			since = at
 		}
+		ok = !w.records[i].fetched
 	}
 	return since, ok
 }
@@ -150,7 +164,7 @@ func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 // Take gives the next request its turn. What need not be kept any more goes.
 func (w *Window[X, H]) Take() *Record[X, H] {
 	r := w.Find(w.last + 1)
-	r.State = Open
+	r.State, r.Early, r.fetched = Open, nil, false
 	w.last, w.arrived, w.empty = r.Rid, r.At, r.Empty
 	w.trim()
 	return w.Find(w.last)
@@ -337,19 +351,13 @@ func (w *Window[X, H]) Answers(as []tomb.Answer) []tomb.Answer {
 	return as
 }
 
-// Abandon forgets all requests that are not answered, and returns those that
-// were early.
-func (w *Window[X, H]) Abandon() (early []*wire.Request) {
+// Abandon forgets all requests that are not answered.
+func (w *Window[X, H]) Abandon() {
 	for i := len(w.records) - 1; i >= 0; i-- {
-		r := &w.records[i]
-		if r.Early != nil {
-			early = append(early, r.Early)
-		}
-		if r.State < Answered {
+		if w.records[i].State < Answered {
 			w.remove(i)
 		}
 	}
-	return early
 }
 
 // Lock has all requests checked for their keys. The SHA-1 of the next one must be

@@ -7,6 +7,8 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"reflect"
+	"slices"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
@@ -102,6 +104,31 @@ func (r *Request) Reset() {
 	r.Body, r.Wrapper = r.Body[:0], Wrapper{}
 	r.Other, r.Payloads = r.Other[:0], r.Payloads[:0]
 	r.decls, r.text, r.rebinds = r.decls[:0], r.text[:0], r.rebinds[:0]
+}
+
+// Size returns how many bytes what was parsed takes besides Body, or has room for.
+func (r *Request) Size() int {
+	return cap(r.Other)*attrSize + cap(r.Payloads)*payloadSize + cap(r.rebinds)*spanSize + cap(r.decls) + cap(r.text)
+}
+
+var (
+	attrSize    = int(reflect.TypeFor[Attr]().Size())
+	payloadSize = int(reflect.TypeFor[Payload]().Size())
+	spanSize    = int(reflect.TypeFor[xmlscan.Span]().Size())
+)
+
+// Drop forgets all but the body, and takes no room for it.
+func (r *Request) Drop() { *r = Request{Body: r.Body} }
+
+// Keep returns the body for somebody who keeps it. The Request may not be looked at
+// any more: what it has of the body may be another one's.
+func (r *Request) Keep() []byte {
+	b := r.Body
+	if cap(b) > len(b)+len(b)/4 {
+		return slices.Clone(b)
+	}
+	r.Body = nil
+	return b
 }
 
 // Parse reads r.Body. If it fails, r.Root tells whether the attributes are
