@@ -145,6 +145,8 @@ export class Bosh {
   onexchange: (exchange: Exchange) => void;
 
   readonly status: Status;
+  /** When the next attempt is, of a request or of a session, in milliseconds since 1970. 0 if none waits. */
+  readonly retryAt: number;
   /** Characters that wait for a request. */
   readonly bufferedAmount: number;
 
@@ -172,6 +174,16 @@ export class Bosh {
    * once: for a pagehide listener.
    */
   terminate(options?: { keepalive?: boolean }): void;
+
+  /**
+   * For a pagehide listener of a page that may be loaded again: asks the server to
+   * end the session in so many seconds unless the page is back (XEP-0124, section
+   * 12). What waits is sent too. By the request that outlives the page nobody sees a
+   * tab that was closed for longer than that, and a reload goes on by `store` or
+   * `resume`. Returns false, and does nothing, without a session or if the server
+   * has no pauses. After it the object is of no more use.
+   */
+  leave(seconds: number): boolean;
 
   /** Ends the pause before a repeat or a new session. The events online, pageshow and visibilitychange do so too. */
   retry(): void;

@@ -64,6 +64,7 @@ export class Bosh {
   #repeatTimer = 0;
   #pollTimer = 0;
   #openTimer = 0;
+  #retryAt = 0; // when the timer of either goes off
   #pumping = false;
   #unlock = null; // gives up the lock of a stored session
 
@@ -77,6 +78,11 @@ export class Bosh {
 
   get status() {
     return this.#status;
+  }
+
+  /** When the next attempt is, of a request or a session, in milliseconds since 1970; 0 if none waits. */
+  get retryAt() {
+    return this.#repeatTimer || this.#openTimer ? this.#retryAt : 0;
   }
 
   get bufferedAmount() {
@@ -118,8 +124,9 @@ export class Bosh {
   sendJSON(value) {
     const json = JSON.stringify(value);
     if (json === undefined) throw new TypeError('bosh: the value has no JSON');
-    // XML has no U+FFFE and no U+FFFF.
-    this.send(`<json xmlns='${NS_JSON}'>${escapeXML(json.replace(/[\ufffe\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`))}</json>`);
+    // XML has no U+FFFE and no U+FFFF. Quotation marks may stay as they are: JSON is full of them.
+    const text = json.replace(/[\ufffe\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`).replace(/[&<>]/g, escapeXML);
+    this.send(`<json xmlns='${NS_JSON}'>${text}</json>`);
   }
 
   /** Sends bytes, for a server whose streams are Opaque. */
@@ -150,6 +157,20 @@ export class Bosh {
     setTimeout(() => {
       if (this.#s === s) this.#close(this.#over('', ''));
     }, GOODBYE * 1000);
+  }
+
+  /** For a page that goes away, and may be back at once: the server waits so many seconds for it. */
+  leave(seconds) {
+    const s = this.#s;
+    if (this.#status === 'closed' || !s?.sid || this.#last || !s.maxpause) return false;
+    // What may not have arrived goes first: the server takes the pause at its turn.
+    for (const r of s.open) {
+      if (r.answer || r.held) continue;
+      r.flight?.abort(new Error('the page goes away'));
+      this.#transmit(r, true);
+    }
+    this.#request({ pause: Math.min(Math.ceil(seconds), s.maxpause) }, s.queue.splice(0), true);
+    return true;
   }
 
   /** Tries at once what waits for a time-out: a repeat, or a new session. */
@@ -198,7 +219,7 @@ export class Bosh {
       rid: firstRid(), // of the next request
       done: 0, // all up to this rid are answered, and the answers taken
       acked: 0, // all up to this rid have reached the server
-      wait, hold, requests: 2, inactivity: 60, polling: 0,
+      wait, hold, requests: 2, inactivity: 60, polling: 0, maxpause: 0,
       queue: this.#next.splice(0), // payloads that wait for a request
       open: [], // requests without answer: { rid, head, payloads } and, for this page only, flight, sent, held, answer, attempt
     };
@@ -222,7 +243,7 @@ export class Bosh {
   #opened(answer) {
     const s = this.#s;
     s.sid = answer.getAttribute('sid') ?? '';
-    for (const name of ['wait', 'hold', 'inactivity', 'polling']) s[name] = number(answer, name, s[name]);
+    for (const name of ['wait', 'hold', 'inactivity', 'polling', 'maxpause']) s[name] = number(answer, name, s[name]);
     s.requests = number(answer, 'requests', s.hold + 1);
     if (!s.sid) return;
     s.began = Date.now();
@@ -300,6 +321,7 @@ export class Bosh {
     const s = this.#s;
     const flight = request.flight = new AbortController();
     const timer = setTimeout(() => flight.abort(new Error('no answer in time')), this.#patience() * 1000);
+    flight.signal.addEventListener('abort', () => clearTimeout(timer)); // a request with keepalive does not hear of it
     const body = request.payloads.length ? `${request.head}>${request.payloads.join('')}</body>` : `${request.head}/>`;
     const exchange = { rid: request.rid, attempt: request.attempt++, request: body, sent: request.sent = Date.now() };
     this.#call('onexchange', exchange);
@@ -365,7 +387,9 @@ export class Bosh {
     if (!this.#s.sid) return this.#end('', why, true);
     this.#setStatus('repeating');
     const seconds = Math.min(MAX_BACKOFF, 0.25 * 2 ** this.#failures++) * (0.75 + Math.random() / 2);
-    this.#repeatTimer ||= setTimeout(() => this.#repeatNow(), seconds * 1000);
+    if (this.#repeatTimer) return;
+    this.#retryAt = Date.now() + seconds * 1000;
+    this.#repeatTimer = setTimeout(() => this.#repeatNow(), seconds * 1000);
   }
 
   #repeatNow() {
@@ -448,6 +472,7 @@ export class Bosh {
     this.#drop();
     const most = Math.min(MAX_PAUSE, 2 ** this.#attempts++);
     end.again = most * (0.25 + 0.75 * Math.random()); // never all clients at once
+    this.#retryAt = Date.now() + end.again * 1000;
     this.#openTimer = setTimeout(() => this.#openNow(), end.again * 1000);
     this.#setStatus('waiting');
     this.#call('onend', end);

@@ -85,6 +85,7 @@ test('payloads sent in one go share a request; no more than `requests` are open'
   assert.equal(server.requests.length, 3);
   assert.equal(server.last.root.children.length, 2);
   assert.deepEqual(JSON.parse(server.last.root.children[1].textContent), { x: '<&\ufffe' });
+  assert.match(server.last.body, /\{"x":"&#60;&#38;\\ufffe"\}/);
   bosh.send('<b/>');
   await settle();
   assert.equal(server.requests.length, 3); // two are open
@@ -383,4 +384,58 @@ test('escapeXML', () => {
   const text = `<&>'"\t\r\n]]>\u{1F600}`;
   assert.equal(parseXML(`<a b='${escapeXML(text)}'>${escapeXML(text)}</a>`).getAttribute('b'), text);
   assert.equal(parseXML(`<a>${escapeXML(text)}</a>`).textContent, text);
+});
+
+test('a page that leaves asks for a pause, behind what may not have arrived', async () => {
+  const { server, bosh, log } = await open();
+  assert.equal(bosh.leave(2), false); // this server has no pauses
+  server.requests[1].answer();
+  await settle();
+  bosh.terminate({ keepalive: true });
+
+  const other = new Server();
+  const page = new Bosh('http://example.com/bind', { fetch: other.fetch });
+  sessions.push(page);
+  page.onsave = (state) => log.saved.push(structuredClone(state));
+  page.connect();
+  await settle();
+  assert.equal(page.leave(2), false); // there is no session yet
+  other.last.answer(`${GRANTED} maxpause='120'`);
+  await settle();
+  page.send('<a/>');
+  await settle();
+  page.send('<b/>'); // there is no room for it
+  await settle();
+  const before = other.requests.length;
+  assert.equal(page.leave(2), true);
+  const [poll, a, pause] = other.requests.slice(before);
+  assert.deepEqual([poll, a, pause].map((r) => r.keepalive), [true, true, true]);
+  assert.deepEqual([poll.body, a.body], other.requests.slice(before - 2, before).map((r) => r.body));
+  assert.equal(pause.rid, a.rid + 1);
+  assert.equal(pause.root.getAttribute('pause'), '2');
+  assert.equal(pause.root.children[0].localName, 'b');
+
+  // The page that is loaded again repeats all three.
+  const again = new Server();
+  const back = new Bosh('http://example.com/bind', { fetch: again.fetch });
+  sessions.push(back);
+  back.resume(log.saved.at(-1));
+  await settle();
+  assert.deepEqual(again.requests.map((r) => r.body), [poll.body, a.body, pause.body]);
+});
+
+test('retryAt says when the next attempt is', async () => {
+  const { server, bosh } = await open({ reconnect: true });
+  assert.equal(bosh.retryAt, 0);
+  server.last.fail();
+  await settle();
+  const ms = bosh.retryAt - Date.now();
+  assert.ok(ms > 100 && ms < 400, `${ms} ms`);
+  bosh.retry();
+  await settle();
+  assert.equal(bosh.retryAt, 0);
+  server.last.answer(`type='terminate' condition='system-shutdown'`);
+  await settle();
+  assert.equal(bosh.status, 'waiting');
+  assert.ok(bosh.retryAt > Date.now());
 });

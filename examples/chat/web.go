@@ -17,7 +17,7 @@ import (
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/internal/reach"
 	"github.com/gobosh/bosh/internal/slashes"
-	"github.com/gobosh/bosh/internal/webclient"
+	"github.com/gobosh/bosh/internal/webpage"
 )
 
 //go:embed web
@@ -73,7 +73,7 @@ func (w *web) handler(srv *server) http.Handler {
 	mux.Handle("/http-bind", w.bosh)
 	mux.Handle("/http-bind/", w.bosh)
 	mux.Handle("GET /about.json", w.about(srv))
-	mux.Handle("/", webclient.Serve(root))
+	mux.Handle("/", webpage.Serve(root))
 	for _, d := range w.doors {
 		if d.scheme != "https" {
 			continue

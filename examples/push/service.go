@@ -14,7 +14,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/internal/slashes"
-	"github.com/gobosh/bosh/internal/webclient"
+	"github.com/gobosh/bosh/internal/webpage"
 )
 
 //go:embed web
@@ -80,7 +80,7 @@ func (s *service) handler() http.Handler {
 	// It is here for everyone who can reach this program. A service that is
 	// not a demonstration asks for a password first.
 	mux.Handle("/sessions", s.bosh.Monitor())
-	mux.Handle("/", webclient.Serve(root))
+	mux.Handle("/", webpage.Serve(root))
 	return slashes.Clean(mux)
 }
 

@@ -58,11 +58,14 @@ func TestStanza(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
-	for _, name := range []string{"chat", "reload", "cut", "tcp", "tls", "shutdown"} {
+	for _, name := range []string{"chat", "reload", "cut", "tcp", "tls", "guests", "keyboard", "looks", "backoff", "restart", "elsewhere"} {
 		t.Run(name, func(t *testing.T) {
-			node(t, start(t), "page.mjs", name)
+			node(t, start(t), "page.mjs", name, "INTEROP_PROGRAM="+chat)
 		})
 	}
+	t.Run("sleep", func(t *testing.T) {
+		node(t, start(t, "-inactivity", "5s"), "page.mjs", "sleep")
+	})
 }
 
 // A server is a running program of the examples.
@@ -172,7 +175,7 @@ func node(t *testing.T, s *server, script, test string, env ...string) {
 	if err := os.MkdirAll(output, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script, test)
 	cmd.Env = append(os.Environ(),

@@ -25,6 +25,8 @@ bosh.retry();
 bosh.cut();
 console.log(bosh.undelivered().length, bosh.status, parseXML('<a/>').children);
 bosh.terminate({ keepalive: true });
+export const left: boolean = bosh.leave(2);
+export const at: number = bosh.retryAt;
 
 // @ts-expect-error: there is no such option
 new Bosh('/', { nothing: true });

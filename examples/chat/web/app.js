@@ -1,174 +1,206 @@
-// The page: what is seen and clicked. The protocol is in xmpp.js and bosh.js.
-//
-// All that must survive a reload is in `model` and in the client's state. Both
-// are kept in sessionStorage together, and written together, so that they never
-// disagree about which messages have been taken in.
+// The page: what is seen and clicked. The protocol is in xmpp.js and bosh.js, and
+// what outlives the page in store.js.
 
-import { Client, bare, resource } from './xmpp.js';
+import { Client, bare, randomId, resource } from './xmpp.js';
+import { Store } from './store.js';
 import { WireView } from './wire.js';
 
-const STORE = 'bosh-chat';
-const MAX_MESSAGES = 300; // kept of each chat
+const QUIET = 2000; // milliseconds without connection before it is said to be gone
+const RELOAD = Math.min(10, 2 + Math.ceil(performance.now() / 500)); // seconds that a reload may take: twice this load, and some
 
 const $ = (id) => document.getElementById(id);
 const wire = new WireView($('exchanges'));
+const store = new Store();
 
+let about = { domain: '', guests: true, insecure: false, https: '' }; // what the server says of itself
 let client = null;
-let clientState = null;
-let model = null;
-let messageItems = new Map(); // id -> list item, of the chat that is open
-let pending = new Set(); // ids of messages that may not have reached the server yet
-
-function newModel() {
-  return {
-    tab: Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join(''),
-    jid: '',
-    names: {}, // bare JID -> name in the roster
-    online: {}, // bare JID -> resource -> { show, status }
-    chats: {}, // bare JID -> { unread, messages: [{ id, mine, text, time, error }] }
-    open: '', // bare JID of the chat on screen
-  };
-}
-
-function save() {
-  if (!clientState) return;
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify({ client: clientState, model }));
-  } catch (error) {
-    console.warn('this session will not survive a reload:', error);
-  }
-}
-
-function forget() {
-  clientState = null;
-  sessionStorage.removeItem(STORE);
-}
-
-// A tab that is duplicated takes its sessionStorage along, but only one of the
-// two may go on with the session.
-function claimTab() {
-  if (!navigator.locks) return Promise.resolve(true);
-  return new Promise((resolve) => {
-    navigator.locks.request(`${STORE}-${model.tab}`, { signal: AbortSignal.timeout(2000) }, () => {
-      resolve(true);
-      return new Promise(() => {}); // held as long as the page lives
-    }).catch(() => resolve(false));
-  });
-}
+let trouble = { since: 0, why: '' }; // since when there has been no connection, and why
+let follow = true; // the newest message is to be seen, unless somebody scrolls back
+let arriving = false; // the focus is to go to where it is of use
 
 // The session.
 
-function newClient() {
-  const c = new Client();
+function newClient(password = '') {
+  const c = new Client({ ...store.account, password });
   c.onexchange = (exchange) => wire.show(exchange);
   c.onstatus = showStatus;
   c.onsave = (state) => {
-    clientState = state;
-    save();
-    showPending();
+    store.session = state;
+    store.save();
+    showProgress();
   };
-  c.onready = (jid) => {
-    model.jid = jid;
-    showChat();
+  c.onkeys = (keys) => {
+    store.account.keys = keys;
+    store.save();
   };
+  c.onready = ready;
   c.onroster = takeRoster;
   c.onpresence = takePresence;
   c.onmessage = takeMessage;
-  c.onend = (error) => {
-    if (c !== client) return;
-    client = null;
-    forget();
-    showLogin(error);
-  };
+  c.onend = (end) => c === client && takeEnd(end);
   return c;
 }
 
 function login(name, password) {
-  const [local, domain] = name.includes('@') ? name.split('@') : [name, $('domain').value.trim()];
-  model = newModel();
-  claimTab();
+  const at = name.lastIndexOf('@');
+  const [local, domain] = at < 0 ? [name, $('domain').value.trim()] : [name.slice(0, at), name.slice(at + 1)];
+  let url;
+  try {
+    url = new URL($('url').value.trim(), document.baseURI).href;
+  } catch {
+    return showLogin(new Error('the BOSH address is no URL'));
+  }
+  store.begin({ url, domain, name: local, keys: null });
   wire.clear();
   setBusy(true);
-  client = newClient();
-  client.login({ url: $('url').value.trim(), domain, name: local, password });
+  client = newClient(password);
+  client.login();
 }
 
 async function start() {
+  await ask();
   try {
-    if (await resume()) return showChat();
+    if (await goOn()) return;
   } catch (error) {
     console.error(error); // what was stored is not ours, or from another version
     client = null;
+    store.clear();
   }
-  forget();
   showLogin(null);
 }
 
-// Goes on with the session that this tab had before it was loaded again, if any.
-async function resume() {
-  const stored = JSON.parse(sessionStorage.getItem(STORE));
-  if (!stored) return false;
-  model = stored.model;
-  if (!await claimTab()) return false;
-  clientState = stored.client;
-  client = newClient();
-  client.resume(stored.client);
-  for (const { messages } of Object.values(model.chats)) {
-    for (const { id, mine } of messages) if (mine && client.isPending(id)) pending.add(id);
+/** Asks the server that the page came from what it is. */
+async function ask() {
+  try {
+    const response = await fetch('about.json', { signal: AbortSignal.timeout(3000) });
+    if (response.ok) about = { ...about, ...await response.json() };
+  } catch {
+    // It is somebody else's server, and the form has all that must be known.
   }
+  $('domain').value ||= about.domain || (/^[\d.]+$|^\[/.test(location.hostname) ? 'localhost' : location.hostname);
+}
+
+/** Goes on where the tab was before it was loaded again, if it was anywhere. */
+async function goOn() {
+  if (!store.load()) return false;
+  if (!await store.claim()) {
+    store.clear(); // another tab has it
+    return false;
+  }
+  const { name, keys } = store.account;
+  if (store.session) {
+    client = newClient();
+    client.resume(store.session);
+  } else if (store.model.jid && (keys || !name)) { // it was logged in, and can be again
+    client = newClient();
+    client.login({ patient: true });
+  } else {
+    return false;
+  }
+  showChat();
   return true;
 }
 
+function ready(jid) {
+  const first = $('chat').hidden;
+  store.model.jid = jid;
+  store.model.names = {};
+  store.model.online = {};
+  showChat();
+  arriving = first;
+  flush();
+}
+
+function takeEnd({ error, again, unsent, unsure }) {
+  store.session = null;
+  store.model.online = {};
+  for (const { message } of store.mine()) {
+    if (unsure.includes(message.id)) message.state = 'unsure';
+    else if (unsent.includes(message.id)) message.state = 'waiting';
+    else if (message.state === 'sending') message.state = 'sent';
+  }
+  store.save();
+  trouble.why = error ? explain({ ...error, message: error.message, opened: true }) : '';
+  if (again !== null) {
+    showPeople();
+    showMessages();
+    showTrouble();
+    return;
+  }
+  client = null;
+  if (!error) store.clear();
+  showLogin(error);
+}
+
+// What comes.
+
 function takeRoster(items) {
   for (const { jid, name, removed } of items) {
-    if (removed) delete model.names[jid];
-    else model.names[jid] = name;
+    if (removed) delete store.model.names[jid];
+    else store.model.names[jid] = name;
   }
   showPeople();
 }
 
 function takePresence({ from, available, show, status }) {
+  const { online, jid: me } = store.model;
   const jid = bare(from);
-  if (jid === bare(model.jid)) return;
-  const resources = model.online[jid] ??= {};
+  if (jid === bare(me)) return;
+  const resources = online[jid] ??= {};
   if (available) resources[resource(from)] = { show, status };
   else delete resources[resource(from)];
-  if (!Object.keys(resources).length) delete model.online[jid];
+  if (!Object.keys(resources).length) delete online[jid];
   showPeople();
 }
 
 function takeMessage({ id, from, text, time, error }) {
   const jid = bare(from);
-  const chat = openChat(jid);
+  const chat = store.chat(jid);
   const failed = error && chat.messages.find((m) => m.mine && m.id === id);
   if (failed) {
+    failed.state = 'failed';
     failed.error = error;
-    if (jid === model.open) showMessages();
+    if (jid === store.model.open) showMessages();
     return;
   }
-  if (!text) return;
-  addMessage(jid, { id, mine: false, text, time, error });
-  if (jid !== model.open || document.hidden) chat.unread++;
+  // A server that is not sure whether a message has arrived may send it again, and so may people.
+  if (!text || id && chat.messages.some((m) => !m.mine && m.id === id)) return;
+  const message = { id, mine: false, text, time, state: '', error };
+  store.add(jid, message);
+  if (jid === store.model.open) showMessage(message);
+  if (jid !== store.model.open || document.hidden) chat.unread++;
   showPeople();
 }
 
-function openChat(jid) {
-  return model.chats[jid] ??= { unread: 0, messages: [] };
+// What goes.
+
+function send(jid, text) {
+  const message = { id: randomId(), mine: true, text, time: Date.now(), state: 'waiting', error: '' };
+  store.add(jid, message);
+  if (jid === store.model.open) showMessage(message);
+  flush();
+  client.retry();
 }
 
-function addMessage(jid, message) {
-  const { messages } = openChat(jid);
-  messages.push(message);
-  messages.splice(0, messages.length - MAX_MESSAGES);
-  if (jid === model.open) showMessage(message);
+/** Sends a message again, which is the same to whoever has it already. */
+function sendAgain(message) {
+  const { messages } = store.chat(store.model.open);
+  messages.splice(messages.indexOf(message), 1);
+  messages.push(Object.assign(message, { time: Date.now(), state: 'waiting', error: '' }));
+  showMessages();
+  flush();
+  client.retry();
+  $('text').focus();
 }
 
-function send(text) {
-  const id = client.sendMessage(model.open, text);
-  pending.add(id);
-  addMessage(model.open, { id, mine: true, text, time: Date.now(), error: '' });
-  showPending();
-  save();
+/** Sends what waits for a session. */
+function flush() {
+  const waiting = [...store.mine()].filter(({ message }) => message.state === 'waiting');
+  for (const { jid, message } of waiting.sort((a, b) => a.message.time - b.message.time)) {
+    if (client.sendMessage(message.id, jid, message.text)) message.state = 'sending';
+  }
+  showProgress();
+  store.save();
 }
 
 // What is seen. Text from elsewhere goes into the page as text only, never as HTML.
@@ -180,13 +212,30 @@ function make(tag, className = '', text = '') {
   return element;
 }
 
+const GUEST = /^guest-([0-9a-f]{8,})$/;
+
+/** What somebody is called. Of the random name of a guest it takes as much as tells it from others. */
 function nameOf(jid) {
+  if (store.model.names[jid]) return store.model.names[jid];
   const local = jid.includes('@') ? jid.split('@')[0] : jid;
-  return model.names[jid] || (local.length > 20 ? `guest ${local.slice(0, 6)}` : local);
+  const [, code] = GUEST.exec(local) ?? [];
+  if (!code) return local.length > 20 ? `${local.slice(0, 18)}…` : local;
+  let n = 4;
+  for (const other of everybody()) {
+    const [, their] = GUEST.exec(other.split('@')[0]) ?? [];
+    while (their && other !== jid && n < code.length && their.startsWith(code.slice(0, n))) n++;
+  }
+  return `guest ${code.slice(0, n)}`;
+}
+
+/** Whom the page knows, this side included. */
+function everybody() {
+  const { names, online, chats, jid } = store.model;
+  return [...new Set([bare(jid), ...Object.keys(names), ...Object.keys(online), ...Object.keys(chats)])];
 }
 
 function avatar(jid) {
-  const element = make('span', 'avatar', [...nameOf(jid)][0]?.toUpperCase() ?? '?');
+  const element = make('span', 'avatar', [...nameOf(jid).replace(/^guest /, '')][0]?.toUpperCase() ?? '?');
   let hue = 0;
   for (const c of jid) hue = (hue * 31 + c.codePointAt(0)) % 360;
   element.style.setProperty('--hue', hue);
@@ -195,7 +244,8 @@ function avatar(jid) {
 }
 
 function stateOf(jid) {
-  const resources = Object.values(model.online[jid] ?? {});
+  if (!client?.ready) return ['unknown', ''];
+  const resources = Object.values(store.model.online[jid] ?? {});
   if (!resources.length) return ['offline', 'offline'];
   const { show, status } = resources.find((r) => !r.show || r.show === 'chat') ?? resources[0];
   const words = { away: 'away', xa: 'away', dnd: 'busy' }[show] ?? 'online';
@@ -204,40 +254,67 @@ function stateOf(jid) {
 
 function showLogin(error) {
   setBusy(false);
+  showTrouble();
   $('chat').hidden = true;
   $('welcome').hidden = false;
   $('login-error').hidden = !error;
-  $('login-error').textContent = error ? explain(error.message) : '';
-  $('insecure').hidden = window.isSecureContext;
+  $('login-error').textContent = error ? `${explain(error)}.` : '';
+  const { account, model } = store;
+  $('kept').hidden = !account || !Object.keys(model.chats).length;
+  if (account) {
+    $('name').value ||= account.name;
+    $('domain').value = account.domain;
+    $('url').value = account.url;
+  }
+  const passwords = Boolean(crypto.subtle) || about.insecure; // over plain HTTP a page gets none of what SCRAM needs
+  $('insecure').hidden = window.isSecureContext || !passwords;
+  $('no-passwords').hidden = passwords;
+  $('https').hidden = !about.https;
+  $('no-https').hidden = Boolean(about.https);
+  if (about.https) $('https').href = `https://${location.hostname}:${about.https}${location.pathname}`;
+  for (const element of document.querySelectorAll('.named')) element.hidden = !passwords;
+  $('anonymous').hidden = !about.guests;
+  $('anonymous').classList.toggle('primary', !passwords);
   $('password').value = '';
   document.title = 'BOSH chat';
-  ($('name').value ? $('password') : $('name')).focus();
+  const first = !passwords ? about.guests ? $('anonymous') : $('https') : $('name').value ? $('password') : $('name');
+  first.focus();
 }
 
-function explain(problem) {
-  const condition = problem.split(':')[0];
+/** A sentence, without its full stop, about what has gone wrong. */
+function explain({ message: problem, condition, opened }) {
+  const noBOSH = /^(item-not-found|http-4\d\d|bad-request)$/.test(condition) || /no BOSH body|no XML/.test(problem);
+  if (!condition && /fetch|network|load failed/i.test(problem) || /HTTP status 5/.test(problem)) {
+    return opened === false ? `The server cannot be reached at ${store.account?.url}` : 'The server cannot be reached';
+  }
+  if (opened === false && noBOSH) return `There is no BOSH at ${store.account?.url} (${problem})`;
   const sentence = {
     'host-unknown': 'The server does not know this domain',
+    'improper-addressing': 'The server does not know this domain',
     'item-not-found': 'The session is over',
     'policy-violation': 'The server has had enough of this client',
     'remote-connection-failed': 'The server cannot be reached',
     'system-shutdown': 'The server is shutting down',
-    'stream error': 'The server ended the session',
+    conflict: 'Somebody has logged in with the same address',
   }[condition];
   return sentence ? `${sentence} (${problem})` : problem[0].toUpperCase() + problem.slice(1);
 }
 
 function showChat() {
+  const first = $('chat').hidden;
   setBusy(false);
   $('welcome').hidden = true;
   $('chat').hidden = false;
-  $('me').textContent = bare(model.jid).length > 40 ? `${nameOf(bare(model.jid))} (you)` : bare(model.jid);
-  $('me').title = model.jid;
+  const me = bare(store.model.jid);
+  $('me').textContent = GUEST.test(me.split('@')[0]) ? `${nameOf(me)} (you)` : me;
+  $('me').title = store.model.jid;
   $('password').value = '';
-  showStatus(client.status);
+  showStatus();
   showPeople();
   showTalk();
   wire.toEnd();
+  // Whoever logged in goes on with the keyboard, and hears where.
+  if (first) (store.model.open ? $('text') : document.querySelector('#chat h1')).focus();
 }
 
 function setBusy(busy) {
@@ -245,17 +322,41 @@ function setBusy(busy) {
   $('login').querySelector('[type=submit]').textContent = busy ? 'Connecting…' : 'Log in';
 }
 
-function showStatus(status) {
-  const words = { connecting: 'connecting', online: 'connected', repeating: 'repeating a request', closed: 'not connected' };
-  $('status').textContent = words[status];
+function showStatus() {
+  const status = client?.status ?? 'closed';
+  const words = {
+    connecting: 'connecting', online: client?.ready ? 'connected' : 'logging in', repeating: 'repeating a request',
+    waiting: 'not connected', closed: 'not connected',
+  }[status];
+  if ($('status').textContent !== words) $('status').textContent = words;
   $('status').dataset.status = status;
-  showPending();
+  clearTimeout(calm);
+  if (status === 'online') calm = setTimeout(() => { trouble = { since: 0, why: '' }; }, QUIET); // or it fails again at once
+  else trouble.since ||= Date.now();
+  showTrouble();
 }
 
+let calm = 0;
+
+/** Says that there is no connection, and when the next attempt is. */
+function showTrouble() {
+  const { status } = client ?? {};
+  const long = trouble.since && Date.now() - trouble.since >= QUIET;
+  const visible = !$('chat').hidden && (status === 'waiting' || long && ['repeating', 'connecting'].includes(status));
+  $('trouble').hidden = !visible;
+  if (!visible) return;
+  const text = `${trouble.why || 'The server cannot be reached'}.`;
+  if ($('trouble-text').textContent !== text) $('trouble-text').textContent = text;
+  const seconds = Math.ceil((client.retryAt - Date.now()) / 1000);
+  $('trouble-when').textContent = seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again now.';
+}
+
+setInterval(() => trouble.since && showTrouble(), 500);
+
 function showPeople() {
+  const { model } = store;
   const me = bare(model.jid);
-  const jids = [...new Set([...Object.keys(model.names), ...Object.keys(model.online), ...Object.keys(model.chats)])]
-    .filter((jid) => jid !== me);
+  const jids = everybody().filter((jid) => jid && jid !== me);
   const rank = (jid) => (model.online[jid] ? 0 : 1);
   jids.sort((a, b) => rank(a) - rank(b) || nameOf(a).localeCompare(nameOf(b)));
   const focused = document.activeElement?.dataset?.jid;
@@ -271,7 +372,7 @@ function showPeople() {
     button.append(avatar(jid), make('span', 'who', nameOf(jid)), make('span', 'quiet', words));
     if (unread) {
       const badge = make('span', 'unread', String(unread));
-      badge.setAttribute('aria-label', `${unread} unread`);
+      badge.append(make('span', 'unseen', ' unread'));
       button.append(badge);
     }
     button.addEventListener('click', () => chooseChat(jid));
@@ -279,60 +380,120 @@ function showPeople() {
     item.append(button);
     return item;
   }));
-  if (focused) $('people').querySelector(`[data-jid="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) focusPerson(focused);
+  else if (arriving && jids.length) {
+    arriving = false;
+    if (document.activeElement?.matches('h1')) $('people').querySelector('button').focus();
+  }
   const unread = Object.values(model.chats).reduce((sum, chat) => sum + chat.unread, 0);
   document.title = unread ? `(${unread}) BOSH chat` : 'BOSH chat';
   if (model.open) $('peer-state').textContent = stateOf(model.open)[1];
 }
 
+function focusPerson(jid) {
+  $('people').querySelector(`[data-jid="${CSS.escape(jid)}"]`)?.focus();
+}
+
 function chooseChat(jid) {
+  const { model } = store;
+  const before = model.open;
+  keepDraft();
   model.open = jid;
-  if (jid) openChat(jid).unread = 0;
-  save();
+  if (jid) store.chat(jid).unread = 0;
+  store.save();
   showPeople();
   showTalk();
   if (jid) $('text').focus();
+  else focusPerson(before);
+}
+
+function keepDraft() {
+  const { open } = store.model;
+  if (open) store.chat(open).draft = $('text').value;
 }
 
 function showTalk() {
-  const jid = model.open;
+  const jid = store.model.open;
   $('chat').classList.toggle('talking', Boolean(jid));
   $('peer').textContent = jid ? nameOf(jid) : '';
   $('peer').title = jid;
   $('peer-state').textContent = jid ? stateOf(jid)[1] : '';
   $('talk-bar').hidden = !jid;
   $('compose').hidden = !jid;
-  $('messages').hidden = !jid;
+  $('log').hidden = !jid;
   $('nobody').hidden = Boolean(jid);
+  $('text').value = jid ? store.chat(jid).draft : '';
+  fitText();
+  follow = true;
   showMessages();
 }
 
+let shown = new Map(); // message -> its list item
+
 function showMessages() {
-  messageItems = new Map();
+  shown = new Map();
+  $('log').setAttribute('aria-live', 'off'); // nobody wants to hear all of it again
   $('messages').replaceChildren();
-  for (const message of model.chats[model.open]?.messages ?? []) showMessage(message);
+  for (const message of store.model.chats[store.model.open]?.messages ?? []) showMessage(message);
+  setTimeout(() => $('log').removeAttribute('aria-live'), 100);
 }
 
 function showMessage(message) {
-  const list = $('messages');
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
   const item = make('li', message.mine ? 'message mine' : 'message');
-  const time = make('time', 'quiet', new Date(message.time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }));
-  item.append(make('span', 'bubble', message.text), time);
-  if (message.error) item.append(make('span', 'error', message.mine ? `not delivered: ${message.error}` : message.error));
-  item.classList.toggle('pending', pending.has(message.id));
-  messageItems.set(message.id, item);
-  list.append(item);
-  if (list.childElementCount > MAX_MESSAGES) list.firstElementChild.remove();
-  if (atEnd || message.mine) list.scrollTop = list.scrollHeight;
+  const author = message.mine ? 'You' : nameOf(store.model.open);
+  item.append(make('span', 'unseen', `${author}: `), make('span', 'bubble', message.text));
+  item.append(make('time', 'quiet', new Date(message.time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })));
+  if (message.mine) {
+    item.append(make('span', 'state quiet'));
+    const again = make('button', 'again', 'Send again');
+    again.type = 'button';
+    again.addEventListener('click', () => sendAgain(message));
+    item.append(again);
+  } else if (message.error) {
+    item.append(make('span', 'error', message.error));
+  }
+  shown.set(message, item);
+  showState(message, item);
+  $('messages').append(item);
+  const [oldest] = shown.keys();
+  if (shown.size > 300) {
+    shown.get(oldest).remove();
+    shown.delete(oldest);
+  }
+  if (message.mine) follow = true;
+  toEnd();
 }
 
-function showPending() {
-  for (const id of pending) {
-    const still = client?.isPending(id) ?? false;
-    messageItems.get(id)?.classList.toggle('pending', still);
-    if (!still) pending.delete(id);
+function toEnd() {
+  if (follow) $('log').scrollTop = $('log').scrollHeight;
+}
+
+$('log').addEventListener('scroll', () => {
+  follow = $('log').scrollHeight - $('log').scrollTop - $('log').clientHeight < 60;
+});
+new ResizeObserver(toEnd).observe($('log'));
+
+const STATES = {
+  waiting: 'not sent yet',
+  sending: 'sending…',
+  sent: 'sent',
+  unsure: 'perhaps not sent',
+  failed: 'not delivered',
+};
+
+function showState(message, item) {
+  if (!message.mine || item.dataset.state === message.state) return;
+  item.dataset.state = message.state;
+  item.querySelector('.state').textContent = message.error ? `${STATES[message.state]}: ${message.error}` : STATES[message.state];
+  item.querySelector('.again').hidden = !['waiting', 'unsure', 'failed'].includes(message.state);
+}
+
+/** Shows what has become of the messages under way. */
+function showProgress() {
+  for (const { message } of store.mine()) {
+    if (message.state === 'sending' && !client?.isPending(message.id)) message.state = 'sent';
   }
+  for (const [message, item] of shown) showState(message, item);
 }
 
 // What is clicked.
@@ -345,7 +506,7 @@ $('login').addEventListener('submit', (event) => {
 $('anonymous').addEventListener('click', () => login('', ''));
 
 $('logout').addEventListener('click', () => {
-  forget();
+  store.clear();
   client?.logout();
 });
 
@@ -355,8 +516,9 @@ $('compose').addEventListener('submit', (event) => {
   event.preventDefault();
   const text = $('text').value;
   if (!text.trim() || !client) return;
-  send(text);
+  send(store.model.open, text);
   $('text').value = '';
+  keepDraft();
   fitText();
 });
 
@@ -378,10 +540,20 @@ $('write-to').addEventListener('submit', (event) => {
   const value = bare($('write-to-jid').value.trim().toLowerCase());
   if (!value) return;
   $('write-to-jid').value = '';
-  chooseChat(value.includes('@') ? value : `${value}@${bare(model.jid).split('@').pop()}`);
+  chooseChat(value.includes('@') ? value : `${value}@${bare(store.model.jid).split('@').pop()}`);
 });
 
 $('back').addEventListener('click', () => chooseChat(''));
+
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || event.isComposing || $('chat').hidden) return;
+  if ($('wire').contains(document.activeElement)) {
+    showWire(false);
+    $('wire-toggle').focus();
+  } else if (store.model.open) {
+    chooseChat('');
+  }
+});
 
 $('wire-toggle').addEventListener('click', () => showWire($('wire').hidden));
 
@@ -393,13 +565,27 @@ function showWire(visible) {
   wire.toEnd();
 }
 
+// Whoever is here again, or clicks, need not wait for the next attempt. Bosh knows the rest: the network that is
+// back, and the page that is looked at again.
+document.addEventListener('click', () => trouble.since && client?.retry());
+
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && client && model.open && model.chats[model.open]?.unread) chooseChat(model.open);
+  const { open, chats } = store.model;
+  if (!document.hidden && client && open && chats[open]?.unread) chooseChat(open);
 });
 
 // A new network: what was under way on the old one is gone, though the browser may not know yet.
 window.addEventListener('online', () => client?.cut());
 
-$('domain').value = /^[\d.]+$|^\[/.test(location.hostname) ? 'localhost' : location.hostname;
-showWire(window.innerWidth >= 700);
+// A page that does not come back at once is gone, and the others are to know.
+window.addEventListener('pagehide', () => {
+  keepDraft();
+  store.save();
+  client?.leave(RELOAD);
+});
+
+window.addEventListener('pageshow', (event) => event.persisted && location.reload());
+
+for (const element of document.querySelectorAll('.protocol')) element.textContent = location.protocol === 'https:' ? 'HTTPS' : 'HTTP';
+showWire(window.innerWidth >= 700 && window.innerHeight >= 500);
 start();

@@ -1,7 +1,7 @@
 // As much of an XMPP client as a chat page needs, on top of bosh.js: log in,
 // roster, presence, messages.
 
-import { Bosh } from './bosh.js';
+import { Bosh, BoshError } from './bosh.js';
 
 const NS_CLIENT = 'jabber:client';
 const NS_STREAM = 'http://etherx.jabber.org/streams';
@@ -13,79 +13,126 @@ const NS_ROSTER = 'jabber:iq:roster';
 const NS_PING = 'urn:xmpp:ping';
 const NS_DELAY = 'urn:xmpp:delay';
 
+// By these the server says that another try would end no better.
+const FINAL = ['host-unknown', 'improper-addressing', 'conflict', 'not-authorized', 'policy-violation'];
+
 export class Client {
   // The user's ears.
-  onready = (jid) => {};
+  onready = (jid) => {}; // logged in, for the first time or again
   onmessage = ({ id, from, to, text, time, error }) => {};
   onpresence = ({ from, available, show, status }) => {};
   onroster = (items) => {}; // some or all of it: { jid, name, removed }
-  onstatus = (status) => {};
+  onstatus = (status) => {}; // as of Bosh
   onsave = (state) => {}; // called only while there is something to go on with
+  onkeys = (keys) => {}; // what logs in without the password, for as long as the server keeps its salt
   onexchange = (exchange) => {};
-  onend = (error) => {}; // null after a log-out
+  // The session is over. It is null after a log-out. `again` is in how many seconds
+  // there will be another, or null. `unsent` are the ids of messages that cannot have
+  // arrived, `unsure` those of messages that may have.
+  onend = ({ error, again, unsent, unsure }) => {};
 
   jid = '';
 
-  #bosh = new Bosh();
+  #bosh;
   #phase = ''; // auth, bind, ready
-  #who = null;
+  #who; // name, and password or keys
   #sasl = null; // the mechanism under way
   #error = null; // better known than what BOSH will say at the end
   #leaving = false;
+  #patient = false; // another session is opened if one ends
+  #lost = null; // what a session that ends has lost
 
-  constructor() {
-    const bosh = this.#bosh;
-    bosh.onstanza = (element) => this.#take(element);
+  /** A client of the domain, by the BOSH server at url. */
+  constructor({ url, domain, name = '', password = '', keys = null }) {
+    this.#who = { name, password, keys };
+    const bosh = this.#bosh = new Bosh(url, { to: domain, xmpp: true, reconnect: true });
+    bosh.onopen = () => {
+      this.#phase = 'auth';
+    };
+    bosh.onelement = (element) => this.#take(element);
     bosh.onstatus = (status) => this.onstatus(status);
     bosh.onexchange = (exchange) => this.onexchange(exchange);
     bosh.onsave = (state) => {
       if (this.#phase === 'ready') this.onsave({ jid: this.jid, bosh: state });
     };
-    bosh.onend = (condition, message) => {
-      this.#phase = '';
-      const why = [condition, message].filter(Boolean).join(': ');
-      this.onend(this.#error ?? (condition ? new Error(why) : this.#leaving ? null : new Error('the server ended the session')));
-    };
+    bosh.onend = (end) => this.#end(end);
   }
 
   get status() {
     return this.#bosh.status;
   }
 
-  /** Logs in with name and password, or anonymously if name is empty. */
-  login({ url, domain, name, password }) {
-    this.#who = { name, password };
-    this.#phase = 'auth';
-    this.#bosh.connect({ url, to: domain });
+  /** Is there a session, with somebody logged in? */
+  get ready() {
+    return this.#phase === 'ready';
+  }
+
+  /** When the next attempt is, in milliseconds since 1970; 0 if none waits. */
+  get retryAt() {
+    return this.#bosh.retryAt;
+  }
+
+  /** Logs in with name and password, or keys, or anonymously if name is empty. If patient, it tries again. */
+  login({ patient = false } = {}) {
+    this.#patient = patient;
+    this.#bosh.connect();
   }
 
   /** Goes on with a session from what onsave was given. */
   resume({ jid, bosh }) {
     this.jid = jid;
+    this.#patient = true;
     this.#phase = 'ready';
     this.#bosh.resume(bosh);
   }
 
   logout() {
     this.#leaving = true;
-    if (this.#phase === 'ready') this.#bosh.send(xml`<presence xmlns='jabber:client' type='unavailable'/>`);
+    if (this.ready) this.#send(xml`<presence xmlns='jabber:client' type='unavailable'/>`);
     this.#bosh.terminate();
   }
 
-  /** Sends a chat message and returns its id. */
-  sendMessage(to, text) {
-    const id = randomId();
-    this.#bosh.send(xml`<message xmlns='jabber:client' to='${to}' type='chat' id='${id}'><body>${text}</body></message>`);
-    return id;
+  /** The page goes away. If it does not come back in so many seconds, the others are to know. */
+  leave(seconds) {
+    this.onend = () => {};
+    if (this.ready && (this.#bosh.leave(seconds) || !this.#canReturn())) return;
+    this.#bosh.terminate({ keepalive: true });
+  }
+
+  /** Is there all that another log-in needs, also in a page that is loaded again? */
+  #canReturn() {
+    return !this.#who.name || !!this.#who.keys;
+  }
+
+  /** Sends a chat message. It reports whether it could: not without a session, nor if too much waits already. */
+  sendMessage(id, to, text) {
+    return this.ready && this.#send(xml`<message xmlns='jabber:client' to='${to}' type='chat' id='${id}'><body>${text}</body></message>`);
   }
 
   /** Is the message with this id perhaps still on its way to the server? */
   isPending(id) {
-    return this.#bosh.isPending(`id='${id}'`);
+    const mark = `id='${id}'`;
+    return this.#bosh.undelivered().some(({ xml: text, held }) => !held && text.includes(mark));
+  }
+
+  /** Ends the pause before the next attempt. */
+  retry() {
+    this.#bosh.retry();
   }
 
   cut() {
     this.#bosh.cut();
+  }
+
+  /** Sends a stanza in the session that there is. */
+  #send(stanza) {
+    try {
+      if (this.#phase) this.#bosh.send(String(stanza));
+      return this.#phase !== '';
+    } catch (error) {
+      if (!(error instanceof BoshError)) throw error;
+      return false;
+    }
   }
 
   #fail(error) {
@@ -93,11 +140,33 @@ export class Client {
     this.#bosh.terminate();
   }
 
+  #end({ condition, message, again, undelivered }) {
+    this.#lost ??= { unsent: [], unsure: [] };
+    for (const { xml: text, sent } of undelivered) {
+      const id = /^<message [^>]*\bid='([^']*)'/.exec(text)?.[1];
+      if (id) this.#lost[sent ? 'unsure' : 'unsent'].push(id);
+    }
+    if (!this.#leaving) {
+      this.#error ??= Object.assign(new Error([condition, message].filter(Boolean).join(': ') || 'the server ended the session'),
+        { condition, opened: this.#phase !== '' });
+    }
+    this.#phase = '';
+    this.#sasl = null;
+    if (again !== null && (!this.#patient || FINAL.includes(this.#error?.condition))) {
+      this.#bosh.terminate(); // and so to here again
+      return;
+    }
+    const end = { error: this.#error, again, ...this.#lost };
+    this.#error = this.#lost = null;
+    this.onend(end);
+  }
+
   #take(element) {
     const { namespaceURI: ns, localName: name } = element;
     if (ns === NS_STREAM && name === 'features') this.#features(element);
     else if (ns === NS_STREAM && name === 'error') {
-      this.#error = new Error(`stream error: ${element.firstElementChild?.localName ?? 'unknown'}`);
+      const condition = element.firstElementChild?.localName ?? 'unknown';
+      this.#error = Object.assign(new Error(`stream error: ${condition}`), { condition, opened: true });
     } else if (ns === NS_SASL) this.#takeSasl(element);
     else if (ns === NS_CLIENT && name === 'message') this.#takeMessage(element);
     else if (ns === NS_CLIENT && name === 'presence') this.#takePresence(element);
@@ -109,14 +178,21 @@ export class Client {
   #features(features) {
     if (this.#phase === 'auth') {
       const offered = [...features.getElementsByTagNameNS(NS_SASL, 'mechanism')].map((m) => m.textContent.trim());
-      this.#sasl = chooseMechanism(offered, this.#who);
-      if (!this.#sasl) return this.#fail(new Error(`no way to log in: the server offers ${offered.join(', ') || 'nothing'}`));
-      this.#answerSasl(this.#sasl.start(), (data) => xml`<auth xmlns='${NS_SASL}' mechanism='${this.#sasl.name}'>${data || '='}</auth>`);
+      this.#sasl = chooseMechanism(offered, this.#who, (keys) => {
+        this.#who.keys = keys;
+        this.onkeys(keys);
+      });
+      if (!this.#sasl) {
+        const { name, password } = this.#who;
+        return this.#fail(new Error(name && !password ? 'the password is needed again'
+          : `no way to log in: the server offers ${offered.join(', ') || 'nothing'}`));
+      }
+      this.#answerSasl((sasl) => sasl.start(), (data) => xml`<auth xmlns='${NS_SASL}' mechanism='${this.#sasl.name}'>${data || '='}</auth>`);
     } else if (this.#phase === 'bind') {
       const session = child(features, 'session', NS_SESSION);
-      this.#bosh.send(xml`<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='${NS_BIND}'/></iq>`);
+      this.#send(xml`<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='${NS_BIND}'/></iq>`);
       if (session && !child(session, 'optional', NS_SESSION)) {
-        this.#bosh.send(xml`<iq xmlns='jabber:client' type='set' id='session'><session xmlns='${NS_SESSION}'/></iq>`);
+        this.#send(xml`<iq xmlns='jabber:client' type='set' id='session'><session xmlns='${NS_SESSION}'/></iq>`);
       }
     }
   }
@@ -125,21 +201,32 @@ export class Client {
     if (this.#phase !== 'auth' || !this.#sasl) return;
     const data = fromBase64(element.textContent.trim());
     if (element.localName === 'challenge') {
-      this.#answerSasl(this.#sasl.challenge(data), (text) => xml`<response xmlns='${NS_SASL}'>${text}</response>`);
+      this.#answerSasl((sasl) => sasl.challenge(data), (text) => xml`<response xmlns='${NS_SASL}'>${text}</response>`);
     } else if (element.localName === 'success') {
-      Promise.resolve(this.#sasl.success(data)).then(() => {
+      this.#withSasl((sasl) => sasl.success(data), () => {
         this.#phase = 'bind';
-        this.#who = this.#sasl = null; // the password is not needed any more
+        this.#sasl = null;
         this.#bosh.restart();
-      }).catch((error) => this.#fail(error));
+      });
     } else if (element.localName === 'failure') {
       const why = element.firstElementChild?.localName;
       this.#fail(new Error(why === 'not-authorized' ? 'wrong name or password' : `log-in refused: ${why}`));
     }
   }
 
-  #answerSasl(data, wrap) {
-    Promise.resolve(data).then((text) => this.#bosh.send(wrap(toBase64(text)))).catch((error) => this.#fail(error));
+  #answerSasl(step, wrap) {
+    this.#withSasl(step, (text) => this.#send(wrap(toBase64(text))));
+  }
+
+  /** Takes a step of the mechanism, and goes on unless the session is over meanwhile. */
+  async #withSasl(step, next) {
+    const sasl = this.#sasl;
+    try {
+      const result = await step(sasl);
+      if (this.#sasl === sasl) next(result);
+    } catch (error) {
+      if (this.#sasl === sasl) this.#fail(error);
+    }
   }
 
   #bound(iq) {
@@ -147,9 +234,10 @@ export class Client {
     if (iq.getAttribute('type') !== 'result' || !jid) return this.#fail(new Error('the server gave no address'));
     this.jid = jid;
     this.#phase = 'ready';
+    this.#patient = true;
     this.onready(jid);
-    this.#bosh.send(xml`<iq xmlns='jabber:client' type='get' id='roster'><query xmlns='${NS_ROSTER}'/></iq>`);
-    this.#bosh.send(xml`<presence xmlns='jabber:client'/>`);
+    this.#send(xml`<iq xmlns='jabber:client' type='get' id='roster'><query xmlns='${NS_ROSTER}'/></iq>`);
+    this.#send(xml`<presence xmlns='jabber:client'/>`);
   }
 
   // Stanzas. Everything is understood from the stanza itself: no call waits for
@@ -164,7 +252,7 @@ export class Client {
       return;
     }
     const to = from ? xml` to='${from}'` : xml``;
-    const reply = (type, inner) => this.#bosh.send(
+    const reply = (type, inner) => this.#send(
       xml`<iq xmlns='jabber:client' type='${type}' id='${iq.getAttribute('id') ?? ''}'${to}>${inner}</iq>`);
     if (type === 'get' && child(iq, 'ping', NS_PING)) reply('result', xml``);
     else if (type === 'set' && this.#takeRoster(iq, from)) reply('result', xml``);
@@ -249,17 +337,19 @@ function text(element, name) {
 
 // SASL. A mechanism has start, challenge and success; each takes and gives strings, or promises of them.
 
-function chooseMechanism(offered, { name, password }) {
+function chooseMechanism(offered, { name, password, keys }, onkeys) {
   if (!name) return offered.includes('ANONYMOUS') ? { name: 'ANONYMOUS', start: () => '', challenge: () => '', success() {} } : null;
   if (crypto.subtle) { // absent in pages that came over plain HTTP from another machine
-    for (const hash of ['SHA-256', 'SHA-1']) if (offered.includes(`SCRAM-${hash}`)) return scram(hash, name, password);
+    for (const hash of ['SHA-256', 'SHA-1']) if (offered.includes(`SCRAM-${hash}`)) return scram(hash, name, password, keys, onkeys);
   }
-  if (offered.includes('PLAIN')) return { name: 'PLAIN', start: () => `\0${name}\0${password}`, challenge: () => '', success() {} };
+  if (password && offered.includes('PLAIN')) {
+    return { name: 'PLAIN', start: () => `\0${name}\0${password}`, challenge: () => '', success() {} };
+  }
   return null;
 }
 
 // RFC 5802, RFC 7677, without channel binding, which a browser cannot give.
-function scram(hash, name, password) {
+function scram(hash, name, password, known, onkeys) {
   const escapedName = name.normalize('NFKC').replaceAll('=', '=3D').replaceAll(',', '=2C');
   const nonce = randomId();
   const first = `n=${escapedName},r=${nonce}`;
@@ -277,6 +367,18 @@ function scram(hash, name, password) {
     return new Uint8Array(await crypto.subtle.sign('HMAC', k, bytes(data)));
   };
 
+  // The keys that stand for the password. With the same salt they are the same again.
+  const derive = async (salt, iterations) => {
+    if (known?.hash === hash && known.salt === salt && known.iterations === iterations) return known;
+    if (!password) throw new Error('the password is needed again');
+    const key = await crypto.subtle.importKey('raw', bytes(password.normalize('NFKC')), 'PBKDF2', false, ['deriveBits']);
+    const length = hash === 'SHA-1' ? 160 : 256;
+    const salted = new Uint8Array(await crypto.subtle.deriveBits({ name: 'PBKDF2', hash, salt: fromBase64ToBinary(salt), iterations }, key, length));
+    const [clientKey, serverKey] = [await hmac(salted, 'Client Key'), await hmac(salted, 'Server Key')].map(binaryToBase64);
+    return { hash, salt, iterations, clientKey, serverKey };
+  };
+  let kept = null;
+
   return {
     name: `SCRAM-${hash}`,
     start: () => `n,,${first}`,
@@ -287,19 +389,20 @@ function scram(hash, name, password) {
       if (!fields.r?.startsWith(nonce) || fields.r === nonce || !fields.s || !(iterations > 0 && iterations <= 1e7)) {
         throw new Error('the server made a mistake in the log-in');
       }
-      const key = await crypto.subtle.importKey('raw', bytes(password.normalize('NFKC')), 'PBKDF2', false, ['deriveBits']);
-      const salt = Uint8Array.from(atob(fields.s), (c) => c.charCodeAt(0));
-      const length = hash === 'SHA-1' ? 160 : 256;
-      const salted = new Uint8Array(await crypto.subtle.deriveBits({ name: 'PBKDF2', hash, salt, iterations }, key, length));
-      const clientKey = await hmac(salted, 'Client Key');
+      const keys = await derive(fields.s, iterations);
+      const [clientKey, serverKey] = [keys.clientKey, keys.serverKey].map(fromBase64ToBinary);
       const storedKey = new Uint8Array(await crypto.subtle.digest(hash, clientKey));
       const last = `c=biws,r=${fields.r}`;
       const all = `${first},${challenge},${last}`;
       const signature = await hmac(storedKey, all);
-      serverSignature = binaryToBase64(await hmac(await hmac(salted, 'Server Key'), all));
+      serverSignature = binaryToBase64(await hmac(serverKey, all));
+      kept = keys;
       return `${last},p=${binaryToBase64(clientKey.map((b, i) => b ^ signature[i]))}`;
     },
-    success: verify,
+    success(text) {
+      verify(text);
+      onkeys(kept);
+    },
   };
 }
 
@@ -319,14 +422,18 @@ function toBase64(text) {
   return binaryToBase64(bytes(text));
 }
 
+function fromBase64ToBinary(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
 function fromBase64(text) {
   try {
-    return new TextDecoder().decode(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
+    return new TextDecoder().decode(fromBase64ToBinary(text));
   } catch {
     return '';
   }
 }
 
-function randomId() {
+export function randomId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
 }

@@ -5,31 +5,21 @@ import { Chart, short } from './chart.js';
 import { Timeline } from './timeline.js';
 import { Wire } from './wire.js';
 
-const NS_JSON = 'urn:xmpp:json:0'; // XEP-0335: JSON in an element
 const KEEP = 180; // samples
 
 const $ = (id) => document.getElementById(id);
-const bosh = new Bosh();
+const bosh = new Bosh('http-bind', { to: 'monitor', wait: 20 });
 
 // Talking
 
-function send(command) {
-  const text = JSON.stringify(command).replace(/[&<>]/g, (c) => `&#${c.charCodeAt(0)};`);
-  bosh.send(`<json xmlns='${NS_JSON}'>${text}</json>`);
-}
-
-bosh.onstanza = (element) => {
-  if (element.localName !== 'json' || element.namespaceURI !== NS_JSON) return;
-  const value = JSON.parse(element.textContent);
-  take[value.type]?.(value);
-};
+bosh.onjson = (value) => take[value.type]?.(value);
 
 function connect() {
   samples.length = 0;
   waiting.clear();
   $('notices').replaceChildren();
   $('ended').hidden = true;
-  bosh.connect({ url: '/http-bind', to: 'monitor', wait: 20 });
+  bosh.connect();
 }
 
 const STATUS = { connecting: 'connecting', online: 'connected', repeating: 'repeating', closed: 'not connected' };
@@ -49,7 +39,7 @@ const REASONS = {
   'remote-connection-failed': 'The server cannot be reached.',
 };
 
-bosh.onend = (condition, message) => {
+bosh.onend = ({ condition, message }) => {
   $('ended').firstElementChild.textContent = [REASONS[condition] ?? `The session has ended: ${condition}.`, message].filter(Boolean).join(' ');
   $('ended').hidden = false;
 };
@@ -68,7 +58,7 @@ const take = {
     if (samples.length > KEEP) samples.shift();
     if (!waiting.size) {
       waiting.set(++pings, performance.now());
-      send({ do: 'ping', n: pings });
+      bosh.sendJSON({ do: 'ping', n: pings });
     }
     drawing ||= requestAnimationFrame(draw); // once, however many came together
   },
@@ -191,12 +181,12 @@ $('loads').addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!button) return;
   button.disabled = true; // until the next sample says how it is
-  send({ do: button.dataset.load });
+  bosh.sendJSON({ do: button.dataset.load });
 });
 $('cut').addEventListener('click', () => bosh.cut());
 $('push').addEventListener('click', () => {
   Object.assign(burst, { began: performance.now(), answers: 0 });
-  send({ do: 'push', n: 500 });
+  bosh.sendJSON({ do: 'push', n: 500 });
 });
 $('ended').querySelector('button').addEventListener('click', connect);
 window.addEventListener('resize', () => charts.forEach((chart) => chart.draw()));

@@ -1,4 +1,4 @@
-package webclient
+package webpage
 
 import (
 	"net/http"
@@ -31,7 +31,7 @@ func TestServe(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	if h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webclient.go", nil)); w.Code != http.StatusNotFound {
+	if h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webpage.go", nil)); w.Code != http.StatusNotFound {
 		t.Errorf("status %d for a file that is not of the page", w.Code)
 	}
 }

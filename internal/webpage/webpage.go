@@ -1,22 +1,19 @@
-// Package webclient has the BOSH client of the examples' pages, in JavaScript,
-// and serves pages that use it.
-package webclient
+// Package webpage serves the pages of the examples, which use the BOSH client.
+package webpage
 
 import (
-	"embed"
 	"io/fs"
 	"net/http"
-)
 
-//go:embed bosh.js
-var script embed.FS
+	"github.com/gobosh/bosh/boshclient/web"
+)
 
 // Serve returns a handler for the files of a page. The client is beside them
 // as bosh.js.
-func Serve(page fs.FS) http.Handler {
+func Serve(files fs.FS) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", http.FileServerFS(page))
-	mux.Handle("/bosh.js", http.FileServerFS(script))
+	mux.Handle("/", http.FileServerFS(files))
+	mux.Handle("/bosh.js", web.Handler())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
