@@ -3,9 +3,11 @@ package bosh
 import (
 	"context"
 	"crypto/tls"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gobosh/bosh/internal/direct"
@@ -371,6 +373,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.win.Release(negotiate.MaxRid + 1)
 	case asks:
 		s.grace = now + s.h.o.Grace
+		s.working = s.h.o.Grace > 0 && slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return st.fed })
 		if s.grant.Polls() {
 			r.Held.until = now + s.h.o.Grace
 		}
@@ -426,7 +429,7 @@ func (s *Session) look(last bool) (done bool) {
 	s.mu.Lock()
 	defer s.unlock()
 	_, live := s.win.OldestLive()
-	over := s.ended || s.writing != nil || s.created && live <= s.grant.Hold
+	over := s.ended || s.writing != nil || s.created && live <= s.grant.Hold && !s.working
 	if !s.yielding || !over && !last {
 		return !s.yielding
 	}
@@ -479,7 +482,11 @@ func (s *Session) due() (*record, time.Duration) {
 	if o.opening && s.final == nil {
 		return oldest, o.until
 	}
-	if s.final != nil || oldest.Release || oldest.Pause || s.output(o) {
+	output := s.output(o)
+	if output || s.final != nil {
+		return oldest, s.ready(oldest)
+	}
+	if oldest.Release || oldest.Pause {
 		return oldest, 0
 	}
 	at := o.until
@@ -506,6 +513,55 @@ func (s *Session) limit() time.Duration {
 		}
 	}
 	return at
+}
+
+// ready returns when output, or the end, may go out on r. Most clients take answers
+// as their connections deliver them, so:
+//
+//   - While the application has input of a body, and until it comes back for more, it
+//     may reply in parts: they go out in one answer.
+//   - While the client may not have the last answer with payloads, another connection
+//     could overtake that. It has it if it says so, by an ack or a request that it
+//     could not have sent otherwise; and if r came on the same connection.
+//
+// Neither lasts longer than Grace.
+func (s *Session) ready(r *record) (at time.Duration) {
+	if s.working && s.final == nil && !r.Release && !r.Pause {
+		if at = s.grace; s.yielding {
+			return never // until look sets the alarm
+		}
+	}
+	if clear := s.sent + s.h.o.Grace; clear > at && s.h.o.Grace > 0 && s.sent > 0 && s.win.InDoubt() && !s.follows(r.Exchange) {
+		at = clear
+	}
+	return at
+}
+
+// follows reports whether ex came on the connection that the last payloads went out
+// on. A connection of a proxy is none of the client's.
+func (s *Session) follows(ex *exchange) bool {
+	return s.carrier != 0 && s.carrier == ex.connection(s.h) && !ex.forwarded()
+}
+
+// connection returns a number for the connection of ex, or 0.
+func (ex *exchange) connection(h *Handler) uint64 {
+	if ex.direct != nil {
+		return ex.direct.Connection()
+	}
+	if !strings.Contains(ex.request.RemoteAddr, ":") {
+		return 0 // as of all connections of a Unix socket
+	}
+	return maphash.String(h.seed, ex.request.RemoteAddr) | 1
+}
+
+// forwarded reports whether a proxy says that it has forwarded the request.
+func (ex *exchange) forwarded() bool {
+	for _, name := range [...]string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"} {
+		if len(ex.header(name)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // stall is how long a polling session waits for an application that does not
@@ -778,7 +834,9 @@ func (s *Session) done(ex *exchange) {
 	s.mu.Lock()
 	now := s.h.now()
 	if r := s.win.Find(ex.rid); r != nil {
-		r.Wrote(ex.reply.body)
+		if r.Wrote(ex.reply.body) {
+			s.sent, s.carrier = now, ex.connection(s.h)
+		}
 		if r.Exchange == ex {
 			r.Exchange = nil
 			s.settlePassed(now)

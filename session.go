@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type Session struct {
 	told     bool // the application knows
 	yielding bool // neither grace nor the wait for the first output counts yet: see defers
 	speaking bool // somebody answers the queue
+	working  bool // the application may still reply to the last body with payloads, until grace is over: see ready
 	limited  bool // there has been a request with a limit
 
 	pause uint16 // granted pause in seconds, which replaces the inactivity limit; 0 if none
@@ -60,7 +62,9 @@ type Session struct {
 	queue   line      // to be answered on connections that were taken over
 	doubts  line      // that may be nobody's: see doubtful
 
-	grace     time.Duration // until then a surplus request waits for output
+	grace     time.Duration // until then a surplus request waits for output, and output for the application: see ready
+	sent      time.Duration // when payloads were last written to the client
+	carrier   uint64        // the connection they went out on; 0 if that is unknown
 	idleSince time.Duration // when the last exchange was done
 	heard     time.Duration // when the last request arrived
 
@@ -90,6 +94,7 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 // waits for what it says first there, that is nothing; but an XMPP server always
 // has something to say.
 func (s *Session) listens(st *Stream) {
+	s.rests(st)
 	if s.created && st.naming != hidden || st.framing == XMPP {
 		return
 	}
@@ -99,6 +104,20 @@ func (s *Session) listens(st *Stream) {
 			r.Release = true
 			s.settle(s.h.now())
 			return
+		}
+	}
+}
+
+// rests takes note that the application has done with the input of st for now.
+func (s *Session) rests(st *Stream) {
+	if !st.fed {
+		return
+	}
+	st.fed = false
+	if s.working && !slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return st.fed }) {
+		s.working = false
+		if s.writing == nil && s.streams.pending() {
+			s.settle(s.h.now())
 		}
 	}
 }

@@ -63,6 +63,7 @@ type Stream struct {
 	announced bool     // the header has been told, which is done once
 	ended     bool     // the application has written the end of the XMPP stream
 	closed    bool     // Close has been called
+	fed       bool     // there was input, and the application has not come back for more
 	lapsed    bool     // its time is over, and nothing more of the client is taken
 	naming    naming   // whether the client has been told the stream's name
 	restarts  restarts // whether the client has to restart the XMPP stream
@@ -295,6 +296,7 @@ func (st *Stream) feed(req *wire.Request) Condition {
 			st.in.Element(b, i == len(payloads)-1)
 		}
 	}
+	st.fed = st.in.Len() > 0
 	st.wakeReader()
 	return ""
 }
@@ -1071,6 +1073,7 @@ func (st *Stream) CloseWithError(e *Error) error {
 	}
 	st.closed = true
 	st.finish(e)
+	st.s.rests(st)
 	st.in.Clear()
 	st.rdeadline.Set(&st.s.mu, time.Time{}, nil)
 	st.wdeadline.Set(&st.s.mu, time.Time{}, nil)

@@ -54,6 +54,9 @@ func (q *Request) free() {
 	requests.Put(q)
 }
 
+// Connection returns a number for the connection that the request came on. It is not 0.
+func (q *Request) Connection() uint64 { return q.c.id }
+
 // HTTP returns the request. It is the caller's.
 func (q *Request) HTTP() *http.Request {
 	if q.first != nil {

@@ -83,11 +83,13 @@ func (r *Record[X, H]) room() []byte {
 const maxRoom = 64 << 10
 
 // Wrote takes note that somebody has written body, or given up, which is the answer to
-// r or something else.
-func (r *Record[X, H]) Wrote(body []byte) {
-	if r.State == Answered && len(body) > 0 && len(r.Body) > 0 && &body[0] == &r.Body[0] {
-		r.State = Written
+// r or something else. It reports whether the client has been sent payloads by it.
+func (r *Record[X, H]) Wrote(body []byte) (payload bool) {
+	if r.State < Answered || len(body) == 0 || len(r.Body) == 0 || &body[0] != &r.Body[0] {
+		return false
 	}
+	r.State = Written
+	return r.Payload
 }
 
 // Repeat counts a repeat of r. It returns how many there have been, or MaxInt16 if

@@ -81,14 +81,18 @@ func TestWrote(t *testing.T) {
 		wrote       []byte
 	}{
 		{Answered, Written, body},
+		{Written, Written, body},
 		{Answered, Answered, like},
 		{Answered, Answered, nil},
 		{Open, Open, body},
 		{Written, Written, like},
 	} {
-		r := record{State: test.state, Body: body}
-		r.Wrote(test.wrote)
-		assert.Equal(t, test.want, r.State)
+		for _, payload := range []bool{false, true} {
+			r := record{State: test.state, Body: body, Payload: payload}
+			mine := len(test.wrote) > 0 && &test.wrote[0] == &body[0] && test.state != Open
+			assert.Equal(t, payload && mine, r.Wrote(test.wrote))
+			assert.Equal(t, test.want, r.State)
+		}
 	}
 	assert.NotPanics(t, func() { new(record).Wrote(body) })
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -290,6 +291,13 @@ func (w *Window[X, H]) Passed() int64 {
 		n--
 	}
 	return n
+}
+
+// InDoubt reports whether there are answers with payloads that the client may not
+// have. That to the creation is none: the client of a second request has it.
+func (w *Window[X, H]) InDoubt() bool {
+	proven := w.proven()
+	return slices.ContainsFunc(w.records, func(r Record[X, H]) bool { return r.Payload && r.Rid > proven && !r.creates() })
 }
 
 // Unproven returns the answers with payloads that the client may not have.
