@@ -187,9 +187,8 @@ func (s *session) opened(r *request, a *answer) {
 		return
 	}
 	s.many = true
-	c := s.newConn(string(a.Stream), r.items[0].to)
-	c.greet(a)
-	r.tell(c, nil)
+	r.conn = s.newConn(string(a.Stream), r.items[0].to)
+	r.tell(r.conn, nil)
 }
 
 // terminated takes the end of the session or of one of several streams.

@@ -34,7 +34,8 @@ type Conn struct {
 	cause error // the end: what Read returns behind the input, and Write
 
 	greeted   bool // XMPP: the client has written its first header, and may read the server's
-	restarts  int  // XMPP: that were sent, and whose header has not come
+	headers   int  // XMPP: of the server that are to come
+	fresh     bool // the next payload is of a new stream, whose opening was answered
 	finishing bool // the end of the stream is in out or was sent: nothing more may be written
 	closed    bool // Close or CloseNow has been called
 	writing   bool // a Write is under way
@@ -48,6 +49,9 @@ func (s *session) newConn(name, to string) *Conn {
 	c := &Conn{s: s, name: name, to: to,
 		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), unlocked: make(chan struct{}, 1)}
 	c.ctx, c.end = context.WithCancelCause(s.base)
+	if s.o.Framing == XMPP {
+		c.headers = 1
+	}
 	s.conns = append(s.conns, c)
 	if s.first == nil {
 		s.first = c

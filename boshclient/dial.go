@@ -63,6 +63,11 @@ func (c *config) parse(rawURL string) (*url.URL, error) {
 	if c.Framing > Opaque {
 		return nil, fmt.Errorf("no such framing: %v", c.Framing)
 	}
+	for _, text := range []string{c.To, c.From, c.Lang, c.Version} {
+		if !isText(text) {
+			return nil, fmt.Errorf("%q is no text that XML can carry", text)
+		}
+	}
 	return u, checkAttrs(c.Attr)
 }
 
@@ -116,9 +121,9 @@ func (s *session) created(rid int64, a *answer) (*Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.newConn(string(a.Stream), s.o.To)
-	c.greet(a)
-	s.deliver(&request{}, a)
-	s.rest(&request{}, a)
+	r := &request{kind: another, conn: c}
+	s.deliver(r, a)
+	s.rest(r, a)
 	return c, s.end
 }
 

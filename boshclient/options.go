@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gobosh/bosh/internal/defaults"
 )
@@ -115,7 +116,7 @@ type Options struct {
 
 	// MaxBody is the largest answer in bytes, after decompression. A larger one ends
 	// the session. The default is 8 MiB. It cannot be switched off; at most 256 MiB.
-	// Small elements cost up to some ten times their size.
+	// Many small elements take up to some twenty times their size.
 	MaxBody int
 
 	// MaxElement is the largest element that may be written, in bytes. The default
@@ -240,12 +241,25 @@ func (c *config) httpClient() *http.Client {
 var reserved = []string{"rid", "sid", "ack", "key", "newkey", "type", "condition", "stream", "pause", "to", "from",
 	"ver", "wait", "hold", "xmlns"}
 
-// checkAttrs returns what is wrong with further attributes, apart from their form.
+// checkAttrs returns what is wrong with further attributes, apart from their names.
 func checkAttrs(attrs []xml.Attr) error {
 	for _, a := range attrs {
 		if a.Name.Space == "" && slices.Contains(reserved, a.Name.Local) {
 			return fmt.Errorf("attribute %s has a meaning to BOSH", a.Name.Local)
 		}
+		if !isText(a.Value) || !isText(a.Name.Space) {
+			return fmt.Errorf("attribute %s is no text that XML can carry", a.Name.Local)
+		}
 	}
 	return nil
+}
+
+// isText reports whether XML can carry s.
+func isText(s string) bool {
+	for _, c := range s {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == utf8.RuneError || c == 0xFFFE || c == 0xFFFF {
+			return false
+		}
+	}
+	return true
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -184,6 +185,20 @@ func (e *laterError) Unwrap() error { return &e.StatusError }
 func (s *session) post(ctx context.Context, text []byte, patience time.Duration) (*answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errLate)
 	defer cancel()
+	a, err := s.exchange(ctx, text)
+	var at *url.Error // it has the URL in it, which may hold a token
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	if err != nil && context.Cause(ctx) == errLate {
+		err = errLate
+	}
+	return a, err
+}
+
+var errLate = errors.New("no answer in time")
+
+func (s *session) exchange(ctx context.Context, text []byte) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
@@ -205,8 +220,6 @@ func (s *session) post(ctx context.Context, text []byte, patience time.Duration)
 	}
 	return s.read(resp)
 }
-
-var errLate = errors.New("no answer in time")
 
 // statusError returns the error for a status that is not 200.
 func statusError(resp *http.Response) error {

@@ -55,6 +55,7 @@ type session struct {
 	polls  int         // asked for by Wake
 	timer  *time.Timer // wakes pump
 	stats  Stats
+	state  *State // once it has been asked for
 }
 
 // Stats count what a session has done.

@@ -16,16 +16,9 @@ var (
 	errNotOpaque = errors.New("answer with an element that carries no bytes")
 )
 
-// greet puts the server's header, which an answer stands for, into the input.
-func (c *Conn) greet(a *answer) {
-	if c.s.o.Framing != XMPP {
-		return
-	}
-	c.in.Element(c.s.header(a).Append(c.in.Buffer(0)), true)
-	wake(c.readable)
-}
-
-// feed appends the payloads of an answer to the input.
+// feed appends the payloads of an answer to the input. With XMPP the header goes before
+// the first of a new stream, which an answer to an older request may bring already, and
+// which features tell. Without payloads it comes when the server says what is in it.
 func (c *Conn) feed(r *request, a *answer) error {
 	if c.closed || c.cause != nil {
 		return nil // it reads no more
@@ -33,13 +26,13 @@ func (c *Conn) feed(r *request, a *answer) error {
 	if c.s.o.Framing == Opaque {
 		return c.feedBytes(a)
 	}
+	if r.conn == c && (r.kind == restart || r.kind == another) {
+		c.fresh = true
+	}
 	c.in.Buffer(len(a.Body)) // at once for all of them
-	header := c.restarts > 0 && r.kind == restart && r.conn == c
 	for i, p := range a.Payloads {
-		// An answer to an older request may bring the features already.
-		if c.restarts > 0 && string(p.URI) == wire.NSStream && string(p.Local) == "features" {
-			c.restarted(a)
-			header = false
+		if c.fresh || string(p.URI) == wire.NSStream && string(p.Local) == "features" {
+			c.greet(a)
 		}
 		b := c.in.Buffer(0)
 		if c.s.o.Version != "" {
@@ -49,8 +42,8 @@ func (c *Conn) feed(r *request, a *answer) error {
 		}
 		c.in.Element(b, i == len(a.Payloads)-1)
 	}
-	if header && c.restarts > 0 { // the features are still to come
-		c.restarted(a)
+	if c.fresh && len(a.AuthID)+len(a.Version) > 0 {
+		c.greet(a)
 	}
 	if len(a.Payloads) > 0 {
 		wake(c.readable)
@@ -58,10 +51,15 @@ func (c *Conn) feed(r *request, a *answer) error {
 	return nil
 }
 
-// restarted puts the header of a restart into the input.
-func (c *Conn) restarted(a *answer) {
-	c.restarts--
-	c.greet(a)
+// greet puts the header by which the server begins a stream into the input, if it is to
+// come.
+func (c *Conn) greet(a *answer) {
+	c.fresh = false
+	if c.headers > 0 {
+		c.headers--
+		c.in.Element(c.s.header(a).Append(c.in.Buffer(0)), true)
+		wake(c.readable)
+	}
 }
 
 func (c *Conn) feedBytes(a *answer) error {
@@ -119,7 +117,7 @@ func (c *Conn) fill(r *request) {
 		r.ask.To, r.ask.From, r.ask.Lang = first(last.to, c.to), first(last.from, s.o.From), first(last.lang, s.o.Lang)
 		r.ask.Restart = true
 		if s.o.Framing == XMPP {
-			c.restarts++
+			c.headers++
 		}
 	case another:
 		r.ask.To, r.ask.Lang, r.ask.Version, r.ask.Stream = last.to, s.o.Lang, s.o.Version, ""

@@ -1,0 +1,270 @@
+package boshclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/gobosh/bosh/internal/knobs"
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+// A State is a session that was put aside, for [Resume]. [Conn.State] makes it; or the
+// application, for a session that was opened elsewhere, by filling in the fields. It
+// goes through JSON.
+//
+// Whoever has it has the session: keep it like a password. As text it tells no secret.
+type State struct {
+	// URL is the server's, and Sid the id of the session.
+	URL, Sid string
+
+	// Rid is that of the next request. The server must have answered all before it,
+	// or Conn.State must have made the State.
+	Rid int64
+
+	// Granted is what the server granted. If it is the zero value, what the Options
+	// ask for counts, and there is no limit on inactivity.
+	Granted Granted
+
+	saved *saved // what a Conn has left; nil if there was none
+}
+
+// saved is what there is to a Conn besides its session.
+type saved struct {
+	Framing Framing
+	To      string
+	Stream  string    `json:",omitempty"` // its name
+	Open    []waiting // unanswered requests
+	Out     []output
+	Part    []byte   `json:",omitempty"` // of an element, written
+	In      [][]byte // elements, or bytes
+	Greeted bool
+	Headers int      `json:",omitempty"`
+	Fresh   bool     `json:",omitempty"`
+	Keys    []string `json:",omitempty"`
+	KeyLen  int      `json:",omitempty"`
+}
+
+// A waiting is a request without an answer.
+type waiting struct {
+	Text  []byte
+	Kind  kind          `json:",omitempty"`
+	Pause time.Duration `json:",omitempty"`
+}
+
+// An output is an item that waits to be sent.
+type output struct {
+	Kind kind      `json:",omitempty"`
+	Data []byte    `json:",omitempty"`
+	N    int64     `json:",omitempty"`
+	From string    `json:",omitempty"`
+	Lang string    `json:",omitempty"`
+	Why  Condition `json:",omitempty"`
+}
+
+// plainState is a State without its methods.
+type plainState struct {
+	URL, Sid string
+	Rid      int64
+	Granted  Granted
+	Saved    *saved `json:",omitempty"`
+}
+
+// MarshalJSON returns the state as JSON, its secrets included.
+func (s State) MarshalJSON() ([]byte, error) {
+	return json.Marshal(plainState{s.URL, s.Sid, s.Rid, s.Granted, s.saved})
+}
+
+// UnmarshalJSON reads what MarshalJSON has written.
+func (s *State) UnmarshalJSON(b []byte) error {
+	var p plainState
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*s = State{p.URL, p.Sid, p.Rid, p.Granted, p.Saved}
+	return nil
+}
+
+// String tells no secret.
+func (s State) String() string { return "state of a BOSH session" }
+
+// GoString is String.
+func (s State) GoString() string { return s.String() }
+
+var (
+	errLive    = errors.New("state of a session that is not stopped: call CloseNow first")
+	errStreams = errors.New("state of a session with several streams")
+	errState   = errors.New("not the state of a session")
+)
+
+// State returns what [Resume] needs to go on with the session, in this process or
+// another, after [Conn.CloseNow]. That holds what was written and not sent, what was
+// sent and not answered, and what arrived and was not read, so that nothing is lost or
+// doubled. The server keeps the session for as long as it may be inactive. To have it
+// kept for longer, call [Conn.Pause] before CloseNow.
+//
+// It fails if CloseNow was not called, if the session had ended before it, or if the
+// session has several streams.
+func (c *Conn) State() (*State, error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state != nil:
+	case s.err == nil:
+		return nil, c.opError("save", errLive)
+	case s.err != net.ErrClosed || s.end != nil || c.cause != net.ErrClosed:
+		return nil, c.opError("save", fmt.Errorf("session has ended: %w", c.cause))
+	case s.many:
+		return nil, c.opError("save", errStreams)
+	default:
+		s.state = &State{URL: s.url, Sid: s.sid, Rid: s.next, Granted: s.granted, saved: c.save()}
+	}
+	state := *s.state
+	return &state, nil
+}
+
+// save returns what there is to the Conn. It takes the input.
+func (c *Conn) save() *saved {
+	s := c.s
+	v := &saved{Framing: s.o.Framing, To: c.to, Stream: c.name, Greeted: c.greeted, Headers: c.headers, Fresh: c.fresh}
+	for _, r := range s.open {
+		v.Open = append(v.Open, waiting{r.text, r.kind, r.pause})
+	}
+	for _, it := range c.out.items {
+		if it.kind != pause { // whoever waits for it has been told
+			v.Out = append(v.Out, output{Kind: it.kind, Data: it.b, N: it.n, From: it.from, Lang: it.lang, Why: it.why})
+		}
+	}
+	if c.cut != nil {
+		v.Part = append(v.Part, c.cut.Part()...)
+	}
+	for c.in.Len() > 0 {
+		b := c.in.Next(nil)
+		if len(b) == 0 { // bytes have no ends
+			b = make([]byte, c.in.Len())
+			c.in.Read(b)
+		}
+		v.In = append(v.In, b)
+	}
+	if s.keys != nil {
+		v.Keys, v.KeyLen = s.keys.left, s.keys.n
+	}
+	return v
+}
+
+// Resume goes on with a session that was put aside. The Options are those of Dial; what
+// concerns the creation of a session is not used, and the Framing and Version must be
+// the same. It does not wait for the server: if that has ended the session, Read and
+// Write say so. ctx counts for its values only.
+//
+// With XMPP the stream goes on where it was, and neither side sends a header: a
+// library that begins with one would restart it.
+func Resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
+	c, err := resume(ctx, st, o)
+	if err != nil {
+		return nil, fmt.Errorf("boshclient: resume: %w", err)
+	}
+	return c, nil
+}
+
+func resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
+	cfg := o.withDefaults()
+	cfg.manual = knobs.From(ctx).Manual
+	u, err := cfg.parse(st.URL)
+	if err != nil {
+		return nil, err
+	}
+	v := st.saved
+	if v == nil {
+		v = &saved{Framing: cfg.Framing, To: cfg.To, Greeted: true}
+	}
+	if st.Sid == "" || st.Rid <= int64(len(v.Open)) || v.Framing != cfg.Framing || len(v.Open) > maxRequests+1 {
+		return nil, errState
+	}
+	s := newSession(ctx, u, cfg)
+	s.sid, s.granted = st.Sid, st.Granted
+	if s.granted == (Granted{}) {
+		s.granted = Granted{Wait: cfg.Wait, Hold: cfg.Hold, Requests: cfg.Hold + 1, Ver: "1.6"}
+	}
+	s.o.patience(&s.granted)
+	if v.KeyLen > 0 {
+		if len(v.Keys) == 0 {
+			return nil, errState
+		}
+		s.keys = &keys{left: v.Keys, n: max(v.KeyLen, 2)}
+	}
+	s.next, s.head = st.Rid, st.Rid-int64(len(v.Open))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.newConn(v.Stream, v.To)
+	if err := c.restore(v); err != nil {
+		s.finish(err)
+		return nil, err
+	}
+	for i, w := range v.Open {
+		if err := s.repeatSaved(s.head+int64(i), c, w); err != nil {
+			s.finish(err)
+			return nil, err
+		}
+	}
+	s.pump()
+	return c, nil
+}
+
+// restore gives a new Conn what another one has left.
+func (c *Conn) restore(v *saved) error {
+	c.greeted, c.headers, c.fresh = v.Greeted, v.Headers, v.Fresh
+	for _, b := range v.In {
+		if len(b) == 0 {
+			continue
+		}
+		if v.Framing == Opaque {
+			c.in.Bytes(append(c.in.Buffer(len(b)), b...))
+		} else {
+			c.in.Element(append(c.in.Buffer(len(b)), b...), true)
+		}
+	}
+	for _, o := range v.Out {
+		if o.Kind > terminate || o.Kind == empty || o.Kind == pause || o.Kind == another {
+			return errState
+		}
+		if o.Kind == data {
+			c.out.add(o.Data, o.N)
+			continue
+		}
+		c.out.put(item{kind: o.Kind, from: o.From, lang: o.Lang, why: o.Why})
+		c.finishing = c.finishing || o.Kind == terminate
+	}
+	if v.Framing == Opaque {
+		return nil
+	}
+	c.cut = c.cutter(v.Greeted)
+	if len(v.Part) > 0 {
+		if _, err := c.cut.CutRun(v.Part, chunk); err != nil || !c.cut.Pending() {
+			return errState
+		}
+	}
+	return nil
+}
+
+// repeatSaved sends a request again that another Conn has sent.
+func (s *session) repeatSaved(rid int64, c *Conn, w waiting) error {
+	var was wire.Request
+	was.Body = w.Text
+	if err := was.Parse(wire.Limits{}); err != nil || was.Rid.N != rid || string(was.SID) != s.sid {
+		return errState
+	}
+	r := &request{rid: rid, kind: w.Kind, conn: c, pause: w.Pause, text: w.Text, sentAt: time.Now()}
+	s.open = append(s.open, r)
+	s.pausing = s.pausing || r.pause > 0
+	if r.kind == terminate {
+		s.closing, c.finishing = true, true
+	}
+	s.stats.Repeats++
+	s.running.Go(func() { s.carry(r) })
+	return nil
+}
