@@ -137,5 +137,5 @@ func (c *Conn) opError(op string, err error) error {
 	if err == nil || op == "read" && err == io.EOF {
 		return err
 	}
-	return &net.OpError{Op: op, Net: network, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	return &net.OpError{Op: op, Net: network, Addr: c.RemoteAddr(), Err: err}
 }

@@ -1,329 +1,128 @@
 package boshtest
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io"
+	"encoding/xml"
 	"net/http"
-	"net/url"
-	"sync"
 	"time"
+
+	"github.com/gobosh/bosh/boshclient"
+	"github.com/gobosh/bosh/internal/knobs"
 )
 
-// A Client is one session of a well-behaved BOSH client. It
+// A Client is a [boshclient.Conn] of elements with what tests want besides: it takes
+// and gives strings, goes through faults, and is away when it is told to.
 //
-//   - keeps one request with the server, unless it is Manual, paused or in a
-//     polling session, in which it keeps the polling interval;
-//   - sends what was queued as soon as the window of `requests` allows,
-//     everything that waits in one body;
-//   - repeats a request byte for byte when its connection breaks, when the
-//     answer is incomplete or of type error, when the server reports it, and
-//     when it stays out for too long;
-//   - takes the answers in the order of their rids, and gives the payloads
-//     once and in order.
-//
-// Its methods may be called at the same time.
+// Close does what CloseNow does: the client leaves without a word.
 type Client struct {
-	cfg     Config
-	url     *url.URL
-	header  http.Header
-	rt      http.RoundTripper
-	own     *http.Transport // to close; nil if rt is the caller's
-	granted Granted
-
-	ctx     context.Context // of all requests; ends with the session
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	done    chan struct{} // closed when err is set
-
-	mu sync.Mutex
-	// Protects following.
-
-	queue  []item // to be sent
-	queued int    // bytes in it
-	room   signal // the queue has shrunk
-	inbox  []Payload
-	ready  signal // the inbox has grown
-
-	next int64              // rid of the next request
-	head int64              // lowest rid that has not been answered
-	open map[int64]*request // the requests in [head, next)
-	keys *keys
-
-	streams map[string]bool // open ones, by name
-	closing bool            // a terminate has been sent, or the server has ended the session
-	end     error           // why the server ended it, while answers are outstanding
-	pausing bool            // a pause has been sent and not been answered
-	resume  time.Time       // when to end the pause; zero if there is none
-	pollAt  time.Time       // not before this is the next empty request due
-	timer   *time.Timer     // wakes pump for resume or pollAt
-	err     error
-	stats   Stats
+	*boshclient.Conn
 }
 
-// Stats count what a [Client] has done.
-type Stats struct {
-	Requests    int // new ones, each counted once
-	Empty       int // those of them without payloads
-	Repeats     int
-	Answers     int // those taken; one for each request that was answered
-	Recoverable int // answers of type error
-	PayloadsOut int // put into requests, repeats not counted
-	PayloadsIn  int
+// Config says how a [Client] talks to its server. The zero value of each field is the
+// default named with it; only URL or Transport must be there.
+type Config struct {
+	// URL is where the server is. The default is http://bosh.test/, which will do
+	// for a Transport that does not care.
+	URL string
+
+	// Transport carries the requests. The default is boshclient's. Fault, if set, is
+	// put before it; its own Transport field is ignored.
+	Transport http.RoundTripper
+	Fault     *Faults
+
+	// Manual keeps the client from sending empty requests by itself. What the server
+	// has is then fetched by [boshclient.Conn.Wake], which sends one, and on the
+	// answers to what is sent.
+	Manual bool
+
+	// XMPP has the client speak XMPP by elements, as by Version "1.0".
+	XMPP bool
+
+	// Acks makes the client acknowledge answers, which a [boshclient.Conn] does by
+	// default.
+	Acks bool
+
+	// The others are as in [boshclient.Options].
+	To            string
+	Header        http.Header
+	Attr          []xml.Attr
+	Wait          time.Duration
+	Hold, Keys    int
+	Batch         int
+	GiveUp        time.Duration
+	Backoff       time.Duration
+	AnswerTimeout time.Duration
 }
 
-// A Payload is an element from the server, or the end of one of several
-// streams.
-type Payload struct {
-	Stream string // as the answer named it: empty in sessions of one stream
-	Data   []byte // the element as it was in the body; nil at the end of the stream
-	End    error  // io.EOF or an *EndError if the stream has ended but the session has not
-}
-
-// Dial creates a session, or goes on with the one of cfg.Sid. The context is
-// for the creation alone. If the server refuses, the error is an [*EndError] or
-// a [*StatusError].
-//
-// A creation that fails for another reason is tried again as often as any
-// request. A server that has seen more than one of them has made more than one
-// session, for it cannot tell; those that the client knows nothing of end by
-// inactivity.
+// Dial creates a session. The context is for the creation alone, which is tried once.
+// If the server refuses, errors.Is finds its [boshclient.Condition] in the error.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	cfg = cfg.withDefaults()
-	u, err := url.Parse(cfg.URL)
+	o := cfg.options()
+	ctx = knobs.With(ctx, knobs.Knobs{Manual: cfg.Manual})
+	c, err := boshclient.Dial(ctx, cmp.Or(cfg.URL, "http://bosh.test/"), o)
 	if err != nil {
-		return nil, fmt.Errorf("boshtest: %w", err)
-	}
-	c := &Client{
-		cfg:     cfg,
-		url:     u,
-		header:  cfg.Header.Clone(),
-		rt:      cfg.Transport,
-		done:    make(chan struct{}),
-		open:    make(map[int64]*request),
-		streams: make(map[string]bool),
-		next:    cfg.Rid,
-		head:    cfg.Rid,
-	}
-	if c.header == nil {
-		c.header = make(http.Header)
-	}
-	if c.header.Get("Content-Type") == "" {
-		c.header.Set("Content-Type", "text/xml; charset=utf-8")
-	}
-	if c.rt == nil {
-		conns := max(1, cfg.Hold) + 2 // a pause or an end may be open beyond `requests`
-		c.own = &http.Transport{MaxConnsPerHost: conns, MaxIdleConnsPerHost: conns}
-		c.rt = c.own
-	}
-	if cfg.Fault != nil {
-		c.rt = cfg.Fault.over(c.rt)
-	}
-	if err := c.create(ctx); err != nil {
-		if c.own != nil {
-			c.own.CloseIdleConnections()
-		}
 		return nil, err
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pump()
-	return c, nil
+	return &Client{c}, nil
 }
 
-// Granted returns what the server granted.
-func (c *Client) Granted() Granted { return c.granted }
-
-// Sid returns the session's id.
-func (c *Client) Sid() string { return c.granted.Sid }
-
-// Rid returns the id that the next request will have. With Sid it is what
-// another client needs to go on with the session after Close.
-func (c *Client) Rid() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.next
-}
-
-// Stats returns the counts so far.
-func (c *Client) Stats() Stats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stats
-}
-
-// Done is closed when the session is over for the client.
-func (c *Client) Done() <-chan struct{} { return c.done }
-
-// Err returns why the session is over: nil if it is not, [io.EOF] after a
-// graceful end by either side, an [*EndError], a [*StatusError],
-// [ErrUnanswered] or [ErrClosed].
-func (c *Client) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
-// Recv waits for the next payload and returns it exactly as it was in the
-// answer: one whole element, which uses the prefixes that the answer's wrapper
-// declared. The caller owns it. After the last payload Recv returns the error
-// of [Client.Err].
-//
-// Payloads that nobody receives pile up without a limit.
-func (c *Client) Recv(ctx context.Context) ([]byte, error) {
-	for {
-		p, err := c.Next(ctx)
-		if err != nil || p.End == nil {
-			return p.Data, err
-		}
+func (cfg *Config) options() *boshclient.Options {
+	o := &boshclient.Options{
+		Framing: boshclient.Elements, To: cfg.To, HTTPHeader: cfg.Header, Attr: cfg.Attr, Wait: cfg.Wait, Hold: cfg.Hold,
+		Keys: cfg.Keys, Batch: cfg.Batch, GiveUp: cfg.GiveUp, Backoff: cfg.Backoff, AnswerTimeout: cfg.AnswerTimeout,
+		NoAcks: !cfg.Acks, CloseTimeout: -1,
 	}
-}
-
-// Next is Recv for sessions of several streams.
-func (c *Client) Next(ctx context.Context) (Payload, error) {
-	for {
-		c.mu.Lock()
-		if len(c.inbox) > 0 {
-			p := c.inbox[0]
-			c.inbox[0] = Payload{}
-			c.inbox = c.inbox[1:]
-			c.mu.Unlock()
-			return p, nil
-		}
-		if c.err != nil {
-			defer c.mu.Unlock()
-			return Payload{}, c.err
-		}
-		ready := c.ready.wait()
-		c.mu.Unlock()
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return Payload{}, context.Cause(ctx)
-		}
+	if cfg.XMPP {
+		o.Version = "1.0"
 	}
+	rt := cfg.Transport
+	if cfg.Fault != nil {
+		if rt == nil {
+			rt = http.DefaultTransport
+		}
+		rt = cfg.Fault.over(rt)
+	}
+	if rt != nil {
+		o.HTTPClient = &http.Client{Transport: rt}
+	}
+	return o
 }
 
-// Close abandons the session: it tells the server nothing, aborts the requests
-// that are open and waits until their goroutines have ended. It may be called
-// more than once, and after any end.
-func (c *Client) Close() error {
-	c.mu.Lock()
-	c.finish(ErrClosed)
-	c.mu.Unlock()
-	c.running.Wait()
-	if c.own != nil {
-		c.own.CloseIdleConnections()
+// Send queues payloads, each of them one or more whole elements, and returns when there
+// was room for all of them.
+func (c *Client) Send(ctx context.Context, payloads ...string) error {
+	for _, p := range payloads {
+		if err := c.WriteElement(ctx, []byte(p)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// finish ends the session for the client, the first time. The lock is held.
-func (c *Client) finish(err error) {
-	if c.err != nil {
-		return
+// Recv is [boshclient.Conn.ReadElement].
+func (c *Client) Recv(ctx context.Context) ([]byte, error) { return c.ReadElement(ctx) }
+
+// AddStream is [boshclient.Conn.OpenStream].
+func (c *Client) AddStream(ctx context.Context, to string) (*Client, error) {
+	more, err := c.OpenStream(ctx, to)
+	if err != nil {
+		return nil, err
 	}
-	c.err = err
-	c.closing = true
-	c.cancel()
-	close(c.done)
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	for _, it := range c.queue {
-		it.tell(nil, err)
-	}
-	for _, r := range c.open {
-		r.tell(nil, err)
-	}
-	c.queue = nil
-	c.room.send()
-	c.ready.send()
+	return &Client{more}, nil
 }
 
-// create sends the creation request until it is answered.
-func (c *Client) create(ctx context.Context) error {
-	if c.cfg.Sid != "" {
-		c.granted = c.cfg.attached()
-		return nil
+// Terminate is [boshclient.Conn.Terminate] with last payloads, which go out with the end.
+func (c *Client) Terminate(ctx context.Context, payloads ...string) error {
+	if err := c.Send(ctx, payloads...); err != nil {
+		return err
 	}
-	var newkey string
-	if c.cfg.Keys > 0 {
-		c.keys, newkey = newKeys(c.cfg.Keys)
-	}
-	text := c.cfg.creation(c.url, newkey)
-	patience := c.cfg.Patience
-	if patience == 0 {
-		patience = c.cfg.Wait + 10*time.Second
-	}
-	for try := 0; ; try++ {
-		b, err := c.post(ctx, text, patience)
-		if err == nil && b.Attr("type") == "error" {
-			err = errRecoverable
-		}
-		switch {
-		case err == nil:
-			return c.created(b)
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case isFinal(err):
-			return err
-		case try >= c.cfg.Retries:
-			return fmt.Errorf("%w: %w", ErrUnanswered, err)
-		}
-		if err := sleep(ctx, c.backoff(try)); err != nil {
-			return err
-		}
-	}
+	return c.Conn.Terminate(ctx)
 }
 
-// created takes the creation answer.
-func (c *Client) created(b *Body) error {
-	if b.Attr("type") == "terminate" {
-		return endOf(b)
-	}
-	c.granted = granted(b)
-	if c.granted.Sid == "" {
-		return errors.New("boshtest: creation answer without sid: " + b.String())
-	}
-	if c.granted.Wait < 0 {
-		c.granted.Wait = c.cfg.Wait
-	}
-	if c.granted.Stream != "" {
-		c.streams[c.granted.Stream] = true
-	}
-	c.deliver(b)
-	c.next++
-	c.head++
-	c.stats.Requests, c.stats.Answers, c.stats.Empty = 1, 1, 1
-	return nil
-}
+// Done is closed when the stream is over for the client.
+func (c *Client) Done() <-chan struct{} { return c.Context().Done() }
 
-// endOf returns the end that a terminal answer means.
-func endOf(b *Body) error {
-	if condition := b.Attr("condition"); condition != "" {
-		return &EndError{Condition: condition, Body: b}
-	}
-	return io.EOF
-}
-
-// A signal wakes those who wait for a change. It is guarded by the client's
-// lock.
-type signal struct{ ch chan struct{} }
-
-// wait returns a channel that the next send closes.
-func (s *signal) wait() <-chan struct{} {
-	if s.ch == nil {
-		s.ch = make(chan struct{})
-	}
-	return s.ch
-}
-
-func (s *signal) send() {
-	if s.ch != nil {
-		close(s.ch)
-		s.ch = nil
-	}
-}
+// Err returns why the stream is over: nil if it is not, [io.EOF] after a graceful end,
+// and else what Recv returns.
+func (c *Client) Err() error { return context.Cause(c.Context()) }

@@ -217,47 +217,6 @@ func TestEndIsNotLost(t *testing.T) {
 	})
 }
 
-// TestStreamsAreNotMixed numbers what goes over several streams.
-func TestStreamsAreNotMixed(t *testing.T) {
-	t.Logf("-seed %d", *seed)
-	synctest.Test(t, func(t *testing.T) {
-		h := newEcho(time.Millisecond)
-		defer h.Close()
-		faults := &boshtest.Faults{Seed: *seed, Rates: boshtest.Evenly(0.3)}
-		c := dial(t, boshtest.Config{Transport: boshtest.InMemory(h), Fault: faults})
-		names := []string{c.Granted().Stream}
-		for range 3 {
-			name, err := c.AddStream(t.Context(), "example.net")
-			require.NoError(t, err)
-			names = append(names, name)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
-		defer cancel()
-		const n = 500
-		got := make(map[string]*boshtest.Sequence)
-		for _, name := range names {
-			got[name] = new(boshtest.Sequence)
-		}
-		for i := range n {
-			for _, name := range names {
-				require.NoError(t, c.SendTo(ctx, name, string(boshtest.Numbered(i, 0))))
-			}
-			for range names {
-				p, err := c.Next(ctx)
-				require.NoError(t, err)
-				number, _ := boshtest.Number(p.Data)
-				require.Contains(t, got, p.Stream)
-				got[p.Stream].Got(number)
-			}
-		}
-		for _, name := range names {
-			assert.NoError(t, got[name].Check(n))
-		}
-		require.NoError(t, c.Terminate(ctx))
-		assert.Zero(t, faults.Stats().Differing)
-	})
-}
-
 // TestOverHTTP is the same over HTTP/1.1 and HTTP/2.
 func TestOverHTTP(t *testing.T) {
 	t.Logf("-seed %d", *seed)
@@ -304,69 +263,4 @@ func TestOverSockets(t *testing.T) {
 	t.Logf("%+v %+v", c.Stats(), st)
 	assert.NotZero(t, st.Hit())
 	p.CutAll()
-}
-
-func TestStreams(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newEcho(time.Millisecond)
-		defer h.Close()
-		c := dial(t, boshtest.Config{Transport: boshtest.InMemory(h)})
-		first := c.Granted().Stream
-		require.NotEmpty(t, first)
-		second, err := c.AddStream(t.Context(), "example.net")
-		require.NoError(t, err)
-		next := func() boshtest.Payload {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-			defer cancel()
-			p, err := c.Next(ctx)
-			require.NoError(t, err)
-			return p
-		}
-		for _, name := range []string{second, first} {
-			require.NoError(t, c.SendTo(t.Context(), name, "<a xmlns='u'/>"))
-			assert.Equal(t, boshtest.Payload{Stream: name, Data: []byte("<a xmlns='u'/>")}, next())
-		}
-		require.NoError(t, c.Send(t.Context(), "<b xmlns='u'/>"))
-		assert.ElementsMatch(t, []string{first, second}, []string{next().Stream, next().Stream}, "to all")
-		require.NoError(t, c.CloseStream(t.Context(), second))
-		assert.Equal(t, boshtest.Payload{Stream: second, End: io.EOF}, next())
-		require.NoError(t, c.SendTo(t.Context(), first, "<c xmlns='u'/>"))
-		assert.Equal(t, first, next().Stream)
-		require.NoError(t, c.CloseStream(t.Context(), first))
-		<-c.Done()
-		assert.ErrorIs(t, c.Err(), io.EOF, "the last stream is the session")
-	})
-}
-
-func TestPauseIsBorne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newEcho(time.Second)
-		defer h.Close()
-		c := dial(t, boshtest.Config{Transport: boshtest.InMemory(h)})
-		for range 3 {
-			require.NoError(t, c.Send(t.Context(), "<a xmlns='u'/>"))
-			require.NoError(t, c.Pause(t.Context(), c.Granted().MaxPause))
-			start := time.Now()
-			_, err := c.Recv(t.Context())
-			require.NoError(t, err)
-			assert.Equal(t, c.Granted().MaxPause*9/10, time.Since(start))
-		}
-		pings(t, c, 10, 1)
-	})
-}
-
-// TestPageReload goes on with a session from elsewhere, with a request of the
-// old client still open.
-func TestPageReload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newEcho(0)
-		defer h.Close()
-		rt := boshtest.InMemory(h)
-		c := dial(t, boshtest.Config{Transport: rt})
-		pings(t, c, 10, 1)
-		synctest.Wait()
-		require.NoError(t, c.Close())
-		c = dial(t, boshtest.Config{Transport: rt, Sid: c.Sid(), Rid: c.Rid()})
-		pings(t, c, 10, 1)
-	})
 }
