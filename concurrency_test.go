@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -210,22 +211,28 @@ func (u *turmoil) client(ctx context.Context, rt http.RoundTripper, rng *rand.Ra
 			Fault: &boshtest.Faults{Seed: rng.Uint64(), Rates: boshtest.Evenly(0.3), Creations: true},
 		})
 		if err != nil {
-			var end *boshtest.EndError
-			if errors.As(err, &end) && end.Condition != string(bosh.SystemShutdown) {
-				continue // ended by a callback before it began
+			if ctx.Err() == nil && !errors.Is(err, boshclient.SystemShutdown) {
+				continue // ended by a callback before it began, or cut
 			}
 			return
 		}
 		go func() {
 			for err := error(nil); err == nil; {
-				_, err = c.Next(ctx)
+				_, err = c.Recv(ctx)
 			}
 		}()
 		for i := range 20 {
 			time.Sleep(time.Duration(rng.Int64N(int64(5 * time.Millisecond))))
 			switch rng.IntN(12) {
 			case 0:
-				c.AddStream(ctx, "b.test")
+				more, err := c.AddStream(ctx, "b.test")
+				if err == nil {
+					go func() {
+						for err := error(nil); err == nil; {
+							_, err = more.Recv(ctx)
+						}
+					}()
+				}
 			case 1:
 				c.Pause(ctx, time.Second)
 			default:
@@ -266,7 +273,7 @@ func TestPanicsEndOneSession(t *testing.T) {
 				_, err = c.Recv(t.Context())
 				c.Close()
 			}
-			assert.ErrorIs(t, err, &boshtest.EndError{Condition: string(bosh.InternalServerError)})
+			assert.ErrorIs(t, err, boshclient.InternalServerError)
 			require.NoError(t, good.Send(t.Context(), x("ping")))
 			_, err = good.Recv(t.Context())
 			require.NoError(t, err)

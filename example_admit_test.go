@@ -58,7 +58,7 @@ func ExampleOptions_admit() {
 		fmt.Println(string(hello))
 	}
 	// Output:
-	// boshtest: session ended: policy-violation
-	// boshtest: session ended: policy-violation
+	// boshclient: dial: bosh: policy-violation
+	// boshclient: dial: bosh: policy-violation
 	// <hello xmlns='urn:example'>alice</hello>
 }

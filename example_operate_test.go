@@ -39,7 +39,7 @@ func ExampleHandler_Shutdown() {
 		stopped <- errors.Join(err, server.Shutdown(ctx))
 	}()
 
-	client.Poll(ctx) // the client comes back
+	client.Wake() // the client comes back
 	words, _ := client.Recv(ctx)
 	fmt.Println(string(words))
 	_, err = client.Recv(ctx)
@@ -47,7 +47,7 @@ func ExampleHandler_Shutdown() {
 	fmt.Println(<-stopped)
 	// Output:
 	// <last-words xmlns='urn:example'/>
-	// boshtest: session ended: system-shutdown
+	// read bosh http://pipe.test/: bosh: system-shutdown
 	// <nil>
 }
 

@@ -2,12 +2,14 @@ package bosh_test
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -30,7 +32,7 @@ func ExampleOptions_limits() {
 	ctx := context.Background()
 	for range 2 {
 		client, err := boshtest.Dial(ctx, boshtest.Config{To: "example.com", Transport: boshtest.InMemory(h)})
-		var end *boshtest.EndError
+		var end *boshclient.Error
 		if errors.As(err, &end) {
 			fmt.Println("refused:", end.Condition)
 			break
@@ -66,7 +68,7 @@ func ExampleOpening() {
 	ctx := context.Background()
 	for _, token := range []string{"guess", "t0k3n"} {
 		client, err := boshtest.Dial(ctx, boshtest.Config{
-			Attrs:     "xmlns:auth='" + ns + "' auth:token='" + token + "'",
+			Attr:      []xml.Attr{{Name: xml.Name{Space: ns, Local: "token"}, Value: token}},
 			Transport: boshtest.InMemory(h),
 		})
 		if err != nil {
@@ -79,6 +81,6 @@ func ExampleOpening() {
 		}
 	}
 	// Output:
-	// boshtest: session ended: policy-violation
+	// boshclient: dial: bosh: policy-violation
 	// thermometer
 }

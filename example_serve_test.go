@@ -188,12 +188,13 @@ func ExampleSession_Streams() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client.SendTo(ctx, second, "<only-for-two xmlns='urn:example'/>")
-	answer, _ := client.Next(ctx)
-	fmt.Println(answer.Stream == second, string(answer.Data))
+	defer second.Close()
+	second.Send(ctx, "<only-for-two xmlns='urn:example'/>")
+	answer, _ := second.Recv(ctx)
+	fmt.Println(string(answer))
 	// Output:
 	// two.example, one of 2, got <only-for-two xmlns='urn:example'/>
-	// true <only-for-two xmlns='urn:example'/>
+	// <only-for-two xmlns='urn:example'/>
 }
 
 // What a client was not proven to have is handed back when its stream has
@@ -224,7 +225,7 @@ func ExampleStream_Undelivered_sent() {
 	for _, event := range []string{"one", "two"} {
 		events <- event
 		<-written
-		client.Poll(ctx) // the second poll acknowledges the answer to the first
+		client.Wake() // the second poll acknowledges the answer to the first
 		client.Recv(ctx)
 	}
 	events <- "three"

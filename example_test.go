@@ -92,7 +92,7 @@ func Example() {
 	answer, _ := io.ReadAll(conn)
 	fmt.Println(string(answer[len(answer)-len("<body>over TCP</body></message></stream:stream>"):]))
 	// Output:
-	// <stream:features/>
+	// <stream:features xmlns:stream='http://etherx.jabber.org/streams'/>
 	// <message xmlns="jabber:client"><body>over BOSH</body></message>
 	// <body>over TCP</body></message></stream:stream>
 }

@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"encoding/json"
+	"errors"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -59,7 +61,7 @@ func TestMonitor(t *testing.T) {
 	w = httptest.NewRecorder()
 	m.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	text += w.Body.String()
-	if strings.Contains(text, c.Sid()) || strings.Contains(text, "secret") {
+	if strings.Contains(text, c.Created().Attr("sid")) || strings.Contains(text, "secret") {
 		t.Errorf("the monitor tells what it must not: %s", text)
 	}
 	if !strings.Contains(text, "push.example") {
@@ -80,7 +82,7 @@ func TestMonitor(t *testing.T) {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
 	<-c.Done()
-	if err, ok := c.Err().(*boshtest.EndError); !ok || err.Condition != string(bosh.PolicyViolation) {
+	if !errors.Is(c.Err(), boshclient.PolicyViolation) {
 		t.Errorf("the client was told: %v", c.Err())
 	}
 }

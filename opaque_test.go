@@ -7,211 +7,29 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
-	"github.com/gobosh/bosh/internal/deadline"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/nettest"
 )
 
-// An opaqueConn is the client's end of an Opaque stream.
-type opaqueConn struct {
-	c   *boshtest.Client
-	end context.CancelFunc
-
-	writing sync.Mutex
-	running sync.WaitGroup
-
-	mu     sync.Mutex // guards what follows
-	closed chan struct{}
-	buf    []byte
-	err    error         // why there is no more input
-	change chan struct{} // closed when buf or err has changed
-	rd, wr lateness
-}
-
-// lateness is a deadline and what to wait on for it.
-type lateness struct {
-	deadline.Deadline
-	passed chan struct{} // closed when it passes, and replaced
-}
-
-// maxUnread is how much an opaqueConn reads ahead.
-const maxUnread = 64 << 10
-
-func dialOpaque(ctx context.Context, cfg boshtest.Config) (*opaqueConn, error) {
-	cfg.Queue, cfg.Batch = 64<<10, 64<<10
-	client, err := boshtest.Dial(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	c := &opaqueConn{c: client, closed: make(chan struct{}), change: make(chan struct{})}
-	c.rd.passed, c.wr.passed = make(chan struct{}), make(chan struct{})
-	ctx, c.end = context.WithCancel(context.Background())
-	c.running.Go(func() { c.pump(ctx) })
-	return c, nil
-}
-
-// pump moves what arrives to the buffer.
-func (c *opaqueConn) pump(ctx context.Context) {
-	for {
-		el, err := c.c.Recv(ctx)
-		var b []byte
-		if err == nil {
-			b, err = base64.StdEncoding.AppendDecode(nil, el[bytes.IndexByte(el, '>')+1:bytes.LastIndexByte(el, '<')])
-		}
-		c.mu.Lock()
-		c.buf, c.err = append(c.buf, b...), err
-		close(c.change)
-		c.change = make(chan struct{})
-		for len(c.buf) > maxUnread && ctx.Err() == nil {
-			change := c.change
-			c.mu.Unlock()
-			select {
-			case <-change:
-			case <-ctx.Done():
-			}
-			c.mu.Lock()
-		}
-		c.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (c *opaqueConn) Read(p []byte) (int, error) {
-	for {
-		c.mu.Lock()
-		n, err := c.read(p)
-		change, late := c.change, c.rd.passed
-		c.mu.Unlock()
-		if n > 0 || err != nil || len(p) == 0 {
-			return n, err
-		}
-		select {
-		case <-change:
-		case <-c.closed:
-		case <-late:
-			return 0, os.ErrDeadlineExceeded
-		}
-	}
-}
-
-func (c *opaqueConn) read(p []byte) (int, error) {
-	switch {
-	case c.isClosed():
-		return 0, net.ErrClosed
-	case c.rd.Expired():
-		return 0, os.ErrDeadlineExceeded
-	case len(c.buf) == 0:
-		return 0, c.err
-	}
-	n := copy(p, c.buf)
-	c.buf = c.buf[n:]
-	close(c.change)
-	c.change = make(chan struct{})
-	return n, nil
-}
-
-func (c *opaqueConn) Write(p []byte) (n int, err error) {
-	c.mu.Lock()
-	expired, late := c.wr.Expired(), c.wr.passed
-	c.mu.Unlock()
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-late:
-			cancel(os.ErrDeadlineExceeded)
-		case <-c.closed:
-			cancel(net.ErrClosed)
-		case <-ctx.Done():
-		}
-	}()
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	for {
-		switch {
-		case c.isClosed():
-			return n, net.ErrClosed
-		case expired:
-			return n, os.ErrDeadlineExceeded
-		case n == len(p):
-			return n, nil
-		}
-		part := p[n:min(len(p), n+8<<10)]
-		if err := c.c.Send(ctx, encode(part)); err != nil {
-			return n, err
-		}
-		n += len(part)
-	}
-}
-
-func (c *opaqueConn) isClosed() bool {
-	select {
-	case <-c.closed:
-		return true
-	default:
-		return false
-	}
-}
-
-// Close ends the session in good order, but not at any price.
-func (c *opaqueConn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.isClosed() {
-		return net.ErrClosed
-	}
-	close(c.closed)
-	c.running.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), second)
-		defer cancel()
-		c.c.Terminate(ctx)
-		c.end()
-		c.c.Close()
-	})
-	return nil
-}
-
-func (c *opaqueConn) SetDeadline(t time.Time) error {
-	c.SetReadDeadline(t)
-	return c.SetWriteDeadline(t)
-}
-
-func (c *opaqueConn) SetReadDeadline(t time.Time) error  { return c.set(&c.rd, t) }
-func (c *opaqueConn) SetWriteDeadline(t time.Time) error { return c.set(&c.wr, t) }
-
-func (c *opaqueConn) set(d *lateness, t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d.Set(&c.mu, t, func() {
-		close(d.passed)
-		d.passed = make(chan struct{})
-	})
-	return nil
-}
-
-func (c *opaqueConn) LocalAddr() net.Addr  { return &net.TCPAddr{} }
-func (c *opaqueConn) RemoteAddr() net.Addr { return &net.TCPAddr{} }
-
 // opaquePair returns the two ends of a stream through a Handler.
-func opaquePair(ctx context.Context, h *bosh.Handler, cfg boshtest.Config) (client *opaqueConn, server net.Conn, err error) {
-	client, err = dialOpaque(ctx, cfg)
+func opaquePair(ctx context.Context, h *bosh.Handler, url string, rt http.RoundTripper) (client *boshclient.Conn, server net.Conn, err error) {
+	client, err = boshclient.Dial(ctx, url, &boshclient.Options{
+		Framing: boshclient.Opaque, HTTPClient: &http.Client{Transport: rt}, WriteBuffer: 64 << 10,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -219,8 +37,8 @@ func opaquePair(ctx context.Context, h *bosh.Handler, cfg boshtest.Config) (clie
 	return client, server, err
 }
 
-// TestConn is the test of the net package for implementations of net.Conn, in
-// both directions over real HTTP.
+// TestConn is the test of the net package for implementations of net.Conn, over real
+// HTTP. Package boshclient has it for the client's end.
 func TestConn(t *testing.T) {
 	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(version, func(t *testing.T) {
@@ -238,25 +56,12 @@ func TestConn(t *testing.T) {
 				srv.Start()
 			}
 			defer srv.Close()
-			pipe := func() (*opaqueConn, net.Conn, func(), error) {
-				c, s, err := opaquePair(t.Context(), h, boshtest.Config{URL: srv.URL, Transport: srv.Client().Transport})
-				return c, s, func() {
+			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+				c, s, err := opaquePair(t.Context(), h, srv.URL, srv.Client().Transport)
+				return s, c, func() {
 					s.Close()
 					c.Close()
-					c.running.Wait()
 				}, err
-			}
-			t.Run("client", func(t *testing.T) {
-				nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-					c, s, stop, err := pipe()
-					return c, s, stop, err
-				})
-			})
-			t.Run("server", func(t *testing.T) {
-				nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-					c, s, stop, err := pipe()
-					return s, c, stop, err
-				})
 			})
 			_, ok := proto.Load(version)
 			assert.True(t, ok, "the version was not used")
@@ -268,7 +73,7 @@ func TestConn(t *testing.T) {
 func TestTLSThroughOpaque(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandler(t, bosh.Options{Framing: bosh.Opaque})
-		c, s, err := opaquePair(t.Context(), h, boshtest.Config{Transport: boshtest.InMemory(h)})
+		c, s, err := opaquePair(t.Context(), h, "http://example.com/", boshtest.InMemory(h))
 		require.NoError(t, err)
 		cert, roots := certificate(t)
 		server := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{cert}})
@@ -293,7 +98,6 @@ func TestTLSThroughOpaque(t *testing.T) {
 		_, err = client.Read(got)
 		assert.Equal(t, io.EOF, err)
 		client.Close()
-		c.running.Wait()
 	})
 }
 

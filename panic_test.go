@@ -373,7 +373,7 @@ func panicConfig(pipe *boshtest.PipeServer, origin, bug string) boshtest.Config 
 	if bug != "" {
 		hd.Set("X-Bug", bug)
 	}
-	return boshtest.Config{Transport: pipe, To: "echo.test", Header: hd, Retries: 2}
+	return boshtest.Config{Transport: pipe, To: "echo.test", Header: hd, GiveUp: time.Millisecond}
 }
 
 // panicLife lives a session that a callback panics for.

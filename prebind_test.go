@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,13 +51,13 @@ func TestPrebind(t *testing.T) {
 		}
 
 		sid, rid := p.Attach()
-		c, err := boshtest.Dial(t.Context(), boshtest.Config{
-			Transport: boshtest.InMemory(h), Sid: sid, Rid: rid + 1, Header: http.Header{"X-Secure": {"yes"}},
-		})
+		c, err := boshclient.Resume(t.Context(), &boshclient.State{URL: "http://example.com/", Sid: sid, Rid: rid + 1},
+			&boshclient.Options{Framing: boshclient.Elements, HTTPHeader: http.Header{"X-Secure": {"yes"}},
+				HTTPClient: &http.Client{Transport: boshtest.InMemory(h)}})
 		require.NoError(t, err)
-		defer c.Close()
-		require.NoError(t, c.Send(t.Context(), "<a xmlns='urn:x'/>"))
-		got, err := c.Recv(t.Context())
+		defer c.CloseNow()
+		require.NoError(t, c.WriteElement(t.Context(), []byte("<a xmlns='urn:x'/>")))
+		got, err := c.ReadElement(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, "<a xmlns='urn:x'/>", string(got))
 	})

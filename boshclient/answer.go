@@ -47,7 +47,7 @@ func (s *session) read(resp *http.Response) (*answer, error) {
 		err = errTooLarge
 	}
 	if err == nil {
-		err = a.Parse(wire.Limits{Payloads: 4096 + len(a.Body)/12})
+		err = a.Parse(wire.Limits{Attrs: wire.Ours.Attrs, Bindings: wire.Ours.Bindings, Payloads: 4096 + len(a.Body)/12})
 	}
 	if err != nil {
 		a.release()

@@ -34,8 +34,8 @@ const (
 	UndefinedCondition     Condition = "undefined-condition"      // Error.Payload may say more
 )
 
-// Error returns the condition with a prefix.
-func (c Condition) Error() string { return "bosh: " + string(c) }
+// Error returns the condition.
+func (c Condition) Error() string { return string(c) }
 
 // An Error is the end of a session, or of one of several streams, for a reason that
 // the server gave.
@@ -55,9 +55,9 @@ type Error struct {
 
 func (e *Error) Error() string {
 	if e.Err != nil {
-		return e.Condition.Error() + ": " + e.Err.Error()
+		return "bosh: " + string(e.Condition) + ": " + e.Err.Error()
 	}
-	return e.Condition.Error()
+	return "bosh: " + string(e.Condition)
 }
 
 // Unwrap returns the condition, and Err if there is one.

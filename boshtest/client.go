@@ -1,10 +1,13 @@
 package boshtest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/xml"
+	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gobosh/bosh/boshclient"
@@ -17,6 +20,7 @@ import (
 // Close does what CloseNow does: the client leaves without a word.
 type Client struct {
 	*boshclient.Conn
+	created *Body
 }
 
 // Config says how a [Client] talks to its server. The zero value of each field is the
@@ -26,8 +30,8 @@ type Config struct {
 	// for a Transport that does not care.
 	URL string
 
-	// Transport carries the requests. The default is boshclient's. Fault, if set, is
-	// put before it; its own Transport field is ignored.
+	// Transport carries the requests. The default is one that all clients share.
+	// Fault, if set, is put before it; its own Transport field is ignored.
 	Transport http.RoundTripper
 	Fault     *Faults
 
@@ -58,13 +62,58 @@ type Config struct {
 // Dial creates a session. The context is for the creation alone, which is tried once.
 // If the server refuses, errors.Is finds its [boshclient.Condition] in the error.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	first := &recording{rt: cfg.transport()}
 	o := cfg.options()
+	o.HTTPClient = &http.Client{Transport: first}
 	ctx = knobs.With(ctx, knobs.Knobs{Manual: cfg.Manual})
 	c, err := boshclient.Dial(ctx, cmp.Or(cfg.URL, "http://bosh.test/"), o)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{c}, nil
+	return &Client{c, first.answer}, nil
+}
+
+// A recording keeps the first answer.
+type recording struct {
+	rt     http.RoundTripper
+	once   sync.Once
+	answer *Body
+}
+
+func (r *recording) RoundTrip(req *http.Request) (resp *http.Response, err error) {
+	r.once.Do(func() {
+		resp, err = r.rt.RoundTrip(req)
+		if err != nil {
+			return
+		}
+		var text []byte
+		if text, err = readBody(resp); err == nil {
+			r.answer, _ = ParseBody(text)
+			resp.Body = io.NopCloser(bytes.NewReader(text))
+		}
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case resp != nil:
+		return resp, nil
+	}
+	return r.rt.RoundTrip(req)
+}
+
+// sockets is for a Config without a Transport.
+var sockets = &http.Transport{MaxIdleConnsPerHost: 256}
+
+// transport returns what carries the requests, faults included.
+func (cfg *Config) transport() http.RoundTripper {
+	rt := cfg.Transport
+	if rt == nil {
+		rt = sockets
+	}
+	if cfg.Fault != nil {
+		rt = cfg.Fault.over(rt)
+	}
+	return rt
 }
 
 func (cfg *Config) options() *boshclient.Options {
@@ -76,18 +125,11 @@ func (cfg *Config) options() *boshclient.Options {
 	if cfg.XMPP {
 		o.Version = "1.0"
 	}
-	rt := cfg.Transport
-	if cfg.Fault != nil {
-		if rt == nil {
-			rt = http.DefaultTransport
-		}
-		rt = cfg.Fault.over(rt)
-	}
-	if rt != nil {
-		o.HTTPClient = &http.Client{Transport: rt}
-	}
 	return o
 }
+
+// Created returns the answer to the creation of the session, with its sid.
+func (c *Client) Created() *Body { return c.created }
 
 // Send queues payloads, each of them one or more whole elements, and returns when there
 // was room for all of them.
@@ -109,7 +151,7 @@ func (c *Client) AddStream(ctx context.Context, to string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{more}, nil
+	return &Client{more, c.created}, nil
 }
 
 // Terminate is [boshclient.Conn.Terminate] with last payloads, which go out with the end.

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -86,7 +87,7 @@ func TestCreationAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		bosh := c.transport.(*overBOSH)
-		answer := bosh.Granted().Body.String()
+		answer := bosh.Created().String()
 		for _, want := range []string{"<stream:features>", ">SCRAM-SHA-256<", ">SCRAM-SHA-1<", ">PLAIN<", ">ANONYMOUS<", "from='localhost'"} {
 			if !strings.Contains(answer, want) {
 				t.Errorf("%s: no %s in %s", path, want, answer)
@@ -101,7 +102,7 @@ func TestCreationAnswer(t *testing.T) {
 func TestUnknownHost(t *testing.T) {
 	chat := startChat(t)
 	c := dialBOSH(t, boshtest.Config{URL: chat.http + "http-bind", To: "example.net"})
-	var end *boshtest.EndError
+	var end *boshclient.Error
 	if err := c.header(); !errors.As(err, &end) || end.Condition != "host-unknown" {
 		t.Errorf("got %v, want host-unknown", err)
 	}
@@ -164,7 +165,7 @@ func TestConflictOverBOSH(t *testing.T) {
 	if el := old.next(); el.XMLName.Local != "error" || el.child("conflict").XMLName.Space != nsStreamErrors {
 		t.Errorf("got %v", el)
 	}
-	var end *boshtest.EndError
+	var end *boshclient.Error
 	if _, err := old.read(); !errors.As(err, &end) || end.Condition != "remote-stream-error" {
 		t.Errorf("got %v, want remote-stream-error", err)
 	}
@@ -186,7 +187,7 @@ func TestShutdownTellsAll(t *testing.T) {
 	alice.Close()
 	early.wantEnd("system-shutdown")
 	early.Close()
-	var end *boshtest.EndError
+	var end *boshclient.Error
 	if el, err := bob.read(); !errors.As(err, &end) || end.Condition != "system-shutdown" {
 		t.Errorf("bob got %v, %v; want system-shutdown", el, err)
 	}
@@ -242,7 +243,7 @@ func TestSlowReaderOverBOSH(t *testing.T) {
 			t.Error("no message was kept")
 		}
 		close(open)
-		var end *boshtest.EndError
+		var end *boshclient.Error
 		got := 0
 		for {
 			el, err := slow.read()

@@ -122,7 +122,7 @@ func vanish(t *testing.T, fault boshtest.Fault, request int, early bool) {
 	bob.login("bob", "hunter2", "b")
 	var begun, armed atomic.Int64
 	doomed := cfg
-	doomed.Retries = -1
+	doomed.GiveUp = -1
 	doomed.Fault = &boshtest.Faults{Plan: func(int, []byte) boshtest.Fault {
 		if armed.Load() == 0 {
 			return boshtest.Pass

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -198,7 +199,7 @@ func restart(t *testing.T, seed uint64, share float64) {
 	for err == nil {
 		_, err = idle.read()
 	}
-	var end *boshtest.EndError
+	var end *boshclient.Error
 	if !errors.As(err, &end) || end.Condition != "system-shutdown" {
 		t.Errorf("the idle client got %v, want system-shutdown", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -83,7 +84,7 @@ func TestScrape(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Close()
-	if _, err := boshtest.Dial(t.Context(), config); !errors.Is(err, &boshtest.EndError{Condition: "system-shutdown"}) {
+	if _, err := boshtest.Dial(t.Context(), config); !errors.Is(err, boshclient.SystemShutdown) {
 		t.Errorf("after the end: %v", err)
 	}
 	rt.Wait()

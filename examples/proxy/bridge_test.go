@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -275,7 +276,7 @@ func TestServerEnds(t *testing.T) {
 				if test.condition == "" {
 					require.ErrorIs(t, c.Err(), io.EOF)
 				} else {
-					require.Equal(t, test.condition, r.ended(c).Condition)
+					require.EqualValues(t, test.condition, r.ended(c).Condition)
 				}
 				var got string
 				for {
@@ -308,7 +309,7 @@ func TestServerSilent(t *testing.T) {
 			<-c.Done()
 			err = c.Err()
 		}
-		require.ErrorIs(t, err, &boshtest.EndError{Condition: "remote-connection-failed"})
+		require.ErrorIs(t, err, boshclient.RemoteConnectionFailed)
 		assert.Equal(t, 10*time.Second, time.Since(start))
 		<-accepted
 		s.Close()
@@ -352,9 +353,9 @@ func TestShutdown(t *testing.T) {
 		defer cancel()
 		require.Equal(t, 1, r.proxy.shutdown(ctx))
 		require.NoError(t, r.proxy.wait())
-		require.Equal(t, "system-shutdown", r.ended(here).Condition)
+		require.Equal(t, boshclient.SystemShutdown, r.ended(here).Condition)
 		assert.Equal(t, []string{"1"}, ids(<-served+<-served))
 		_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
-		require.ErrorIs(t, err, &boshtest.EndError{Condition: "system-shutdown"})
+		require.ErrorIs(t, err, boshclient.SystemShutdown)
 	})
 }

@@ -23,7 +23,7 @@ import (
 type wire interface {
 	Send(ctx context.Context, elements ...string) error
 	Recv(ctx context.Context) ([]byte, error)
-	Restart(ctx context.Context, attrs ...string) error
+	Restart(ctx context.Context) error
 }
 
 // A user is an XMPP client that is logged in.
@@ -171,7 +171,7 @@ func dialTCP(t testing.TB, addr string) *tcpWire {
 	return w
 }
 
-func (w *tcpWire) Restart(ctx context.Context, _ ...string) error {
+func (w *tcpWire) Restart(ctx context.Context) error {
 	return w.Send(ctx, "<stream:stream to='localhost' version='1.0' xmlns='jabber:client' xmlns:stream='"+nsStream+"'>")
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"mellium.im/sasl"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -120,13 +121,13 @@ func testPassword(t *testing.T, p *realProxy) {
 }
 
 // refused opens a session that must be refused.
-func refused(t *testing.T, url, to, condition string) *boshtest.Body {
+func refused(t *testing.T, url, to, condition string) *boshclient.Error {
 	t.Helper()
 	_, err := boshtest.Dial(t.Context(), boshtest.Config{URL: url + "/http-bind", To: to, XMPP: true})
-	var end *boshtest.EndError
+	var end *boshclient.Error
 	require.ErrorAs(t, err, &end)
-	require.Equal(t, condition, end.Condition)
-	return end.Body
+	require.EqualValues(t, condition, end.Condition)
+	return end
 }
 
 // testCertificate has a proxy that does not know who signed the server's.
@@ -141,13 +142,13 @@ func testCertificate(t *testing.T, s *realServer) {
 func testDomain(t *testing.T, s *realServer) {
 	p := startProxy(t, "-upstream", s.c2s, "-insecure")
 	body := refused(t, p.url, "nowhere.example", "remote-stream-error")
-	assert.Contains(t, body.String(), "<host-unknown")
+	assert.Contains(t, string(body.Payload), "<host-unknown")
 	p = startProxy(t, "-upstream", s.c2s, "-insecure", "-domain", "localhost")
 	refused(t, p.url, "nowhere.example", "host-unknown")
 	awaited(t, dialBOSH(t, p.url), "stream:features")
 	p = startProxy(t, "-upstream", s.c2s, "-tls", "none")
 	body = refused(t, p.url, "nowhere.example", "remote-stream-error")
-	assert.Contains(t, body.String(), "<host-unknown")
+	assert.Contains(t, string(body.Payload), "<host-unknown")
 }
 
 // testLost has a client that vanishes, and looks that whoever writes to it
@@ -183,9 +184,7 @@ func (p *polling) Recv(ctx context.Context) ([]byte, error) {
 		if err == nil || !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return el, err
 		}
-		if err := p.Poll(ctx); err != nil {
-			return nil, err
-		}
+		p.Wake()
 	}
 }
 
@@ -279,7 +278,7 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 	p.process.stop(t, syscall.SIGTERM)
 	require.NoError(t, p.process.err)
 	<-c.Done()
-	require.ErrorIs(t, c.Err(), &boshtest.EndError{Condition: "system-shutdown"})
+	require.ErrorIs(t, c.Err(), boshclient.SystemShutdown)
 	// Each message has arrived, or its sender knows that it has not, or the
 	// server keeps it since it came to that when the session was over.
 	got := make(map[string]bool)
@@ -396,11 +395,11 @@ func testServerStopped(t *testing.T, start func(testing.TB) *realServer) {
 			if sig == syscall.SIGKILL {
 				want = "remote-connection-failed"
 			}
-			var end *boshtest.EndError
+			var end *boshclient.Error
 			require.ErrorAs(t, c.Err(), &end)
-			require.Equal(t, want, end.Condition)
+			require.EqualValues(t, want, end.Condition)
 			if sig == syscall.SIGTERM {
-				assert.Contains(t, end.Body.String(), "<system-shutdown")
+				assert.Contains(t, string(end.Payload), "<system-shutdown")
 			}
 			refused(t, p.url, "localhost", "remote-connection-failed")
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -101,10 +102,10 @@ func (r *rig) recv(c *boshtest.Client, contains string) string {
 }
 
 // ended waits for the end of a client's session and returns its condition.
-func (r *rig) ended(c *boshtest.Client) *boshtest.EndError {
+func (r *rig) ended(c *boshtest.Client) *boshclient.Error {
 	r.t.Helper()
 	<-c.Done()
-	var end *boshtest.EndError
+	var end *boshclient.Error
 	require.ErrorAs(r.t, c.Err(), &end)
 	return end
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 	_ "github.com/gobosh/bosh/internal/enginetest"
 )
@@ -136,9 +137,9 @@ func TestProgram(t *testing.T) {
 	defer c.Close()
 	require.NoError(t, stop())
 	<-c.Done()
-	require.ErrorIs(t, c.Err(), &boshtest.EndError{Condition: "system-shutdown"})
+	require.ErrorIs(t, c.Err(), boshclient.SystemShutdown)
 	assert.Contains(t, log.String(), "client=198.51.100.7:0")
-	for _, secret := range []string{"PLAIN", "<", c.Sid()} {
+	for _, secret := range []string{"PLAIN", "<", c.Created().Attr("sid")} {
 		assert.NotContains(t, log.String(), secret)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -102,7 +103,7 @@ func (l *load) close() {
 // clients runs work with n clients at the same time, and returns what they
 // have done together and the first error.
 func (l *load) clients(ctx context.Context, n int, config func(i int) boshtest.Config,
-	work func(ctx context.Context, c *boshtest.Client) error) (sum boshtest.Stats, err error) {
+	work func(ctx context.Context, c *boshtest.Client) error) (sum boshclient.Stats, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

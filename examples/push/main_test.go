@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -43,7 +44,7 @@ func testRun(t *testing.T, direct bool) {
 	}
 	stop()
 	<-c.Done()
-	if !errors.Is(c.Err(), &boshtest.EndError{Condition: "system-shutdown"}) {
+	if !errors.Is(c.Err(), boshclient.SystemShutdown) {
 		t.Errorf("the page was told: %v", c.Err())
 	}
 	c.Close()

@@ -55,7 +55,7 @@ func (l *load) broken(ctx context.Context) (string, error) {
 	network := make([]*boshtest.Faults, n)
 	config := func(i int) boshtest.Config {
 		network[i] = &boshtest.Faults{Seed: uint64(i) + 1, Rates: boshtest.Evenly(rate), Latency: 100 * time.Millisecond}
-		return boshtest.Config{Fault: network[i], Retries: 50}
+		return boshtest.Config{Fault: network[i]}
 	}
 	sum, err := l.clients(ctx, n, config, func(ctx context.Context, c *boshtest.Client) error {
 		if err := l.converse(ctx, c, each, every); err != nil {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -30,7 +30,7 @@ type life struct {
 	// One of each for each stream:
 	names   []string // of the jobs
 	jobs    []*job
-	streams []string // names on the wire
+	streams []*boshtest.Client
 	downs   []boshtest.Sequence
 }
 
@@ -104,13 +104,13 @@ func (l *life) isAll(kinds []string) bool {
 // run lives the session.
 func (l *life) run(ctx context.Context) error {
 	l.cfg.To = l.names[0]
-	c, err := boshtest.Dial(ctx, l.cfg)
+	c, err := dial(ctx, l.cfg)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}
 	defer c.Close()
 	l.c = c
-	l.streams = []string{c.Granted().Stream}
+	l.streams = []*boshtest.Client{c}
 	for _, name := range l.names[1:] {
 		stream, err := c.AddStream(ctx, name)
 		if err != nil {
@@ -131,8 +131,10 @@ func (l *life) run(ctx context.Context) error {
 		return err
 	}
 	if !l.jobs[0].close {
-		if err := c.Terminate(ctx); err != nil {
-			return fmt.Errorf("terminate: %w", err)
+		for _, stream := range l.streams {
+			if err := stream.Terminate(ctx); err != nil {
+				return fmt.Errorf("terminate: %w", err)
+			}
 		}
 	}
 	for i, j := range l.jobs {
@@ -148,6 +150,17 @@ func (l *life) run(ctx context.Context) error {
 	return nil
 }
 
+// dial creates the session, again if a fault has hit that.
+func dial(ctx context.Context, cfg boshtest.Config) (c *boshtest.Client, err error) {
+	for range 10 {
+		var refused boshclient.Condition
+		if c, err = boshtest.Dial(ctx, cfg); err == nil || errors.As(err, &refused) {
+			return c, err
+		}
+	}
+	return nil, err
+}
+
 // send sends all numbers, and pauses now and then.
 func (l *life) send(ctx context.Context) error {
 	rng := rand.New(rand.NewPCG(l.jobs[0].seed, 4))
@@ -160,7 +173,7 @@ func (l *life) send(ctx context.Context) error {
 			if i >= j.n {
 				continue
 			}
-			if err := l.c.SendTo(ctx, l.streams[k], string(boshtest.Numbered(i, rng.IntN(200)))); err != nil {
+			if err := l.streams[k].Send(ctx, string(boshtest.Numbered(i, rng.IntN(200)))); err != nil {
 				return fmt.Errorf("send %d: %w", i, err)
 			}
 		}
@@ -180,35 +193,40 @@ func (l *life) send(ctx context.Context) error {
 
 // receive takes all numbers, and the server's end if it is to come.
 func (l *life) receive(ctx context.Context) error {
-	left := 0
-	for _, j := range l.jobs {
-		left += j.n
+	errs := make(chan error, len(l.streams))
+	for i := range l.streams {
+		go func() { errs <- l.receiveFrom(ctx, i) }()
 	}
-	for left > 0 {
-		p, err := l.c.Next(ctx)
+	var err error
+	for range l.streams {
+		if e := <-errs; e != nil && err == nil {
+			err = e
+			l.c.Close() // which ends the others
+		}
+	}
+	if err == nil && l.jobs[0].close {
+		if el, end := l.c.Recv(ctx); !errors.Is(end, io.EOF) {
+			return fmt.Errorf("at the end: %q, %v", el, end)
+		}
+	}
+	return err
+}
+
+// receiveFrom takes all numbers of a stream.
+func (l *life) receiveFrom(ctx context.Context, i int) error {
+	for left := l.jobs[i].n; left > 0; left-- {
+		el, err := l.streams[i].Recv(ctx)
 		if err != nil {
-			return fmt.Errorf("receive, %d left: %w, %+v", left, err, l.c.Stats())
+			return fmt.Errorf("receive from %s, %d left: %w, %+v", l.names[i], left, err, l.c.Stats())
 		}
-		n, ok := boshtest.Number(p.Data)
-		i := slices.Index(l.streams, p.Stream)
-		if p.Stream == "" {
-			i = 0 // answers name no stream as long as there is but one
-		}
-		if !ok || i < 0 {
-			return fmt.Errorf("received %q on %q", p.Data, p.Stream)
+		n, ok := boshtest.Number(el)
+		if !ok {
+			return fmt.Errorf("received %q from %s", el, l.names[i])
 		}
 		l.downs[i].Got(n)
-		left--
 	}
-	for i := range l.downs {
-		if err := l.downs[i].Check(l.jobs[i].n); err != nil {
-			return fmt.Errorf("down %s: %w", l.names[i], err)
-		}
-	}
-	if l.jobs[0].close {
-		if p, err := l.c.Next(ctx); !errors.Is(err, io.EOF) {
-			return fmt.Errorf("at the end: %q, %v", p.Data, err)
-		}
+	if err := l.downs[i].Check(l.jobs[i].n); err != nil {
+		return fmt.Errorf("down %s: %w", l.names[i], err)
 	}
 	return nil
 }

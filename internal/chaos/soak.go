@@ -100,7 +100,7 @@ func (w *world) visit(ctx context.Context, id int, rate float64) {
 	}
 	r := w.routes[id%len(w.routes)]
 	faults := &boshtest.Faults{Seed: rng.Uint64(), Rates: boshtest.Evenly(rate / 5)}
-	c, err := boshtest.Dial(ctx, boshtest.Config{
+	c, err := dial(ctx, boshtest.Config{
 		URL: r.url, Transport: r.transport, Fault: faults, To: "soak.test", Acks: rng.IntN(2) == 0,
 	})
 	if err != nil {
