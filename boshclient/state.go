@@ -60,6 +60,7 @@ type output struct {
 	Kind kind      `json:",omitempty"`
 	Data []byte    `json:",omitempty"`
 	N    int64     `json:",omitempty"`
+	To   string    `json:",omitempty"`
 	From string    `json:",omitempty"`
 	Lang string    `json:",omitempty"`
 	Why  Condition `json:",omitempty"`
@@ -136,7 +137,7 @@ func (c *Conn) save() *saved {
 	}
 	for _, it := range c.out.items {
 		if it.kind != pause { // whoever waits for it has been told
-			v.Out = append(v.Out, output{Kind: it.kind, Data: it.b, N: it.n, From: it.from, Lang: it.lang, Why: it.why})
+			v.Out = append(v.Out, output{Kind: it.kind, Data: it.b, N: it.n, To: it.to, From: it.from, Lang: it.lang, Why: it.why})
 		}
 	}
 	if c.cut != nil {
@@ -236,7 +237,7 @@ func (c *Conn) restore(v *saved) error {
 			c.out.add(o.Data, o.N)
 			continue
 		}
-		c.out.put(item{kind: o.Kind, from: o.From, lang: o.Lang, why: o.Why})
+		c.out.put(item{kind: o.Kind, to: o.To, from: o.From, lang: o.Lang, why: o.Why})
 		c.finishing = c.finishing || o.Kind == terminate
 	}
 	if v.Framing == Opaque {

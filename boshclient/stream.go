@@ -225,13 +225,13 @@ func (c *Conn) turn(it *framing.Item) error {
 // the session has already, a further one restarts it.
 func (c *Conn) header(h *framing.Head) error {
 	switch {
-	case h.To != "" && c.to != "" && !strings.EqualFold(h.To, c.to):
-		return fmt.Errorf("stream header to %q in a session with %q: set Options.To", h.To, c.to)
 	case c.cause != nil:
 		return c.cause
 	case c.greeted:
-		c.out.put(item{kind: restart, from: h.From, lang: h.Lang})
+		c.out.put(item{kind: restart, to: h.To, from: h.From, lang: h.Lang})
 		return nil
+	case h.To != "" && c.to != "" && !strings.EqualFold(strings.TrimSuffix(h.To, "."), strings.TrimSuffix(c.to, ".")):
+		return fmt.Errorf("stream header to %q in a session with %q: set Options.To", h.To, c.to)
 	}
 	c.greeted = true
 	wake(c.readable)

@@ -207,10 +207,11 @@ func TestXMPPEnds(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := connect(t, "")
+		c := (&script{}).dial(t, boshclient.Options{})
 		_, err := c.Write([]byte(strings.Replace(open, "example.com", "other.example", 1)))
 		assert.ErrorContains(t, err, "set Options.To")
-		write(t, c, strings.Replace(open, "example.com", "EXAMPLE.com", 1))
+		c = (&script{}).dial(t, boshclient.Options{})
+		write(t, c, strings.Replace(open, "example.com", "EXAMPLE.com.", 1))
 		_, err = c.ReadElement(t.Context())
 		assert.Error(t, err)
 		assert.Error(t, c.WriteElement(t.Context(), []byte("<a xmlns='u'/>")))

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -150,19 +153,19 @@ func TestRestartDomain(t *testing.T) {
 					s.write(header + "<stream:features>" + plain + "</stream:features>" + success)
 					serve <- s
 				}()
-				c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: r.front, XMPP: true, URL: "http://" + test.first + "/"})
+				attr := " to='" + test.again + "'"
+				if test.again == "" {
+					attr = ""
+				}
+				c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: restartWith{r.front, attr}, XMPP: true, URL: "http://" + test.first + "/"})
 				require.NoError(t, err)
 				assert.Equal(t, d.name, c.Granted().From)
 				s := <-serve
 				r.recv(c, "<mechanism>PLAIN</mechanism>")
 				r.recv(c, "<success")
-				attr := "to='" + test.again + "'"
-				if test.again == "" {
-					attr = ""
-				}
-				require.NoError(t, c.Restart(t.Context(), attr))
+				require.NoError(t, c.Restart(t.Context()))
 				if test.refused {
-					assert.Equal(t, "host-unknown", r.ended(c).Condition)
+					assert.Equal(t, boshclient.HostUnknown, r.ended(c).Condition)
 					assert.NotContains(t, s.pong("")+s.farewell(), "<stream:stream", "the server has been asked")
 					r.proxy.bridges.Wait()
 					assert.Equal(t, map[string]int64{"host-unknown": 1}, r.proxy.count.ended.get())
@@ -179,6 +182,25 @@ func TestRestartDomain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// restartWith puts another attribute in the place of the domain of restarts.
+type restartWith struct {
+	http.RoundTripper
+	attr string
+}
+
+var restartTo = regexp.MustCompile(` to='[^']*'( xml:lang='en' .*xmpp:restart='true')`)
+
+func (w restartWith) RoundTrip(r *http.Request) (*http.Response, error) {
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	text = restartTo.ReplaceAll(text, []byte(w.attr+"$1"))
+	r = r.Clone(r.Context())
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	return w.RoundTripper.RoundTrip(r)
 }
 
 // ids returns the ids of the errors in a text, in order.

@@ -71,7 +71,7 @@ func TestBudgetCondition(t *testing.T) {
 			io.Copy(io.Discard, s.in)
 			s.Close()
 		}()
-		assert.Equal(t, "policy-violation", r.ended(c).Condition)
+		assert.EqualValues(t, "policy-violation", r.ended(c).Condition)
 		r.proxy.bridges.Wait()
 		assert.Equal(t, map[string]int64{"memory": 1}, r.proxy.count.ended.get())
 	}, withOptions(bosh.Options{MaxMemory: serverShare * 64 << 10}))

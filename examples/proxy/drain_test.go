@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -51,12 +52,12 @@ func TestDrain(t *testing.T) {
 				go func() { s1.pong(""); s1.farewell() }()
 				go func() { returned <- s2.pong("") + s2.farewell() }()
 				if test.vanished < 0 {
-					time.AfterFunc(-test.vanished, func() { c.Poll(t.Context()) })
+					time.AfterFunc(-test.vanished, c.Wake)
 				}
 				untold, took := r.drained(test.drain)
 				assert.LessOrEqual(t, took, test.took)
 				<-living.Done()
-				assert.ErrorIs(t, living.Err(), &boshtest.EndError{Condition: "system-shutdown"})
+				assert.ErrorIs(t, living.Err(), boshclient.SystemShutdown)
 				got := ids(<-returned)
 				if test.told {
 					assert.Zero(t, untold)
@@ -83,7 +84,7 @@ func TestDrainConnecting(t *testing.T) {
 		go func() {
 			defer close(refused)
 			_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
-			assert.ErrorIs(t, err, &boshtest.EndError{Condition: "system-shutdown"})
+			assert.ErrorIs(t, err, boshclient.SystemShutdown)
 		}()
 		synctest.Wait()
 		_, took := r.drained(20 * time.Second)

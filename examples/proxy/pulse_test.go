@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 )
 
@@ -72,7 +73,7 @@ func TestServerDark(t *testing.T) {
 		require.NoError(t, c.Send(t.Context(), chat))
 		s.expect(chat)
 		s.asked()
-		assert.Equal(t, "remote-connection-failed", r.ended(c).Condition)
+		assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 		assert.Equal(t, 10*time.Second, time.Since(start))
 		s.Close()
 		r.proxy.bridges.Wait()
@@ -92,7 +93,7 @@ func TestServerDarkIdle(t *testing.T) {
 		}
 		s.asked()
 		start := time.Now()
-		assert.Equal(t, "remote-connection-failed", r.ended(c).Condition)
+		assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 		assert.Equal(t, 10*time.Second, time.Since(start))
 		s.Close()
 	}, func(c *config) { c.keepalive = time.Minute })
@@ -117,7 +118,7 @@ func TestServerDarkManaged(t *testing.T) {
 		r.recv(c, "h='2'")
 		require.NoError(t, c.Send(t.Context(), chat))
 		s.expect("<r xmlns='urn:xmpp:sm:3'/>")
-		assert.Equal(t, "remote-connection-failed", r.ended(c).Condition)
+		assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 		s.Close()
 	})
 }
@@ -188,7 +189,7 @@ func TestServerHangs(t *testing.T) {
 					<-c.Done()
 					err = c.Err()
 				}
-				require.ErrorIs(t, err, &boshtest.EndError{Condition: "remote-connection-failed"})
+				require.ErrorIs(t, err, boshclient.RemoteConnectionFailed)
 				assert.Equal(t, 10*time.Second, time.Since(start))
 			})
 		})
@@ -205,7 +206,7 @@ func TestServerHangs(t *testing.T) {
 				require.NoError(t, c.Send(t.Context(), test.says))
 				s.expect(test.says)
 				s.write(test.answer)
-				assert.Equal(t, "remote-connection-failed", r.ended(c).Condition)
+				assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 				assert.Equal(t, 10*time.Second, time.Since(start))
 			})
 		})
@@ -216,7 +217,7 @@ func TestServerHangs(t *testing.T) {
 			time.Sleep(time.Minute)
 			start := time.Now()
 			s.write("<message")
-			assert.Equal(t, "remote-connection-failed", r.ended(c).Condition)
+			assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 			assert.Equal(t, 10*time.Second, time.Since(start))
 		})
 	})
@@ -230,7 +231,7 @@ func TestServerHangs(t *testing.T) {
 				}
 				time.Sleep(9 * time.Second)
 			}
-			assert.Equal(t, "remote-connection-failed", r.ended(c).Condition)
+			assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 			assert.Less(t, time.Since(start), 20*time.Second)
 		})
 	})

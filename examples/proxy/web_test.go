@@ -165,7 +165,7 @@ func TestLog(t *testing.T) {
 		assert.Contains(t, string(answer), "condition='host-unknown'")
 	}
 	_, err := boshtest.Dial(t.Context(), boshtest.Config{URL: url, To: "example.org", XMPP: true})
-	require.ErrorIs(t, err, &boshtest.EndError{Condition: "remote-connection-failed"})
+	require.ErrorIs(t, err, boshclient.RemoteConnectionFailed)
 	w.proxy.bridges.Wait()
 	require.NoError(t, stop())
 	for line := range strings.Lines(log.String()) {
