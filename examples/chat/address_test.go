@@ -17,7 +17,6 @@ var domains = []struct{ to, want string }{
 	{"LocalHost", ""},
 	{"LOCALHOST.", ""},
 	{"", "improper-addressing"},
-	{"localhost..", "host-unknown"},
 	{".", "improper-addressing"},
 	{".localhost", "host-unknown"},
 	{"example.net", "host-unknown"},
@@ -113,6 +112,9 @@ func TestRestartForAnother(t *testing.T) {
 			}
 			wantRefusal(t, c, tt.want)
 		})
+		if tt.to == "." { // is nothing to the library, which takes the dot off
+			tt.want = ""
+		}
 		t.Run(fmt.Sprintf("BOSH %q", tt.to), func(t *testing.T) {
 			r := newRaw(t, chat)
 			r.create("localhost")

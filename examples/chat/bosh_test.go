@@ -268,3 +268,25 @@ func TestSlowReaderOverBOSH(t *testing.T) {
 		memory.Wait()
 	})
 }
+
+// X5-13: node-xmpp-client opens its stream anew before it has logged in.
+func TestRestartBeforeLogin(t *testing.T) {
+	chat := startChat(t)
+	for _, auth := range []string{plain("alice", "alice"), "<auth xmlns='" + nsSASL + "' mechanism='ANONYMOUS'/>"} {
+		r := newRaw(t, chat)
+		r.wait = 1
+		r.create("localhost")
+		for range 3 {
+			if text := r.post(" to='localhost' xmpp:restart='true'", ""); strings.Contains(text, "terminate") {
+				t.Fatalf("got %s", text)
+			}
+		}
+		if text := r.post("", auth); !strings.Contains(text, "<success") {
+			t.Fatalf("got %s; want success", text)
+		}
+		if text := r.post(" to='localhost' xmpp:restart='true'", ""); !strings.Contains(text, "<bind") {
+			t.Fatalf("got %s; want the next features", text)
+		}
+		r.post(" type='terminate'", "")
+	}
+}

@@ -58,8 +58,7 @@ func newService(log *slog.Logger, direct bool) *service {
 }
 
 func admit(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
-	// A dot at the end of a host's name says no more than that it is complete.
-	switch o.To = strings.TrimSuffix(strings.ToLower(o.To), "."); o.To {
+	switch o.To = strings.ToLower(o.To); o.To {
 	case hostMonitor, hostEcho:
 		return ctx, nil
 	case "":
