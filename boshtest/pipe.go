@@ -5,7 +5,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +22,7 @@ type PipeListener struct {
 	backlog chan net.Conn
 	closed  chan struct{}
 	once    sync.Once
+	dialed  atomic.Int64
 }
 
 // ListenPipe returns a new listener.
@@ -47,9 +50,9 @@ func (l *PipeListener) Close() error {
 func (l *PipeListener) Addr() net.Addr { return pipeAddr("192.0.2.2:80") }
 
 // DialContext connects to the listener, whatever the address. It has the form
-// that [net/http.Transport] wants.
+// that [net/http.Transport] wants. Each client has a port of its own, from 1234 on.
 func (l *PipeListener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := newPipe()
+	client, server := newPipe(1233 + l.dialed.Add(1))
 	select {
 	case l.backlog <- server:
 		return client, nil
@@ -65,10 +68,10 @@ type pipeAddr string
 func (pipeAddr) Network() string  { return "pipe" }
 func (a pipeAddr) String() string { return string(a) }
 
-// newPipe returns the two ends of a connection.
-func newPipe() (client, server net.Conn) {
+// newPipe returns the two ends of a connection, whose client has a port.
+func newPipe(port int64) (client, server net.Conn) {
 	up, down := newHalf(), newHalf()
-	const c, s = pipeAddr("192.0.2.1:1234"), pipeAddr("192.0.2.2:80")
+	c, s := pipeAddr("192.0.2.1:"+strconv.FormatInt(port, 10)), pipeAddr("192.0.2.2:80")
 	return &pipeConn{in: down, out: up, local: c, remote: s},
 		&pipeConn{in: up, out: down, local: s, remote: c}
 }

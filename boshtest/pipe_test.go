@@ -17,7 +17,7 @@ import (
 
 func TestPipeConn(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-		c1, c2 = newPipe()
+		c1, c2 = newPipe(1234)
 		return c1, c2, func() { c1.Close(); c2.Close() }, nil
 	})
 }
