@@ -108,7 +108,7 @@ func TestTermination(t *testing.T) {
 		s.app.writes(x("last"))
 		require.NoError(b, s.app.Close())
 		assert.Empty(b, s.app.undelivered(), "too early to tell")
-		b.wait(31 * time.Second)
+		b.wait(30*time.Second + overtime)
 		s.send(1001).getsNow(condition(bosh.ItemNotFound))
 		assert.Equal(b, []string{x("last")}, s.app.undelivered())
 	})

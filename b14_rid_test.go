@@ -174,7 +174,7 @@ func TestWindow(t *testing.T) {
 	std(t, "B14.2-7 a gap ends the session in the end", func(b *bench, s *session) {
 		early := s.send(1002, x("b"))
 		b.wait(10 * time.Second)
-		early.getsAfter(80*time.Second, condition(bosh.ItemNotFound)) // W+I from the beginning of the gap
+		early.getsAfter(80*time.Second+overtime, condition(bosh.ItemNotFound)) // W+I from the beginning of the gap
 		s.app.reads("")
 		s.gone()
 	})
@@ -182,7 +182,7 @@ func TestWindow(t *testing.T) {
 		early := s.send(1003, x("c"))
 		b.wait(50 * time.Second)
 		later := s.send(1002, x("b"))
-		early.getsAfter(40*time.Second, condition(bosh.ItemNotFound))
+		early.getsAfter(40*time.Second+overtime, condition(bosh.ItemNotFound))
 		later.getsNow(condition(bosh.ItemNotFound))
 	})
 	std(t, "B14.2-7 a gap that is filled is forgotten", func(b *bench, s *session) {

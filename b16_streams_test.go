@@ -319,7 +319,7 @@ func TestStreamsPayloads(t *testing.T) {
 
 	twoStreams(t, "B16.4-7 so is inactivity", manyStreams, func(b *bench, d *duo) {
 		d.send(1002, stream(d.one), x("1")).getsAfter(patience, empty)
-		b.wait(31 * time.Second)
+		b.wait(30*time.Second + overtime)
 		d.gone()
 		assert.Error(b, d.two.ended())
 	})
@@ -328,7 +328,7 @@ func TestStreamsPayloads(t *testing.T) {
 		d.one.writes(x("1"))
 		d.two.writes(x("2"))
 		d.send(1002).getsNow(answerOf(d.one, x("1")))
-		b.wait(31 * time.Second)
+		b.wait(30*time.Second + overtime)
 		assert.Equal(b, []string{x("1") + "*"}, d.one.undelivered())
 		assert.Equal(b, []string{x("2")}, d.two.undelivered())
 	})
@@ -339,7 +339,7 @@ func TestStreamsPayloads(t *testing.T) {
 		c.getsNow(answer(x("1")))
 		s.send(1002, "to='example.net'")
 		two := b.app(1)
-		b.wait(31 * time.Second)
+		b.wait(30*time.Second + overtime)
 		assert.Equal(b, []string{x("1") + "*"}, s.app.undelivered())
 		assert.Empty(b, two.undelivered())
 	})

@@ -167,9 +167,11 @@ type Options struct {
 	Wait time.Duration
 
 	// Inactivity is the longest time that a client may be without an open
-	// request before its session ends. The default is 60 s; negative sets no
-	// limit. Polling sessions get twice this and the polling interval on
-	// top. Whole seconds. XEP-0124, section 10.
+	// request before its session ends. The client is told this time, and has
+	// two seconds more. The default is 75 s: browsers run the timers of a
+	// hidden page once a minute, so with 60 s or less such a page can lose its
+	// session. Negative sets no limit. Polling sessions get twice this and the
+	// polling interval on top. Whole seconds. XEP-0124, section 10.
 	Inactivity time.Duration
 
 	// Polling is the shortest interval between two empty requests, announced
@@ -180,9 +182,9 @@ type Options struct {
 	// announced. Whole seconds. XEP-0124, sections 11 and 12.
 	Polling time.Duration
 
-	// Pause is the longest pause that a client may ask for. The default is
-	// 120 s; negative switches pausing off. Whole seconds. XEP-0124,
-	// section 10.
+	// Pause is the longest pause that a client may ask for. A pause too may
+	// last two seconds longer than was granted. The default is 120 s; negative
+	// switches pausing off. Whole seconds. XEP-0124, section 10.
 	Pause time.Duration
 
 	// Hold is the highest number of requests of a session that are held at a
@@ -438,7 +440,7 @@ type Options struct {
 
 // The defaults.
 const (
-	defaultInactivity = 60 * time.Second
+	defaultInactivity = 75 * time.Second
 	maxHold           = 16
 	maxStreams        = 64
 	maxGrace          = 50 * time.Millisecond

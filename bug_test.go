@@ -157,7 +157,7 @@ func TestBugPanic(t *testing.T) {
 			s.app.writes(x(""))
 			s.send(1002, "pause='60'")
 			assert.Equal(b, 0, s.app.Session().Stats().Open)
-			b.wait(60 * time.Second)
+			b.wait(60*time.Second + overtime)
 			assert.Error(b, s.app.Session().Err())
 		})
 	}

@@ -388,7 +388,7 @@ var ended = map[string]struct {
 		func(_ *bosh.Stream, p *peer) { p.post("", "type='terminate'").Wait() }, io.EOF, "EOF",
 	},
 	"inactivity": {
-		func(_ *bosh.Stream, _ *peer) { time.Sleep(61 * second) }, &bosh.Error{}, "inactive",
+		func(_ *bosh.Stream, _ *peer) { time.Sleep(78 * second) }, &bosh.Error{}, "inactive",
 	},
 	"protocol error": {
 		func(_ *bosh.Stream, p *peer) { p.rid += 99; p.send("") }, &bosh.Error{Condition: bosh.ItemNotFound}, "item-not-found",
@@ -410,7 +410,7 @@ func TestCauseOfTheEnd(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, p := connect(t, elements())
 				p.post("<last xmlns='u'/>")
-				time.Sleep(61 * second) // until it is answered
+				time.Sleep(78 * second) // until it is answered
 				test.end(s, p)
 				requireRead(t, s, "<last xmlns='u'/>") // what came before the end
 				var errs []error

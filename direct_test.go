@@ -376,6 +376,8 @@ func TestDirectSlowReader(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		assert.Zero(t, l.h.Stats().Open)
+		time.Sleep(overtime)
+		synctest.Wait()
 		assert.EqualValues(t, n, l.h.Stats().Sessions, "but for the one that did nothing")
 	})
 }

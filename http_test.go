@@ -523,6 +523,9 @@ func TestServerCloses(t *testing.T) {
 type stall struct {
 	dial func(context.Context, string, string) (net.Conn, error)
 	dead atomic.Bool
+
+	mu    sync.Mutex
+	conns []net.Conn
 }
 
 type stalledConn struct {
@@ -534,7 +537,22 @@ type stalledConn struct {
 
 func (s *stall) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := s.dial(ctx, network, addr)
-	return &stalledConn{Conn: c, s: s, closed: make(chan struct{})}, err
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = append(s.conns, &stalledConn{Conn: c, s: s, closed: make(chan struct{})})
+	return s.conns[len(s.conns)-1], nil
+}
+
+// end closes all connections.
+func (s *stall) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.Close()
+	}
 }
 
 func (c *stalledConn) Read(p []byte) (int, error) {
@@ -558,7 +576,7 @@ func overStalls(t *testing.T, o bosh.Options, f func(t *testing.T, h *bosh.Handl
 		overVersions(t, o, 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
 			lame := &lameTransport{stall: stall{dial: pipe.Listener.DialContext}}
 			lame.Transport = &http.Transport{DialContext: lame.stall.DialContext, Protocols: pipe.Transport.Protocols}
-			defer lame.CloseIdleConnections()
+			defer lame.end()
 			f(t, h, pipe, lame)
 		})
 	}
@@ -580,6 +598,7 @@ func TestRepeatTakesTheTurn(t *testing.T) {
 		synctest.Wait()
 		lame.dead.Store(true)
 		write(t, s, big)
+		synctest.Wait()
 		next := boshtest.Post(t, good, p.body(1002, ""))
 		synctest.Wait()
 		write(t, s, x("a"))

@@ -135,7 +135,7 @@ var options = map[string]extremes{
 	"Framing": none, // see TestUnknownFraming
 
 	"Wait":          {60 * second, 0 * second, longest},
-	"Inactivity":    {60 * second, 0 * second, longest},
+	"Inactivity":    {75 * second, 0 * second, longest},
 	"Polling":       {0 * second, -1 * time.Nanosecond, longest},
 	"Pause":         {120 * second, 0 * second, longest},
 	"Grace":         {5 * time.Millisecond, 0 * second, 50 * time.Millisecond},

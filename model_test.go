@@ -330,7 +330,7 @@ func (m *model) next() (at time.Duration, do func()) {
 	}
 	limit := m.inactivity
 	if m.pause > 0 {
-		limit = m.pause
+		limit = m.pause + overtime
 	}
 	if !waiting {
 		at = m.idle + limit

@@ -39,7 +39,7 @@ func (w *smallWorld) String() string {
 func smallWorlds() (all []smallWorld) {
 	for _, hold := range []int{1, 0} {
 		for _, second := range []modelRequest{{payloads: []string{"102"}}, {}, {pause: 50 * time.Second}, {end: true}} {
-			for _, step := range []time.Duration{59 * time.Second, 30001 * time.Millisecond} {
+			for _, step := range []time.Duration{59 * time.Second, 30*time.Second + overtime + 1} {
 				for _, fault := range [][]string{
 					{"r1"},                           // cut before it arrived: it comes later; and no fault at all
 					{"r1", "r1"}, {"r1", "c1", "r1"}, // held or answered: cut, and repeated

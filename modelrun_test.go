@@ -152,10 +152,10 @@ func (r *modelRun) create(streams chan *bosh.Stream) {
 	wait := time.Duration(r.wait) * time.Second
 	m := &model{
 		hold: r.hold, requests: r.hold + 1, polls: r.wait == 0 || r.hold == 0,
-		wait: wait - min(wait/20, time.Second), granted: wait, inactivity: 30 * time.Second, polling: 5 * time.Second, last: 1000,
+		wait: wait - min(wait/20, time.Second), granted: wait, inactivity: 30*time.Second + overtime, polling: 5 * time.Second, last: 1000,
 	}
 	if m.polls {
-		m.inactivity = 65 * time.Second
+		m.inactivity = 65*time.Second + overtime
 	}
 	m.reqs = []*modelRequest{{rid: 1000, open: true, done: true, answer: "created"}}
 	m.kept = m.reqs[:1:1]
@@ -186,7 +186,7 @@ func (r *modelRun) step() {
 	case p < 75:
 		r.close()
 	default:
-		ds := []time.Duration{1, 10, 500, 1000, 3000, 5000, 8000, 20000, 29999, 30001, 70000}
+		ds := []time.Duration{1, 10, 500, 1000, 3000, 5000, 8000, 20000, 29999, 30001, 32001, 70000}
 		d := ds[r.rand.IntN(len(ds))] * time.Millisecond
 		r.note("%v pass", d)
 		r.m.advance(d)

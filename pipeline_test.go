@@ -211,7 +211,7 @@ func TestPipelineListener(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, complete(empty), boshtest.Exchange(t, l.rt, l.body(1001, "")).String())
 		assert.Equal(t, complete(answer(x("a"))), boshtest.Exchange(t, l.rt, l.body(1002, "")).String())
-		time.Sleep(31 * time.Second)
+		time.Sleep(33 * time.Second)
 		assert.Error(t, l.app.Session().Err())
 	})
 }

@@ -201,7 +201,7 @@ func TestPitfall15And16(t *testing.T) {
 		assert.Less(t, n, 300)
 	})
 	pitfall(t, "pitfall 15: after the end Write says what Read says", xmppCreation, func(t *testing.T, conn *bosh.Stream, p *peer) {
-		time.Sleep(61 * second)
+		time.Sleep(78 * second)
 		_, rerr := conn.Read(make([]byte, 1))
 		_, werr := conn.Write([]byte("</stream:stream>"))
 		for _, err := range []error{rerr, werr} {

@@ -375,7 +375,7 @@ func (s *Session) nextExpiry() time.Duration {
 	switch {
 	case s.live > 0:
 	case s.pause > 0:
-		at = min(at, s.idleSince+time.Duration(s.pause)*time.Second)
+		at = min(at, s.idleSince+time.Duration(s.pause)*time.Second+overtime)
 	case s.grant.Inactivity > 0 || s.final != nil || gap:
 		at = min(at, s.idleSince+s.inactivity())
 	}
@@ -385,10 +385,14 @@ func (s *Session) nextExpiry() time.Duration {
 // inactivity is how long a client may be silent when silence has a limit.
 func (s *Session) inactivity() time.Duration {
 	if s.grant.Inactivity == 0 {
-		return defaultInactivity
+		return defaultInactivity + overtime
 	}
-	return s.grant.Inactivity
+	return s.grant.Inactivity + overtime
 }
+
+// overtime is how much longer than it was told a client may be silent: it counts from
+// when the last answer arrived, its timer is late, and its request needs to arrive.
+const overtime = 2 * time.Second
 
 // afterlife is how long the answers of a session are kept that has ended.
 const afterlife = 30 * time.Second

@@ -83,7 +83,7 @@ func TestShutdownWaits(t *testing.T) {
 		err         error
 	}{
 		{10 * second, 10 * second, context.DeadlineExceeded},
-		{0, 60 * second, nil},
+		{0, 77 * second, nil},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHandler(t, elements())

@@ -39,7 +39,7 @@ func TestUndeliveredQueued(t *testing.T) {
 		write(t, s, el+"1'/>"+el+"2'/>")
 		write(t, s, el+"3'><p:x xmlns:p='q' p:y='&lt;'/></el>")
 		assert.Empty(t, undelivered(s), "while the stream lives")
-		time.Sleep(61 * second)
+		time.Sleep(78 * second)
 		want := []string{el + "1'/>", el + "2'/>", el + "3'><p:x xmlns:p='q' p:y='&lt;'/></el>"}
 		assert.Equal(t, want, undelivered(s))
 		assert.Equal(t, want, undelivered(s), "again")
@@ -131,7 +131,7 @@ func TestUndeliveredOrphan(t *testing.T) {
 		c.Cancel()
 		synctest.Wait()
 		write(t, s, el+"1'/>")
-		time.Sleep(61 * second)
+		time.Sleep(78 * second)
 		assert.Equal(t, []string{el + "1'/>"}, undelivered(s), "not even sent")
 	})
 }
@@ -149,7 +149,7 @@ func TestUndeliveredXMPP(t *testing.T) {
 		write(t, s, "<message to='a@b'><body>1</body></message> <presence/>")
 		require.Equal(t, "<message xmlns='jabber:client' to='a@b'><body>1</body></message><presence xmlns='jabber:client'/>", p.send("").Payload())
 		write(t, s, "<iq id='2'/><stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
-		time.Sleep(61 * second)
+		time.Sleep(78 * second)
 		assert.Equal(t, []string{
 			"sent <message xmlns='jabber:client' to='a@b'><body>1</body></message>",
 			"sent <presence xmlns='jabber:client'/>",
@@ -166,7 +166,7 @@ func TestUndeliveredOpaque(t *testing.T) {
 		require.Equal(t, "one\x00<two>", decode(t, p.send("").Payloads))
 		write(t, s, "\xff\xfe")
 		write(t, s, "three")
-		time.Sleep(61 * second)
+		time.Sleep(78 * second)
 		assert.Equal(t, []string{"sent one\x00<two>", "\xff\xfethree"}, undelivered(s))
 	})
 }
@@ -182,7 +182,7 @@ func TestUndeliveredDeep(t *testing.T) {
 		require.Greater(t, len(deepest), len(nested(50)))
 		p.send("")
 		require.NoError(t, s.WriteElement(t.Context(), []byte(deepest)))
-		time.Sleep(61 * second)
+		time.Sleep(78 * second)
 		all := undelivered(s)
 		require.NotEmpty(t, all)
 		assert.Equal(t, deepest, all[len(all)-1])

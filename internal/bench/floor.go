@@ -50,7 +50,7 @@ func newFloor(goroutines bool) *floor {
 // The answers, as the library makes them.
 const (
 	floorOpen    = "<body xmlns='http://jabber.org/protocol/httpbind'"
-	floorGranted = "' hold='1' requests='2' inactivity='60' maxpause='120' ver='1.11' accept='gzip,deflate' ack='"
+	floorGranted = "' hold='1' requests='2' inactivity='75' maxpause='120' ver='1.11' accept='gzip,deflate' ack='"
 )
 
 var (
