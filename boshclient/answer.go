@@ -130,6 +130,10 @@ func (s *session) process(r *request, a *answer) {
 	s.rest(r, a)
 }
 
+// pollDelay is how long a poll waits after an answer with payloads: if the application
+// has a reply to them, that goes out in place of the poll, and saves a request.
+const pollDelay = 5 * time.Millisecond
+
 // rest decides how long the session may be silent after an answer.
 func (s *session) rest(r *request, a *answer) {
 	now, g := time.Now(), &s.granted
@@ -145,7 +149,11 @@ func (s *session) rest(r *request, a *answer) {
 	if quiet > 0 {
 		s.keepAt = now.Add(quiet * 3 / 4)
 	}
-	if r.kind != empty || len(a.Payloads) > 0 {
+	switch {
+	case len(a.Payloads) > 0:
+		s.pollAt = now.Add(pollDelay)
+		return
+	case r.kind != empty:
 		return
 	}
 	// The second half is for a server that should hold requests and does not, lest

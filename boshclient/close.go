@@ -129,8 +129,9 @@ func (c *Conn) CloseNow() error {
 // Pause tells the server that the client will be silent, for d at most, which must be
 // between a second and [Granted.MaxPause]. It sends what was written before, and blocks
 // until the server has answered, or until ctx is done. The session then sends nothing
-// until something is written, [Conn.Wake] is called, or nine tenths of d are over.
-// XEP-0124, section 10.
+// until something is written, [Conn.Wake] is called, or nine tenths of d are over. Some
+// servers grant pauses and do not answer them, such as ejabberd 23.01: set a deadline
+// for ctx. XEP-0124, section 10.
 func (c *Conn) Pause(ctx context.Context, d time.Duration) error {
 	if limit := c.s.granted.MaxPause; d < time.Second || d > limit {
 		return c.opError("pause", fmt.Errorf("%v is not between 1s and the %v that the server grants", d, limit))

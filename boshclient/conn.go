@@ -95,8 +95,13 @@ func (c *Conn) wait(ctx context.Context, ch chan struct{}, d *deadline.Deadline)
 	return err
 }
 
-// full reports whether so much input waits that no more may be fetched.
-func (c *Conn) full() bool { return !c.closed && c.in.Len() > c.s.o.ReadBuffer }
+// unread returns how many bytes of input wait.
+func (c *Conn) unread() int {
+	if c.closed {
+		return 0
+	}
+	return c.in.Len()
+}
 
 // Read reads what the server sent. It blocks until there is something, the read
 // deadline passes, the Conn is closed, or the session ends. With XMPP and Elements one

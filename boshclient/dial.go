@@ -90,7 +90,7 @@ func (s *session) create(ctx context.Context) (*Conn, error) {
 	if err := wellFormed(text); err != nil {
 		return nil, fmt.Errorf("options for a request: %w", err)
 	}
-	a, err := s.post(ctx, text, s.o.Wait+s.o.AnswerTimeout)
+	a, err := s.post(ctx, text, s.o.Wait+s.o.AnswerTimeout, func() {})
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return nil, context.Cause(ctx)

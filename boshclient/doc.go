@@ -45,15 +45,15 @@
 // cause, Close and CloseNow with [net.ErrClosed], and the end of the session with the
 // error that tells the end.
 //
-// While the application does not read and [Options.ReadBuffer] is full, the Conn
-// fetches nothing. Its requests then pause the session (XEP-0124, section 10): they
-// carry what is written, keep the session alive, and their answers carry no payloads.
-// A server that grants no pauses gets no requests meanwhile, and ends the session when
-// its time of inactivity is over.
+// While the application does not read and [Options.ReadBuffer] is full, the Conn makes
+// only the requests that carry what is written or keep the session alive. When their
+// answers have brought 256 KiB more, these requests pause the session (XEP-0124,
+// section 10), so that their answers carry no payloads. A server that grants no pauses
+// then gets no requests, and ends the session when its time of inactivity is over.
 //
-// So a Conn keeps at most what is in WriteBuffer and in its open requests, and
-// ReadBuffer plus one answer of [Options.MaxBody] for each open request. There are
-// as many open requests as the server grants, mostly 2, and never more than 16.
+// So a Conn keeps at most what is in WriteBuffer and in its open requests; and
+// ReadBuffer, 256 KiB, and one answer of [Options.MaxBody] for each open request. There
+// are as many open requests as the server grants, mostly 2, and never more than 17.
 //
 // # Errors
 //

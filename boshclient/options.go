@@ -107,7 +107,8 @@ type Options struct {
 	Keys int
 
 	// ReadBuffer is how many bytes of input wait for the application before the Conn
-	// fetches no more. The default is 64 KiB; negative fetches only when all is read.
+	// fetches no more than it must: see the package's documentation. The default is
+	// 64 KiB; negative fetches only when all is read.
 	ReadBuffer int
 
 	// WriteBuffer is how many bytes of output wait to be sent before Write blocks.

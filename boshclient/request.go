@@ -8,8 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gobosh/bosh/internal/buffer"
@@ -25,6 +27,10 @@ type request struct {
 	pause  time.Duration
 	sentAt time.Time
 
+	sent   chan struct{} // closed when it was written to a connection, or was answered
+	after  chan struct{} // the sent of the one before, if that was open; else nil
+	isSent sync.Once     // closes sent
+
 	ask   wire.Ask // until it is composed
 	items []item   // that it carries; those that want no reply until it is composed
 
@@ -36,6 +42,9 @@ type request struct {
 	repeats int
 	since   time.Time // of the first failure
 }
+
+// wrote takes note that the request is on its way.
+func (r *request) wrote() { r.isSent.Do(func() { close(r.sent) }) }
 
 // tell gives those that wait for the answer what has come of it.
 func (r *request) tell(c *Conn, err error) {
@@ -92,14 +101,32 @@ func wellFormed(text []byte) error {
 	return (&wire.Request{Body: text}).Parse(wire.Limits{})
 }
 
+// inOrder is how long a request waits for the one before to be on its way. They go by
+// different connections, and there are servers that stall if they come in disorder.
+const inOrder = time.Second
+
 // carry sends a request until it is answered.
 func (s *session) carry(r *request) {
+	defer r.wrote()
+	if r.after != nil {
+		t := time.NewTimer(inOrder)
+		select {
+		case <-r.after:
+		case <-t.C:
+		case <-s.ctx.Done():
+		}
+		t.Stop()
+	}
 	for {
 		ctx, cancel := context.WithCancel(s.ctx)
 		s.mu.Lock()
 		r.again = cancel
 		s.mu.Unlock()
-		a, err := s.post(ctx, r.text, s.granted.Wait+s.o.AnswerTimeout)
+		patience := s.o.AnswerTimeout
+		if r.pause == 0 { // which is answered at once
+			patience += s.granted.Wait
+		}
+		a, err := s.post(ctx, r.text, patience, r.wrote)
 		cancel()
 		if err == nil && string(a.Type) != "error" {
 			s.answered(r, a)
@@ -181,11 +208,12 @@ type laterError struct {
 
 func (e *laterError) Unwrap() error { return &e.StatusError }
 
-// post sends a text once and returns the answer.
-func (s *session) post(ctx context.Context, text []byte, patience time.Duration) (*answer, error) {
+// post sends a text once and returns the answer. It calls wrote when the text has been
+// written.
+func (s *session) post(ctx context.Context, text []byte, patience time.Duration, wrote func()) (*answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errLate)
 	defer cancel()
-	a, err := s.exchange(ctx, text)
+	a, err := s.exchange(s.traced(ctx, wrote), text)
 	var at *url.Error // it has the URL in it, which may hold a token
 	if errors.As(err, &at) {
 		err = at.Err
@@ -197,6 +225,22 @@ func (s *session) post(ctx context.Context, text []byte, patience time.Duration)
 }
 
 var errLate = errors.New("no answer in time")
+
+// traced returns a context by which the transport tells that a request was written. If
+// it is not one that tells, and the first request has shown that, wrote is called now.
+func (s *session) traced(ctx context.Context, wrote func()) context.Context {
+	if !s.tells.Load() {
+		defer wrote()
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { s.tells.Store(true) },
+		WroteRequest: func(i httptrace.WroteRequestInfo) {
+			if i.Err == nil {
+				wrote()
+			}
+		},
+	})
+}
 
 func (s *session) exchange(ctx context.Context, text []byte) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(text))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type session struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // goroutines of requests
 	done    chan struct{}  // closed when err is set
+	tells   atomic.Bool    // the transport tells when it has written a request
 
 	mu sync.Mutex
 	// Protects following.
@@ -84,17 +86,22 @@ func (s *session) window() int {
 	return min(n, maxRequests)
 }
 
-// stalled reports whether the application is so far behind with reading that nothing
-// more may be fetched. It does not count if the end is on its way.
-func (s *session) stalled() bool {
-	full := false
+// slack is how many bytes of input beyond Options.ReadBuffer are taken on the answers to
+// requests that must be made. Then they pause the session, which not all servers do well.
+const slack = 256 << 10
+
+// stalled reports whether the application is so far behind with reading that no more is
+// to be fetched, and whether no more may come at all. It does not count if the end is on
+// its way.
+func (s *session) stalled() (some, much bool) {
 	for _, c := range s.conns {
 		if c.finishing {
-			return false
+			return false, false
 		}
-		full = full || c.full()
+		some = some || c.unread() > s.o.ReadBuffer
+		much = much || c.unread() > s.o.ReadBuffer+slack
 	}
-	return full
+	return some, much
 }
 
 // pump sees to it that a request goes out if one is due. It is called whenever
@@ -113,13 +120,14 @@ func (s *session) due() bool {
 	if s.closing || s.pausing || s.err != nil {
 		return false
 	}
-	stalled := s.stalled()
+	stalled, pausing := s.stalled()
+	stuck := pausing && s.granted.MaxPause == 0
 	if c := s.speaker(); c != nil {
 		limit := s.window()
-		if kind := c.out.batch(s.o.Batch).kind; kind == pause || kind == terminate || stalled {
+		if kind := c.out.batch(s.o.Batch).kind; kind == pause || kind == terminate || pausing {
 			limit++
 		}
-		if len(s.open) < limit && (!stalled || s.granted.MaxPause > 0) {
+		if len(s.open) < limit && !stuck {
 			return true
 		}
 	}
@@ -129,7 +137,7 @@ func (s *session) due() bool {
 	case s.o.manual:
 		return s.polls > 0
 	case stalled:
-		return s.granted.MaxPause > 0 && !s.keepAt.IsZero() && s.reached(s.keepAt)
+		return !stuck && !s.keepAt.IsZero() && s.reached(s.keepAt)
 	}
 	return s.reached(s.pollAt) && s.reached(s.pauses)
 }
@@ -187,7 +195,10 @@ func (s *session) run() {
 // take makes the next request of what waits to be sent. It does so as late as can be,
 // so that what was written meanwhile goes along.
 func (s *session) take() *request {
-	r := &request{rid: s.next, kind: empty, sentAt: time.Now()}
+	r := &request{rid: s.next, kind: empty, sentAt: time.Now(), sent: make(chan struct{})}
+	if last := len(s.open) - 1; last >= 0 {
+		r.after = s.open[last].sent
+	}
 	r.ask.Rid, r.ask.SID = r.rid, s.sid
 	if s.keys != nil {
 		r.ask.Key, r.ask.NewKey = s.keys.next()
@@ -199,7 +210,7 @@ func (s *session) take() *request {
 		s.turn++
 		c.fill(r)
 	}
-	if s.stalled() && r.pause == 0 && r.kind != terminate && s.granted.MaxPause > 0 {
+	if _, pausing := s.stalled(); pausing && r.pause == 0 && r.kind != terminate && s.granted.MaxPause > 0 {
 		r.pause = s.granted.MaxPause
 	}
 	r.ask.Pause = int64(r.pause / time.Second)

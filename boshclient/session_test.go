@@ -1,6 +1,7 @@
 package boshclient_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -355,6 +357,7 @@ func TestKeysAndAcks(t *testing.T) {
 		require.NoError(t, err)
 		defer c.CloseNow()
 		for range 20 {
+			time.Sleep(time.Second) // it polls
 			require.NoError(t, c.WriteElement(t.Context(), []byte("<a xmlns='u'/>")))
 			_, err := c.ReadElement(t.Context())
 			require.NoError(t, err)
@@ -499,5 +502,68 @@ func TestDeadlines(t *testing.T) {
 		assert.ErrorIs(t, c.WriteElement(ctx, []byte("<a xmlns='u'/>")), errBroken)
 		_, err = c.ReadElement(ctx)
 		assert.ErrorIs(t, err, errBroken)
+	})
+}
+
+// A reply goes out in place of a poll, and a query that is answered at once takes one
+// request.
+func TestRequestsPerQuery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) { io.Copy(s, s) }})
+		c := dial(t, h, nil, elements)
+		const n = 100
+		for range n {
+			require.NoError(t, c.WriteElement(t.Context(), []byte("<a xmlns='u'/>")))
+			_, err := c.ReadElement(t.Context())
+			require.NoError(t, err)
+		}
+		assert.LessOrEqual(t, c.Stats().Requests, int64(n+3))
+	})
+}
+
+// A request is not sent before the one before it has been written, so that they arrive
+// in order over connections that take a while.
+func TestSentInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) { io.Copy(io.Discard, s) }})
+		var last, early, broken atomic.Int64
+		srv := boshtest.NewPipeServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			text, _ := io.ReadAll(r.Body)
+			b, err := boshtest.ParseBody(text)
+			if err != nil {
+				t.Error(err)
+			}
+			rid, _ := strconv.ParseInt(b.Attr("rid"), 10, 64)
+			if was := last.Swap(rid); was > 0 && rid != was+1 {
+				early.Add(1)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(text))
+			h.ServeHTTP(w, r)
+		}))
+		defer srv.Close()
+		var dials atomic.Int64
+		dial := srv.Transport.DialContext
+		srv.Transport.DisableKeepAlives = true
+		srv.Transport.DialContext = func(ctx context.Context, network, at string) (net.Conn, error) {
+			switch n := dials.Add(1); {
+			case n%7 == 2:
+				broken.Add(1)
+				return nil, errBroken
+			case n%2 == 0:
+				time.Sleep(20 * time.Millisecond)
+			}
+			return dial(ctx, network, at)
+		}
+		o := elements
+		o.HTTPClient = &http.Client{Transport: srv.Transport}
+		c, err := boshclient.Dial(t.Context(), srv.URL, &o)
+		require.NoError(t, err)
+		for range 30 {
+			time.Sleep(5*time.Millisecond + 1) // it polls, mostly
+			require.NoError(t, c.WriteElement(t.Context(), []byte("<a xmlns='u'/>")))
+		}
+		require.NoError(t, c.Close())
+		assert.Zero(t, early.Load())
+		assert.Positive(t, broken.Load())
 	})
 }

@@ -259,7 +259,10 @@ func (s *session) repeatSaved(rid int64, c *Conn, w waiting) error {
 	if err := was.Parse(wire.Limits{}); err != nil || was.Rid.N != rid || string(was.SID) != s.sid {
 		return errState
 	}
-	r := &request{rid: rid, kind: w.Kind, conn: c, pause: w.Pause, text: w.Text, sentAt: time.Now()}
+	r := &request{rid: rid, kind: w.Kind, conn: c, pause: w.Pause, text: w.Text, sentAt: time.Now(), sent: make(chan struct{})}
+	if last := len(s.open) - 1; last >= 0 {
+		r.after = s.open[last].sent
+	}
 	s.open = append(s.open, r)
 	s.pausing = s.pausing || r.pause > 0
 	if r.kind == terminate {
