@@ -48,6 +48,7 @@ type Conn struct {
 func (s *session) newConn(name, to string) *Conn {
 	c := &Conn{s: s, name: name, to: to,
 		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), unlocked: make(chan struct{}, 1)}
+	c.out.chunk = min(maxChunk, s.o.Batch)
 	c.ctx, c.end = context.WithCancelCause(s.base)
 	if s.o.Framing == XMPP {
 		c.headers = 1
@@ -237,13 +238,13 @@ func (c *Conn) writeElement(ctx context.Context, b []byte) error {
 
 // add queues n whole elements, which may be too much for one request together.
 func (c *Conn) add(b []byte, n int64) {
-	if n == 1 || len(b) <= chunk {
+	if n == 1 || len(b) <= c.out.chunk {
 		c.out.add(b, n)
 		return
 	}
 	cut := c.cutter(false)
 	for len(b) > 0 {
-		r, err := cut.CutRun(b, chunk)
+		r, err := cut.CutRun(b, c.out.chunk)
 		if err != nil || r.Took == 0 {
 			return // not possible: it has been cut before
 		}

@@ -41,19 +41,19 @@ type reply struct {
 type outbox struct {
 	items []item
 	size  int // bytes in it
+	chunk int // about how many bytes an item of data holds if larger elements do not make it larger
 }
 
 func (o *outbox) empty() bool { return len(o.items) == 0 }
 
-// chunk is about how many bytes an item of data holds if larger elements do not make
-// it larger.
-const chunk = buffer.Block
+// maxChunk is the largest chunk: a buffer that is lent out.
+const maxChunk = buffer.Block
 
 // add adds n whole elements, or bytes.
 func (o *outbox) add(b []byte, n int64) {
 	o.size += len(b)
 	if last := len(o.items) - 1; last >= 0 {
-		if it := &o.items[last]; it.kind == data && len(it.b)+len(b) <= chunk {
+		if it := &o.items[last]; it.kind == data && len(it.b)+len(b) <= o.chunk {
 			it.b = append(buffer.Grow(it.b, len(b)), b...)
 			it.n += n
 			return

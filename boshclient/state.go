@@ -245,7 +245,7 @@ func (c *Conn) restore(v *saved) error {
 	}
 	c.cut = c.cutter(v.Greeted)
 	if len(v.Part) > 0 {
-		if _, err := c.cut.CutRun(v.Part, chunk); err != nil || !c.cut.Pending() {
+		if _, err := c.cut.CutRun(v.Part, maxChunk); err != nil || !c.cut.Pending() {
 			return errState
 		}
 	}

@@ -146,7 +146,7 @@ func first(a, b string) string {
 func (c *Conn) accept(p []byte) (n int, err error) {
 	defer c.s.pump()
 	if c.s.o.Framing == Opaque {
-		n = min(len(p), c.space(), chunk)
+		n = min(len(p), c.space(), c.out.chunk)
 		c.out.add(p[:n], 1)
 		return n, nil
 	}
@@ -178,7 +178,7 @@ func (c *Conn) accept(p []byte) (n int, err error) {
 
 // cutRun cuts from p what there is space for, without the lock.
 func (c *Conn) cutRun(p []byte) (framing.Run, error) {
-	space := min(max(c.space(), 1), chunk)
+	space := min(max(c.space(), 1), c.out.chunk)
 	c.s.mu.Unlock()
 	defer c.s.mu.Lock()
 	if c.cut == nil {

@@ -192,7 +192,7 @@ func TestClientLosesNothing(t *testing.T) {
 			rates = Evenly(0.4, fault)
 		}
 		t.Run(strings.ReplaceAll(fault.String(), " ", "-"), func(t *testing.T) {
-			for _, cfg := range []Config{{}, {Acks: true}, {Keys: 5}} {
+			for _, cfg := range []Config{{Batch: 1}, {Acks: true, Batch: 1}, {Keys: 5, Batch: 1}} {
 				synctest.Test(t, func(t *testing.T) {
 					s := newFake()
 					s.late = 3 * time.Millisecond
