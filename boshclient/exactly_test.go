@@ -5,6 +5,8 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,6 +81,60 @@ func TestExactlyOnce(t *testing.T) {
 }
 
 var cuts = []boshtest.Fault{boshtest.CutBefore, boshtest.CutRequest, boshtest.CutAfter, boshtest.CutMiddle, boshtest.CutHeld}
+
+// The same over sockets, with both versions of HTTP: through a proxy that cuts
+// connections, and by faults of the client's.
+func TestExactlyOnceOverSockets(t *testing.T) {
+	t.Logf("-seed %d", *seed)
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			h := newHandler(t, bosh.Options{Framing: bosh.Elements, MaxRepeats: 100, Serve: func(s *bosh.Stream) { io.Copy(s, s) }})
+			srv := httptest.NewUnstartedServer(h)
+			o := boshclient.Options{Framing: boshclient.Elements, Backoff: time.Millisecond}
+			at := ""
+			if version == "HTTP/2.0" {
+				srv.EnableHTTP2 = true
+				srv.StartTLS()
+				at = srv.URL
+				o.HTTPClient = &http.Client{Transport: &boshtest.Faults{Transport: srv.Client().Transport, Seed: *seed, Rates: boshtest.Evenly(0.3)}}
+			} else {
+				srv.Start()
+				p, err := boshtest.NewProxy(strings.TrimPrefix(srv.URL, "http://"), boshtest.ProxyFaults{Seed: *seed, Spare: 1,
+					Latency: 2 * time.Millisecond, Rates: boshtest.Evenly(0.1, cuts...)})
+				require.NoError(t, err)
+				defer p.Close()
+				at = "http://" + p.Addr()
+				o.HTTPClient = &http.Client{Transport: &http.Transport{}}
+			}
+			defer srv.Close()
+			c, err := boshclient.Dial(t.Context(), at, &o)
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			const n = 1000
+			sent := make(chan error, 1)
+			go func() {
+				var err error
+				for i := 0; i < n && err == nil; i++ {
+					err = c.WriteElement(ctx, boshtest.Numbered(i, i%50))
+				}
+				sent <- err
+			}()
+			var back boshtest.Sequence
+			for back.Count() < n {
+				element, err := c.ReadElement(ctx)
+				require.NoError(t, err, "after %d: %+v", back.Count(), c.Stats())
+				number, _ := boshtest.Number(element)
+				back.Got(number)
+			}
+			require.NoError(t, <-sent)
+			require.NoError(t, c.Terminate(ctx))
+			require.NoError(t, back.Check(n))
+			c.Close()
+			o.HTTPClient.CloseIdleConnections()
+		})
+	}
+}
 
 func exactlyOnce(t *testing.T, n int, o boshclient.Options, f *boshtest.Faults) {
 	var up, down boshtest.Sequence

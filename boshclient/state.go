@@ -107,12 +107,17 @@ var (
 // doubled. The server keeps the session for as long as it may be inactive. To have it
 // kept for longer, call [Conn.Pause] before CloseNow.
 //
-// It fails if CloseNow was not called, if the session had ended before it, or if the
-// session has several streams.
+// What becomes of a Write that CloseNow has ended is not told, but a WriteElement has
+// queued all or nothing. State fails if CloseNow was not called, if the session had
+// ended before it, or if the session has several streams.
 func (c *Conn) State() (*State, error) {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for c.writing && s.err != nil { // it ends soon
+		c.wait(context.Background(), c.unlocked, &c.wdeadline)
+	}
+	wake(c.unlocked)
 	switch {
 	case s.state != nil:
 	case s.err == nil:

@@ -1,8 +1,9 @@
 // Package boshtest is a test kit for BOSH services (XEP-0124, XEP-0206): a
-// well-behaved client, transports without sockets, and faults.
+// client for tests, transports without sockets, and faults.
 //
-// [Dial] creates a session and returns a [Client], which keeps a request with
-// the server, repeats what was lost, and gives the payloads in order:
+// [Dial] creates a session and returns a [Client], which is a
+// [boshclient.Conn] of elements: it keeps a request with the server, repeats
+// what was lost, and gives the payloads in order:
 //
 //	c, err := boshtest.Dial(ctx, boshtest.Config{
 //		To:        "example.com",
@@ -29,6 +30,6 @@
 // For tests that are about the wire itself there are [Exchange] and [Post],
 // which send one raw body, and [ParseBody].
 //
-// The package depends on the standard library alone and works with any BOSH
-// server.
+// Applications that are no tests use package boshclient. Both depend on the
+// standard library alone and work with any BOSH server.
 package boshtest

@@ -13,7 +13,7 @@ type Answer struct {
 	Request
 
 	Requests, Polling, Inactivity, MaxPause, Report Number
-	AuthID, Accept, Charsets, RestartLogic          []byte
+	AuthID                                          []byte
 }
 
 // toleratedInAnswers is in force without being declared. Servers that hand on what an
@@ -49,10 +49,6 @@ func (a *Answer) known(x *xmlscan.Attr) bool {
 		a.Report = parseNumber(a.value(x))
 	case "authid":
 		a.AuthID = a.value(x)
-	case "accept":
-		a.Accept = a.value(x)
-	case "charsets":
-		a.Charsets = a.value(x)
 	default:
 		return false
 	}

@@ -194,8 +194,6 @@ func (r *Request) attributes() {
 			}
 		case string(a.URI) == nsXML && string(a.Local) == "lang":
 			r.Lang = r.value(a)
-		case r.answer != nil && string(a.URI) == NSXBOSH && string(a.Local) == "restartlogic":
-			r.answer.RestartLogic = r.value(a)
 		default:
 			r.other(a)
 		}
