@@ -11,7 +11,7 @@ import (
 	"net/http/httptest"
 
 	"github.com/gobosh/bosh"
-	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/boshclient"
 )
 
 // acceptLoop is what a server has that knows nothing of BOSH.
@@ -68,31 +68,38 @@ func Example() {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	// A client over BOSH.
+	// One client code for both, too.
 	ctx := context.Background()
-	client, err := boshtest.Dial(ctx, boshtest.Config{URL: server.URL + "/http-bind", To: "example.com", XMPP: true})
+	overBOSH, err := boshclient.Dial(ctx, server.URL+"/http-bind", &boshclient.Options{To: "example.com"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
-	features, _ := client.Recv(ctx)
-	fmt.Println(string(features))
-	client.Send(ctx, "<message xmlns='jabber:client'><body>over BOSH</body></message>")
-	message, _ := client.Recv(ctx)
-	fmt.Println(string(message))
-
-	// A client over TCP.
-	conn, err := net.Dial("tcp", tcp.Addr().String())
+	overTCP, err := net.Dial("tcp", tcp.Addr().String())
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer conn.Close()
-	io.WriteString(conn, "<stream:stream to='example.com' version='1.0' xmlns='jabber:client'"+
-		" xmlns:stream='http://etherx.jabber.org/streams'><message><body>over TCP</body></message></stream:stream>")
-	answer, _ := io.ReadAll(conn)
-	fmt.Println(string(answer[len(answer)-len("<body>over TCP</body></message></stream:stream>"):]))
+	for _, conn := range []net.Conn{overBOSH, overTCP} {
+		io.WriteString(conn, "<stream:stream to='example.com' version='1.0' xmlns='jabber:client'"+
+			" xmlns:stream='http://etherx.jabber.org/streams'><message><body>hello</body></message>")
+		in := xml.NewDecoder(conn)
+		for {
+			token, err := in.Token()
+			if err != nil {
+				log.Fatal(err)
+			}
+			if text, ok := token.(xml.CharData); ok {
+				fmt.Println(string(text))
+				break
+			}
+		}
+		io.WriteString(conn, "</stream:stream>")
+		rest, err := io.ReadAll(conn)
+		fmt.Println(string(rest), err)
+		conn.Close()
+	}
 	// Output:
-	// <stream:features xmlns:stream='http://etherx.jabber.org/streams'/>
-	// <message xmlns="jabber:client"><body>over BOSH</body></message>
-	// <body>over TCP</body></message></stream:stream>
+	// hello
+	// </stream:stream> <nil>
+	// hello
+	// </stream:stream> <nil>
 }

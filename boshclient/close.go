@@ -13,7 +13,8 @@ import (
 // Terminate ends the stream in good order: the server gets all that was written, and
 // then the end. It blocks until the server has answered, or until ctx is done, whose
 // cause it returns then; the Conn must be closed all the same. What the server has
-// sent before the end can still be read. Nothing more can be written.
+// sent before it got the end can still be read, but replies to what was written last
+// may come too late. Nothing more can be written.
 //
 // It returns nil if the server has taken everything, or had ended the stream in good
 // order itself. With XMPP an end tag that is written does the same without waiting.

@@ -94,7 +94,6 @@ var (
 	errEnded       = errors.New("the server has ended the session at once")
 	errNoSID       = errors.New("creation answer without sid")
 	errNotElements = errors.New("not a conn of elements")
-	errPartial     = errors.New("element is not whole")
 	errMidElement  = errors.New("in the middle of an element")
 )
 

@@ -3,6 +3,7 @@
 package boshclient_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/xml"
@@ -41,6 +42,7 @@ func TestServers(t *testing.T) {
 				t.Run(fmt.Sprint("chat/faults ", rate), func(t *testing.T) { testChat(t, at, rate) })
 			}
 			t.Run("large", func(t *testing.T) { testLarge(t, at) })
+			t.Run("strophe", func(t *testing.T) { testStrophe(t, at) })
 			t.Run("password", func(t *testing.T) { testPassword(t, at) })
 			t.Run("resume", func(t *testing.T) { testResume(t, at) })
 			t.Run("backlog", func(t *testing.T) { testBacklog(t, at) })
@@ -182,6 +184,44 @@ func testLarge(t *testing.T, at string) {
 		require.Equal(t, text, alice.hear(t).Body)
 	}
 	alice.quit(t)
+}
+
+// testStrophe has mellium.im/xmpp talk with strophe.js, each over its own client for BOSH.
+func testStrophe(t *testing.T, at string) {
+	dir := filepath.Join("..", "internal", "interop")
+	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal("run this first: npm --prefix internal/interop ci")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "strophe.mjs", "peer")
+	cmd.Dir, cmd.WaitDelay = dir, 5*time.Second
+	cmd.Env = append(os.Environ(), "INTEROP_HTTP="+strings.TrimSuffix(at, "/http-bind"))
+	var stderr logged
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Wait()
+	defer cancel()
+	var peer jid.JID
+	lines := bufio.NewScanner(stdout)
+	for peer.Equal(jid.JID{}) && lines.Scan() {
+		if name, ok := strings.CutPrefix(lines.Text(), "logged in as "); ok {
+			peer = jid.MustParse(name)
+		}
+	}
+	require.NotEqual(t, jid.JID{}, peer, "strophe.js does not log in: %s", &stderr)
+	alice := login(t, at, "alice", "strophe", 0)
+	for _, text := range []string{"hello", "<b>&amp; 👋🏽", strings.Repeat("long ", 1000), "bye"} {
+		m := Message{Message: stanza.Message{To: peer, Type: stanza.ChatMessage}, Body: text}
+		require.NoError(t, alice.Encode(t.Context(), m))
+		require.Equal(t, text, alice.hear(t).Body)
+	}
+	alice.quit(t)
+	for lines.Scan() {
+	}
+	require.NoError(t, cmd.Wait(), "%s", &stderr)
 }
 
 func testPassword(t *testing.T, at string) {

@@ -22,8 +22,11 @@ const (
 	// header, then stanzas, and the end tag, in chunks of any size. Read yields the
 	// server's header once the client has written its own, then features and
 	// stanzas, and the end tag at the end. A further header that the client writes,
-	// as after authentication, restarts the stream. There is no StartTLS: encryption
-	// is a matter of the URL. XEP-0206.
+	// as after authentication, restarts the stream. XEP-0206.
+	//
+	// Two things differ. There is no StartTLS: encryption is a matter of the URL. And
+	// the client's end tag ends the stream in both directions: replies that it waits
+	// for must have come before.
 	XMPP Framing = iota
 
 	// Elements makes the Conn a sequence of XML elements, each complete in itself

@@ -261,16 +261,5 @@ func (s *session) abandon() {
 	s.running.Wait()
 }
 
-// ended returns why nothing more can be sent, or nil.
-func (s *session) ended() error {
-	switch {
-	case s.err != nil:
-		return s.err
-	case s.end != nil:
-		return s.end
-	}
-	return nil
-}
-
 // well reports whether an error is no failure: the end in good order.
 func well(err error) bool { return err == nil || errors.Is(err, io.EOF) }

@@ -375,31 +375,3 @@ func reference(name string) (rune, bool) {
 	n, err := strconv.ParseUint(digits, base, 21)
 	return rune(n), err == nil && utf8.ValidRune(rune(n))
 }
-
-// appendEscaped appends v as the value of an attribute in single quotes.
-func appendEscaped(dst []byte, v string) []byte {
-	for i := range len(v) {
-		switch c := v[i]; c {
-		case '<':
-			dst = append(dst, "&lt;"...)
-		case '&':
-			dst = append(dst, "&amp;"...)
-		case '\'':
-			dst = append(dst, "&apos;"...)
-		case '\t', '\n', '\r':
-			dst = append(dst, fmt.Sprintf("&#%d;", c)...)
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return dst
-}
-
-// appendAttr appends an attribute with a space before it.
-func appendAttr(dst []byte, name, value string) []byte {
-	dst = append(dst, ' ')
-	dst = append(dst, name...)
-	dst = append(dst, "='"...)
-	dst = appendEscaped(dst, value)
-	return append(dst, '\'')
-}

@@ -105,4 +105,23 @@ await main({
     check(Date.now() - leaving < 2000, 'strophe.js ran into its own time-out (3 s): a request was left unanswered');
     await bob.close();
   },
+
+  // The other end of boshclient's test: it sends back what it gets, until that is 'bye'.
+  async peer() {
+    const bob = await login('bob', 'bob');
+    console.log(`logged in as ${bob.connection.jid}`);
+    for (let n = 1; ; n++) {
+      const { from, text } = (await bob.messages.count(n, PATIENCE, 'a message')).at(-1);
+      bob.connection.send($msg({ to: from, type: 'chat' }).c('body').t(text).tree());
+      bob.connection.flush();
+      if (text === 'bye') break;
+    }
+    const disconnected = new Promise((resolve) => {
+      bob.onstatus = (status) => {
+        if (status === Strophe.Status.DISCONNECTED) resolve();
+      };
+    });
+    bob.connection.disconnect('');
+    await within(PATIENCE, disconnected, 'disconnect');
+  },
 });
