@@ -164,7 +164,10 @@ func TestLog(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, string(answer), "condition='host-unknown'")
 	}
-	_, err := boshtest.Dial(t.Context(), boshtest.Config{URL: url, To: "example.org", XMPP: true})
+	c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: url, To: "example.org", XMPP: true})
+	for err == nil { // the features may have been in time
+		_, err = c.Recv(t.Context())
+	}
 	require.ErrorIs(t, err, boshclient.RemoteConnectionFailed)
 	w.proxy.bridges.Wait()
 	require.NoError(t, stop())
