@@ -626,7 +626,7 @@ var (
 	errForeign = errors.New("page of an origin that is not allowed")
 	errShut    = errors.New("there are no new sessions any more")
 	errNowhere = errors.New("no host is named in `to`")
-	errPanic   = errors.New("Admit panicked")
+	errPanic   = errors.New("panic in Admit")
 	errPayload = errors.New("payload that the framing does not allow")
 	errStreams = errors.New("too many streams")
 	errRefused = errors.New("refused by Admit")

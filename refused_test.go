@@ -105,7 +105,7 @@ func TestRefused(t *testing.T) {
 		},
 		"panic of Admit": {
 			set: admit(func(*bosh.Opening) error { panic("a bug") }), level: slog.LevelWarn,
-			condition: bosh.InternalServerError, cause: "Admit panicked",
+			condition: bosh.InternalServerError, cause: "panic in Admit",
 		},
 		"MaxSessions": {
 			set: func(o *bosh.Options) { o.MaxSessions = 1 }, before: first, level: slog.LevelInfo,

@@ -440,7 +440,7 @@ func TestAdmitContextDone(t *testing.T) {
 							time.Sleep(20*second - 1)
 							synctest.Wait()
 							assert.NoError(t, s.Session().Err())
-							time.Sleep(1)
+							time.Sleep(time.Nanosecond)
 							requireEnd(t, held.Wait(), bosh.PolicyViolation)
 						} else {
 							time.Sleep(25 * second)
