@@ -198,6 +198,14 @@ type Options struct {
 	// rides on it instead of costing another round trip. The default is
 	// 5 ms; negative gives no grace. At most 50 ms.
 	//
+	// Most clients take answers as their connections deliver them, so Grace is
+	// also how long output waits for two things. The replies to a request go
+	// out together: output waits until the application has read all that came
+	// and waits for input again. And no answer overtakes another: behind one
+	// with payloads, output waits for the client's ack or for a request that
+	// proves that it has that answer, unless it goes out on the same HTTP/1.1
+	// connection and no proxy is in between.
+	//
 	// The answer that opens a stream which is not XMPP waits as long for the
 	// stream's first output, but no longer once the application waits for
 	// input on it.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gobosh/bosh/internal/direct"
@@ -222,6 +221,9 @@ func (s *Session) start(req *wire.Request, ex *exchange) {
 	if wait > 0 {
 		s.defers(now)
 	}
+	if len(req.Payloads) > 0 {
+		s.works(now)
+	}
 	s.settle(now)
 }
 
@@ -372,8 +374,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.pause = seconds(pause)
 		s.win.Release(negotiate.MaxRid + 1)
 	case asks:
-		s.grace = now + s.h.o.Grace
-		s.working = s.h.o.Grace > 0 && slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return st.fed })
+		s.works(now)
 		if s.grant.Polls() {
 			r.Held.until = now + s.h.o.Grace
 		}
@@ -391,6 +392,12 @@ func (s *Session) keepAlive(req *wire.Request) {
 
 // seconds returns a granted time, which is at most negotiate.MaxSeconds, in seconds.
 func seconds(d time.Duration) uint16 { return uint16(d / time.Second) }
+
+// works takes note that the application has been given a body with payloads.
+func (s *Session) works(now time.Duration) {
+	s.grace = now + s.h.o.Grace
+	s.working = s.h.o.Grace > 0 && s.busy()
+}
 
 // flooded reports whether more input waits for the application than may come
 // while requests go unanswered. Such a client got answers all the same, since
@@ -482,11 +489,12 @@ func (s *Session) due() (*record, time.Duration) {
 	if o.opening && s.final == nil {
 		return oldest, o.until
 	}
-	output := s.output(o)
-	if output || s.final != nil {
+	switch {
+	case oldest.Pause: // its answer carries nothing
+		return oldest, 0
+	case s.final != nil || s.output(o):
 		return oldest, s.ready(oldest)
-	}
-	if oldest.Release || oldest.Pause {
+	case oldest.Release:
 		return oldest, 0
 	}
 	at := o.until
@@ -516,25 +524,39 @@ func (s *Session) limit() time.Duration {
 }
 
 // ready returns when output, or the end, may go out on r. Most clients take answers
-// as their connections deliver them, so:
+// as their connections deliver them, and not in the order of their rids. So:
 //
-//   - While the application has input of a body, and until it comes back for more, it
-//     may reply in parts: they go out in one answer.
-//   - While the client may not have the last answer with payloads, another connection
-//     could overtake that. It has it if it says so, by an ack or a request that it
-//     could not have sent otherwise; and if r came on the same connection.
+//   - While the application works on a body (working), its replies gather, and go out in
+//     one answer. It works on it as long as there is input that it has not read, and
+//     until all that went off with input are back for more; but not if its output has no
+//     room, or the answer must go (Release).
+//   - While an answer with payloads is on its way (sent, Window.InDoubt), other
+//     connections could overtake it. It has arrived if the client proves that, by an ack
+//     or a request that it could not have sent otherwise. A poll proves nothing: it may
+//     have been sent before.
 //
-// Neither lasts longer than Grace.
+// Neither lasts longer than Grace, from the body and from the last byte written.
 func (s *Session) ready(r *record) (at time.Duration) {
-	if s.working && s.final == nil && !r.Release && !r.Pause {
+	if s.working && s.final == nil && !r.Release {
 		if at = s.grace; s.yielding {
 			return never // until look sets the alarm
 		}
 	}
-	if clear := s.sent + s.h.o.Grace; clear > at && s.h.o.Grace > 0 && s.sent > 0 && s.win.InDoubt() && !s.follows(r.Exchange) {
-		at = clear
+	return max(at, s.clear(r.Exchange))
+}
+
+// clear returns when nothing on ex can overtake an answer that is on its way on another
+// connection.
+func (s *Session) clear(ex *exchange) time.Duration {
+	if s.h.o.Grace <= 0 || s.sent == 0 || !s.win.InDoubt(ex.rid) || s.follows(ex) {
+		return 0
 	}
-	return at
+	return s.sent + s.h.o.Grace
+}
+
+// sends takes note that ex brings payloads to the client.
+func (s *Session) sends(ex *exchange, now time.Duration) {
+	s.sent, s.carrier = now, ex.connection(s.h)
 }
 
 // follows reports whether ex came on the connection that the last payloads went out
@@ -543,15 +565,18 @@ func (s *Session) follows(ex *exchange) bool {
 	return s.carrier != 0 && s.carrier == ex.connection(s.h) && !ex.forwarded()
 }
 
-// connection returns a number for the connection of ex, or 0.
+// connection returns a number for the connection of ex, or 0 if it has none that keeps
+// answers in order: those of HTTP/2 are written side by side, and all of a Unix socket
+// have the same name.
 func (ex *exchange) connection(h *Handler) uint64 {
 	if ex.direct != nil {
 		return ex.direct.Connection()
 	}
-	if !strings.Contains(ex.request.RemoteAddr, ":") {
-		return 0 // as of all connections of a Unix socket
+	addr := ex.request.RemoteAddr
+	if _, _, err := net.SplitHostPort(addr); err != nil || ex.request.ProtoMajor != 1 {
+		return 0
 	}
-	return maphash.String(h.seed, ex.request.RemoteAddr) | 1
+	return maphash.String(h.seed, addr) | 1
 }
 
 // forwarded reports whether a proxy says that it has forwarded the request.
@@ -649,6 +674,9 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 			s.pause = seconds(s.grant.Pauses(req))
 		}
 		s.giveWay(r.Rid)
+		if r.Payload { // it is on its way again
+			s.sends(ex, ex.arrived)
+		}
 		s.override(ex, reply{body: r.Body})
 		return
 	}
@@ -710,7 +738,13 @@ func (s *Session) give(ex *exchange) (ok bool) {
 		if s.writing != ex {
 			return false
 		}
-		ex.reply = reply{body: s.answer(s.win.Find(ex.rid), s.h.now())}
+		now := s.h.now()
+		if r, at := s.due(); r == nil || r.Exchange != ex || min(at, s.limit()) > now {
+			s.writing = nil // what it would carry now, and did not when it was due, must wait
+			s.settle(now)
+			return false
+		}
+		ex.reply = reply{body: s.answer(s.win.Find(ex.rid), now)}
 	}
 	s.stats.BytesOut += int64(len(ex.reply.body))
 	if s.told {
@@ -835,7 +869,7 @@ func (s *Session) done(ex *exchange) {
 	now := s.h.now()
 	if r := s.win.Find(ex.rid); r != nil {
 		if r.Wrote(ex.reply.body) {
-			s.sent, s.carrier = now, ex.connection(s.h)
+			s.sends(ex, now)
 		}
 		if r.Exchange == ex {
 			r.Exchange = nil

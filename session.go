@@ -94,7 +94,6 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 // waits for what it says first there, that is nothing; but an XMPP server always
 // has something to say.
 func (s *Session) listens(st *Stream) {
-	s.rests(st)
 	if s.created && st.naming != hidden || st.framing == XMPP {
 		return
 	}
@@ -108,19 +107,27 @@ func (s *Session) listens(st *Stream) {
 	}
 }
 
-// rests takes note that the application has done with the input of st for now.
-func (s *Session) rests(st *Stream) {
-	if !st.fed {
-		return
-	}
-	st.fed = false
-	if s.working && !slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return st.fed }) {
+// rests takes note that the application may have done with all that the client sent.
+func (s *Session) rests() {
+	if s.working && !s.busy() {
 		s.working = false
 		if s.writing == nil && s.streams.pending() {
 			s.settle(s.h.now())
 		}
 	}
 }
+
+// lapses takes note that the application has taken too long to be waited for. Whoever
+// went off with input may never come back.
+func (s *Session) lapses() {
+	s.working = false
+	for _, st := range s.streams.All() {
+		st.away = 0
+	}
+}
+
+// busy reports whether the application has something to do with what the client sent.
+func (s *Session) busy() bool { return slices.ContainsFunc(s.streams.All(), (*Stream).busy) }
 
 // restarts reports whether the request restarts its stream, and whether it
 // says so in a valid way. A restart that nothing calls for becomes an empty request,
@@ -269,18 +276,25 @@ func (s *Session) forward(req *wire.Request) Condition {
 // the alarm for what comes next. It is called after everything that happens
 // to a session.
 func (s *Session) settle(now time.Duration) {
+	if s.working && s.grace <= now {
+		s.lapses()
+	}
+	next := s.nextExpiry()
 	if s.writing == nil && !s.chain.empty() {
-		s.writing = s.chain.pop()
-		s.wake(s.writing)
+		if at := s.clear(s.chain.first); at <= now {
+			s.writing = s.chain.pop()
+			s.wake(s.writing)
+		} else {
+			next = min(next, at)
+		}
 	}
 	if s.writing == nil && !s.ended {
 		s.settleEnd(now)
 	}
-	next := s.nextExpiry()
 	if !s.ended {
 		next = min(next, s.decided())
 	}
-	if s.writing == nil && !s.ended {
+	if s.writing == nil && s.chain.empty() && !s.ended {
 		if r, at := s.due(); r != nil {
 			if at = min(at, s.limit()); at <= now {
 				s.writing = r.Exchange

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -63,8 +64,8 @@ type Stream struct {
 	announced bool     // the header has been told, which is done once
 	ended     bool     // the application has written the end of the XMPP stream
 	closed    bool     // Close has been called
-	fed       bool     // there was input, and the application has not come back for more
 	lapsed    bool     // its time is over, and nothing more of the client is taken
+	away      int16    // goroutines that have read something, and have not come back for more: see returns
 	naming    naming   // whether the client has been told the stream's name
 	restarts  restarts // whether the client has to restart the XMPP stream
 	writing   bool     // a Write is under way
@@ -296,7 +297,6 @@ func (st *Stream) feed(req *wire.Request) Condition {
 			st.in.Element(b, i == len(payloads)-1)
 		}
 	}
-	st.fed = st.in.Len() > 0
 	st.wakeReader()
 	return ""
 }
@@ -387,6 +387,7 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 	if err = st.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
 		before := st.in.Behind()
 		n = st.in.Read(p)
+		st.goes()
 		st.consumed(before)
 	}
 	return n, st.ioError("read", err)
@@ -437,6 +438,7 @@ func (st *Stream) takeInput(l loan) (loan, error) {
 // lendAll lends all input, in the buffer that it is in, for another one.
 func (st *Stream) lendAll(spare []byte) (l loan) {
 	l.b, l.input = st.in.Take(spare)
+	st.goes()
 	st.consumed(st.in.Behind())
 	return l
 }
@@ -446,6 +448,7 @@ func (st *Stream) lendElement(b []byte) loan {
 	before := st.in.Behind()
 	b = st.in.Next(b)
 	st.in.Lend(len(b), cap(b))
+	st.goes()
 	st.consumed(before)
 	return loan{b, b}
 }
@@ -473,13 +476,28 @@ func (st *Stream) repaid(l loan) {
 func (st *Stream) takeElement(b []byte) []byte {
 	before := st.in.Behind()
 	b = st.in.Next(b)
+	st.goes()
 	st.consumed(before)
 	return b
 }
 
+// goes takes note that whoever has read something goes off with it.
+func (st *Stream) goes() { st.away = min(st.away+1, math.MaxInt16-1) }
+
+// returns takes note that somebody comes for input: it may be one that has gone.
+func (st *Stream) returns() {
+	if st.away = max(st.away-1, 0); !st.busy() {
+		st.s.rests()
+	}
+}
+
+// busy reports whether the application has something to do with what the client sent.
+func (st *Stream) busy() bool { return !st.closed && (st.in.Len() > 0 || st.away > 0) }
+
 // input waits until there is input, or there need not be any. It is called with
 // the lock held, and may release it meanwhile.
 func (st *Stream) input(ctx context.Context, idle bool) error {
+	st.returns()
 	ready, err := st.readReady(idle)
 	for !ready && err == nil {
 		st.s.listens(st)
@@ -669,6 +687,7 @@ func (st *Stream) nextInput(l loan) (_ loan, err error) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	st.repaid(l)
+	st.returns()
 	if st.in.Len() > 0 { // even if a deadline has passed: nobody else would read it
 		if st.framing == Elements {
 			return st.lendElement(l.b[:0]), nil
@@ -880,6 +899,10 @@ func (st *Stream) room(ctx context.Context) error {
 		if err != nil || !full {
 			return err
 		}
+		if st.s.working { // what is there must go, or nothing would for the rest of Grace
+			st.s.working = false
+			st.s.settle(st.s.h.now())
+		}
 		if err := st.wait(ctx, &st.writable, &st.wdeadline); err != nil {
 			return err
 		}
@@ -1073,8 +1096,8 @@ func (st *Stream) CloseWithError(e *Error) error {
 	}
 	st.closed = true
 	st.finish(e)
-	st.s.rests(st)
 	st.in.Clear()
+	st.s.rests()
 	st.rdeadline.Set(&st.s.mu, time.Time{}, nil)
 	st.wdeadline.Set(&st.s.mu, time.Time{}, nil)
 	st.wakeReader()

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
-	"slices"
 	"strings"
 	"time"
 
@@ -293,11 +292,17 @@ func (w *Window[X, H]) Passed() int64 {
 	return n
 }
 
-// InDoubt reports whether there are answers with payloads that the client may not
-// have. That to the creation is none: the client of a second request has it.
-func (w *Window[X, H]) InDoubt() bool {
+// InDoubt reports whether there are answers with payloads, besides that to rid, that
+// may still be on their way to the client. That to the creation is none: the client of
+// a second request has it.
+func (w *Window[X, H]) InDoubt(rid int64) bool {
 	proven := w.proven()
-	return slices.ContainsFunc(w.records, func(r Record[X, H]) bool { return r.Payload && r.Rid > proven && !r.creates() })
+	for i := range w.records {
+		if r := &w.records[i]; r.Payload && r.Rid > proven && r.Rid != rid && !r.creates() {
+			return true
+		}
+	}
+	return false
 }
 
 // Unproven returns the answers with payloads that the client may not have.
