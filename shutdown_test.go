@@ -149,9 +149,10 @@ func TestShutdownAndCancelledContext(t *testing.T) {
 		h := newHandler(t, o)
 		p := dial(t, boshtest.InMemory(h))
 		cancel()
+		synctest.Wait() // it is the context that ends the session
 		done := goShutdown(t, h, 0)
 		require.True(t, pending(done))
-		requireEnd(t, p.send(""), bosh.SystemShutdown)
+		requireEnd(t, p.send(""), bosh.PolicyViolation)
 		assert.NoError(t, <-done)
 	})
 }
