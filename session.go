@@ -279,7 +279,7 @@ func (s *Session) settle(now time.Duration) {
 	if s.working && s.grace <= now {
 		s.lapses()
 	}
-	next := s.nextExpiry()
+	next := never
 	if s.writing == nil && !s.chain.empty() {
 		if at := s.clear(s.chain.first); at <= now {
 			s.writing = s.chain.pop()
@@ -292,7 +292,7 @@ func (s *Session) settle(now time.Duration) {
 		s.settleEnd(now)
 	}
 	if !s.ended {
-		next = min(next, s.decided())
+		next = min(next, s.nextExpiry(), s.decided())
 	}
 	if s.writing == nil && s.chain.empty() && !s.ended {
 		if r, at := s.due(); r != nil {
