@@ -217,12 +217,22 @@ type Options struct {
 	// the granted wait.
 	CreateTimeout time.Duration
 
-	// ReadTimeout bounds how long a request body may take to arrive, and
-	// WriteTimeout how long the client may take to accept an answer. What is
-	// late is cut off, and the client may try again. The defaults are 15 s
-	// and 30 s, whatever those of the [http.Server] are, which know nothing
-	// of waiting; negative sets no limit of ours, and leaves the Server's.
+	// ReadTimeout bounds how long the body of a request may stand still on its
+	// way, and WriteTimeout how long an answer may. What is late is cut off,
+	// and the client may try again. The defaults are 15 s and 30 s, whatever
+	// those of the [http.Server] are, which know nothing of waiting; negative
+	// sets no limit of ours, and leaves the Server's.
+	//
+	// Both are extended as long as bytes flow: what is slower than MinRate is
+	// cut off when it is behind by the time-out. But nothing takes longer than
+	// 15 minutes, or than its time-out if that is longer. A client whose body
+	// is on its way is not inactive.
 	ReadTimeout, WriteTimeout time.Duration
+
+	// MinRate is how many bytes a second a body or an answer must flow for its
+	// time-out to be extended. Of an answer, what the operating system has taken
+	// has flowed. The default is 1024; negative extends nothing.
+	MinRate int
 
 	// MaxSessions is how many sessions there may be at a time. Further ones
 	// are refused with [PolicyViolation]. The default is 100000; negative
@@ -407,7 +417,7 @@ type Options struct {
 	//     Trace.
 	//   - Of the Server's time-outs only IdleTimeout counts. ReadTimeout
 	//     bounds a request from its first byte, with its head, and WriteTimeout
-	//     an answer; if negative, nothing does.
+	//     an answer, both with MinRate; if negative, nothing does.
 	//   - [http.Server.Shutdown] closes these connections when they have been
 	//     answered, but waits neither for them nor for those given back.
 	//     [Handler.Shutdown] waits for its answers. [http.Server.Close] does
@@ -470,6 +480,7 @@ func (o Options) withDefaults() Options {
 	o.CreateTimeout = defaults.Duration(o.CreateTimeout, 10*time.Second)
 	o.ReadTimeout = defaults.Duration(o.ReadTimeout, 15*time.Second)
 	o.WriteTimeout = defaults.Duration(o.WriteTimeout, 30*time.Second)
+	o.MinRate = defaults.Number(o.MinRate, 1<<10, 1<<30)
 	o.MaxSessions = defaults.Number(o.MaxSessions, 100_000, 1<<31-1)
 	o.MaxPerAddr = max(o.MaxPerAddr, 0)
 	if o.AddrPrefix = min(cmp.Or(o.AddrPrefix, 64), 128); o.AddrPrefix < 0 {

@@ -27,6 +27,7 @@ import (
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/origin"
+	"github.com/gobosh/bosh/internal/pace"
 	"github.com/gobosh/bosh/internal/peer"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
@@ -38,6 +39,7 @@ import (
 	"github.com/gobosh/bosh/internal/table"
 	"github.com/gobosh/bosh/internal/tally"
 	"github.com/gobosh/bosh/internal/tomb"
+	"github.com/gobosh/bosh/internal/underway"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -83,18 +85,19 @@ func New(o Options) *Handler {
 	h.parking.New = func() any { return make(chan bool, 1) }
 	h.yard = tomb.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
+	reading, writing := pace.New(h.o.ReadTimeout, h.o.MinRate), pace.New(h.o.WriteTimeout, h.o.MinRate)
 	h.edge = edge.New(edge.Options{
 		Headers: edge.Headers{
 			AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS, AllowHeaders: h.o.AllowHeaders, Credentials: h.o.AllowCredentials,
 		},
-		MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout,
+		MaxBody: h.o.MaxBody, Reading: reading, Writing: writing,
 		Compress: h.o.Compress, Logger: h.o.Logger,
 	})
 	h.bodies.Max, h.bodies.Other = h.o.MaxMemory, h.memory.Load
 	if h.o.Direct || direct.Always() {
 		h.engine = &direct.Engine{
-			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect, Budget: &h.bodies,
-			MaxBody: h.o.MaxBody, ReadTimeout: h.o.ReadTimeout, WriteTimeout: h.o.WriteTimeout, Logger: h.o.Logger,
+			Serve: h.serveDirect, Gone: h.leave, Done: h.doneDirect, Flowing: h.flowingDirect, Flowed: h.flowedDirect,
+			Budget: &h.bodies, MaxBody: h.o.MaxBody, Reading: reading, Writing: writing, Logger: h.o.Logger,
 		}
 	}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
@@ -164,8 +167,12 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	pipelined := pipeline.Watch(r)
 	share := httpbody.Share{Budget: &h.bodies}
 	defer share.Give()
+	var body underway.Body[*Session]
+	defer body.Over((*Session).comesNoMore) // also if somebody panics
 	var err error
-	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share)
+	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share, func(b []byte) {
+		body.Flowing(b, r.Header["Content-Encoding"], h.coming)
+	})
 	if errors.Is(err, httpbody.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
@@ -180,6 +187,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	ex.request, ex.limit = r, h.limit(r)
 	s, info := h.begin(ex, req, err)
 	share.Give()
+	body.Over((*Session).comesNoMore)
 	answered := true
 	if s != nil {
 		h.hurries(s, ex)
@@ -191,6 +199,30 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		ex.reset()
 		h.spare.Put(ex)
 	}
+}
+
+// coming returns the session of a body that is on its way, which takes note of it.
+func (h *Handler) coming(sid []byte) (s *Session, ok bool) {
+	if s, ok = h.sessions.Get(sid); ok {
+		s.comes()
+	}
+	return s, ok
+}
+
+// flowingDirect is called by the direct engine when some of a body has come, and not
+// all. It returns what the engine has for the next body of the connection.
+func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
+	body, ok := state.(*underway.Body[*Session])
+	if !ok {
+		body = new(underway.Body[*Session])
+	}
+	body.Flowing(b, encoding, h.coming)
+	return body
+}
+
+// flowedDirect is called when that body has been served, or will not come.
+func (h *Handler) flowedDirect(state any) {
+	state.(*underway.Body[*Session]).Over((*Session).comesNoMore)
 }
 
 // limit returns when r must have been answered at the latest, because something in

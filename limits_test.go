@@ -144,6 +144,7 @@ var options = map[string]extremes{
 	"WriteTimeout":  {30 * second, 0 * second, longest},
 	"ReportAfter":   {5 * second, -1 * time.Nanosecond, longest},
 
+	"MinRate":      {1 << 10, 0, 1 << 30},
 	"Hold":         {1, 0, 16},
 	"MaxSessions":  {100_000, 0, math.MaxInt32},
 	"MaxPerAddr":   {0, 0, math.MaxInt},

@@ -66,13 +66,15 @@ type Session struct {
 	sent      time.Duration // when payloads were last written to the client
 	carrier   uint64        // the connection they went out on; 0 if that is unknown
 	idleSince time.Duration // when the last exchange was done
+	came      time.Duration // when the last body had been on its way that counts in coming
 	heard     time.Duration // when the last request arrived
 
 	kept   int64   // what the handler's memory counts of it
 	unread int     // bytes of memory that the input of its streams takes
 	legacy *legacy // nil while it lives, and mostly behind that
 
-	asked tally.Mark // for its stats: see Handler.Stats
+	asked  tally.Mark // for its stats: see Handler.Stats
+	coming int32      // bodies that are on their way: see comes
 
 	alarm alarm.Alarm // rings for the next thing that is due
 
@@ -378,22 +380,41 @@ const never = time.Duration(1<<63 - 1)
 
 // nextExpiry returns when the session must end if nothing happens.
 func (s *Session) nextExpiry() time.Duration {
-	if s.ended {
+	if s.ended || s.coming > 0 {
 		return never
 	}
 	at := never
 	since, gap := s.win.Gap()
 	if gap {
-		at = since + s.grant.Wait + s.inactivity()
+		at = max(since, s.came) + s.grant.Wait + s.inactivity()
 	}
+	idle := max(s.idleSince, s.came)
 	switch {
 	case s.live > 0:
 	case s.pause > 0:
-		at = min(at, s.idleSince+time.Duration(s.pause)*time.Second+overtime)
+		at = min(at, idle+time.Duration(s.pause)*time.Second+overtime)
 	case s.grant.Inactivity > 0 || s.final != nil || gap:
-		at = min(at, s.idleSince+s.inactivity())
+		at = min(at, idle+s.inactivity())
 	}
 	return at
+}
+
+// comes takes note that the body of a request is on its way, which may take long. As long
+// as it is, the client is not inactive.
+func (s *Session) comes() {
+	s.mu.Lock()
+	s.coming++
+	s.mu.Unlock()
+}
+
+// comesNoMore takes note that it has arrived, or will not.
+func (s *Session) comesNoMore() {
+	s.mu.Lock()
+	defer s.unlock()
+	now := s.h.now()
+	s.coming--
+	s.came = now
+	s.settle(now)
 }
 
 // inactivity is how long a client may be silent when silence has a limit.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobosh/bosh/internal/pace"
 	"github.com/stretchr/testify/require"
 )
 
@@ -86,7 +87,7 @@ type bench struct {
 func newBench(b *testing.B, secure bool, serve func(*Request)) *bench {
 	e := &Engine{
 		Serve: func(q *Request, _ []byte) { serve(q) }, Gone: (*Request).Abort, Done: func(*Request) {},
-		MaxBody: 1 << 20, WriteTimeout: 30 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		MaxBody: 1 << 20, Writing: pace.New(30*time.Second, 0), Logger: slog.New(slog.DiscardHandler),
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)

@@ -31,6 +31,8 @@ type conn struct {
 	busy     bool            // what is read is to be kept
 	held     bool            // a request waited for its answer after the last one had been served
 	limited  bool            // there is a read deadline for the request that is under way
+	begun    int             // where its body begins behind used, if some of that has come
+	coming   *arrival        // how it comes; nil until one has come little by little
 	one      [1]byte         // to wait for without a buffer
 	buf      []byte          // what has been read, and not been served
 	used     int             // how much of it has
@@ -114,6 +116,7 @@ func (c *conn) accept(q *Request, body []byte) {
 	if !c.e.guard(func(q *Request) { c.e.Serve(q, body) }, q) {
 		c.fail()
 	}
+	c.flowed()
 	c.consumed()
 	c.finish()
 }
@@ -198,6 +201,7 @@ func (c *conn) release() {
 // they are whole.
 func (c *conn) parse() (*Request, []byte, verdict) {
 	b := c.buf[c.used:]
+	c.begun = 0
 	if c.skip > 0 {
 		if b = c.skipEmpty(b); len(b) < c.skip { // net/http looks at no less than maxSkip bytes
 			return nil, nil, partial
@@ -228,6 +232,7 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 		return nil, nil, foreign
 	}
 	if len(b) < size+length {
+		c.begun = size
 		return nil, nil, partial
 	}
 	c.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/pace"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -39,7 +40,7 @@ type rig struct {
 
 func newRig(t *testing.T, tune ...func(g *rig)) *rig {
 	g := &rig{t: t, qs: make(map[string]*Request)}
-	g.e = &Engine{MaxBody: 1 << 20, ReadTimeout: time.Minute, WriteTimeout: 30 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+	g.e = &Engine{MaxBody: 1 << 20, Reading: pace.New(time.Minute, 0), Writing: pace.New(30*time.Second, 0), Logger: slog.New(slog.DiscardHandler)}
 	g.e.Serve = func(q *Request, body []byte) { g.serve(q, string(body)) }
 	g.e.Gone = func(q *Request) {
 		g.mu.Lock()

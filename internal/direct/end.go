@@ -25,6 +25,7 @@ func (c *conn) fail() {
 func (c *conn) leave() {
 	c.fail()
 	c.finish()
+	c.flowed()
 	c.e.remove(c)
 	putBuffer(c.buf)
 	c.buf = nil
@@ -106,6 +107,7 @@ func (c *conn) giveBack() {
 	c.rwc.SetDeadline(time.Time{})
 	c.mu.Unlock()
 	c.e.remove(c)
+	c.flowed()
 	unread := append([]byte(nil), c.buf[c.used:]...)
 	putBuffer(c.buf)
 	c.buf = nil

@@ -26,9 +26,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/gobosh/bosh/internal/httpbody"
+	"github.com/gobosh/bosh/internal/pace"
 )
 
 // Always tells whether every handler is to use an Engine. It is for tests; see
@@ -56,10 +56,18 @@ type Engine struct {
 	// not be touched.
 	Done func(*Request)
 
-	MaxBody                   int64
-	Budget                    *httpbody.Budget // of requests that are being read
-	ReadTimeout, WriteTimeout time.Duration    // none if not positive
-	Logger                    *slog.Logger
+	// Flowing is called when some of the body of a request has come, and not all,
+	// before the connection is waited for, with the values of its
+	// Content-Encoding. state is what it has returned for the connection before,
+	// or nil. Flowed is called after that, when the request has been served, or
+	// will not come. Both may be nil.
+	Flowing func(state any, body []byte, encoding []string) any
+	Flowed  func(state any)
+
+	MaxBody          int64
+	Budget           *httpbody.Budget // of requests that are being read
+	Reading, Writing *pace.Limit      // of a request, and of an answer
+	Logger           *slog.Logger
 
 	heads    heads
 	poller   poller

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/buffer"
+	"github.com/gobosh/bosh/internal/pace"
 )
 
 // Buffers are lent to a connection while there is something in them.
@@ -112,11 +113,7 @@ func (c *conn) readRaw() error {
 // fill reads more of a request, or waits for one.
 func (c *conn) fill() error {
 	if len(c.buf) > c.used {
-		if !c.limited && c.e.ReadTimeout > 0 {
-			c.limited = true
-			c.limit(time.Now().Add(c.e.ReadTimeout))
-			c.freeWrite()
-		}
+		c.flowing()
 		return c.read()
 	}
 	c.release()
@@ -134,6 +131,50 @@ func (c *conn) fill() error {
 		return nil
 	}
 	return err
+}
+
+// An arrival is how a request comes little by little.
+type arrival struct {
+	pace  pace.Pace
+	seen  int // bytes that have come
+	state any // what Engine.Flowing has returned, if it is due to Flowed
+	spare any // that for another request
+}
+
+// flowing takes note of how much of a request has come, of which there is more to come.
+func (c *conn) flowing() {
+	if c.coming == nil {
+		c.coming = new(arrival)
+	}
+	a, came := c.coming, len(c.buf)-c.used
+	switch l := c.e.Reading; {
+	case !l.On():
+	case !c.limited:
+		c.limited = true
+		a.pace = l.Begin()
+		c.extend(l.Deadline(&a.pace))
+	case came > a.seen && l.Flowed(&a.pace, came-a.seen):
+		c.extend(l.Deadline(&a.pace))
+	}
+	a.seen = came
+	if body := c.buf[c.used+c.begun:]; c.begun > 0 && len(body) > 0 && c.e.Flowing != nil {
+		a.state = c.e.Flowing(a.spare, body, c.head.encoding)
+		a.spare = a.state
+	}
+}
+
+// extend sets the time when reading the request must end.
+func (c *conn) extend(t time.Time) {
+	c.limit(t)
+	c.freeWrite()
+}
+
+// flowed takes note that the request has been served, or will not come.
+func (c *conn) flowed() {
+	if c.coming != nil && c.coming.state != nil {
+		c.coming.state = nil
+		c.e.Flowed(c.coming.spare)
+	}
 }
 
 // idle reports whether nothing has happened for so long that the connection is to

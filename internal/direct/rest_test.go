@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobosh/bosh/internal/pace"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -137,7 +138,7 @@ func TestRest(t *testing.T) {
 		s.answers("a", "1")
 		v.hears("1")
 		v.hears("hello")
-	}, func(s *site) { s.e.ReadTimeout = 20 * time.Second })
+	}, func(s *site) { s.e.Reading = pace.New(20*time.Second, 0) })
 
 	onSockets(t, "half a request, and no more", func(t *testing.T, s *site) {
 		v := s.held("a")
@@ -148,7 +149,7 @@ func TestRest(t *testing.T) {
 		})
 		s.lost("a")
 		v.ends()
-	}, func(s *site) { s.e.ReadTimeout = 50 * time.Millisecond })
+	}, func(s *site) { s.e.Reading = pace.New(50*time.Millisecond, 0) })
 
 	onSockets(t, "an answer that blocks", func(t *testing.T, s *site) {
 		v := s.held("a")

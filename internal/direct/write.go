@@ -133,22 +133,49 @@ func (c *conn) finish() {
 	c.mu.Unlock()
 }
 
-// writeRest writes what is unsent, however long the client takes.
+// writeRest writes what is unsent, as long as the client takes it.
 func (c *conn) writeRest() {
-	c.mu.Lock()
-	gone := c.gone
-	c.limitWrite()
-	c.mu.Unlock()
 	b := c.unsent
 	c.unsent = nil
+	c.mu.Lock()
+	gone := c.gone
+	c.mu.Unlock()
 	if gone {
 		return
 	}
-	if _, err := c.send(b); err != nil {
+	if err := c.sendPaced(b); err != nil {
 		c.fail()
 		return
 	}
 	c.freeWrite()
+}
+
+// sendPaced writes b within the limit that there is for it.
+func (c *conn) sendPaced(b []byte) error {
+	l := c.e.Writing
+	if !l.On() {
+		_, err := c.send(b)
+		return err
+	}
+	p, chunk := l.Begin(), l.Chunk()
+	c.writeUntil(l.Deadline(&p))
+	for len(b)/2 > chunk { // so much is taken within the time-out
+		if _, err := c.send(b[:chunk]); err != nil {
+			return err
+		}
+		if b = b[chunk:]; l.Flowed(&p, chunk) {
+			c.writeUntil(l.Deadline(&p))
+		}
+	}
+	_, err := c.send(b)
+	return err
+}
+
+// writeUntil sets the time when writing must end.
+func (c *conn) writeUntil(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setWriteLimit(t)
 }
 
 // send writes to the connection. One that is somebody's own may panic.
@@ -172,8 +199,8 @@ func (c *conn) freeWrite() {
 
 // limitWrite gives the client WriteTimeout from now. It is called with the lock.
 func (c *conn) limitWrite() {
-	if limit := c.e.WriteTimeout; limit > 0 {
-		c.setWriteLimit(time.Now().Add(limit))
+	if c.e.Writing.On() {
+		c.setWriteLimit(c.e.Writing.Soon())
 	}
 }
 

@@ -16,14 +16,15 @@ import (
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/httpbody"
 	"github.com/gobosh/bosh/internal/negotiate"
+	"github.com/gobosh/bosh/internal/pace"
 )
 
 // Options say how an Edge reads and writes.
 type Options struct {
 	Headers
 
-	MaxBody                   int64         // the largest body of a request
-	ReadTimeout, WriteTimeout time.Duration // of a body; none if not positive
+	MaxBody          int64       // the largest body of a request
+	Reading, Writing *pace.Limit // of a body
 
 	// Compress is the size from which answers are compressed for clients
 	// that accept it; none are if it is not positive.
@@ -38,14 +39,13 @@ type Edge struct {
 	o             Options
 	before, after string // what all answers have in their heads, if static is set
 	static        bool
-	epoch         time.Time // see in
 	noDeadlines   sync.Once // for the warning that they cannot be set
 	others        sync.Once // for the one that somebody else sees to CORS
 }
 
 // New returns an Edge.
 func New(o Options) *Edge {
-	e := &Edge{o: o, epoch: time.Now()}
+	e := &Edge{o: o}
 	e.o.AllowHeaders = slices.DeleteFunc(slices.Clone(o.AllowHeaders), e.unfit)
 	if o.Credentials && o.AllowOrigin == nil {
 		o.Logger.Warn("bosh: AllowCredentials has no effect without AllowOrigin, which must say whose pages may send them")
@@ -69,23 +69,35 @@ func (e *Edge) unfit(name string) bool {
 func (e *Edge) Foreign(r *http.Request) bool { return e.o.Foreign(r) }
 
 // Read appends the body of r to b. What it takes goes on share, which the caller
-// gives back. Its errors are those of [httpbody.Read].
-func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *httpbody.Share) (_ []byte, err error) {
-	if e.o.WriteTimeout > 0 && hurried(r) {
+// gives back. Before it waits for more of a body, it calls flowing with what has come,
+// as it came. It may be nil. Its errors are those of [httpbody.Read].
+func (e *Edge) Read(w http.ResponseWriter, r *http.Request, b []byte, share *httpbody.Share, flowing func([]byte)) (_ []byte, err error) {
+	if e.o.Writing.On() && hurried(r) {
 		// The Server's limit may be shorter than the wait. Ours begins when
 		// there is an answer.
 		e.limited(http.NewResponseController(w).SetWriteDeadline(time.Time{}))
 	}
-	if e.o.ReadTimeout > 0 {
-		rc := http.NewResponseController(w)
-		e.limited(rc.SetReadDeadline(e.in(e.o.ReadTimeout)))
+	on, rc := e.o.Reading.On(), http.NewResponseController(w)
+	var p pace.Pace
+	if on {
+		p = e.o.Reading.Begin()
+		e.limited(rc.SetReadDeadline(e.o.Reading.Deadline(&p)))
 		defer func() {
 			if err == nil { // or else the Server waits for what is still to come
 				rc.SetReadDeadline(time.Time{})
 			}
 		}()
 	}
-	b, whole, err := httpbody.Read(b, r, e.o.MaxBody, share)
+	had := 0
+	b, whole, err := httpbody.Read(b, r, e.o.MaxBody, share, func(b []byte) {
+		if on && e.o.Reading.Flowed(&p, len(b)-had) {
+			rc.SetReadDeadline(e.o.Reading.Deadline(&p))
+		}
+		had = len(b)
+		if flowing != nil {
+			flowing(b)
+		}
+	})
 	if (err == httpbody.ErrTooLarge || err == httpbody.ErrNoRoom) && !whole && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // rather than read the rest
 	}
@@ -97,10 +109,6 @@ func hurried(r *http.Request) bool {
 	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
 	return ok && srv.WriteTimeout > 0
 }
-
-// in returns the time that it is in d. For a deadline, which has no use for the time
-// of day, it asks one clock where time.Now asks two.
-func (e *Edge) in(d time.Duration) time.Time { return e.epoch.Add(time.Since(e.epoch) + d) }
 
 // limited takes the result of setting a deadline.
 func (e *Edge) limited(err error) {
@@ -201,9 +209,6 @@ func (e *Edge) compress(hd http.Header, accepted []string, body []byte) []byte {
 // send writes an answer. It is encoded if middleware has said so, which then
 // changes its length.
 func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string, encoded bool) {
-	if e.o.WriteTimeout > 0 {
-		e.limited(http.NewResponseController(w).SetWriteDeadline(e.in(e.o.WriteTimeout)))
-	}
 	hd := w.Header()
 	hd["Content-Type"] = contentType
 	if len(body) > buffered && !encoded {
@@ -211,7 +216,28 @@ func (e *Edge) send(w http.ResponseWriter, body []byte, contentType []string, en
 	} else {
 		delete(hd, "Content-Length") // somebody else's, of something else
 	}
-	w.Write(body) // an error means as little as success: the client repeats what it misses
+	e.write(w, body)
+}
+
+// write writes the body of an answer, as long as it is taken. An error means as little
+// as success: the client repeats what it misses.
+func (e *Edge) write(w http.ResponseWriter, body []byte) {
+	l := e.o.Writing
+	if !l.On() {
+		w.Write(body)
+		return
+	}
+	p, rc, chunk := l.Begin(), http.NewResponseController(w), l.Chunk()
+	e.limited(rc.SetWriteDeadline(l.Deadline(&p)))
+	for len(body)/2 > chunk { // so much is taken within the time-out
+		if _, err := w.Write(body[:chunk]); err != nil {
+			return
+		}
+		if body = body[chunk:]; l.Flowed(&p, chunk) {
+			rc.SetWriteDeadline(l.Deadline(&p))
+		}
+	}
+	w.Write(body)
 }
 
 // buffered is the longest body whose length net/http finds out by itself, which

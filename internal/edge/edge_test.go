@@ -17,6 +17,7 @@ import (
 
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/httpbody"
+	"github.com/gobosh/bosh/internal/pace"
 )
 
 // serve has a Server answer everything by an Edge, and by the direct engine where
@@ -129,7 +130,7 @@ func (w *clocked) SetReadDeadline(t time.Time) error  { w.read = append(w.read, 
 func (w *clocked) SetWriteDeadline(t time.Time) error { w.write = append(w.write, t); return nil }
 
 func TestRead(t *testing.T) {
-	e := New(Options{MaxBody: 10, ReadTimeout: time.Minute, WriteTimeout: time.Minute})
+	e := New(Options{MaxBody: 10, Reading: pace.New(time.Minute, 0), Writing: pace.New(time.Minute, 0)})
 	broken := errors.New("broken")
 	for _, test := range [...]struct {
 		name  string
@@ -147,7 +148,7 @@ func TestRead(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := &clocked{ResponseRecorder: httptest.NewRecorder()}
 			r := httptest.NewRequest("POST", "/", test.body)
-			b, err := e.Read(w, r, []byte("x"), nil)
+			b, err := e.Read(w, r, []byte("x"), nil, nil)
 			assert.Equal(t, test.want, string(b))
 			assert.ErrorIs(t, err, test.err)
 			assert.Len(t, w.read, test.reads)
@@ -166,10 +167,10 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 // A ResponseWriter without deadlines does, and is complained of once.
 func TestNoDeadlines(t *testing.T) {
 	var log bytes.Buffer
-	e := New(Options{MaxBody: 10, ReadTimeout: 1, WriteTimeout: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	e := New(Options{MaxBody: 10, Reading: pace.New(1, 0), Writing: pace.New(1, 0), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 2 {
 		w, r := httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader("<body/>"))
-		b, err := e.Read(w, r, nil, nil)
+		b, err := e.Read(w, r, nil, nil, nil)
 		require.NoError(t, err)
 		e.Reply(w, r, Answer{Body: b})
 		assert.Equal(t, "<body/>", w.Body.String())

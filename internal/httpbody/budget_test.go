@@ -14,7 +14,7 @@ func TestBudget(t *testing.T) {
 	large := strings.Repeat("x", 300<<10)
 	read := func(text string, encoding ...string) (*Share, error) {
 		s := &Share{Budget: b}
-		_, _, err := Read(nil, request(strings.NewReader(text), encoding...), 1<<20, s)
+		_, _, err := Read(nil, request(strings.NewReader(text), encoding...), 1<<20, s, nil)
 		return s, err
 	}
 
@@ -46,6 +46,6 @@ func TestBudget(t *testing.T) {
 	all, err := read(large)
 	assert.NoError(t, err)
 	all.Give()
-	_, _, err = Read(nil, request(bytes.NewReader([]byte(large))), 1<<20, &Share{})
+	_, _, err = Read(nil, request(bytes.NewReader([]byte(large))), 1<<20, &Share{}, nil)
 	assert.NoError(t, err)
 }

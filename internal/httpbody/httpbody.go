@@ -26,8 +26,9 @@ var ErrBroken = errors.New("body did not arrive")
 // Neither what is read nor what is decompressed may exceed limit bytes. Nothing is
 // read of a body that is too large by its own Content-Length, so that a client
 // which asks whether to send it is told. What Read takes goes on share, which the
-// caller gives back; it may be nil. It reports whether the body has been read whole.
-func Read(b []byte, r *http.Request, limit int64, share *Share) (_ []byte, whole bool, err error) {
+// caller gives back; it may be nil. As long as there is more to come, flowing is called
+// with what has come, as it came, unless it is nil. It reports whether the body has been read whole.
+func Read(b []byte, r *http.Request, limit int64, share *Share, flowing func([]byte)) (_ []byte, whole bool, err error) {
 	if r.ContentLength > limit {
 		return b, false, ErrTooLarge
 	}
@@ -36,10 +37,10 @@ func Read(b []byte, r *http.Request, limit int64, share *Share) (_ []byte, whole
 		return b, false, err
 	}
 	if coding == "" {
-		b, err = receive(b, r.Body, limit, share)
+		b, err = receive(b, r, limit, share, flowing)
 		return b, err == nil, err
 	}
-	raw, err := receive(nil, r.Body, limit, share)
+	raw, err := receive(nil, r, limit, share, flowing)
 	if err != nil {
 		return b, false, err
 	}
@@ -73,12 +74,16 @@ func decompress(b []byte, coding string, raw []byte, limit int64, share *Share, 
 	if err != nil {
 		return b, err
 	}
-	return readAll(b, src, limit, share, other)
+	return readAll(b, src, limit, share, other, nil)
 }
 
-// receive appends to b what a client sends.
-func receive(b []byte, src io.Reader, limit int64, share *Share) ([]byte, error) {
-	b, err := readAll(b, src, limit, share, 0)
+// receive appends the body of r to b.
+func receive(b []byte, r *http.Request, limit int64, share *Share, flowing func([]byte)) ([]byte, error) {
+	b, err := readAll(b, r.Body, limit, share, 0, func(b []byte) {
+		if flowing != nil && int64(len(b)) != r.ContentLength { // or only its end is still to come
+			flowing(b)
+		}
+	})
 	switch {
 	case err == nil || err == ErrTooLarge || err == ErrNoRoom:
 		return b, err
@@ -88,8 +93,9 @@ func receive(b []byte, src io.Reader, limit int64, share *Share) ([]byte, error)
 	return b, fmt.Errorf("%w: %w", ErrBroken, err)
 }
 
-// readAll appends all of src to b, which with other bytes goes on share.
-func readAll(b []byte, src io.Reader, limit int64, share *Share, other int) ([]byte, error) {
+// readAll appends all of src to b, which with other bytes goes on share. Whenever there
+// is more to come it calls flowing, if not nil.
+func readAll(b []byte, src io.Reader, limit int64, share *Share, other int, flowing func([]byte)) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
 			if !share.Reach(other + 2*len(b)) {
@@ -108,7 +114,28 @@ func readAll(b []byte, src io.Reader, limit int64, share *Share, other int) ([]b
 		if err != nil {
 			return b, err
 		}
+		if flowing != nil {
+			flowing(b)
+		}
 	}
+}
+
+// Prefix returns what the beginning of a body means, of which raw has come, with the
+// values of its Content-Encoding: at most n bytes of it.
+func Prefix(raw []byte, encoding []string, n int) []byte {
+	if len(encoding) == 0 {
+		return raw[:min(len(raw), n)]
+	}
+	coding, err := coding(encoding)
+	if coding == "" || err != nil {
+		return raw[:min(len(raw), n)]
+	}
+	src, err := decompressor(coding, raw)
+	if err != nil {
+		return nil
+	}
+	b, _ := io.ReadAll(io.LimitReader(src, int64(n))) // it breaks off somewhere
+	return b
 }
 
 // coding returns the content coding that the header names: gzip, deflate, or

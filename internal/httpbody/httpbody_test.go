@@ -81,7 +81,7 @@ func TestRead(t *testing.T) {
 		"a charset, and gzip":      {[]string{"utf-8, gzip"}, strings.NewReader(gz), 100, text, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, _, err := Read(make([]byte, 0, 3), request(test.body, test.encoding...), test.limit, nil)
+			b, _, err := Read(make([]byte, 0, 3), request(test.body, test.encoding...), test.limit, nil, nil)
 			if test.encoding == nil { // else it was not decompressed perhaps
 				assert.Equal(t, test.want, string(b))
 			}
@@ -134,7 +134,7 @@ func TestEncode(t *testing.T) {
 				assert.Nil(t, Encode([]byte("<body/>"), coding), "it would be longer")
 				b := Encode(long, coding)
 				assert.Less(t, len(b), len(long)/10)
-				back, _, err := Read(nil, request(bytes.NewReader(b), coding), 1<<20, nil)
+				back, _, err := Read(nil, request(bytes.NewReader(b), coding), 1<<20, nil, nil)
 				assert.NoError(t, err)
 				assert.Equal(t, long, back)
 			}
@@ -149,7 +149,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("deflate", []byte{0x78, 0x9c})
 	f.Fuzz(func(t *testing.T, coding string, body []byte) {
 		const limit = 1000
-		b, _, err := Read(nil, request(bytes.NewReader(body), coding), limit, nil)
+		b, _, err := Read(nil, request(bytes.NewReader(body), coding), limit, nil, nil)
 		if len(b) > limit {
 			t.Errorf("%d bytes", len(b))
 		}
@@ -158,7 +158,7 @@ func FuzzRead(f *testing.F) {
 		}
 		for _, coding := range []string{"gzip", "deflate"} {
 			if short := Encode(body, coding); short != nil {
-				back, _, err := Read(nil, request(bytes.NewReader(short), coding), int64(len(body)), nil)
+				back, _, err := Read(nil, request(bytes.NewReader(short), coding), int64(len(body)), nil, nil)
 				if err != nil || !bytes.Equal(back, body) {
 					t.Errorf("%s: %v", coding, err)
 				}

@@ -25,8 +25,11 @@ func New(timeout time.Duration, rate int) *Limit {
 	return &Limit{timeout: timeout, most: max(timeout, Most), rate: int64(rate), epoch: time.Now()}
 }
 
-// On reports whether there is a limit.
-func (l *Limit) On() bool { return l.timeout > 0 }
+// On reports whether there is a limit. A nil Limit is none.
+func (l *Limit) On() bool { return l != nil && l.timeout > 0 }
+
+// Soon returns when something must end that has just begun, and does not flow.
+func (l *Limit) Soon() time.Time { return l.epoch.Add(l.now() + l.timeout) }
 
 // now is the time since the Limit was made. It asks one clock where time.Now asks two.
 func (l *Limit) now() time.Duration { return time.Since(l.epoch) }
@@ -68,7 +71,7 @@ const grain = 16
 
 // Chunk returns how many bytes to write at a time so that it is seen how they flow.
 func (l *Limit) Chunk() int {
-	if l.rate == 0 || l.timeout == 0 {
+	if !l.On() || l.rate == 0 {
 		return math.MaxInt
 	}
 	return max(minChunk, int(min(maxChunk, l.rate*int64(l.timeout/time.Millisecond)/2000)))

@@ -97,6 +97,7 @@ type Limits struct {
 	Payloads               int // 0: no limit
 
 	trusted bool // no limit on the start tag, nor on what must be declared again
+	tag     bool // only the start tag is of interest
 }
 
 // Reset forgets what was parsed but keeps the buffers.
@@ -105,6 +106,20 @@ func (r *Request) Reset() {
 	r.Other, r.Payloads = r.Other[:0], r.Payloads[:0]
 	r.decls, r.text, r.rebinds = r.decls[:0], r.text[:0], r.rebinds[:0]
 }
+
+// Begun reads the start tag of a body that is on its way, of which b has come, and
+// reports whether there is one: then r has its attributes. What r had is forgotten.
+func (r *Request) Begun(b []byte) bool {
+	body := r.Body
+	r.Reset()
+	r.Body = b[:min(len(b), MaxBegin)]
+	r.Parse(Limits{tag: true})
+	r.Body = body[:0]
+	return r.Root
+}
+
+// MaxBegin is how many bytes of a body Begun looks at.
+const MaxBegin = MaxTag + 1<<10
 
 // Size returns how many bytes what was parsed takes besides Body, or has room for.
 func (r *Request) Size() int {
@@ -158,6 +173,9 @@ func (r *Request) Parse(lim Limits) error {
 			}
 			r.Root = true
 			r.attributes()
+			if lim.tag {
+				return nil
+			}
 			if it.Len > MaxTag && !lim.trusted {
 				return errTag
 			}
