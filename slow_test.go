@@ -25,6 +25,7 @@ type slow struct {
 	h    *bosh.Handler
 	pipe *boshtest.PipeServer
 	http bool // it speaks HTTP/1.1
+	over chan bool
 }
 
 // overSlow runs a test with both engines and over both versions of HTTP.
@@ -32,7 +33,9 @@ func overSlow(t *testing.T, name string, o bosh.Options, f func(c *slow)) {
 	t.Run(name, func(t *testing.T) {
 		for _, o.Direct = range []bool{false, true} {
 			overVersions(t, o, 0, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
-				f(&slow{t, h, pipe, pipe.Transport.Protocols.HTTP1()})
+				c := &slow{t, h, pipe, pipe.Transport.Protocols.HTTP1(), make(chan bool)}
+				defer close(c.over)
+				f(c)
 			})
 		}
 	})
@@ -44,11 +47,16 @@ type pacer struct {
 	piece int
 	every time.Duration
 	begun bool
+	over  chan bool
 }
 
 func (p *pacer) Read(b []byte) (int, error) {
 	if p.begun {
-		time.Sleep(p.every)
+		select {
+		case <-time.After(p.every):
+		case <-p.over:
+			return 0, io.ErrUnexpectedEOF
+		}
 	}
 	p.begun = true
 	if p.text == "" {
@@ -64,7 +72,7 @@ func (p *pacer) Read(b []byte) (int, error) {
 // Direct has taken over then.
 func (c *slow) post(body string, piece int, every time.Duration, headers ...string) <-chan string {
 	c.t.Helper()
-	from := &pacer{text: body, piece: piece, every: every}
+	from := &pacer{text: body, piece: piece, every: every, over: c.over}
 	if !c.http {
 		return async(func() string {
 			r, err := http.NewRequest("POST", anyURL, from)
