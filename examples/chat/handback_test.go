@@ -271,6 +271,7 @@ func logout(t *testing.T, end func(r *raw, rid int) string) {
 	say := func(text string) {
 		bob.send("<message xmlns='jabber:client' to='alice@localhost' type='chat'><body>%s</body></message>", text)
 		bob.wantNothing()
+		synctest.Wait() // it is in the stream, or has another place
 	}
 
 	r := &raw{t: t, url: "https://localhost/", client: &http.Client{Transport: memory}, rid: 100, wait: 60}
