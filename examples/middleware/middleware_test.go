@@ -3,6 +3,7 @@ package middleware
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -42,6 +43,13 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// The tests wait most of the time, so they all run at once, on any machine.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "100")
+	os.Exit(m.Run())
+}
+
 func TestMiddleware(t *testing.T) {
 	for _, r := range rows {
 		for _, direct := range []bool{false, true} {
@@ -79,6 +87,7 @@ func serve(t *testing.T, r row, direct bool) {
 	if r.h2c {
 		tr.Protocols = new(http.Protocols)
 		tr.Protocols.SetUnencryptedHTTP2(true)
+		srv.Config.Protocols = tr.Protocols
 	}
 	srv.Start()
 	t.Cleanup(srv.Close)

@@ -17,8 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	rscors "github.com/rs/cors"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 )
 
 // timeout is that of each middleware that has one: shorter than the wait of the
@@ -121,8 +119,9 @@ var rows = []row{
 		c.AddTrustedOrigin("https://example.com")
 		return c.Handler(h)
 	})},
-	{name: "x/net h2c", h2c: true, wrap: each(func(h http.Handler) http.Handler { return h2c.NewHandler(h, new(http2.Server)) })},
+	{name: "net/http HTTP/2 without TLS", h2c: true, wrap: each(func(h http.Handler) http.Handler { return h })},
 
+	//lint:ignore SA1019 many services have RealIP still
 	{name: "chi Logger, Recoverer, RequestID, RealIP", wrap: chiBy(chimiddleware.Logger, chimiddleware.Recoverer, chimiddleware.RequestID, chimiddleware.RealIP)},
 	{name: "chi Compress", wrap: chiBy(chimiddleware.Compress(5, "text/xml"))},
 	{name: "chi Timeout", cuts: true, wrap: chiBy(chimiddleware.Timeout(timeout))},
