@@ -85,7 +85,8 @@ func TestSendAndRecv(t *testing.T) {
 		for i := range 10 {
 			assert.Equal(t, fmt.Sprintf("<m xmlns='u' n='%d'>a</m>", i), recv(t, c))
 		}
-		assert.Equal(t, time.Second, time.Since(start))
+		// The poll that fetches the last may have waited for more to say: 5 ms.
+		assert.InDelta(t, time.Second, time.Since(start), float64(5*time.Millisecond))
 		// The first of them takes the second place in the window. How many go
 		// into a body after that is a matter of chance, but bodies there are
 		// fewer than payloads.
