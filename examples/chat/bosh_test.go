@@ -20,39 +20,50 @@ import (
 // An overBOSH is a transport over BOSH.
 type overBOSH struct {
 	*boshtest.Client
-	cfg boshtest.Config
-	ctx context.Context
+	cfg      boshtest.Config
+	realTime bool // no call may hang
+}
+
+// ctx bounds one call.
+func (c *overBOSH) ctx() (context.Context, context.CancelFunc) {
+	if !c.realTime {
+		return context.WithCancel(context.Background())
+	}
+	return context.WithTimeout(context.Background(), 20*time.Second)
 }
 
 // dialBOSH returns a client that has not sent anything.
 func dialBOSH(t testing.TB, cfg boshtest.Config) *client {
-	ctx := context.Background()
-	if _, ok := cfg.Transport.(*http.Transport); ok || cfg.Transport == nil { // in real time, no failure may hang
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, 20*time.Second)
-		t.Cleanup(cancel)
-	}
+	_, overNetwork := cfg.Transport.(*http.Transport)
 	if cfg.To == "" {
 		cfg.To = "localhost"
 	}
 	cfg.XMPP = true
-	tr := &overBOSH{cfg: cfg, ctx: ctx}
+	tr := &overBOSH{cfg: cfg, realTime: overNetwork || cfg.Transport == nil}
 	t.Cleanup(func() { tr.Close() })
 	return &client{t: t, transport: tr}
 }
 
 func (c *overBOSH) header() (err error) {
+	ctx, cancel := c.ctx()
+	defer cancel()
 	if c.Client != nil {
-		return c.Restart(c.ctx)
+		return c.Restart(ctx)
 	}
-	c.Client, err = boshtest.Dial(c.ctx, c.cfg)
+	c.Client, err = boshtest.Dial(ctx, c.cfg)
 	return err
 }
 
-func (c *overBOSH) write(text string) error { return c.Send(c.ctx, text) }
+func (c *overBOSH) write(text string) error {
+	ctx, cancel := c.ctx()
+	defer cancel()
+	return c.Send(ctx, text)
+}
 
 func (c *overBOSH) read() (*element, error) {
-	b, err := c.Recv(c.ctx)
+	ctx, cancel := c.ctx()
+	defer cancel()
+	b, err := c.Recv(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +104,11 @@ func TestCreationAnswer(t *testing.T) {
 				t.Errorf("%s: no %s in %s", path, want, answer)
 			}
 		}
-		if err := bosh.Terminate(bosh.ctx); err != nil {
+		ctx, cancel := bosh.ctx()
+		if err := bosh.Terminate(ctx); err != nil {
 			t.Error(err)
 		}
+		cancel()
 	}
 }
 

@@ -70,7 +70,7 @@ func TestPipelined(t *testing.T) {
 // one connection in ten, before the request arrives, after it was served, or in
 // the middle of its answer.
 func TestPingsOverBrokenConnections(t *testing.T) {
-	const pings, ahead = 10000, 1
+	const pings, ahead = 3000, 1
 	chat := startChat(t)
 	u, err := url.Parse(chat.http)
 	if err != nil {
