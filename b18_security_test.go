@@ -288,7 +288,7 @@ func TestSources(t *testing.T) {
 			require.NoError(t, err)
 			// B19.4-1 SHA-1 is for keys alone.
 			if name == "crypto/sha1" {
-				assert.Equal(t, filepath.FromSlash("internal/window/window.go"), path)
+				assert.Equal(t, filepath.FromSlash("internal/session/window.go"), path)
 			}
 			assert.NotEqual(t, "unsafe", name, path)
 		}

@@ -89,11 +89,11 @@ import (
 	"github.com/gobosh/bosh/internal/defaults"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/hostmeta"
+	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/monitor"
-	"github.com/gobosh/bosh/internal/negotiate"
 	"github.com/gobosh/bosh/internal/pipeline"
-	"github.com/gobosh/bosh/internal/safelog"
-	"github.com/gobosh/bosh/internal/tally"
+	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/session"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -503,13 +503,13 @@ func (o Options) withDefaults() Options {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
 	}
 	o.Content, o.AllowHeaders = slices.Clone(o.Content), slices.Clone(o.AllowHeaders)
-	o.Logger = safelog.New(cmp.Or(o.Logger, slog.Default()))
+	o.Logger = logs.Safe(cmp.Or(o.Logger, slog.Default()))
 	return o
 }
 
 // terms returns what sessions are offered.
-func (o *Options) terms() negotiate.Terms {
-	return negotiate.Terms{
+func (o *Options) terms() session.Terms {
+	return session.Terms{
 		Wait: o.Wait, Inactivity: o.Inactivity, Pause: o.Pause, Polling: o.Polling, Hold: o.Hold,
 		Acks: !o.NoAcks, Streams: o.MaxStreams > 1, Content: o.Content,
 	}
@@ -809,10 +809,10 @@ func (h *Handler) Monitor() http.Handler {
 	return monitor.New(monitor.Source[*Session]{
 		Totals: func() monitor.Totals {
 			n := h.Stats()
-			return monitor.Totals{Counts: tally.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
+			return monitor.Totals{Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
 		},
 		Sessions: h.Sessions(),
-		Counts:   func(s *Session) tally.Counts { return tally.Counts(s.Stats()) },
+		Counts:   func(s *Session) registry.Counts { return registry.Counts(s.Stats()) },
 		Streams: func(s *Session) (to []string) {
 			for _, st := range s.Streams() {
 				to = append(to, st.Opening().To)

@@ -18,28 +18,21 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gobosh/bosh/internal/alarm"
-	"github.com/gobosh/bosh/internal/backlog"
-	"github.com/gobosh/bosh/internal/brief"
 	"github.com/gobosh/bosh/internal/direct"
-	"github.com/gobosh/bosh/internal/edge"
-	"github.com/gobosh/bosh/internal/gate"
-	"github.com/gobosh/bosh/internal/httpbody"
-	"github.com/gobosh/bosh/internal/negotiate"
-	"github.com/gobosh/bosh/internal/origin"
-	"github.com/gobosh/bosh/internal/pace"
-	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/httpio"
+	"github.com/gobosh/bosh/internal/logs"
+	"github.com/gobosh/bosh/internal/netconn"
+	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/timers"
+
+	"github.com/gobosh/bosh/internal/reqinfo"
+	"github.com/gobosh/bosh/internal/session"
+
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
-	"github.com/gobosh/bosh/internal/quota"
-	"github.com/gobosh/bosh/internal/ration"
-	"github.com/gobosh/bosh/internal/rota"
-	"github.com/gobosh/bosh/internal/scope"
-	"github.com/gobosh/bosh/internal/slack"
-	"github.com/gobosh/bosh/internal/table"
-	"github.com/gobosh/bosh/internal/tally"
-	"github.com/gobosh/bosh/internal/tomb"
-	"github.com/gobosh/bosh/internal/underway"
+
+	"github.com/gobosh/bosh/internal/replay"
+
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -48,46 +41,46 @@ import (
 // goroutine.
 type Handler struct {
 	o        Options
-	terms    negotiate.Terms
-	edge     *edge.Edge
-	clock    *alarm.Clock[*Session]
+	terms    session.Terms
+	edge     *httpio.Endpoint
+	clock    *timers.Clock[*Session]
 	seed     maphash.Seed
-	sessions table.Table[*Session]   // that have not ended
-	yard     *tomb.Yard              // those that have, and may be asked to repeat an answer
-	quota    quota.Quota             // of sessions that have not ended
-	serial   atomic.Int64            // for Session.ID
-	grants   negotiate.Cache         // of the sessions
-	opened   atomic.Pointer[Opening] // see share
-	memory   atomic.Int64            // bytes that the sessions keep; see Session.account
-	bodies   httpbody.Budget         // of those that are being received
-	requests sync.Pool               // of *wire.Request
-	spare    sync.Pool               // of *exchange
-	accept   *backlog.Listener
-	past     tally.Tally            // of all sessions, and those that have ended
-	gate     *gate.Gate             // closed by Shutdown; counts the requests being served
-	slack    *slack.Slack[*Session] // see Session.defers
+	sessions registry.Table[*Session] // that have not ended
+	replays  *replay.Store            // those that have, and may be asked to repeat an answer
+	quota    registry.Quota           // of sessions that have not ended
+	serial   atomic.Int64             // for Session.ID
+	grants   session.GrantCache       // of the sessions
+	opened   atomic.Pointer[Opening]  // see share
+	memory   atomic.Int64             // bytes that the sessions keep; see Session.account
+	bodies   httpio.Budget            // of those that are being received
+	requests sync.Pool                // of *wire.Request
+	spare    sync.Pool                // of *exchange
+	accept   *netconn.Listener
+	past     registry.Totals        // of all sessions, and those that have ended
+	inflight *registry.InFlight     // closed by Shutdown; counts the requests being served
+	idle     *timers.Idle[*Session] // see Session.defers
 	parking  sync.Pool              // of chan bool, for Session.parked
 	engine   *direct.Engine         // nil without Options.Direct
 	policed  sync.Once              // see takeOver
 	hurried  sync.Once              // see hurries
 	alone    sync.Once              // see unattended
-	refusals [2]ration.Ration       // by MaxSessions and by MaxPerAddr: see logRefusal
+	refusals [2]logs.Limiter        // by MaxSessions and by MaxPerAddr: see logRefusal
 }
 
 // New returns a Handler. It copies o.
 func New(o Options) *Handler {
 	h := &Handler{
 		o:     o.withDefaults(),
-		clock: alarm.New(func(s *Session) *alarm.Alarm { return &s.alarm }, (*Session).tick),
+		clock: timers.NewClock(func(s *Session) *timers.Alarm { return &s.alarm }, (*Session).tick),
 		seed:  maphash.MakeSeed(),
 	}
-	h.slack = slack.New(h.now, (*Session).look)
+	h.idle = timers.NewIdle(h.now, (*Session).look)
 	h.parking.New = func() any { return make(chan bool, 1) }
-	h.yard = tomb.New(afterlife, h.now, &h.memory)
+	h.replays = replay.New(afterlife, h.now, &h.memory)
 	h.terms = h.o.terms()
-	reading, writing := pace.New(h.o.ReadTimeout, h.o.MinRate), pace.New(h.o.WriteTimeout, h.o.MinRate)
-	h.edge = edge.New(edge.Options{
-		Headers: edge.Headers{
+	reading, writing := httpio.NewLimit(h.o.ReadTimeout, h.o.MinRate), httpio.NewLimit(h.o.WriteTimeout, h.o.MinRate)
+	h.edge = httpio.NewEndpoint(httpio.Options{
+		Headers: httpio.Headers{
 			AllowOrigin: h.o.AllowOrigin, NoCORS: h.o.NoCORS, AllowHeaders: h.o.AllowHeaders, Credentials: h.o.AllowCredentials,
 		},
 		MaxBody: h.o.MaxBody, Reading: reading, Writing: writing,
@@ -101,10 +94,10 @@ func New(o Options) *Handler {
 		}
 	}
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
-	h.gate = gate.New(func() bool { return h.quota.Taken() > 0 })
+	h.inflight = registry.NewInFlight(func() bool { return h.quota.Taken() > 0 })
 	h.requests.New = func() any { return new(wire.Request) }
 	h.spare.New = func() any { return newExchange() }
-	h.accept = backlog.New(peer.Name("bosh"), h.o.Backlog, func(c net.Conn) {
+	h.accept = netconn.NewListener(reqinfo.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
 	})
 	if h.o.Serve != nil {
@@ -152,8 +145,8 @@ func (h *Handler) reread(body []byte) *wire.Request {
 // can be answered, and in the first cases if w has no write deadline. A request whose
 // context has a deadline is answered a little before, if it can be.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.gate.Enter()
-	defer h.gate.Leave()
+	h.inflight.Enter()
+	defer h.inflight.Leave()
 	if r.Method == http.MethodPost {
 		h.post(w, r)
 	} else {
@@ -165,15 +158,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	req := h.requests.Get().(*wire.Request)
 	pipelined := pipeline.Watch(r)
-	share := httpbody.Share{Budget: &h.bodies}
+	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
-	var body underway.Body[*Session]
+	var body httpio.Incoming[*Session]
 	defer body.Over((*Session).comesNoMore) // also if somebody panics
 	var err error
 	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share, func(b []byte) {
 		body.Flowing(b, r.Header["Content-Encoding"], h.coming)
 	})
-	if errors.Is(err, httpbody.ErrBroken) {
+	if errors.Is(err, httpio.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
 		h.free(req)
@@ -212,9 +205,9 @@ func (h *Handler) coming(sid []byte) (s *Session, ok bool) {
 // flowingDirect is called by the direct engine when some of a body has come, and not
 // all. It returns what the engine has for the next body of the connection.
 func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
-	body, ok := state.(*underway.Body[*Session])
+	body, ok := state.(*httpio.Incoming[*Session])
 	if !ok {
-		body = new(underway.Body[*Session])
+		body = new(httpio.Incoming[*Session])
 	}
 	body.Flowing(b, encoding, h.coming)
 	return body
@@ -222,7 +215,7 @@ func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
 
 // flowedDirect is called when that body has been served, or will not come.
 func (h *Handler) flowedDirect(state any) {
-	state.(*underway.Body[*Session]).Over((*Session).comesNoMore)
+	state.(*httpio.Incoming[*Session]).Over((*Session).comesNoMore)
 }
 
 // limit returns when r must have been answered at the latest, because something in
@@ -260,7 +253,7 @@ func (h *Handler) hurries(s *Session, ex *exchange) {
 // nothing to speak of, and only if it cannot be had that nothing is sent, which would
 // be taken for an answer if the client is there, it is a panic, as handlers may.
 func (h *Handler) abandon(w http.ResponseWriter) {
-	if !edge.Silence(w) {
+	if !httpio.Silence(w) {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -268,12 +261,12 @@ func (h *Handler) abandon(w http.ResponseWriter) {
 // begin takes in a request and returns its session. For one that has none the
 // answer is on ex. If err is not nil the request has not been read whole.
 func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo) {
-	ex.content = negotiate.TextXML
+	ex.content = wire.TextXML
 	if perr := h.parse(req); err == nil {
 		err = perr
 	}
 	switch {
-	case err == httpbody.ErrNoRoom:
+	case err == httpio.ErrNoRoom:
 		ex.reply = h.terminal(PolicyViolation, false)
 		if req.SID == nil {
 			h.refused(ex, &Error{Condition: PolicyViolation, Err: err})
@@ -301,7 +294,7 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 // or there is none.
 func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) {
 	switch {
-	case s.secure && !h.sameSecurity(ex, peer.Certificate(s.TLS())):
+	case s.secure && !h.sameSecurity(ex, reqinfo.Certificate(s.TLS())):
 		return
 	case !req.Rid.OK || req.Rid.N == 0:
 		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
@@ -316,28 +309,28 @@ func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed 
 
 // late answers a request whose session is over, or never was.
 func (h *Handler) late(ex *exchange, req *wire.Request) {
-	stone, ok := h.yard.Get(req.SID)
+	entry, ok := h.replays.Get(req.SID)
 	if !ok {
 		ex.reply = h.terminal(ItemNotFound, false)
 		return
 	}
-	was := stone.Life()
+	was := entry.Session()
 	if was.Secure && !h.sameSecurity(ex, was.Cert) {
 		return
 	}
 	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
 	if req.Rid.OK && req.Rid.N > 0 {
-		ex.reply = h.again(stone, req)
+		ex.reply = h.again(entry, req)
 	}
 }
 
 // takeOver serves a request, and all that follow it on its connection, by the
 // direct engine, if there is one, and the connection can be taken over.
-func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpbody.Share) bool {
+func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpio.Share) bool {
 	if h.engine == nil {
 		return false
 	}
-	if edge.Policed(w.Header()) {
+	if httpio.Policed(w.Header()) {
 		h.policed.Do(func() {
 			h.o.Logger.Warn("bosh: a handler in front sets headers for CORS, so Direct takes no connection over from it")
 		})
@@ -354,17 +347,17 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 func (h *Handler) serveDirect(q *direct.Request, body []byte) {
 	ex := h.enter(q)
 	req := h.requests.Get().(*wire.Request)
-	share := httpbody.Share{Budget: &h.bodies}
+	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
 	var err error
-	req.Body, err = h.edge.ReadDirect(q, body, req.Body[:0], &share)
+	req.Body, err = h.edge.ReadRaw(q, body, req.Body[:0], &share)
 	h.serveRequest(ex, req, err, &share)
 }
 
 // enter counts a request on a connection that was taken over, until doneDirect, and
 // returns its exchange. It comes before all that may panic.
 func (h *Handler) enter(q *direct.Request) *exchange {
-	h.gate.Enter()
+	h.inflight.Enter()
 	ex, ok := q.Context.(*exchange)
 	if !ok {
 		ex = new(exchange)
@@ -376,7 +369,7 @@ func (h *Handler) enter(q *direct.Request) *exchange {
 
 // serveRequest serves a request whose body is req, which has share. Nobody waits for
 // its answer: whoever makes it writes it, and then doneDirect is called.
-func (h *Handler) serveRequest(ex *exchange, req *wire.Request, err error, share *httpbody.Share) {
+func (h *Handler) serveRequest(ex *exchange, req *wire.Request, err error, share *httpio.Share) {
 	refused := false
 	defer func() { // also if somebody panics
 		if !refused && ex.session != nil {
@@ -402,7 +395,7 @@ func (h *Handler) leave(q *direct.Request) {
 
 // doneDirect is called when q is over.
 func (h *Handler) doneDirect(q *direct.Request) {
-	defer h.gate.Leave() // also if somebody panics
+	defer h.inflight.Leave() // also if somebody panics
 	ex := q.Context.(*exchange)
 	if s := ex.session; s != nil {
 		defer s.done(ex)
@@ -423,12 +416,12 @@ func (h *Handler) answer(ex *exchange) {
 
 // written returns the answer to ex as it is written, if there is one. It is called
 // by whoever has made the answer, who must not suffer from a panic of AllowOrigin.
-func (h *Handler) written(ex *exchange) (a direct.Answer, ok bool) {
+func (h *Handler) written(ex *exchange) (a httpio.RawAnswer, ok bool) {
 	if !ex.reply.given() {
 		return a, false
 	}
 	defer h.caught("AllowOrigin")
-	return h.edge.Direct(ex.direct, ex.answer()), true
+	return h.edge.Raw(ex.direct, ex.answer()), true
 }
 
 // caught is to be deferred where the application is called. It has a panic logged
@@ -440,11 +433,11 @@ func (h *Handler) caught(what string) {
 }
 
 // again returns the answer to a request whose session is over.
-func (h *Handler) again(stone tomb.Stone, req *wire.Request) reply {
-	if body := stone.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
+func (h *Handler) again(entry replay.Entry, req *wire.Request) reply {
+	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
 		return reply{body: body}
 	}
-	return h.terminal(ItemNotFound, stone.Life().Legacy)
+	return h.terminal(ItemNotFound, entry.Session().Legacy)
 }
 
 // attend attends to a request that has been received. It reports whether it was
@@ -507,15 +500,15 @@ func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) bool {
 // in front make of a panic.
 func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
 	if !ex.reply.given() {
-		edge.Silence(w)
+		httpio.Silence(w)
 		panic(http.ErrAbortHandler)
 	}
 	h.edge.Reply(w, ex.request, ex.answer())
 }
 
 // answer returns the answer as it goes out.
-func (ex *exchange) answer() edge.Answer {
-	return edge.Answer{Status: ex.reply.status, Body: ex.reply.body, Content: ex.content}
+func (ex *exchange) answer() httpio.Answer {
+	return httpio.Answer{Status: ex.reply.status, Body: ex.reply.body, Content: ex.content}
 }
 
 var blank = []byte(wire.Blank)
@@ -570,11 +563,11 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 	level, more := slog.LevelDebug, int64(0)
 	limit := -1
 	switch e.Err {
-	case quota.ErrMax:
+	case registry.ErrMax:
 		limit = 0
-	case quota.ErrMaxEach:
+	case registry.ErrMaxEach:
 		limit = 1
-	case backlog.ErrFull, errUnattended:
+	case netconn.ErrFull, errUnattended:
 	default:
 		if e.Condition == InternalServerError && !ex.abandoned() {
 			level = slog.LevelWarn
@@ -592,7 +585,7 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 	}
 	attrs := []slog.Attr{
 		slog.String("condition", string(e.Condition)), slog.String("remote", h.remote(ex)),
-		slog.String("origin", brief.Text(strings.Join(ex.header("Origin"), ", "))), slog.Any("cause", brief.Error(e.why())),
+		slog.String("origin", logs.Text(strings.Join(ex.header("Origin"), ", "))), slog.Any("cause", logs.Error(e.why())),
 	}
 	if more > 0 {
 		attrs = append(attrs, slog.Int64("unlogged", more))
@@ -614,13 +607,13 @@ func (h *Handler) remote(ex *exchange) string {
 			}
 		}()
 	}
-	return brief.Text(addr.String())
+	return logs.Text(addr.String())
 }
 
 // streamRefused has the log say why s gets no further stream.
 func (h *Handler) streamRefused(s *Session, e *Error) {
 	level := slog.LevelDebug
-	if e.Condition == InternalServerError && e.Err != backlog.ErrFull && e.Err != errUnattended {
+	if e.Condition == InternalServerError && e.Err != netconn.ErrFull && e.Err != errUnattended {
 		level = slog.LevelWarn
 	}
 	h.logStream(level, "bosh: stream refused", s, e)
@@ -633,11 +626,11 @@ func (h *Handler) streamLapsed(s *Session, e *Error) {
 
 func (h *Handler) logStream(level slog.Level, message string, s *Session, e *Error) {
 	h.o.Logger.LogAttrs(context.Background(), level, message, slog.String("session", s.ID()),
-		slog.String("condition", string(e.Condition)), slog.String("remote", brief.Text(s.RemoteAddr().String())), slog.Any("cause", brief.Error(e.why())))
+		slog.String("condition", string(e.Condition)), slog.String("remote", logs.Text(s.RemoteAddr().String())), slog.Any("cause", logs.Error(e.why())))
 }
 
 // settle settles what a creation request asks for.
-func (h *Handler) settle(req *wire.Request, bad error) (negotiate.Grant, *Error) {
+func (h *Handler) settle(req *wire.Request, bad error) (session.Grant, *Error) {
 	g, err := h.terms.Settle(req)
 	if bad != nil {
 		g.Legacy = false // it could not be read well enough to tell
@@ -669,7 +662,7 @@ func (h *Handler) available(ex *exchange) *Error {
 	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.http()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
-	if h.gate.Closed() || h.o.Serve == nil && h.accept.Closed() {
+	if h.inflight.Closed() || h.o.Serve == nil && h.accept.Closed() {
 		return h.shut()
 	}
 	if h.crowded() {
@@ -701,13 +694,13 @@ func (h *Handler) shut() *Error {
 }
 
 // open opens a session.
-func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Session, *Error) {
+func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Session, *Error) {
 	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text()}
 	s.alarm = h.clock.Alarm()
 	s.secure = h.secure(ex)
 	s.origin = ex.origin()
 	if h.o.ClientAddr != nil {
-		s.origin = origin.From(h.o.ClientAddr(ex.http()), s.origin)
+		s.origin = reqinfo.WithAddr(h.o.ClientAddr(ex.http()), s.origin)
 	}
 	owner := s.owner()
 	if err := h.quota.Take(owner); err != nil {
@@ -731,12 +724,12 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 	}
 	var st *Stream
 	if e == nil {
-		s.scope = *scope.New(ctx)
+		s.scope = *reqinfo.NewLazyContext(ctx)
 		st = h.newStream(s, ex.local(values), o)
 		if st.member != nil {
-			st.member.scope = *scope.New(s.Context())
+			st.member.scope = *reqinfo.NewLazyContext(s.Context())
 		}
-		s.streams.Rota = rota.Of[*Stream, company](st)
+		s.streams.RoundRobin = session.RoundRobinOf[*Stream, company](st)
 		e = s.fill(req)
 	}
 	if e == nil {
@@ -764,7 +757,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g negotiate.Grant) (*Ses
 		s.Terminate(h.farewell())
 	}
 	s.follow(ctx)
-	if h.gate.Closed() {
+	if h.inflight.Closed() {
 		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
 	}
 	goesOn = true
@@ -936,7 +929,7 @@ func (h *Handler) served(st *Stream, callback string, goesOn *bool) {
 func (h *Handler) began(s *Session) {
 	h.sessions.Put(s.sid, s)
 	if h.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", brief.Text(s.RemoteAddr().String()))
+		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()))
 	}
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
 		defer h.caught("Trace.SessionStart")
@@ -948,7 +941,7 @@ func (h *Handler) began(s *Session) {
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	h.sessions.Delete(s.sid)
 	if h.quota.Give(s.owner()) == 0 {
-		h.gate.Hush()
+		h.inflight.Notify()
 	}
 	level := slog.LevelDebug
 	if _, timed := e.Err.(lapse); timed {
@@ -957,8 +950,8 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		level = slog.LevelWarn
 	}
 	if h.o.Logger.Enabled(ctx, level) {
-		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", brief.Text(s.RemoteAddr().String()),
-			"reason", e.reason(), "requests", s.Stats().Requests, "error", brief.Error(e))
+		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()),
+			"reason", e.reason(), "requests", s.Stats().Requests, "error", logs.Error(e))
 	}
 	h.unattended(s)
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
@@ -981,13 +974,13 @@ func (h *Handler) Stats() HandlerStats {
 	return n
 }
 
-// ask asks all sessions for their counts: see [tally.Tally].
-func (h *Handler) ask(m tally.Mark, sum *tally.Counts) {
+// ask asks all sessions for their counts: see [registry.Totals].
+func (h *Handler) ask(m registry.Mark, sum *registry.Counts) {
 	for s := range h.sessions.All() {
 		s.mu.Lock()
 		if !s.told { // or the Tally has been
 			s.asked = m
-			sum.Add(tally.Counts(s.counted()))
+			sum.Add(registry.Counts(s.counted()))
 		}
 		s.mu.Unlock()
 	}
@@ -1005,7 +998,7 @@ func (h *Handler) secure(ex *exchange) bool {
 // was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
 func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
-	return h.secure(ex) && bytes.Equal(cert, peer.Certificate(ex.tls()))
+	return h.secure(ex) && bytes.Equal(cert, reqinfo.Certificate(ex.tls()))
 }
 
 // owner returns whose the session is, as far as [Options.MaxPerAddr] goes.
@@ -1013,7 +1006,7 @@ func (s *Session) owner() string {
 	if s.h.o.MaxPerAddr == 0 {
 		return ""
 	}
-	return peer.Owner(s.RemoteAddr(), s.h.o.AddrPrefix)
+	return reqinfo.Owner(s.RemoteAddr(), s.h.o.AddrPrefix)
 }
 
 // Sessions returns the sessions that have not ended.
@@ -1051,13 +1044,13 @@ func (h *Handler) Listener() net.Listener { return h.accept }
 // place of a process behind a proxy start the new one first, send new sessions
 // to it, and then shut down the old one, which goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	h.gate.Close()
+	h.inflight.Close()
 	h.accept.Shut()
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
 	defer h.closeConns()
-	return h.gate.Wait(ctx)
+	return h.inflight.Wait(ctx)
 }
 
 // closeConns ends the connections that were taken over.
@@ -1070,7 +1063,7 @@ func (h *Handler) closeConns() {
 // Close refuses new sessions and ends all others at once. Open requests get
 // system-shutdown; clients between two requests will find their session gone.
 func (h *Handler) Close() error {
-	h.gate.Close()
+	h.inflight.Close()
 	h.accept.Shut()
 	for s := range h.Sessions() {
 		s.mu.Lock()

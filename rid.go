@@ -10,16 +10,16 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/direct"
-	"github.com/gobosh/bosh/internal/negotiate"
-	"github.com/gobosh/bosh/internal/origin"
-	"github.com/gobosh/bosh/internal/peer"
-	"github.com/gobosh/bosh/internal/tally"
-	"github.com/gobosh/bosh/internal/window"
+	"github.com/gobosh/bosh/internal/reqinfo"
+	"github.com/gobosh/bosh/internal/session"
+
+	"github.com/gobosh/bosh/internal/registry"
+
 	"github.com/gobosh/bosh/internal/wire"
 )
 
 // A record is what the session's window keeps of a request.
-type record = window.Record[exchange, openRequest]
+type record = session.Record[exchange, openRequest]
 
 // An openRequest is what a session knows of a request that is being held.
 type openRequest struct {
@@ -100,17 +100,17 @@ func (ex *exchange) values() context.Context {
 // local returns the address that the request with the values of ctx came in on.
 func (ex *exchange) local(ctx context.Context) net.Addr {
 	if ex.direct != nil {
-		return peer.Local(ctx, ex.direct.Host())
+		return reqinfo.Local(ctx, ex.direct.Host())
 	}
-	return peer.Local(ex.request.Context(), ex.request.Host) // which ctx would need room to ask
+	return reqinfo.Local(ex.request.Context(), ex.request.Host) // which ctx would need room to ask
 }
 
 // origin returns what is to be kept of the HTTP request.
-func (ex *exchange) origin() origin.Origin {
+func (ex *exchange) origin() reqinfo.Info {
 	if ex.direct != nil {
 		return ex.direct.Origin()
 	}
-	return origin.Keep(ex.request)
+	return reqinfo.Keep(ex.request)
 }
 
 // remote returns the address that the request came from. It is never nil.
@@ -118,7 +118,7 @@ func (ex *exchange) remote() net.Addr {
 	if ex.direct != nil {
 		return ex.direct.Origin().RemoteAddr()
 	}
-	return peer.Addr(ex.request.RemoteAddr)
+	return reqinfo.Addr(ex.request.RemoteAddr)
 }
 
 // header returns the values of a field, by its canonical name.
@@ -207,11 +207,11 @@ func (s *Session) start(req *wire.Request, ex *exchange) {
 	s.mu.Lock()
 	defer s.unlock()
 	now := s.h.now()
-	s.win = window.New[exchange, openRequest](req.Rid.N, s.grant.Requests)
+	s.win = session.NewWindow[exchange, openRequest](req.Rid.N, s.grant.Requests)
 	s.win.Keep = req.Ack.Set && req.Ack.OK && req.Ack.N > 0
 	s.win.Limit = int32(s.h.o.ReplayBuffer)
 	if len(req.NewKey) > 0 {
-		s.win.Lock(string(req.NewKey))
+		s.win.ExpectKey(string(req.NewKey))
 	}
 	s.arrive(req, ex, now)
 	s.win.Insert(record{Rid: ex.rid, At: now, Exchange: ex})
@@ -240,28 +240,28 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) {
 		return
 	}
 	verdict := s.win.Classify(ex.rid, s.grant.Extra(req))
-	if (verdict == window.Turn || verdict == window.Ahead) && s.hogs() && !negotiate.Terminates(req) {
+	if (verdict == session.Turn || verdict == session.Ahead) && s.hogs() && !session.Terminates(req) {
 		s.fail(ex, PolicyViolation)
 		s.settle(now)
 		return
 	}
 	switch verdict {
-	case window.Beyond:
+	case session.Beyond:
 		s.fail(ex, ItemNotFound)
-	case window.Gone:
+	case session.Gone:
 		if !s.doubt(ex) {
 			s.fail(ex, ItemNotFound)
 		}
-	case window.Repeat:
+	case session.Repeat:
 		s.repeat(req, ex, sum)
-	case window.Ahead:
+	case session.Ahead:
 		if malformed {
 			s.fail(ex, BadRequest)
 			break
 		}
 		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex, Early: req.Keep()})
 		ex.early = true
-	case window.Turn:
+	case session.Turn:
 		if malformed {
 			s.fail(ex, BadRequest)
 			break
@@ -305,7 +305,7 @@ func (s *Session) arrive(req *wire.Request, ex *exchange, now time.Duration) {
 	s.stats.Requests++
 	s.stats.BytesIn += int64(len(req.Body))
 	if s.told {
-		s.h.past.Add(tally.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
+		s.h.past.Add(registry.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
 	}
 	ex.rid, ex.arrived, s.heard = req.Rid.N, now, now
 	s.limited = s.limited || ex.limit > 0
@@ -319,7 +319,7 @@ func (s *Session) arrive(req *wire.Request, ex *exchange, now time.Duration) {
 func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	r := s.win.Find(s.win.Last() + 1)
 	ex := r.Exchange
-	if !s.win.Unlock(string(req.Key), string(req.NewKey)) {
+	if !s.win.CheckKey(string(req.Key), string(req.NewKey)) {
 		s.fail(r.Exchange, ItemNotFound)
 		return
 	}
@@ -334,7 +334,7 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 	}
 	opens := s.grant.Opens(req)
 	pause := s.grant.Pauses(req)
-	r.Pause, r.End = pause > 0, negotiate.Terminates(req)
+	r.Pause, r.End = pause > 0, session.Terminates(req)
 	r.Empty = len(req.Payloads) == 0 && pause == 0 && !r.End && !restart && !excused && !opens
 	if s.win.Overactive(r, s.grant.Polling, s.grant.Polls(), s.grant.Extra(req)) {
 		s.fail(r.Exchange, PolicyViolation)
@@ -366,13 +366,13 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.keepAlive(req)
 	}
 	switch {
-	case negotiate.Terminates(req):
+	case session.Terminates(req):
 		if cond := s.terminated(req); cond != "" {
 			s.fail(ex, cond)
 		}
 	case pause > 0:
 		s.pause = seconds(pause)
-		s.win.Release(negotiate.MaxRid + 1)
+		s.win.Release(session.MaxRid + 1)
 	case asks:
 		s.works(now)
 		if s.grant.Polls() {
@@ -425,13 +425,13 @@ func (s *Session) goesOn() bool { return !s.ended && s.streams.find(nil) != nil 
 // defers has what the session waits for looked at soon, instead of setting an
 // alarm for it. Most applications answer a request at once.
 func (s *Session) defers(now time.Duration) {
-	if s.yielding = s.h.slack.Spare(now); s.yielding {
-		s.h.slack.After(now, s)
+	if s.yielding = s.h.idle.Spare(now); s.yielding {
+		s.h.idle.After(now, s)
 	}
 }
 
 // look sets the alarm that defers has put off, unless nothing is to be waited for
-// any more. It reports whether that is over. See [slack.New].
+// any more. It reports whether that is over. See [timers.NewIdle].
 func (s *Session) look(last bool) (done bool) {
 	s.mu.Lock()
 	defer s.unlock()
@@ -515,7 +515,7 @@ func (s *Session) limit() time.Duration {
 	at := never
 	if s.limited {
 		for _, r := range s.win.Records() {
-			if ex := r.Exchange; r.State == window.Open && ex != nil && ex.limit > 0 {
+			if ex := r.Exchange; r.State == session.Open && ex != nil && ex.limit > 0 {
 				at = min(at, ex.limit)
 			}
 		}
@@ -636,7 +636,7 @@ func (s *Session) settleOrphan(r *record, now time.Duration) {
 
 // key returns what must be remembered of the request's key.
 func (s *Session) key(req *wire.Request) *string {
-	if !s.win.Locked() {
+	if !s.win.Keyed() {
 		return nil
 	}
 	key := string(req.Key)
@@ -663,13 +663,13 @@ func (s *Session) repeat(req *wire.Request, ex *exchange, sum uint64) {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
-	if old := r.Exchange; r.State >= window.Answered || old != nil && ex.arrived-old.arrived < given {
+	if old := r.Exchange; r.State >= session.Answered || old != nil && ex.arrived-old.arrived < given {
 		if n := r.Repeat(); s.h.o.MaxRepeats >= 0 && n > s.h.o.MaxRepeats {
 			s.fail(ex, PolicyViolation)
 			return
 		}
 	}
-	if r.State >= window.Answered {
+	if r.State >= session.Answered {
 		if r.Pause && r.Rid == s.win.Last() {
 			s.pause = seconds(s.grant.Pauses(req))
 		}
@@ -709,12 +709,12 @@ func (s *Session) giveWay(rid int64) {
 
 // resend answers a request to a session that has ended meanwhile.
 func (s *Session) resend(req *wire.Request, ex *exchange) {
-	stone, ok := s.h.yard.Get(req.SID)
+	entry, ok := s.h.replays.Get(req.SID)
 	if !ok {
 		s.override(ex, s.h.terminal(ItemNotFound, s.grant.Legacy))
 		return
 	}
-	s.override(ex, s.h.again(stone, req))
+	s.override(ex, s.h.again(entry, req))
 }
 
 // override answers ex out of turn.
@@ -748,7 +748,7 @@ func (s *Session) give(ex *exchange) (ok bool) {
 	}
 	s.stats.BytesOut += int64(len(ex.reply.body))
 	if s.told {
-		s.h.past.Add(tally.Counts{BytesOut: int64(len(ex.reply.body))})
+		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.reply.body))})
 	}
 	return true
 }

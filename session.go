@@ -9,15 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gobosh/bosh/internal/alarm"
 	"github.com/gobosh/bosh/internal/buffer"
-	"github.com/gobosh/bosh/internal/negotiate"
-	"github.com/gobosh/bosh/internal/origin"
-	"github.com/gobosh/bosh/internal/peer"
-	"github.com/gobosh/bosh/internal/scope"
-	"github.com/gobosh/bosh/internal/tally"
-	"github.com/gobosh/bosh/internal/tomb"
-	"github.com/gobosh/bosh/internal/window"
+	"github.com/gobosh/bosh/internal/reqinfo"
+	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/timers"
+
+	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/replay"
+
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -28,10 +27,10 @@ import (
 // [Options].
 type Session struct {
 	h      *Handler
-	serial int64            // for logs
-	sid    string           // the secret
-	grant  *negotiate.Grant // shared
-	origin origin.Origin    // what created it
+	serial int64          // for logs
+	sid    string         // the secret
+	grant  *session.Grant // shared
+	origin reqinfo.Info   // what created it
 
 	mu sync.Mutex // guards everything below, and the guarded fields of the streams
 
@@ -51,8 +50,8 @@ type Session struct {
 
 	parked chan bool // of somebody who waits for something to answer: see unpark; or nil
 
-	scope   scope.Scope
-	win     window.Window[exchange, openRequest]
+	scope   reqinfo.LazyContext
+	win     session.Window[exchange, openRequest]
 	streams streams
 
 	final *Error // how the session has ended, or is to end once the client has been told; nil while it goes on
@@ -73,10 +72,10 @@ type Session struct {
 	unread int     // bytes of memory that the input of its streams takes
 	legacy *legacy // nil while it lives, and mostly behind that
 
-	asked  tally.Mark // for its stats: see Handler.Stats
-	coming int32      // bodies that are on their way: see comes
+	asked  registry.Mark // for its stats: see Handler.Stats
+	coming int32         // bodies that are on their way: see comes
 
-	alarm alarm.Alarm // rings for the next thing that is due
+	alarm timers.Alarm // rings for the next thing that is due
 
 	stats counts
 }
@@ -101,7 +100,7 @@ func (s *Session) listens(st *Stream) {
 	}
 	records := s.win.Records()
 	for i := range records {
-		if r := &records[i]; r.State == window.Open && (!s.created || r.Held.opener == st) {
+		if r := &records[i]; r.State == session.Open && (!s.created || r.Held.opener == st) {
 			r.Release = true
 			s.settle(s.h.now())
 			return
@@ -187,7 +186,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 	rid, o := r.Rid, s.h.opening(req, *s.streams.All()[0].opening)
 	if len(s.streams.All())+s.streams.Several().asking >= s.h.o.MaxStreams {
 		st := s.h.newStream(s, s.streams.All()[0].local, o)
-		st.member.scope = *scope.New(s.scope.Context(s.cause()))
+		st.member.scope = *reqinfo.NewLazyContext(s.scope.Context(s.cause()))
 		s.addStream(rid, st, &Error{Condition: PolicyViolation, Err: errStreams})
 		return
 	}
@@ -206,7 +205,7 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 			err = s.h.reserve()
 		}
 		st := s.h.newStream(s, local, o)
-		st.member.scope = *scope.New(ctx)
+		st.member.scope = *reqinfo.NewLazyContext(ctx)
 		s.mu.Lock()
 		s.streams.Several().asking--
 		s.addStream(rid, st, err)
@@ -230,7 +229,7 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 		st.end(s.cause())
 		return
 	}
-	if r := s.win.Find(rid); r != nil && r.State == window.Open {
+	if r := s.win.Find(rid); r != nil && r.State == session.Open {
 		r.Held.opening, r.Held.opener, st.naming = false, st, hidden
 		s.win.Release(rid) // what is older would hold it up
 		r.Held.until = s.h.now() + s.openingWait(st)
@@ -466,7 +465,7 @@ func (s *Session) unlock() {
 	after, over, scope := s.streams.after(), s.ended && !s.told, s.scope
 	s.told = s.ended
 	if over {
-		s.h.past.Ended(tally.Counts(s.counted()), s.asked, s.final.reason())
+		s.h.past.Ended(registry.Counts(s.counted()), s.asked, s.final.reason())
 	}
 	speak := !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
@@ -536,7 +535,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	}
 	if ends {
 		s.dismiss(s.final, now)
-		s.bury(now)
+		s.keepAnswers(now)
 	}
 	return body
 }
@@ -662,7 +661,7 @@ func (s *Session) fail(ex *exchange, cond Condition) {
 func (s *Session) giveUp() {
 	records := s.win.Records()
 	for i := range records {
-		if r := &records[i]; r.State == window.Early && r.Exchange != nil {
+		if r := &records[i]; r.State == session.Early && r.Exchange != nil {
 			s.dismissed(r.Exchange, s.h.terminal(ItemNotFound, s.grant.Legacy))
 			r.Exchange = nil
 		}
@@ -687,14 +686,14 @@ func (s *Session) abandon(ex *exchange) {
 	}
 }
 
-// bury has the answers that were given kept for repeats, after the end.
-func (s *Session) bury(now time.Duration) {
-	l := tomb.Life{SID: s.sid, Content: s.grant.Content, Legacy: s.grant.Legacy, Secure: s.secure}
+// keepAnswers has the answers that were given kept for repeats, after the end.
+func (s *Session) keepAnswers(now time.Duration) {
+	l := replay.Session{SID: s.sid, Content: s.grant.Content, Legacy: s.grant.Legacy, Secure: s.secure}
 	if s.secure {
-		l.Cert = peer.Certificate(s.TLS())
+		l.Cert = reqinfo.Certificate(s.TLS())
 	}
-	var room [2]tomb.Answer
-	s.h.yard.Put(now, &l, s.win.Answers(room[:0]))
+	var room [2]replay.Answer
+	s.h.replays.Put(now, &l, s.win.Answers(room[:0]))
 }
 
 // end ends the session for the application, and makes the sid unknown.
@@ -718,7 +717,7 @@ func (s *Session) end(e *Error) {
 }
 
 // over tells the application that the session has ended.
-func (s *Session) over(scope scope.Scope) {
+func (s *Session) over(scope reqinfo.LazyContext) {
 	scope.Cancel()(s.cause())
 	s.h.over(scope.Values(), s, s.final)
 }

@@ -16,13 +16,12 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/buffer"
-	"github.com/gobosh/bosh/internal/deadline"
 	"github.com/gobosh/bosh/internal/framing"
-	"github.com/gobosh/bosh/internal/inbox"
-	"github.com/gobosh/bosh/internal/rota"
-	"github.com/gobosh/bosh/internal/scope"
-	"github.com/gobosh/bosh/internal/token"
-	"github.com/gobosh/bosh/internal/undelivered"
+	"github.com/gobosh/bosh/internal/netconn"
+
+	"github.com/gobosh/bosh/internal/reqinfo"
+	"github.com/gobosh/bosh/internal/session"
+
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -51,7 +50,7 @@ type Stream struct {
 	opening *Opening // shared, so it is not changed, but may be replaced
 	extras  *extras  // nil until one of them is needed: see extra
 
-	in      inbox.Inbox
+	in      buffer.Inbox
 	counted int // what Session.unread has of it
 
 	cause error         // the end: what Read returns behind the input, and Write
@@ -71,7 +70,7 @@ type Stream struct {
 	writing   bool     // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
-	rdeadline, wdeadline         deadline.Deadline
+	rdeadline, wdeadline         netconn.Deadline
 }
 
 // naming says whether the client has been told a stream's name.
@@ -94,9 +93,9 @@ const (
 
 // extras are what few streams need.
 type extras struct {
-	dec  *xml.Decoder   // of Token; for one goroutine
-	enc  *token.Encoder // of EncodeToken; for one goroutine
-	late []byte         // written after the client's end; guarded by s.mu
+	dec  *xml.Decoder          // of Token; for one goroutine
+	enc  *framing.TokenEncoder // of EncodeToken; for one goroutine
+	late []byte                // written after the client's end; guarded by s.mu
 
 	receiver  func([]byte, error) // of Receive; guarded by s.mu
 	receiving bool                // it has a goroutine, or has had its last one; guarded by s.mu
@@ -105,14 +104,14 @@ type extras struct {
 // A member is a stream as one of several of its session.
 type member struct {
 	name  string
-	added bool        // the session had another one before
-	scope scope.Scope // guarded by s.mu
+	added bool                // the session had another one before
+	scope reqinfo.LazyContext // guarded by s.mu
 }
 
 // streams are the streams of a session that are open, or have something to say.
 // The session's lock guards them.
 type streams struct {
-	rota.Rota[*Stream, company]
+	session.RoundRobin[*Stream, company]
 }
 
 // company is what there is to streams of which there are several, or may be.
@@ -352,7 +351,7 @@ func (st *Stream) wake(ch *chan struct{}) {
 
 // wait waits without the lock until ch is woken, the deadline passes, or ctx is
 // done, and returns with the lock.
-func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *deadline.Deadline) (err error) {
+func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *netconn.Deadline) (err error) {
 	if *ch == nil {
 		*ch = make(chan struct{}, 1)
 	}
@@ -808,7 +807,7 @@ func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 func (st *Stream) EncodeToken(t xml.Token) error {
 	x := st.tokens()
 	if x.enc == nil {
-		x.enc = token.NewEncoder(st)
+		x.enc = framing.NewTokenEncoder(st)
 	}
 	return x.enc.EncodeToken(t)
 }
@@ -1146,7 +1145,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
-	of := undelivered.Stream{Name: st.Name(), First: st.member == nil || !st.member.added, XMPP: st.framing == XMPP}
+	of := framing.Undelivered{Name: st.Name(), First: st.member == nil || !st.member.added, XMPP: st.framing == XMPP}
 	if st.framing == Opaque {
 		of.Data = OpaqueNS
 	}
@@ -1191,7 +1190,7 @@ func (st *Stream) SetWriteDeadline(t time.Time) error {
 	})
 }
 
-func (st *Stream) setDeadline(d *deadline.Deadline, t time.Time, passed func()) error {
+func (st *Stream) setDeadline(d *netconn.Deadline, t time.Time, passed func()) error {
 	st.s.mu.Lock()
 	defer st.s.unlock()
 	if st.closed {

@@ -8,9 +8,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/gobosh/bosh/internal/deadline"
+	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/framing"
-	"github.com/gobosh/bosh/internal/inbox"
+	"github.com/gobosh/bosh/internal/netconn"
 )
 
 // A Conn is a stream over BOSH: a [net.Conn] whose bytes are a matter of its
@@ -29,7 +29,7 @@ type Conn struct {
 
 	// All that follows is guarded by s.mu.
 
-	in    inbox.Inbox
+	in    buffer.Inbox
 	out   outbox
 	cause error // the end: what Read returns behind the input, and Write
 
@@ -41,7 +41,7 @@ type Conn struct {
 	writing   bool // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
-	rdeadline, wdeadline         deadline.Deadline
+	rdeadline, wdeadline         netconn.Deadline
 }
 
 // newConn makes the Conn of a stream that the server has opened.
@@ -81,7 +81,7 @@ func wake(ch chan struct{}) {
 
 // wait waits without the lock until ch is woken, the deadline passes, or ctx is done,
 // and returns with the lock.
-func (c *Conn) wait(ctx context.Context, ch chan struct{}, d *deadline.Deadline) (err error) {
+func (c *Conn) wait(ctx context.Context, ch chan struct{}, d *netconn.Deadline) (err error) {
 	passed := d.Passed()
 	c.s.mu.Unlock()
 	select {
@@ -362,7 +362,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	})
 }
 
-func (c *Conn) setDeadline(d *deadline.Deadline, t time.Time, passed func()) error {
+func (c *Conn) setDeadline(d *netconn.Deadline, t time.Time, passed func()) error {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if c.closed {

@@ -21,7 +21,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gobosh/bosh/internal/reach"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 // shutdownTimeout is how long clients may take to hear of the end.
@@ -155,7 +155,7 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 func greet(w io.Writer, cfg *config, srv *server, web *web, c2s net.Listener) {
 	var b strings.Builder
 	for _, d := range web.doors {
-		for _, url := range reach.URLs(d.scheme, d.Addr()) {
+		for _, url := range demo.URLs(d.scheme, d.Addr()) {
 			fmt.Fprintf(&b, "chat: open %s  (BOSH at %shttp-bind)%s\n", url, url, d.warning(url, cfg.insecure))
 		}
 	}

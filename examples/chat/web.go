@@ -15,9 +15,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
-	"github.com/gobosh/bosh/internal/reach"
-	"github.com/gobosh/bosh/internal/slashes"
-	"github.com/gobosh/bosh/internal/webpage"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 //go:embed web
@@ -73,7 +71,7 @@ func (w *web) handler(srv *server) http.Handler {
 	mux.Handle("/http-bind", w.bosh)
 	mux.Handle("/http-bind/", w.bosh)
 	mux.Handle("GET /about.json", w.about(srv))
-	mux.Handle("/", webpage.Serve(root))
+	mux.Handle("/", demo.ServePage(root))
 	for _, d := range w.doors {
 		if d.scheme != "https" {
 			continue
@@ -87,7 +85,7 @@ func (w *web) handler(srv *server) http.Handler {
 		mux.Handle("/.well-known/host-meta", meta)
 		mux.Handle("/.well-known/host-meta.json", meta)
 	}
-	return slashes.Clean(mux)
+	return demo.CleanSlashes(mux)
 }
 
 func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.Logger) error {
@@ -116,7 +114,7 @@ func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.
 // for it is for all by which it may be called.
 func (w *web) identify(cfg *config, domain string, tlsConfig *tls.Config) error {
 	host, _, _ := net.SplitHostPort(cfg.https)
-	hosts := append(reach.Hosts(w.doors[len(w.doors)-1].Addr()), host, domain)
+	hosts := append(demo.Hosts(w.doors[len(w.doors)-1].Addr()), host, domain)
 	if name, err := os.Hostname(); err == nil {
 		hosts = append(hosts, name)
 	}
@@ -164,7 +162,7 @@ func (w *web) close() {
 // page the means to prove a password only if it came safely.
 func (d door) warning(address string, insecure bool) string {
 	u, err := url.Parse(address)
-	if err != nil || d.scheme == "https" || insecure || reach.Loopback(u.Hostname()) {
+	if err != nil || d.scheme == "https" || insecure || demo.Loopback(u.Hostname()) {
 		return ""
 	}
 	return ", for guests: browsers want HTTPS for passwords"

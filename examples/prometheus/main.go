@@ -19,8 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gobosh/bosh"
-	"github.com/gobosh/bosh/internal/reach"
-	"github.com/gobosh/bosh/internal/slashes"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 func main() {
@@ -31,7 +30,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, url := range reach.URLs("http", ln.Addr()) {
+	for _, url := range demo.URLs("http", ln.Addr()) {
 		fmt.Printf("prometheus: BOSH at %shttp-bind, metrics at %smetrics\n", url, url)
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
@@ -51,7 +50,7 @@ func newService() (http.Handler, *bosh.Handler) {
 	mux.Handle("/http-bind", h)
 	mux.Handle("/http-bind/{$}", h)
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{})) // for the operators' network only
-	return slashes.Clean(mux), h
+	return demo.CleanSlashes(mux), h
 }
 
 // echo sends back what comes, until the client has gone. The end of the session

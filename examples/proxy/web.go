@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
-	"github.com/gobosh/bosh/internal/slashes"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 // A web is what is served over HTTP.
@@ -99,7 +99,7 @@ func (w *web) publicHandler(path, publicURL string) (http.Handler, error) {
 		mux.Handle(hostMetaPath, meta)
 		mux.Handle(hostMetaPath+".json", meta)
 	}
-	return slashes.Clean(mux), nil
+	return demo.CleanSlashes(mux), nil
 }
 
 // adminHandler serves what is for the operator.

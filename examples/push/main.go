@@ -23,7 +23,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gobosh/bosh/internal/reach"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 // shutdownTimeout is how long pages may take to hear of the end.
@@ -63,7 +63,7 @@ func run(ctx context.Context, ln net.Listener, direct bool, stdout io.Writer) er
 	defer server.Close()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()
-	for _, url := range reach.URLs("http", ln.Addr()) {
+	for _, url := range demo.URLs("http", ln.Addr()) {
 		fmt.Fprintf(stdout, "push: open %s\n", url)
 	}
 

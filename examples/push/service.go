@@ -13,8 +13,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
-	"github.com/gobosh/bosh/internal/slashes"
-	"github.com/gobosh/bosh/internal/webpage"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 //go:embed web
@@ -79,8 +78,8 @@ func (s *service) handler() http.Handler {
 	// It is here for everyone who can reach this program. A service that is
 	// not a demonstration asks for a password first.
 	mux.Handle("/sessions", s.bosh.Monitor())
-	mux.Handle("/", webpage.Serve(root))
-	return slashes.Clean(mux)
+	mux.Handle("/", demo.ServePage(root))
+	return demo.CleanSlashes(mux)
 }
 
 func (s *service) close() {

@@ -1,5 +1,6 @@
-// Package buffer lends out large buffers for as long as they are full. Many
-// have bytes to keep now and then, and few at the same time.
+// Package buffer has the buffers that sessions share: large ones are lent out while
+// they are full, since many sessions have bytes to keep now and then, and few at the
+// same time. An Inbox is a queue of input in such a buffer.
 package buffer
 
 import (

@@ -37,7 +37,7 @@ func TestInMemory(t *testing.T) {
 		w.close()
 		t.Log(w)
 		assert.NoError(t, w.verdict())
-		assert.GreaterOrEqual(t, w.tally.payloads, 8000)
+		assert.GreaterOrEqual(t, w.totals.payloads, 8000)
 	})
 }
 

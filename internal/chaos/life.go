@@ -71,12 +71,12 @@ func (w *world) live(ctx context.Context, id int, o options) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
-		w.tally.failures = append(w.tally.failures, fmt.Errorf("%s: %w", l, err))
+		w.totals.failures = append(w.totals.failures, fmt.Errorf("%s: %w", l, err))
 	}
-	w.tally.sessions++
-	w.tally.payloads += total
-	w.tally.routes[l.route.name]++
-	w.tally.add(faults.Stats())
+	w.totals.sessions++
+	w.totals.payloads += total
+	w.totals.routes[l.route.name]++
+	w.totals.add(faults.Stats())
 }
 
 // String says what kind of session it is.

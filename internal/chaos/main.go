@@ -106,7 +106,7 @@ func (w *world) run(ctx context.Context, o options) {
 		living.Go(func() {
 			for {
 				w.mu.Lock()
-				enough := w.tally.payloads >= o.payloads && time.Since(start) >= o.time || len(w.tally.failures) > 0
+				enough := w.totals.payloads >= o.payloads && time.Since(start) >= o.time || len(w.totals.failures) > 0
 				w.mu.Unlock()
 				if enough || ctx.Err() != nil {
 					return
@@ -122,7 +122,7 @@ func (w *world) run(ctx context.Context, o options) {
 func (w *world) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := &w.tally
+	t := &w.totals
 	s := fmt.Sprintf("%d sessions, %d payloads, %d exchanges, %d hit (%.1f %%)", t.sessions, t.payloads, t.exchanges, t.hit, t.share()*100)
 	for f := boshtest.CutBefore; f <= boshtest.Reorder; f++ {
 		s += fmt.Sprintf("\n  %-20s %d", f, t.hits[f])
@@ -139,13 +139,13 @@ func (w *world) String() string {
 }
 
 // share is how much of the exchanges was hit.
-func (t *tally) share() float64 { return float64(t.hit) / float64(max(t.exchanges, 1)) }
+func (t *totals) share() float64 { return float64(t.hit) / float64(max(t.exchanges, 1)) }
 
 // verdict returns what went wrong, or nil.
 func (w *world) verdict() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := &w.tally
+	t := &w.totals
 	switch {
 	case len(t.failures) > 0:
 		return fmt.Errorf("seed %d: of %d failures the first: %w", w.seed, len(t.failures), errors.Join(t.failures...))

@@ -62,7 +62,7 @@ func runSoak(ctx context.Context, o options, d time.Duration, plot string, out i
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return errors.Join(w.tally.failures...)
+	return errors.Join(w.totals.failures...)
 }
 
 // measure takes two hundred samples in d.
@@ -134,10 +134,10 @@ func (w *world) visit(ctx context.Context, id int, rate float64) {
 	w.failed(ctx, id, err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tally.sessions++
-	w.tally.payloads += 2 * n
-	w.tally.routes[r.name]++
-	w.tally.add(faults.Stats())
+	w.totals.sessions++
+	w.totals.payloads += 2 * n
+	w.totals.routes[r.name]++
+	w.totals.add(faults.Stats())
 }
 
 // failed takes note of a failure, unless it is that of the end of all.
@@ -147,7 +147,7 @@ func (w *world) failed(ctx context.Context, id int, err error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tally.failures = append(w.tally.failures, fmt.Errorf("session %d: %w", id, err))
+	w.totals.failures = append(w.totals.failures, fmt.Errorf("session %d: %w", id, err))
 }
 
 // echo is the application of a soak.

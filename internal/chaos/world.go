@@ -31,8 +31,8 @@ type world struct {
 
 	mu sync.Mutex
 	// Protects following.
-	jobs  map[string]*job
-	tally tally
+	jobs   map[string]*job
+	totals totals
 }
 
 // A route is a way to the handler.
@@ -43,8 +43,8 @@ type route struct {
 	proxied   bool              // the faults are on the way
 }
 
-// A tally counts what has happened.
-type tally struct {
+// A totals counts what has happened.
+type totals struct {
 	sessions, payloads int // payloads both ways
 	exchanges, hit     int
 	hits               map[boshtest.Fault]int
@@ -52,7 +52,7 @@ type tally struct {
 	failures           []error
 }
 
-func (t *tally) add(st boshtest.FaultStats) {
+func (t *totals) add(st boshtest.FaultStats) {
 	t.exchanges += st.Requests
 	t.hit += st.Hit()
 	for f, n := range st.Hits {
@@ -66,8 +66,8 @@ func (t *tally) add(st boshtest.FaultStats) {
 // newWorld makes a world without routes.
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, jobs: make(map[string]*job)}
-	w.tally.hits = make(map[boshtest.Fault]int)
-	w.tally.routes = make(map[string]int)
+	w.totals.hits = make(map[boshtest.Fault]int)
+	w.totals.routes = make(map[string]int)
 	w.h = bosh.New(bosh.Options{
 		Framing: bosh.Elements, MaxStreams: 4, Hold: 2, Polling: time.Second, Serve: w.serve,
 		MaxRepeats: 30, // the faults double requests, which clients repeat ten times
@@ -93,7 +93,7 @@ func (w *world) ended(s *bosh.Session) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tally.failures = append(w.tally.failures, fmt.Errorf("the server has ended session %s: %w, %+v", s.ID(), e, s.Stats()))
+	w.totals.failures = append(w.totals.failures, fmt.Errorf("the server has ended session %s: %w, %+v", s.ID(), e, s.Stats()))
 }
 
 // close ends everything.
@@ -190,7 +190,7 @@ func (w *world) overSockets(rate float64) error {
 			st := p.Stats()
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.tally.add(st)
+			w.totals.add(st)
 		})
 	}
 	return nil

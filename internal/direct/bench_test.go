@@ -14,19 +14,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/require"
 )
 
 // BenchmarkRoundTrip is a request and its answer over a socket, by the goroutine
 // that has read the request and by another one.
 func BenchmarkRoundTrip(b *testing.B) {
-	answer := func(q *Request) { q.Answer(Answer{Body: []byte("hello")}) }
+	answer := func(q *Request) { q.Answer(httpio.RawAnswer{Body: []byte("hello")}) }
 	for _, secure := range []string{"plain", "TLS"} {
 		b.Run(secure+"/by the reader", func(b *testing.B) { benchmark(b, secure == "TLS", answer) })
 		b.Run(secure+"/12 KB each way", func(b *testing.B) {
 			large := bytes.Repeat([]byte("hello, "), 12<<10/7)
-			s := newBench(b, secure == "TLS", func(q *Request) { q.Answer(Answer{Body: large}) })
+			s := newBench(b, secure == "TLS", func(q *Request) { q.Answer(httpio.RawAnswer{Body: large}) })
 			b.ReportAllocs()
 			for b.Loop() {
 				s.exchange(large, len(large))
@@ -48,7 +48,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 // BenchmarkAfterRest is a request and its answer over a connection that was at
 // rest.
 func BenchmarkAfterRest(b *testing.B) {
-	s := newBench(b, false, func(q *Request) { q.Answer(Answer{Body: []byte("hello")}) })
+	s := newBench(b, false, func(q *Request) { q.Answer(httpio.RawAnswer{Body: []byte("hello")}) })
 	s.roundTrip()
 	var took time.Duration
 	for b.Loop() {
@@ -87,7 +87,7 @@ type bench struct {
 func newBench(b *testing.B, secure bool, serve func(*Request)) *bench {
 	e := &Engine{
 		Serve: func(q *Request, _ []byte) { serve(q) }, Gone: (*Request).Abort, Done: func(*Request) {},
-		MaxBody: 1 << 20, Writing: pace.New(30*time.Second, 0), Logger: slog.New(slog.DiscardHandler),
+		MaxBody: 1 << 20, Writing: httpio.NewLimit(30*time.Second, 0), Logger: slog.New(slog.DiscardHandler),
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)

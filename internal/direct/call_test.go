@@ -2,6 +2,7 @@ package direct
 
 import (
 	"fmt"
+	"github.com/gobosh/bosh/internal/httpio"
 	"net"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func TestCalledBeforeWaiting(t *testing.T) {
 		switch {
 		case len(body) == len(big):
 			q.Context = "big"
-			q.Answer(Answer{Body: []byte(large)})
+			q.Answer(httpio.RawAnswer{Body: []byte(large)})
 		case string(body) == "sleep":
 			serve(q, body)
 			s.answers("sleep", "2")

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gobosh/bosh/internal/httpbody"
+	"github.com/gobosh/bosh/internal/httpio"
 )
 
 // A conn is a connection that was taken over.
@@ -36,7 +36,7 @@ type conn struct {
 	one      [1]byte         // to wait for without a buffer
 	buf      []byte          // what has been read, and not been served
 	used     int             // how much of it has
-	share    httpbody.Share  // that buf takes
+	share    httpio.Share    // that buf takes
 	head     *head           // of the last request
 	readable func(fd uintptr) bool
 	err      error // of the last read

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -40,7 +40,7 @@ type rig struct {
 
 func newRig(t *testing.T, tune ...func(g *rig)) *rig {
 	g := &rig{t: t, qs: make(map[string]*Request)}
-	g.e = &Engine{MaxBody: 1 << 20, Reading: pace.New(time.Minute, 0), Writing: pace.New(30*time.Second, 0), Logger: slog.New(slog.DiscardHandler)}
+	g.e = &Engine{MaxBody: 1 << 20, Reading: httpio.NewLimit(time.Minute, 0), Writing: httpio.NewLimit(30*time.Second, 0), Logger: slog.New(slog.DiscardHandler)}
 	g.e.Serve = func(q *Request, body []byte) { g.serve(q, string(body)) }
 	g.e.Gone = func(q *Request) {
 		g.mu.Lock()
@@ -115,7 +115,7 @@ func (g *rig) q(body string) *Request {
 	return q
 }
 
-func (g *rig) answers(body, text string) { g.q(body).Answer(Answer{Body: []byte(text)}) }
+func (g *rig) answers(body, text string) { g.q(body).Answer(httpio.RawAnswer{Body: []byte(text)}) }
 
 func (g *rig) hears(want string) {
 	g.t.Helper()
@@ -190,7 +190,7 @@ func TestConn(t *testing.T) {
 			g.sends(names...)
 			for _, name := range names {
 				q := g.q(name)
-				all.Go(func() { q.Answer(Answer{Body: []byte(name)}) })
+				all.Go(func() { q.Answer(httpio.RawAnswer{Body: []byte(name)}) })
 			}
 			for _, name := range names {
 				g.hears(name)
@@ -247,7 +247,7 @@ func TestConn(t *testing.T) {
 	rigged(t, "a client that leaves", func(t *testing.T, g *rig) {
 		g.sends("a", "b", "c")
 		b := g.q("b")
-		b.Answer(Answer{})
+		b.Answer(httpio.RawAnswer{})
 		require.NoError(t, g.client.Close())
 		synctest.Wait()
 		assert.Equal(t, []string{"a", "c"}, g.left())

@@ -27,8 +27,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/gobosh/bosh/internal/httpbody"
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 )
 
 // Always tells whether every handler is to use an Engine. It is for tests; see
@@ -65,8 +64,8 @@ type Engine struct {
 	Flowed  func(state any)
 
 	MaxBody          int64
-	Budget           *httpbody.Budget // of requests that are being read
-	Reading, Writing *pace.Limit      // of a request, and of an answer
+	Budget           *httpio.Budget // of requests that are being read
+	Reading, Writing *httpio.Limit  // of a request, and of an answer
 	Logger           *slog.Logger
 
 	heads    heads

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/require"
 )
 
@@ -66,7 +66,7 @@ func (k *keyUpdater) update() []byte {
 // reads nothing, has as long as for a request.
 func TestKeyUpdates(t *testing.T) {
 	s := newSite(t, true, func(s *site) {
-		s.e.Writing, s.e.Reading = pace.New(500*time.Millisecond, 0), pace.New(3*time.Second, 0)
+		s.e.Writing, s.e.Reading = httpio.NewLimit(500*time.Millisecond, 0), httpio.NewLimit(3*time.Second, 0)
 	})
 	raw, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)

@@ -6,8 +6,7 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/gobosh/bosh/internal/origin"
-	"github.com/gobosh/bosh/internal/peer"
+	"github.com/gobosh/bosh/internal/reqinfo"
 )
 
 // A source is the origin of a request that was read directly. Most of it belongs
@@ -20,9 +19,9 @@ type source struct {
 }
 
 // Origin returns the origin of the request. It does not keep the connection.
-func (q *Request) Origin() origin.Origin {
+func (q *Request) Origin() reqinfo.Info {
 	if q.first != nil {
-		return origin.Keep(q.first)
+		return reqinfo.Keep(q.first)
 	}
 	return &source{q.head, q.c.route, q.c.remote(), q.c.tls}
 }
@@ -32,12 +31,12 @@ func (c *conn) remote() net.Addr {
 	if a := c.rwc.RemoteAddr(); a != nil {
 		return a
 	}
-	return peer.Name("")
+	return reqinfo.Name("")
 }
 
 func (s *source) Size() int                 { return len(s.head.prefix) + len(s.head.suffix) }
 func (s *source) TLS() *tls.ConnectionState { return s.tls }
-func (s *source) RemoteAddr() net.Addr      { return peer.Plain(s.remote) }
+func (s *source) RemoteAddr() net.Addr      { return reqinfo.Plain(s.remote) }
 func (s *source) Request() *http.Request    { return s.request(context.Background()) }
 
 // request returns the request with the context ctx.

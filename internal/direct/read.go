@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/buffer"
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 )
 
 // Buffers are lent to a connection while there is something in them.
@@ -135,7 +135,7 @@ func (c *conn) fill() error {
 
 // An arrival is how a request comes little by little.
 type arrival struct {
-	pace  pace.Pace
+	pace  httpio.Pace
 	seen  int // bytes that have come
 	state any // what Engine.Flowing has returned, if it is due to Flowed
 	spare any // that for another request

@@ -3,6 +3,7 @@ package direct
 import (
 	"context"
 	"crypto/tls"
+	"github.com/gobosh/bosh/internal/httpio"
 	"maps"
 	"net/http"
 	"slices"
@@ -114,18 +115,8 @@ func (q *Request) Extra() http.Header { return q.extra }
 // TLS returns the state of the connection, or nil.
 func (q *Request) TLS() *tls.ConnectionState { return q.c.tls }
 
-// An Answer is what a Request is answered.
-type Answer struct {
-	Status int         // 0 stands for 200
-	Before string      // fields of the head, as they are written
-	Type   string      // of the content; none if empty
-	After  string      // more fields, behind the Content-Type
-	Header http.Header // more of them
-	Body   []byte
-}
-
 // Answer answers the request. It does not block, nor keep a.
-func (q *Request) Answer(a Answer) {
+func (q *Request) Answer(a httpio.RawAnswer) {
 	q.c.heed()
 	out := q.render(a)
 	q.c.mu.Lock()
@@ -140,7 +131,7 @@ func (q *Request) Abort() {
 }
 
 // render returns an answer as it is sent.
-func (q *Request) render(a Answer) []byte {
+func (q *Request) render(a httpio.RawAnswer) []byte {
 	b := getBuffer()
 	if a.Status == 0 || a.Status == http.StatusOK {
 		b = append(b, "HTTP/1.1 200 OK\r\n"...)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -138,7 +138,7 @@ func TestRest(t *testing.T) {
 		s.answers("a", "1")
 		v.hears("1")
 		v.hears("hello")
-	}, func(s *site) { s.e.Reading = pace.New(20*time.Second, 0) })
+	}, func(s *site) { s.e.Reading = httpio.NewLimit(20*time.Second, 0) })
 
 	onSockets(t, "half a request, and no more", func(t *testing.T, s *site) {
 		v := s.held("a")
@@ -149,7 +149,7 @@ func TestRest(t *testing.T) {
 		})
 		s.lost("a")
 		v.ends()
-	}, func(s *site) { s.e.Reading = pace.New(50*time.Millisecond, 0) })
+	}, func(s *site) { s.e.Reading = httpio.NewLimit(50*time.Millisecond, 0) })
 
 	onSockets(t, "an answer that blocks", func(t *testing.T, s *site) {
 		v := s.held("a")
@@ -339,7 +339,7 @@ func TestHeldBody(t *testing.T) {
 	s.rest()
 	assert.Less(t, heap()-before, int64(n*size/2))
 	for range n {
-		(<-held).Answer(Answer{Body: []byte("hello")})
+		(<-held).Answer(httpio.RawAnswer{Body: []byte("hello")})
 		v.hears("hello")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gobosh/bosh/internal/pace"
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -41,7 +41,7 @@ func onSockets(t *testing.T, name string, f func(t *testing.T, s *site), tune ..
 
 func newSite(t *testing.T, secure bool, tune ...func(s *site)) *site {
 	s := &site{t: t, qs: make(map[string]*Request)}
-	s.e = &Engine{MaxBody: 1 << 20, Writing: pace.New(20*time.Second, 0), Logger: slog.New(slog.DiscardHandler), Done: func(*Request) {}}
+	s.e = &Engine{MaxBody: 1 << 20, Writing: httpio.NewLimit(20*time.Second, 0), Logger: slog.New(slog.DiscardHandler), Done: func(*Request) {}}
 	s.e.Serve = func(q *Request, body []byte) { s.serve(q, string(body)) }
 	s.e.Gone = func(q *Request) {
 		s.mu.Lock()
@@ -110,7 +110,7 @@ func (s *site) answers(body, text string) {
 	s.mu.Lock()
 	delete(s.qs, body)
 	s.mu.Unlock()
-	q.Answer(Answer{Body: []byte(text)})
+	q.Answer(httpio.RawAnswer{Body: []byte(text)})
 }
 
 // lost waits until nobody waits for a request any more.
@@ -233,7 +233,7 @@ func TestSlowReaders(t *testing.T) {
 		s.answers("a", large)
 		s.lost("b")
 		s.until("the end", func() bool { return s.e.Conns() == 0 })
-	}, func(s *site) { s.e.Writing = pace.New(50*time.Millisecond, 0) })
+	}, func(s *site) { s.e.Writing = httpio.NewLimit(50*time.Millisecond, 0) })
 
 	onSockets(t, "one that vanishes", func(t *testing.T, s *site) {
 		v := s.visitor()
@@ -272,7 +272,7 @@ func TestSlowReaders(t *testing.T) {
 		s.answers("a", large)
 		s.e.Close()
 		s.until("the end", func() bool { return s.e.Conns() == 0 })
-	}, func(s *site) { s.e.Writing = pace.New(50*time.Millisecond, 0) })
+	}, func(s *site) { s.e.Writing = httpio.NewLimit(50*time.Millisecond, 0) })
 
 	onSockets(t, "with something else behind it", func(t *testing.T, s *site) {
 		v := s.visitor()

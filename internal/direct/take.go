@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gobosh/bosh/internal/httpbody"
+	"github.com/gobosh/bosh/internal/httpio"
 )
 
 // Take takes over the connection of r, whose body has been read, and returns r as
@@ -36,7 +36,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	first := r.Clone(context.WithoutCancel(r.Context())) // middleware may go on with r, which is its own
 	first.Body = http.NoBody
 	c := &conn{
-		e: e, tls: r.TLS, share: httpbody.Share{Budget: e.Budget}, route: s.route(first),
+		e: e, tls: r.TLS, share: httpio.Share{Budget: e.Budget}, route: s.route(first),
 		skip: maxSkip, buf: ahead(rw), away: true,
 	}
 	if back, ok := rwc.(*returned); ok {

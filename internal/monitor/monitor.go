@@ -11,12 +11,12 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/gobosh/bosh/internal/tally"
+	"github.com/gobosh/bosh/internal/registry"
 )
 
 // Totals are counts of all sessions, those that have ended included.
 type Totals struct {
-	tally.Counts
+	registry.Counts
 	Sessions int64            `json:"sessions"`
 	Created  int64            `json:"created"`
 	Ended    map[string]int64 `json:"ended"`
@@ -29,7 +29,7 @@ type Session struct {
 	Secure  bool     `json:"secure"`
 	Agent   string   `json:"agent"`
 	Streams []string `json:"streams"` // the domain that each was opened for
-	tally.Counts
+	registry.Counts
 }
 
 // A Live is a session as its owner has it.
@@ -46,7 +46,7 @@ type Live interface {
 type Source[S Live] struct {
 	Totals   func() Totals
 	Sessions iter.Seq[S]
-	Counts   func(S) tally.Counts
+	Counts   func(S) registry.Counts
 	Streams  func(S) []string
 	End      func(S)
 }

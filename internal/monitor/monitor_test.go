@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gobosh/bosh/internal/tally"
+	"github.com/gobosh/bosh/internal/registry"
 )
 
 // A fake is a session of a test.
@@ -37,7 +37,7 @@ func (f *fake) Request() *http.Request {
 func monitorOf(sessions ...*fake) http.Handler {
 	return New(Source[*fake]{
 		Totals: func() Totals {
-			return Totals{Counts: tally.Counts{Requests: 12345, BytesOut: 2_500_000}, Sessions: int64(len(sessions)), Created: 99,
+			return Totals{Counts: registry.Counts{Requests: 12345, BytesOut: 2_500_000}, Sessions: int64(len(sessions)), Created: 99,
 				Ended: map[string]int64{"closed": 3, "inactive": 7}}
 		},
 		Sessions: iter.Seq[*fake](func(yield func(*fake) bool) {
@@ -47,7 +47,7 @@ func monitorOf(sessions ...*fake) http.Handler {
 				}
 			}
 		}),
-		Counts:  func(f *fake) tally.Counts { return tally.Counts{Requests: 7, Open: 1} },
+		Counts:  func(f *fake) registry.Counts { return registry.Counts{Requests: 7, Open: 1} },
 		Streams: func(f *fake) []string { return f.to },
 		End:     func(f *fake) { f.endings++ },
 	})
@@ -88,7 +88,7 @@ func TestJSON(t *testing.T) {
 	h := monitorOf(&fake{id: "3k", agent: "curl/8", secure: true, to: []string{"a.example", "b.example"}})
 	got := list(t, h, "")
 	want := Session{ID: "3k", Remote: "192.0.2.1:4711", Secure: true, Agent: "curl/8",
-		Streams: []string{"a.example", "b.example"}, Counts: tally.Counts{Requests: 7, Open: 1}}
+		Streams: []string{"a.example", "b.example"}, Counts: registry.Counts{Requests: 7, Open: 1}}
 	if len(got.Sessions) != 1 || fmt.Sprint(got.Sessions[0]) != fmt.Sprint(want) {
 		t.Errorf("got %+v, want %+v", got.Sessions, want)
 	}

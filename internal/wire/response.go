@@ -154,3 +154,6 @@ func number(b []byte, name string, n int64) []byte {
 	b = append(append(append(b, ' '), name...), "='"...)
 	return append(strconv.AppendInt(b, n, 10), '\'')
 }
+
+// TextXML is the Content-Type of all answers unless the client asks for another.
+const TextXML = "text/xml; charset=utf-8"

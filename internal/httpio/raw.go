@@ -1,0 +1,56 @@
+package httpio
+
+import "net/http"
+
+// A RawAnswer is an answer for whoever writes its head without net/http.
+type RawAnswer struct {
+	Status int         // 0 stands for 200
+	Before string      // fields of the head, as they are written
+	Type   string      // of the content; none if empty
+	After  string      // more fields, behind the Content-Type
+	Header http.Header // more of them
+	Body   []byte
+}
+
+// A RawRequest is a request that did not come through net/http.
+type RawRequest interface {
+	// Encoding returns the values of Content-Encoding.
+	Encoding() []string
+
+	// Header returns the values of a field by its canonical name.
+	Header(name string) []string
+
+	// Extra returns the fields that others have set for the answer. They are the
+	// caller's.
+	Extra() http.Header
+}
+
+// ReadRaw is Read for a RawRequest whose body has been received.
+func (e *Endpoint) ReadRaw(q RawRequest, body, b []byte, share *Share) ([]byte, error) {
+	return Decode(b, body, q.Encoding(), e.o.MaxBody, share)
+}
+
+// Raw returns the answer to q. It does not panic unless AllowOrigin does.
+func (e *Endpoint) Raw(q RawRequest, a Answer) RawAnswer {
+	out := RawAnswer{Status: a.Status, Body: a.Body}
+	hd := q.Extra()
+	if hd == nil && e.static && e.o.Compress <= 0 {
+		out.Before, out.After = e.before, e.after
+		if a.Status == 0 {
+			out.Type = a.Content
+		}
+		return out
+	}
+	if hd == nil {
+		hd = make(http.Header)
+	}
+	e.set(hd, http.MethodPost, q.Header("Origin"))
+	if a.Status == 0 {
+		if e.o.Compress > 0 {
+			out.Body = e.compress(hd, q.Header("Accept-Encoding"), a.Body)
+		}
+		hd["Content-Type"] = contentType(a.Content)
+	}
+	out.Header = hd
+	return out
+}

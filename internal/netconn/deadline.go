@@ -1,0 +1,78 @@
+// Package netconn has the parts of a net.Conn and of a net.Listener: deadlines, and a
+// queue of connections that wait for Accept.
+package netconn
+
+import (
+	"sync"
+	"time"
+)
+
+// A Deadline wakes its owner when a time has come. The zero value is one that
+// never comes. Its owner's lock guards it: all methods must be called with that
+// lock held.
+type Deadline struct {
+	*state // nil until it is set: most never are
+}
+
+type state struct {
+	timer   *time.Timer
+	expired bool
+	passed  uint32 // how often the time has come
+	turn    uint32 // tells the timer that counts from those that came too late to be stopped
+}
+
+// Expired reports whether the time has come.
+func (d Deadline) Expired() bool { return d.state != nil && d.expired }
+
+// Passed returns how often the time has come. Whoever waits must give up if that
+// changes meanwhile, and not look whether the deadline is expired still, or one
+// that is set and cleared at once would be missed.
+func (d Deadline) Passed() uint32 {
+	if d.state == nil {
+		return 0
+	}
+	return d.passed
+}
+
+// Set sets the time; the zero time is never. When it comes, wake is called with
+// the owner's lock mu held.
+func (d *Deadline) Set(mu sync.Locker, t time.Time, wake func()) {
+	if d.state == nil {
+		if t.IsZero() {
+			return
+		}
+		d.state = new(state)
+	}
+	d.set(mu, t, wake)
+}
+
+func (d *state) set(mu sync.Locker, t time.Time, wake func()) {
+	d.turn++
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	d.expired = false
+	if t.IsZero() {
+		return
+	}
+	wait := time.Until(t)
+	if wait <= 0 {
+		d.expire(wake)
+		return
+	}
+	turn := d.turn
+	d.timer = time.AfterFunc(wait, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if d.turn == turn {
+			d.expire(wake)
+		}
+	})
+}
+
+func (d *state) expire(wake func()) {
+	d.expired = true
+	d.passed++
+	wake()
+}

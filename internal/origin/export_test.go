@@ -1,4 +1,0 @@
-package origin
-
-// Words are the words.
-var Words = words[:]

@@ -1,0 +1,63 @@
+package registry
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// An InFlight counts the work that is going on. Make it by NewInFlight. It may be used by
+// several goroutines at once.
+type InFlight struct {
+	busy   func() bool
+	active atomic.Int64
+	closed atomic.Bool
+	quiet  chan struct{} // of capacity 1; gets a token when the InFlight is closed and something is over
+}
+
+// NewInFlight returns an InFlight. busy reports whether there is anything to wait for besides
+// what has come in by Enter. It may be called by any goroutine that waits; whoever
+// makes it false calls Notify.
+func NewInFlight(busy func() bool) *InFlight {
+	return &InFlight{busy: busy, quiet: make(chan struct{}, 1)}
+}
+
+// Enter counts a piece of work. A closed InFlight does so too: whether it still lets
+// something begin is the caller's matter.
+func (f *InFlight) Enter() { f.active.Add(1) }
+
+// Leave is called when a piece of work is over.
+func (f *InFlight) Leave() {
+	if f.active.Add(-1) == 0 {
+		f.Notify()
+	}
+}
+
+// Close closes the InFlight for good.
+func (f *InFlight) Close() { f.closed.Store(true) }
+
+// Closed reports whether the InFlight is closed.
+func (f *InFlight) Closed() bool { return f.closed.Load() }
+
+// Notify has Wait look again.
+func (f *InFlight) Notify() {
+	if f.closed.Load() {
+		select {
+		case f.quiet <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Wait waits until nothing is going on, or ctx is done, whose error it returns
+// then. The InFlight must be closed. Several may wait.
+func (f *InFlight) Wait(ctx context.Context) error {
+	for f.busy() || f.active.Load() > 0 {
+		select {
+		case <-f.quiet:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.Notify() // for another one that waits
+	return nil
+}

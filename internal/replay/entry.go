@@ -1,0 +1,125 @@
+// Package replay keeps the answers of sessions that are over, for clients that ask for
+// them again.
+package replay
+
+import "encoding/binary"
+
+// A Session is what there is to know of a session besides its answers.
+type Session struct {
+	SID     string
+	Content string // the Content-Type of its answers
+	Legacy  bool   // its client sent no version
+	Secure  bool   // it takes no insecure request
+	Cert    []byte // the client's certificate, if it is secure and there was one
+}
+
+// An Answer is one that was given.
+type Answer struct {
+	Rid  int64
+	Sum  uint64 // hash of the request; 0 matches all
+	Key  string // the key that a repeat must have, or ""
+	Body []byte
+}
+
+// An Entry is a Session and its answers. There may be many at a time, and they are
+// rarely looked at, so it is a single string: it takes little overhead, and the
+// garbage collector need not look into it.
+type Entry struct {
+	text string // see encode
+}
+
+const (
+	legacy = 1 << iota
+	secure
+)
+
+// encode appends the text of an Entry to b. The sid comes first.
+func encode(b []byte, l *Session, answers []Answer) []byte {
+	flags := byte(0)
+	if l.Legacy {
+		flags |= legacy
+	}
+	if l.Secure {
+		flags |= secure
+	}
+	b = append(append(append(b, byte(len(l.SID))), l.SID...), flags)
+	b = field(field(b, l.Content), l.Cert)
+	for i := range answers {
+		a := &answers[i]
+		b = binary.BigEndian.AppendUint64(binary.AppendVarint(b, a.Rid), a.Sum)
+		b = field(field(b, a.Key), a.Body)
+	}
+	return b
+}
+
+// maxSize returns how many bytes the text has at most.
+func maxSize(l *Session, answers []Answer) int {
+	const length = binary.MaxVarintLen64
+	n := 1 + len(l.SID) + 1 + length + len(l.Content) + length + len(l.Cert)
+	for i := range answers {
+		n += length + 8 + length + len(answers[i].Key) + length + len(answers[i].Body)
+	}
+	return n
+}
+
+// sidOf returns the sid in a text that encode has made.
+func sidOf[T string | []byte](text T) T { return text[1:][:text[0]] }
+
+// field appends s and, before it, its length.
+func field[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// SID returns the sid.
+func (s Entry) SID() string { return sidOf(s.text) }
+
+// Session returns all but the answers.
+func (s Entry) Session() Session {
+	l, _ := s.read()
+	return l
+}
+
+// Answer returns the answer that a request gets which is a repeat, or nil.
+func (s Entry) Answer(rid int64, sum uint64, key []byte) []byte {
+	for _, r := s.read(); len(r) > 0; {
+		a := r.answer()
+		if a.Rid != rid {
+			continue
+		}
+		if a.Sum != sum && a.Sum != 0 || a.Key != "" && a.Key != string(key) {
+			return nil
+		}
+		return a.Body
+	}
+	return nil
+}
+
+func (s Entry) read() (l Session, answers reader) {
+	l.SID = s.SID()
+	r := reader(s.text[1+len(l.SID):])
+	flags := r[0]
+	r = r[1:]
+	l.Legacy, l.Secure = flags&legacy != 0, flags&secure != 0
+	l.Content = string(r.field())
+	l.Cert = r.field()
+	return l, r
+}
+
+// A reader is what of an Entry is still to be read.
+type reader []byte
+
+func (r *reader) field() []byte {
+	n, size := binary.Uvarint(*r)
+	b := (*r)[size : size+int(n)]
+	*r = (*r)[size+int(n):]
+	return b
+}
+
+func (r *reader) answer() (a Answer) {
+	rid, size := binary.Varint(*r)
+	a.Rid, a.Sum = rid, binary.BigEndian.Uint64((*r)[size:])
+	*r = (*r)[size+8:]
+	a.Key = string(r.field())
+	a.Body = r.field()
+	return a
+}

@@ -1,0 +1,109 @@
+package replay
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Store keeps Entries, each for the same time. Make it by New.
+type Store struct {
+	keep time.Duration
+	now  func() time.Duration
+	size *atomic.Int64
+	seed maphash.Seed
+
+	mu      sync.Mutex // guards the following
+	batches []*batch   // the oldest first
+	timer   *time.Timer
+	armed   bool // timer is to fire
+}
+
+// sweepInterval is how long the Store is left alone at least, since to look at each Entry
+// when its time comes costs more than to keep some for longer. Nobody gets to see
+// those.
+const sweepInterval = time.Second
+
+// overhead is what an Entry takes besides its text, with its place, in bytes, about.
+const overhead = 100
+
+// New returns a Store that keeps Entries for the time keep, as now measures time. To
+// size it adds what they take in bytes, about.
+func New(keep time.Duration, now func() time.Duration, size *atomic.Int64) *Store {
+	s := &Store{keep: keep, now: now, size: size, seed: maphash.MakeSeed()}
+	s.timer = time.AfterFunc(keep, s.expired)
+	s.timer.Stop()
+	return s
+}
+
+// Put adds the Entry of a session. There may be no other of its sid, which may
+// have up to 255 bytes. It is now now, or was a moment ago.
+func (s *Store) Put(now time.Duration, l *Session, answers []Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep(now)
+	n := s.batch(now).put(now+s.keep, l, answers)
+	s.size.Add(int64(n) + overhead)
+	s.arm(now)
+}
+
+// batch returns the batch for an Entry that comes now.
+func (s *Store) batch(now time.Duration) *batch {
+	if n := len(s.batches); n > 0 && now-s.batches[n-1].begun < sweepInterval {
+		return s.batches[n-1]
+	}
+	p := &batch{begun: now}
+	s.batches = append(s.batches, p)
+	return p
+}
+
+// Get returns the Entry of a sid.
+func (s *Store) Get(sid []byte) (_ Entry, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, hash := s.now(), maphash.Bytes(s.seed, sid)
+	for _, p := range s.batches {
+		p.index(s.seed)
+		at, ok := p.places[hash]
+		if !ok {
+			continue
+		}
+		if text, until := p.entry(at); string(sidOf(text)) == string(sid) {
+			return Entry{string(text)}, now < until
+		}
+	}
+	return Entry{}, false
+}
+
+// sweep removes the Entries whose time is over.
+func (s *Store) sweep(now time.Duration) {
+	n := 0
+	for n < len(s.batches) && s.batches[n].until <= now {
+		p := s.batches[n]
+		s.size.Add(-int64(p.size) - int64(p.count)*overhead)
+		n++
+	}
+	s.batches = slices.Delete(s.batches, 0, n)
+}
+
+// expired is called by the timer.
+func (s *Store) expired() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = false
+	now := s.now()
+	if s.sweep(now); len(s.batches) > 0 {
+		s.arm(now)
+	}
+}
+
+// arm sets the timer for the first batch, unless it is set: nothing is due before
+// what was due first then.
+func (s *Store) arm(now time.Duration) {
+	if !s.armed {
+		s.timer.Reset(max(s.batches[0].until-now, sweepInterval))
+		s.armed = true
+	}
+}

@@ -1,0 +1,4 @@
+package reqinfo
+
+// Words are the words.
+var Words = words[:]

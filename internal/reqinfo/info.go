@@ -1,0 +1,151 @@
+// Package reqinfo keeps what an HTTP request said of its client, in little room: its
+// headers, the addresses at its two ends, its certificate, and its context.
+package reqinfo
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"net"
+	"net/http"
+	"net/url"
+)
+
+// An Info is an HTTP request without its body and context. It takes a
+// fraction of the room of an http.Request, whose header is a map of slices: for
+// those who keep many for long, and look at few of them.
+type Info interface {
+	// Request returns the request. It is the caller's.
+	Request() *http.Request
+
+	// RemoteAddr returns the address that the request came from. It is never
+	// nil.
+	RemoteAddr() net.Addr
+
+	// TLS returns the state of the connection, or nil.
+	TLS() *tls.ConnectionState
+
+	// Size returns how many bytes it takes, about, but for what belongs to TLS.
+	Size() int
+}
+
+// WithAddr returns an Info that is as o, but came from addr, unless that is nil.
+func WithAddr(addr net.Addr, o Info) Info {
+	if addr == nil {
+		return o
+	}
+	return &located{o, addr}
+}
+
+// A located is an Info of which somebody knows better where it came from.
+type located struct {
+	Info
+	addr net.Addr
+}
+
+func (o *located) RemoteAddr() net.Addr { return o.addr }
+
+// A plain is an Info that did not come over TLS: a text of fields, as in Keep.
+// Before each there is a number: twice its length, or if it is odd the field is one
+// of the words, of which that is twice the index and one.
+type plain string
+
+// An encrypted is one that did.
+type encrypted struct {
+	plain
+	tls *tls.ConnectionState
+}
+
+// remoteAddr is how many fields come before the RemoteAddr.
+const remoteAddr = 4
+
+// sameURI stands for a RequestURI that is as the URL. None has a blank.
+const sameURI = " "
+
+// Keep returns the Info of r. The Content-Length is not kept, nor is the body.
+func Keep(r *http.Request) Info {
+	var room [512]byte
+	b := room[:0]
+	add := func(s string) {
+		if i, ok := indexes[s]; ok {
+			b = binary.AppendUvarint(b, 2*i+1)
+			return
+		}
+		b = append(binary.AppendUvarint(b, 2*uint64(len(s))), s...)
+	}
+	url, uri := r.URL.String(), r.RequestURI
+	if uri == url {
+		uri = sameURI // as mostly
+	}
+	for _, s := range [...]string{r.Method, url, r.Proto, r.Host, r.RemoteAddr, uri} {
+		add(s)
+	}
+	for k, vs := range r.Header {
+		if k == "Content-Length" {
+			continue
+		}
+		for _, v := range vs {
+			add(k)
+			add(v)
+		}
+	}
+	if r.TLS == nil {
+		return plain(b)
+	}
+	return &encrypted{plain(b), r.TLS}
+}
+
+func (o plain) Size() int                 { return len(o) }
+func (o plain) TLS() *tls.ConnectionState { return nil }
+
+func (o *encrypted) TLS() *tls.ConnectionState { return o.tls }
+
+func (o plain) RemoteAddr() net.Addr {
+	rest := fields(o)
+	for range remoteAddr {
+		rest.next()
+	}
+	return Addr(rest.next())
+}
+
+func (o *encrypted) Request() *http.Request {
+	r := o.plain.Request()
+	r.TLS = o.tls
+	return r
+}
+
+func (o plain) Request() *http.Request {
+	rest := fields(o)
+	next := rest.next
+	r := &http.Request{Method: next(), Header: make(http.Header), Body: http.NoBody}
+	uri := next()
+	u, err := url.Parse(uri)
+	if err != nil {
+		u = &url.URL{Path: uri}
+	}
+	r.URL = u
+	r.Proto = next()
+	r.ProtoMajor, r.ProtoMinor, _ = http.ParseHTTPVersion(r.Proto)
+	r.Host, r.RemoteAddr, r.RequestURI = next(), next(), next()
+	if r.RequestURI == sameURI {
+		r.RequestURI = uri
+	}
+	for len(rest) > 0 {
+		k := next()
+		r.Header[k] = append(r.Header[k], next())
+	}
+	return r
+}
+
+// fields is what of a plain is still to be read.
+type fields string
+
+func (f *fields) next() string {
+	n, size := binary.Uvarint([]byte((*f)[:min(len(*f), binary.MaxVarintLen64)]))
+	*f = (*f)[size:]
+	if n&1 == 1 {
+		return words[n>>1]
+	}
+	s := string((*f)[:n>>1])
+	*f = (*f)[n>>1:]
+	return s
+}
