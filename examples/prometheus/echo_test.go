@@ -9,27 +9,30 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// TestEchoReadsAfterTheEnd ends a session before echo has read anything. A context of
-// the session's would keep its elements from echo.
-func TestEchoReadsAfterTheEnd(t *testing.T) {
+// TestEchoReadsToTheEnd ends sessions by a request that has elements, while echo waits
+// for input. A context that the end cancels would keep the elements from echo now and
+// then.
+func TestEchoReadsToTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		returned := make(chan struct{})
 		h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: func(st *bosh.Stream) {
-			defer close(returned)
-			<-st.Context().Done()
 			echo(st) // reads one, and cannot write it
 			if got, err := st.ReadElement(context.Background()); err != nil || string(got) != "<b xmlns='u'/>" {
 				t.Errorf("next: %s, %v; want the second element", got, err)
 			}
+			returned <- struct{}{}
 		}})
 		defer h.Close()
-		c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: boshtest.InMemory(h)})
-		if err != nil {
-			t.Fatal(err)
+		for range 20 {
+			c, err := boshtest.Dial(t.Context(), boshtest.Config{Transport: boshtest.InMemory(h)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // echo reads
+			if err := c.Terminate(t.Context(), "<a xmlns='u'/>", "<b xmlns='u'/>"); err != nil {
+				t.Error(err)
+			}
+			<-returned
 		}
-		if err := c.Terminate(t.Context(), "<a xmlns='u'/>", "<b xmlns='u'/>"); err != nil {
-			t.Error(err)
-		}
-		<-returned
 	})
 }
