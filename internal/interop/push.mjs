@@ -82,9 +82,9 @@ await main({
       await page.getByText(/^500 payloads came in \d answers?, in \d+ ms\.$/).waitFor();
 
       step('a cut connection is repeated');
+      const repeated = () => new Set(posts).size < posts.length;
       check(!repeated(), 'a request was repeated before');
       await page.getByRole('button', { name: 'Cut my connection' }).click();
-      const repeated = () => new Set(posts).size < posts.length;
       for (let i = 0; i < 100 && !repeated(); i++) await page.waitForTimeout(100);
       check(repeated(), 'nothing was repeated');
       await page.waitForFunction(() => document.getElementById('status').dataset.status === 'online');
