@@ -546,16 +546,27 @@ const (
 // OpaqueNS is the namespace of the elements that carry [Opaque] streams.
 const OpaqueNS = "urn:bosh:opaque:0"
 
+// framings has what each Framing is. It is the only place that knows their numbers.
+var framings = [...]framing.Framing{
+	XMPP:     framing.XMPPStream{},
+	Elements: framing.ElementStream{},
+	Opaque:   framing.OpaqueStream{},
+}
+
 func (f Framing) String() string {
-	switch f {
-	case XMPP:
-		return "XMPP"
-	case Elements:
-		return "Elements"
-	case Opaque:
-		return "Opaque"
+	if known := f.bytes(); known != nil {
+		return known.String()
 	}
 	return fmt.Sprintf("Framing(%d)", uint8(f))
+}
+
+// bytes returns what the bytes of a stream with the Framing are, or nil if there is no
+// such Framing.
+func (f Framing) bytes() framing.Framing {
+	if int(f) < len(framings) {
+		return framings[f]
+	}
+	return nil
 }
 
 // ID returns a name for the session that is safe to log and to show: it is not
@@ -826,7 +837,19 @@ func (h *Handler) Monitor() http.Handler {
 }
 
 // A Link is a link of the documents that [Handler.HostMeta] serves.
-type Link = hostmeta.Link
+type Link struct {
+	// Rel is what the link is for: [LinkBOSH], [LinkWebSocket], or any other relation,
+	// as "lrdd".
+	Rel string `json:"rel"`
+
+	// Type is the media type of the target, or empty.
+	Type string `json:"type,omitempty"`
+
+	// Href is the absolute URL of the target. Template is a URL with a variable in it,
+	// as "https://example.com/who?{uri}". A link has one of the two.
+	Href     string `json:"href,omitempty"`
+	Template string `json:"template,omitempty"`
+}
 
 // The relations of the links by which clients find the endpoints of a domain.
 const (
@@ -844,7 +867,11 @@ const (
 // [Options.Secure] has it, finds nothing; and HostMeta refuses links to
 // anything but https and wss URLs. XEP-0156.
 func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
-	hm, err := hostmeta.New(func(r *http.Request) bool { return h.secure(&exchange{request: r}) }, links)
+	ls := make([]hostmeta.Link, len(links))
+	for i, l := range links {
+		ls[i] = hostmeta.Link(l)
+	}
+	hm, err := hostmeta.New(func(r *http.Request) bool { return h.secure(&exchange{request: r}) }, ls)
 	if err != nil {
 		return nil, fmt.Errorf("bosh: host-meta: %w", err)
 	}

@@ -774,17 +774,22 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 	if o.Lang == "" {
 		o.Lang = def.Lang
 	}
-	if o.Version == "" && o.Framing == XMPP {
+	if f := o.Framing.bytes(); o.Version == "" && f != nil && f.Headed() {
 		o.Version = "1.0"
 	}
-	o.Attr = append(o.Attr, req.Other...)
+	if len(req.Other) > 0 {
+		o.Attr = make([]Attr, len(req.Other))
+	}
+	for i, a := range req.Other {
+		o.Attr[i] = Attr(a)
+	}
 	return o
 }
 
 // newStream returns a stream for s that a request asks for which came in on the
 // address local.
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
-	st := &Stream{s: s, framing: o.Framing, opening: h.share(o), local: local}
+	st := &Stream{s: s, framing: o.Framing.bytes(), opening: h.share(o), local: local}
 	if h.o.MaxStreams > 1 {
 		st.member = &member{name: rand.Text()}
 	}
@@ -821,10 +826,10 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 			return ctx, o, e
 		}
 	}
-	switch {
-	case o.Framing > Opaque:
+	switch f := o.Framing.bytes(); {
+	case f == nil:
 		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use XMPP, Elements or Opaque: %v", o.Framing)}
-	case o.Framing == XMPP && o.To == "":
+	case f.Headed() && o.To == "":
 		return ctx, o, &Error{Condition: ImproperAddressing, Err: errNowhere}
 	}
 	return ctx, o, nil

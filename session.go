@@ -85,7 +85,7 @@ type counts struct{ Requests, Repeats, PayloadsIn, PayloadsOut, BytesIn, BytesOu
 
 // openingWait is how long the answer that opens st waits for its first output.
 func (s *Session) openingWait(st *Stream) time.Duration {
-	if st.framing != XMPP || s.grant.Polls() {
+	if !st.framing.Headed() || s.grant.Polls() {
 		return s.h.o.Grace
 	}
 	return min(s.h.o.CreateTimeout, s.grant.Patience())
@@ -95,7 +95,7 @@ func (s *Session) openingWait(st *Stream) time.Duration {
 // waits for what it says first there, that is nothing; but an XMPP server always
 // has something to say.
 func (s *Session) listens(st *Stream) {
-	if s.created && st.naming != hidden || st.framing == XMPP {
+	if s.created && st.naming != hidden || st.framing.Headed() {
 		return
 	}
 	records := s.win.Records()
@@ -141,7 +141,7 @@ func (s *Session) restarts(req *wire.Request) (yes, excused, ok bool) {
 	}
 	yes, ok = wire.Bool(req.Restart)
 	st := s.stream(req)
-	if !yes || st == nil || st.framing != XMPP {
+	if !yes || st == nil || !st.framing.Headed() {
 		return false, false, ok
 	}
 	if st.restarts == called {
@@ -516,7 +516,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	default:
 		from = s.streams.All()[0]
 		a.Granted, a.From = s.grant.Attributes(), from.opening.To
-		a.Granted.SID, a.Granted.Restarts = s.sid, from.framing == XMPP
+		a.Granted.SID, a.Granted.Restarts = s.sid, from.framing.Headed()
 		if s.grant.Streams {
 			a.Stream = from.Name()
 		}
@@ -543,12 +543,7 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 // carry puts the output of st into a.
 func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 	a.Payload = st.out
-	switch st.framing {
-	case XMPP:
-		a.XMPP = true
-	case Opaque:
-		a.Opaque = OpaqueNS
-	}
+	st.framing.Mark(a)
 	if st.head != nil && (len(st.out) > 0 || a.Granted != nil) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
 		st.head, st.announced = nil, true

@@ -59,15 +59,15 @@ type Stream struct {
 	final *Error        // how the stream ends once its output has gone; nil while it lives
 	head  *framing.Head // the server's header, which must be told to the client
 
-	framing   Framing  // not guarded, since it never changes
-	announced bool     // the header has been told, which is done once
-	ended     bool     // the application has written the end of the XMPP stream
-	closed    bool     // Close has been called
-	lapsed    bool     // its time is over, and nothing more of the client is taken
-	away      int16    // goroutines that have read something, and have not come back for more: see returns
-	naming    naming   // whether the client has been told the stream's name
-	restarts  restarts // whether the client has to restart the XMPP stream
-	writing   bool     // a Write is under way
+	framing   framing.Framing // not guarded, since it never changes
+	announced bool            // the header has been told, which is done once
+	ended     bool            // the application has written the end of the XMPP stream
+	closed    bool            // Close has been called
+	lapsed    bool            // its time is over, and nothing more of the client is taken
+	away      int16           // goroutines that have read something, and have not come back for more: see returns
+	naming    naming          // whether the client has been told the stream's name
+	restarts  restarts        // whether the client has to restart the XMPP stream
+	writing   bool            // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         netconn.Deadline
@@ -224,8 +224,9 @@ func (o *Opening) same(p *Opening) bool {
 		o.Version == p.Version && o.Framing == p.Framing && o.Wait == p.Wait && o.Attr == nil && p.Attr == nil
 }
 
-// Attr is an attribute with its namespace, empty if it has none.
-type Attr = wire.Attr
+// An Attr is an attribute, its value without references. Space is its namespace, which
+// is empty if it has none.
+type Attr struct{ Space, Local, Value string }
 
 // open reports whether the client may still send to the stream.
 func (st *Stream) open() bool { return st.cause == nil }
@@ -241,11 +242,11 @@ func (st *Stream) full() bool { return st.in.Behind() > st.s.h.o.ReadBuffer }
 
 // greet makes up the header that an XMPP client would have sent.
 func (st *Stream) greet() {
-	if st.framing != XMPP {
+	if !st.framing.Headed() {
 		return
 	}
 	o := st.opening
-	st.in.Element(framing.AppendHeader(st.in.Buffer(0), o.To, o.From, o.Version, o.Lang), true)
+	st.in.Element(st.framing.AppendHeader(st.in.Buffer(0), framing.Head{To: o.To, From: o.From, Version: o.Version, Lang: o.Lang}), true)
 	st.wakeReader()
 }
 
@@ -266,53 +267,35 @@ func or(value []byte, def string) string {
 	return string(value)
 }
 
-// feed appends the payloads of a request to the input: all or none.
+// feed appends the payloads of a request to the input: all or none. The client is told
+// that there is none of the upgrades that it asks for, and the application does not see
+// that it asks.
 func (st *Stream) feed(req *wire.Request) Condition {
 	if st.closed || st.lapsed {
 		return "" // it reads no more
 	}
-	if st.framing == XMPP && slices.ContainsFunc(req.Payloads, streamTag) {
-		return BadRequest // it would be a header to a server, and no element
+	payloads, asked := req.Payloads, framing.NoUpgrade
+	if !st.s.h.o.PassUpgrades {
+		asked = st.framing.Upgrades(payloads)
 	}
-	if st.framing == Opaque {
-		b := st.in.Buffer(len(req.Body) / 4 * 3)
-		for _, p := range req.Payloads {
-			var ok bool
-			if b, ok = wire.AppendData(b, req, p, OpaqueNS); !ok {
-				return BadRequest
-			}
-		}
-		st.in.Bytes(b)
-	} else {
-		payloads := st.refuseUpgrades(req.Payloads)
-		st.in.Buffer(len(req.Body)) // at once for all of them
-		for i, p := range payloads {
-			b := st.in.Buffer(0)
-			if st.framing == XMPP {
-				b = req.AppendStanza(b, p)
-			} else {
-				b = req.AppendElement(b, p)
-			}
-			st.in.Element(b, i == len(payloads)-1)
-		}
+	if asked != framing.NoUpgrade {
+		payloads = slices.DeleteFunc(slices.Clone(payloads), func(p wire.Payload) bool {
+			return framing.AsksFor(p.Local, p.URI) != framing.NoUpgrade
+		})
+	}
+	if !st.framing.Feed(&st.in, req, payloads) {
+		return BadRequest
+	}
+	if asked != framing.NoUpgrade {
+		st.refuseUpgrades(asked)
 	}
 	st.wakeReader()
 	return ""
 }
 
-// refuseUpgrades returns the payloads without those that ask for STARTTLS or for
-// compression. The client is told that there is none: once, until it has taken that.
-func (st *Stream) refuseUpgrades(payloads []wire.Payload) []wire.Payload {
-	if st.framing != XMPP || st.s.h.o.PassUpgrades {
-		return payloads
-	}
-	asked := framing.NoUpgrade
-	for i := range payloads {
-		asked |= framing.AsksFor(payloads[i].Local, payloads[i].URI)
-	}
-	if asked == framing.NoUpgrade {
-		return payloads // mostly
-	}
+// refuseUpgrades tells the client that there is none of those that it asks for: once,
+// until it has taken that.
+func (st *Stream) refuseUpgrades(asked framing.Upgrade) {
 	for _, u := range framing.Upgrades {
 		failure := []byte(u.Failure())
 		if asked&u != 0 && !bytes.Contains(st.out, failure) && st.final == nil && st.s.final == nil {
@@ -320,24 +303,16 @@ func (st *Stream) refuseUpgrades(payloads []wire.Payload) []wire.Payload {
 			st.count++
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(payloads), func(p wire.Payload) bool {
-		return framing.AsksFor(p.Local, p.URI) != framing.NoUpgrade
-	})
 }
 
 // keepAlive has the application read what a client on TCP would have sent to show
 // that it is there: a space, unless something else waits for it, or the next it
 // expects is the header of a new stream. RFC 6120, section 4.6.1.
 func (st *Stream) keepAlive() {
-	if st.framing == XMPP && !st.closed && !st.lapsed && st.restarts != called && st.in.Len() == 0 {
-		st.in.Element(append(st.in.Buffer(0), ' '), true)
+	if space := st.framing.KeepAlive(); space != "" && !st.closed && !st.lapsed && st.restarts != called && st.in.Len() == 0 {
+		st.in.Element(append(st.in.Buffer(0), space...), true)
 		st.wakeReader()
 	}
-}
-
-// streamTag reports whether an element has the name of an XMPP stream.
-func streamTag(p wire.Payload) bool {
-	return string(p.Local) == "stream" && string(p.URI) == wire.NSStream
 }
 
 // wake lets one of those go on that wait on one of the stream's channels. It
@@ -574,7 +549,7 @@ func (st *Stream) ReadElement(ctx context.Context) ([]byte, error) {
 // to b, and returns b as it is after an error. A loop that is done with an element
 // before it reads the next spares an allocation for each.
 func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err error) {
-	if st.framing != Elements {
+	if !st.framing.ByElement() {
 		return b, st.opError("read", st.notElements("ReadElement", "Read"))
 	}
 	st.s.mu.Lock()
@@ -688,7 +663,7 @@ func (st *Stream) nextInput(l loan) (_ loan, err error) {
 	st.repaid(l)
 	st.returns()
 	if st.in.Len() > 0 { // even if a deadline has passed: nobody else would read it
-		if st.framing == Elements {
+		if st.framing.ByElement() {
 			return st.lendElement(l.b[:0]), nil
 		}
 		return st.lendAll(l.b[:0]), nil
@@ -770,7 +745,7 @@ func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
 }
 
 func (st *Stream) writeElement(ctx context.Context, b []byte) error {
-	if st.framing != Elements {
+	if !st.framing.ByElement() {
 		return st.notElements("WriteElement", "Write")
 	}
 	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
@@ -885,7 +860,7 @@ func (st *Stream) writeErr() error {
 // the stream: an XMPP server has to end its own side, and may be in the middle
 // of a reply. What is written then is undelivered.
 func (st *Stream) lingers() bool {
-	return st.framing == XMPP && st.cause == io.EOF && !st.ended
+	return st.framing.Headed() && st.cause == io.EOF && !st.ended
 }
 
 // room waits until there is room for output.
@@ -912,7 +887,10 @@ func (st *Stream) room(ctx context.Context) error {
 func (st *Stream) fill(p []byte) (n int, err error) {
 	before := len(st.out)
 	defer func() { st.spoken(before) }()
-	if st.framing == Opaque {
+	if st.cut == nil {
+		st.cut = st.framing.Cutter(st.s.h.o.MaxElement, st.s.h.o.PassUpgrades)
+	}
+	if st.cut == nil {
 		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
 		st.out = append(buffer.Grow(st.out, n), p[:n]...)
 		st.count++
@@ -966,20 +944,7 @@ func (st *Stream) cutRun(p []byte) (framing.Run, error) {
 	space := st.space()
 	st.s.unlock()
 	defer st.s.mu.Lock()
-	if st.cut == nil {
-		st.cut = st.cutter()
-	}
 	return st.cut.CutRun(p, space)
-}
-
-func (st *Stream) cutter() *framing.Cutter {
-	if st.framing == XMPP {
-		if st.s.h.o.PassUpgrades {
-			return framing.NewXMPP(st.s.h.o.MaxElement)
-		}
-		return framing.NewPlain(st.s.h.o.MaxElement)
-	}
-	return framing.NewElements(st.s.h.o.MaxElement)
 }
 
 // queue queues n elements: all or none.
@@ -1058,8 +1023,8 @@ func (st *Stream) end(cause error) {
 	}
 	st.cause = cause
 	// An XMPP server is told by the end tag, whoever ended first.
-	if cause == io.EOF && st.framing == XMPP && !st.closed {
-		st.in.Element(append(st.in.Buffer(0), "</stream:stream>"...), true)
+	if end := st.framing.End(); cause == io.EOF && end != "" && !st.closed {
+		st.in.Element(append(st.in.Buffer(0), end...), true)
 	}
 	st.wakeReader()
 	st.wake(&st.writable)
@@ -1145,23 +1110,13 @@ func (st *Stream) undelivered() (lost []Payload) {
 	if st.cause == nil || !st.s.ended && st.final != nil {
 		return nil
 	}
-	of := framing.Undelivered{Name: st.Name(), First: st.member == nil || !st.member.added, XMPP: st.framing == XMPP}
-	if st.framing == Opaque {
-		of.Data = OpaqueNS
-	}
+	of := framing.Undelivered{Name: st.Name(), First: st.member == nil || !st.member.added}
 	for _, body := range st.s.win.Unproven() {
-		for _, data := range of.Payloads(body) {
+		for _, data := range st.framing.Payloads(&of, body) {
 			lost = append(lost, Payload{Data: data, Sent: true})
 		}
 	}
-	if st.framing == Opaque {
-		if len(st.out) > 0 {
-			lost = append(lost, Payload{Data: append([]byte(nil), st.out...)})
-		}
-		return lost
-	}
-	rest := wire.Response{XMPP: true, Payload: append(slices.Clip(st.out), st.late()...), Stream: st.Name()}
-	for _, data := range of.Payloads(rest.Bytes(nil)) {
+	for _, data := range st.framing.Rest(st.out, st.late()) {
 		lost = append(lost, Payload{Data: data})
 	}
 	return lost

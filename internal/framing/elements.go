@@ -73,7 +73,7 @@ func alone(x *xmlscan.Item, xmpp bool) bool {
 func appendAlone(out, b []byte, x *xmlscan.Item, bindings []xmlscan.Binding, xmpp bool) []byte {
 	out = append(out, b[:x.NameEnd]...)
 	if x.UsesDefault {
-		out = append(xmlscan.AppendEscaped(append(out, " xmlns='"...), defaultNS(bindings)), '\'')
+		out = xmlscan.AppendAttr(out, "xmlns", defaultNS(bindings))
 	}
 	for _, u := range x.Uses {
 		if !xmpp || !isStream(u) {

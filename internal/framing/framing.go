@@ -44,12 +44,6 @@ type Item struct {
 // Head holds the attributes of a stream header.
 type Head struct{ ID, From, To, Version, Lang string }
 
-// AppendHeader appends the header that an XMPP client would send, without the
-// attributes that are empty.
-func AppendHeader(b []byte, to, from, version, lang string) []byte {
-	return (&Head{To: to, From: from, Version: version, Lang: lang}).Append(b)
-}
-
 // Append appends the header, without the attributes that are empty.
 func (h *Head) Append(b []byte) []byte {
 	b = append(b, "<stream:stream xmlns='"+wire.NSClient+"' xmlns:stream='"+wire.NSStream+"'"...)
@@ -57,8 +51,7 @@ func (h *Head) Append(b []byte) []byte {
 		{"id", h.ID}, {"to", h.To}, {"from", h.From}, {"version", h.Version}, {"xml:lang", h.Lang},
 	} {
 		if a.value != "" {
-			b = append(append(append(b, ' '), a.name...), "='"...)
-			b = append(xmlscan.AppendEscaped(b, a.value), '\'')
+			b = xmlscan.AppendAttr(b, a.name, a.value)
 		}
 	}
 	return append(b, '>')

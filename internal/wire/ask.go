@@ -76,8 +76,7 @@ func (a *Ask) Append(b []byte) []byte {
 			b = attr(b, "xmlns:"+prefix, x.Space)
 			name = prefix + ":" + name
 		}
-		b = append(append(append(b, ' '), name...), "='"...)
-		b = append(xmlscan.AppendEscaped(b, x.Value), '\'')
+		b = xmlscan.AppendAttr(b, name, x.Value)
 	}
 	if len(a.Payloads) == 0 {
 		return append(b, "/>"...)

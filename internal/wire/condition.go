@@ -1,10 +1,14 @@
 package wire
 
-import "net/http"
+import (
+	"iter"
+	"maps"
+	"net/http"
+)
 
 // conditions are those by which a session can end, each with the HTTP status that
 // stands for it when the client sent no `ver`, or 0. XEP-0124, sections 17.1 and
-// 17.2.
+// 17.2. The root package has a constant for each, which its tests compare.
 var conditions = map[string]int{
 	"bad-request":              http.StatusBadRequest,
 	"host-gone":                0,
@@ -30,3 +34,6 @@ func Defined(condition string) bool {
 // LegacyStatus returns the HTTP status that stands for a condition when the
 // client sent no `ver`, or 0.
 func LegacyStatus(condition string) int { return conditions[condition] }
+
+// Conditions yields all of them.
+func Conditions() iter.Seq[string] { return maps.Keys(conditions) }

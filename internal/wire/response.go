@@ -142,8 +142,7 @@ func attr(b []byte, name, value string) []byte {
 	if value == "" {
 		return b
 	}
-	b = append(append(append(b, ' '), name...), "='"...)
-	return append(xmlscan.AppendEscaped(b, value), '\'')
+	return xmlscan.AppendAttr(b, name, value)
 }
 
 // number appends an attribute unless it is negative.

@@ -119,3 +119,9 @@ func AppendEscaped(dst []byte, s string) []byte {
 	}
 	return append(dst, s[from:]...)
 }
+
+// AppendAttr appends an attribute with a blank before it. name is not escaped.
+func AppendAttr(dst []byte, name, value string) []byte {
+	dst = append(append(append(dst, ' '), name...), "='"...)
+	return append(AppendEscaped(dst, value), '\'')
+}
