@@ -64,6 +64,7 @@ type Handler struct {
 	policed  sync.Once              // see takeOver
 	hurried  sync.Once              // see hurries
 	alone    sync.Once              // see unattended
+	cutoffs  logs.Cutoffs           // see cutOff
 	refusals [2]logs.Limiter        // by MaxSessions and by MaxPerAddr: see logRefusal
 }
 
@@ -246,6 +247,15 @@ func (h *Handler) hurries(s *Session, ex *exchange) {
 				" they are answered a little before it is over, so clients ask more often: raise the limit, or lower Options.Wait",
 				"limit", (ex.limit - ex.arrived).Round(time.Millisecond), "wait", s.grant.Wait)
 		})
+	}
+}
+
+// cutOff takes note that a request of s was given up which had been held for so long. If
+// that is a habit, the log says so: the client sees only that requests fail.
+func (h *Handler) cutOff(s *Session, age, now time.Duration) {
+	if age < s.grant.Wait && h.cutoffs.GivenUp(s.serial, age, now) {
+		h.o.Logger.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
+			" in front of the Handler, or lower Options.Wait", "session", s.ID(), "after", age.Round(10*time.Millisecond), "wait", s.grant.Wait)
 	}
 }
 

@@ -134,6 +134,50 @@ func TestCORS(t *testing.T) {
 	}
 }
 
+// A browser that does not accept the headers for CORS, as when something in front adds
+// its own, sends preflights and no requests. Nobody but we can tell the operator. B5-9.
+func TestPreflightsOnly(t *testing.T) {
+	const page = "https://page.example"
+	message := "bosh: preflights of a page are answered, and no request follows: its browser does not accept the headers for CORS;" +
+		" are they set twice, here and by something in front?"
+	for name, test := range map[string]struct {
+		o    bosh.Options
+		post bool // requests follow
+		said string
+	}{
+		"two headers":       {bosh.Options{}, false, message},
+		"nobody sees to it": {bosh.Options{NoCORS: true}, false, message},
+		"requests follow":   {bosh.Options{}, true, ""},
+		"not allowed": {bosh.Options{AllowOrigin: func(string) bool { return false }}, false,
+			"bosh: preflight refused: AllowOrigin does not let this page in"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &journal{}
+				test.o.Framing, test.o.Logger = bosh.Elements, slog.New(j)
+				pipe := boshtest.NewPipeServer(newHandler(t, test.o))
+				defer pipe.Close()
+				for range 5 {
+					do(t, pipe, "OPTIONS", anyURL, nil, "Origin", page, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type")
+					if test.post {
+						do(t, pipe, "POST", anyURL, strings.NewReader(creation()), "Origin", page)
+					}
+					do(t, pipe, "OPTIONS", anyURL, nil) // which is no preflight
+					time.Sleep(1100 * time.Millisecond)
+				}
+				for _, m := range []string{message, "bosh: preflight refused: AllowOrigin does not let this page in"} {
+					said := j.of(m)
+					if m != test.said {
+						assert.Empty(t, said)
+					} else if assert.Len(t, said, 1) {
+						assert.Equal(t, page, said[0].attrs["origin"])
+					}
+				}
+			})
+		})
+	}
+}
+
 // B5-9 a page may set further headers, and send credentials, where that is wanted.
 func TestCORSOptions(t *testing.T) {
 	const page = "https://page.example"

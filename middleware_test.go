@@ -197,6 +197,52 @@ func TestCutInFront(t *testing.T) {
 	}
 }
 
+// A time-out in front, of which nobody tells us, is logged: it gives requests up at the
+// same age, over and over. Clients that leave when they like are not.
+func TestTimeOutInFront(t *testing.T) {
+	for name, test := range map[string]struct {
+		ages []time.Duration
+		want bool
+	}{
+		"each after 15 s":     {[]time.Duration{15 * second, 15 * second, 15 * second}, true},
+		"about":               {[]time.Duration{15 * second, 15300 * time.Millisecond, 14800 * time.Millisecond}, true},
+		"twice":               {[]time.Duration{15 * second, 15 * second}, false},
+		"as somebody likes":   {[]time.Duration{15 * second, 3 * second, 15 * second, 7 * second, 15 * second, 2 * second}, false},
+		"a page loaded again": {[]time.Duration{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &journal{}
+			o := elements()
+			o.Logger = slog.New(j)
+			behind(t, o, func(next http.Handler) http.Handler { return next }, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+				j.clear()
+				p := dial(t, pipe)
+				s := accept(t, h)
+				for _, age := range test.ages {
+					c := boshtest.Post(t, pipe, p.body(1001, x("a"))) // a repeat, but for the first
+					time.Sleep(age)
+					c.Cancel()
+					synctest.Wait()
+				}
+				requireRead(t, s, x("a"))
+				said := j.of(cutOffMessage)
+				if !test.want {
+					assert.Empty(t, said)
+					return
+				}
+				require.Len(t, said, 1)
+				assert.Equal(t, slog.LevelWarn, said[0].level)
+				assert.Equal(t, test.ages[2].String(), said[0].attrs["after"])
+				assert.Equal(t, "1m0s", said[0].attrs["wait"])
+				assert.Equal(t, s.Session().ID(), said[0].attrs["session"])
+			})
+		})
+	}
+}
+
+const cutOffMessage = "bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is" +
+	" in front of the Handler, or lower Options.Wait"
+
 // recovering is middleware that has no panic pass, but answers it, and counts them.
 func recovering(panics *atomic.Int32) middleware {
 	return func(next http.Handler) http.Handler {

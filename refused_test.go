@@ -38,6 +38,13 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+// clear forgets what was logged.
+func (j *journal) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.records = nil
+}
+
 // An entry is what was logged, with its attributes as texts.
 type entry struct {
 	level slog.Level

@@ -866,12 +866,15 @@ func (s *Session) decide(now time.Duration) {
 // broken: no payload is spent on it, and its rid stays open for a repeat.
 func (s *Session) done(ex *exchange) {
 	s.mu.Lock()
-	now := s.h.now()
+	now, age := s.h.now(), time.Duration(0)
 	if r := s.win.Find(ex.rid); r != nil {
 		if r.Wrote(ex.reply.body) {
 			s.sends(ex, now)
 		}
 		if r.Exchange == ex {
+			if !ex.reply.given() {
+				age = now - ex.arrived
+			}
 			r.Exchange = nil
 			s.settlePassed(now)
 		}
@@ -889,4 +892,7 @@ func (s *Session) done(ex *exchange) {
 	s.doubts.remove(ex)
 	s.settle(now)
 	s.unlock()
+	if age > 0 {
+		s.h.cutOff(s, age, now)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -38,11 +39,14 @@ type Endpoint struct {
 	static        bool
 	noDeadlines   sync.Once // for the warning that they cannot be set
 	others        sync.Once // for the one that somebody else sees to CORS
+	began         time.Time
+	preflights    logs.Preflights
+	foreign       logs.Limiter // of preflights that are refused
 }
 
 // NewEndpoint returns an Endpoint.
 func NewEndpoint(o Options) *Endpoint {
-	e := &Endpoint{o: o}
+	e := &Endpoint{o: o, began: time.Now()}
 	e.o.AllowHeaders = slices.DeleteFunc(slices.Clone(o.AllowHeaders), e.unfit)
 	if o.Credentials && o.AllowOrigin == nil {
 		o.Logger.Warn("bosh: AllowCredentials has no effect without AllowOrigin, which must say whose pages may send them")
@@ -134,6 +138,7 @@ type Answer struct {
 
 // Reply writes the answer to r.
 func (e *Endpoint) Reply(w http.ResponseWriter, r *http.Request, a Answer) {
+	e.asked(r.Header["Origin"])
 	e.set(w.Header(), r.Method, r.Header["Origin"]) // not before: they take room, and requests are held for long
 	if a.Status != 0 {
 		w.WriteHeader(a.Status)
@@ -152,6 +157,31 @@ func (e *Endpoint) set(hd http.Header, method string, origin []string) {
 		e.others.Do(func() {
 			e.o.Logger.Warn("bosh: a handler in front sets headers for CORS, which are left as they are; set NoCORS if it sees to all of that, or let AllowOrigin do so")
 		})
+	}
+}
+
+// asked takes note of a request after the preflight of its page.
+func (e *Endpoint) asked(origin []string) {
+	if len(origin) > 0 {
+		e.preflights.Request(logs.Text(origin[0]))
+	}
+}
+
+// preflight has the log say what keeps a page from sending requests: nobody else
+// knows but its browser.
+func (e *Endpoint) preflight(r *http.Request) {
+	origin := r.Header["Origin"]
+	if len(origin) == 0 || len(r.Header["Access-Control-Request-Method"]) == 0 {
+		return
+	}
+	now := time.Since(e.began)
+	if e.Foreign(r) {
+		if _, ok := e.foreign.Take(now); ok {
+			e.o.Logger.Info("bosh: preflight refused: AllowOrigin does not let this page in", "origin", logs.Text(origin[0]))
+		}
+	} else if e.preflights.Preflight(logs.Text(origin[0]), now) {
+		e.o.Logger.Warn("bosh: preflights of a page are answered, and no request follows: its browser does not accept the headers for CORS;"+
+			" are they set twice, here and by something in front?", "origin", logs.Text(origin[0]))
 	}
 }
 
@@ -222,6 +252,7 @@ func (e *Endpoint) Other(w http.ResponseWriter, r *http.Request) {
 	e.set(w.Header(), r.Method, r.Header["Origin"])
 	switch r.Method {
 	case http.MethodOptions:
+		e.preflight(r)
 		w.Header()["Allow"] = allow
 		w.WriteHeader(http.StatusNoContent)
 	case http.MethodGet, http.MethodHead:

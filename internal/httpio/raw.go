@@ -33,6 +33,9 @@ func (e *Endpoint) ReadRaw(q RawRequest, body, b []byte, share *Share) ([]byte, 
 // Raw returns the answer to q. It does not panic unless AllowOrigin does.
 func (e *Endpoint) Raw(q RawRequest, a Answer) RawAnswer {
 	out := RawAnswer{Status: a.Status, Body: a.Body}
+	if e.preflights.Pending() {
+		e.asked(q.Header("Origin"))
+	}
 	hd := q.Extra()
 	if hd == nil && e.static && e.o.Compress <= 0 {
 		out.Before, out.After = e.before, e.after
