@@ -581,7 +581,7 @@ func (ex *exchange) connection(h *Handler) uint64 {
 
 // forwarded reports whether a proxy says that it has forwarded the request.
 func (ex *exchange) forwarded() bool {
-	for _, name := range [...]string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"} {
+	for _, name := range reqinfo.ForwardedBy {
 		if len(ex.header(name)) > 0 {
 			return true
 		}

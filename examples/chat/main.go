@@ -39,6 +39,7 @@ type config struct {
 	direct            bool
 	verbose           bool
 
+	idle                                time.Duration // of a connection
 	wait, inactivity, polling, maxpause time.Duration
 }
 
@@ -80,6 +81,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 	fs.DurationVar(&cfg.polling, "polling", 0, "the shortest interval between empty requests")
 	fs.DurationVar(&cfg.maxpause, "maxpause", 0, "the longest pause")
 	fs.IntVar(&cfg.maxSessions, "max-sessions", 0, "how many sessions there may be")
+	fs.DurationVar(&cfg.idle, "idle-timeout", demo.IdleTimeout, "how long a connection is kept without a request; longer than what is in front keeps it")
 	fs.BoolVar(&cfg.direct, "direct", false, "take HTTP/1.1 connections over from net/http: bosh.Options.Direct")
 	fs.BoolVar(&cfg.verbose, "v", false, "log what happens; never what is said, nor any secret")
 	if err := fs.Parse(args); err != nil {

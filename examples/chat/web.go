@@ -56,6 +56,7 @@ func newWeb(cfg *config, srv *server) (*web, error) {
 	handler := w.handler(srv)
 	for _, d := range w.doors {
 		d.server.Handler = handler
+		demo.WatchIdle(d.server, srv.log)
 	}
 	return w, nil
 }
@@ -85,7 +86,7 @@ func (w *web) handler(srv *server) http.Handler {
 		mux.Handle("/.well-known/host-meta", meta)
 		mux.Handle("/.well-known/host-meta.json", meta)
 	}
-	return demo.CleanSlashes(mux)
+	return demo.CleanSlashes(demo.CheckPaths(mux, "/http-bind", srv.log))
 }
 
 func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.Logger) error {
@@ -100,7 +101,7 @@ func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.
 	d := door{Listener: ln, scheme: "http", server: &http.Server{
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       cfg.idle,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	if tlsConfig != nil {

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -24,6 +25,7 @@ import (
 
 func main() {
 	addr := flag.String("http", "127.0.0.1:5291", "`address` of BOSH and of the metrics")
+	idle := flag.Duration("idle-timeout", demo.IdleTimeout, "how long a connection is kept without a request; longer than what is in front keeps it")
 	flag.Parse()
 	h, _ := newService()
 	ln, err := net.Listen("tcp", *addr)
@@ -33,7 +35,8 @@ func main() {
 	for _, url := range demo.URLs("http", ln.Addr()) {
 		fmt.Printf("prometheus: BOSH at %shttp-bind, metrics at %smetrics\n", url, url)
 	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: *idle}
+	demo.WatchIdle(server, slog.Default())
 	log.Fatal(server.Serve(ln))
 }
 
@@ -50,7 +53,7 @@ func newService() (http.Handler, *bosh.Handler) {
 	mux.Handle("/http-bind", h)
 	mux.Handle("/http-bind/{$}", h)
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{})) // for the operators' network only
-	return demo.CleanSlashes(mux), h
+	return demo.CleanSlashes(demo.CheckPaths(mux, "/http-bind", slog.Default())), h
 }
 
 // echo sends back what comes, until the client has gone. The end of the session

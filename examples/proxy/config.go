@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 // A config is what the command line says.
@@ -25,6 +26,7 @@ type config struct {
 	warnings          []string // of what works, but is hardly meant
 	logJSON, verbose  bool
 	keepalive, drain  time.Duration
+	idle              time.Duration // of a connection
 
 	frontage  frontage
 	connector connector
@@ -166,6 +168,7 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	o := &cfg.options
 	durationVar(fs, &o.Wait, "wait", 50*time.Second, "the longest `time` that a request is held; keep it below the time-outs of HTTP proxies in front")
+	durationVar(fs, &cfg.idle, "idle-timeout", demo.IdleTimeout, "the `time` that a connection is kept without a request; longer than HTTP proxies in front keep it")
 	durationVar(fs, &o.Inactivity, "inactivity", 75*time.Second, "the longest `time` that a client may be without a request")
 	fs.IntVar(&o.MaxSessions, "max-sessions", 10000, "how many sessions there may be")
 	fs.IntVar(&o.MaxPerAddr, "max-sessions-per-client", 0, "how many sessions one address may have; 0 for no limit")

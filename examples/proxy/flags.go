@@ -24,6 +24,7 @@ func (cfg *config) check() (err error) {
 	refuse(c.timeout <= 0, "-timeout: %v leaves servers no time", c.timeout)
 	refuse(cfg.keepalive < 0, "-keepalive: %v is no time; 0 is never", cfg.keepalive)
 	refuse(cfg.drain < 0, "-drain: %v is no time", cfg.drain)
+	refuse(cfg.idle <= 0, "-idle-timeout: %v is no time", cfg.idle)
 	refuse(o.Wait < time.Second, "-wait: %v is less than 1s", o.Wait)
 	refuse(o.Inactivity < time.Second, "-inactivity: %v is less than 1s", o.Inactivity)
 	refuse(o.MaxSessions < 1, "-max-sessions: %d lets nobody in", o.MaxSessions)

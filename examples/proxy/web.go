@@ -22,11 +22,12 @@ type web struct {
 	public   net.Listener
 	admin    net.Listener // nil if there is none
 	failed   chan error
+	idle     time.Duration // how long a connection may be
 }
 
 // listen opens the ports and serves on them.
 func listen(cfg *config, p *proxy, log *slog.Logger) (w *web, err error) {
-	w = &web{proxy: p, failed: make(chan error, 2)}
+	w = &web{proxy: p, idle: cfg.idle, failed: make(chan error, 2)}
 	var tlsConfig *tls.Config
 	if cfg.certFile != "" {
 		pair := &keyPair{certFile: cfg.certFile, keyFile: cfg.keyFile, log: log}
@@ -61,10 +62,11 @@ func (w *web) serve(ln net.Listener, h http.Handler, tlsConfig *tls.Config, log 
 		Handler:           h,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       w.idle,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	demo.WatchIdle(s, log)
 	w.servers = append(w.servers, s)
 	go func() {
 		err := error(nil)
@@ -99,7 +101,7 @@ func (w *web) publicHandler(path, publicURL string) (http.Handler, error) {
 		mux.Handle(hostMetaPath, meta)
 		mux.Handle(hostMetaPath+".json", meta)
 	}
-	return demo.CleanSlashes(mux), nil
+	return demo.CleanSlashes(demo.CheckPaths(mux, path, w.proxy.log)), nil
 }
 
 // adminHandler serves what is for the operator.

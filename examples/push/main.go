@@ -32,6 +32,7 @@ const shutdownTimeout = 3 * time.Second
 func main() {
 	addr := flag.String("http", "127.0.0.1:5290", "`address` of the page and of BOSH")
 	direct := flag.Bool("direct", false, "take HTTP/1.1 connections over from net/http: bosh.Options.Direct")
+	idle := flag.Duration("idle-timeout", demo.IdleTimeout, "how long a connection is kept without a request; longer than what is in front keeps it")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "push: unexpected argument %q\n", flag.Arg(0))
@@ -41,7 +42,7 @@ func main() {
 	defer stop()
 	ln, err := net.Listen("tcp", *addr)
 	if err == nil {
-		err = run(ctx, ln, *direct, os.Stdout)
+		err = run(ctx, ln, *direct, *idle, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "push:", err)
@@ -50,16 +51,17 @@ func main() {
 }
 
 // run serves until ctx ends, and then sees all pages off.
-func run(ctx context.Context, ln net.Listener, direct bool, stdout io.Writer) error {
+func run(ctx context.Context, ln net.Listener, direct bool, idle time.Duration, stdout io.Writer) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s := newService(log, direct)
 	defer s.close()
 	server := &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       idle,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	demo.WatchIdle(server, log)
 	defer server.Close()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(ln) }()

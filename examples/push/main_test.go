@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
@@ -28,7 +29,7 @@ func testRun(t *testing.T, direct bool) {
 	defer stop()
 	var out bytes.Buffer
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, ln, direct, &out) }()
+	go func() { done <- run(ctx, ln, direct, time.Minute, &out) }()
 
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
@@ -62,7 +63,7 @@ func TestListenerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	if err := run(t.Context(), ln, false, &bytes.Buffer{}); !errors.Is(err, net.ErrClosed) {
+	if err := run(t.Context(), ln, false, time.Minute, &bytes.Buffer{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -35,10 +35,11 @@ type service struct {
 	meter meter
 	feed  *feed
 	load  *load
+	log   *slog.Logger
 }
 
 func newService(log *slog.Logger, direct bool) *service {
-	s := &service{feed: newFeed(history)}
+	s := &service{feed: newFeed(history), log: log}
 	s.bosh = bosh.New(bosh.Options{
 		Framing: bosh.Elements,
 		Serve:   s.serve,
@@ -79,7 +80,7 @@ func (s *service) handler() http.Handler {
 	// not a demonstration asks for a password first.
 	mux.Handle("/sessions", s.bosh.Monitor())
 	mux.Handle("/", demo.ServePage(root))
-	return demo.CleanSlashes(mux)
+	return demo.CleanSlashes(demo.CheckPaths(mux, "/http-bind", s.log))
 }
 
 func (s *service) close() {

@@ -1,5 +1,5 @@
 // Package demo has what the example programs share: they serve pages that use the
-// BOSH client, and say where they can be reached.
+// BOSH client, say where they can be reached, and notice what is wrong in front of them.
 package demo
 
 import (

@@ -62,6 +62,7 @@ type conn struct {
 	shut    bool // the client has been told that there is no more, or will be
 	closing bool // the latter, by the reader
 	given   bool // the connection has been given back
+	front   bool // something is in front, by the header of the first request; it does not change
 	gone    bool // nothing can be written any more
 
 	away    bool      // the reader is not reading, and looks at left before it does

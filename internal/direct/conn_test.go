@@ -2,6 +2,7 @@ package direct
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -353,6 +354,22 @@ func TestConn(t *testing.T) {
 		assert.GreaterOrEqual(t, time.Since(began), time.Minute)
 		assert.LessOrEqual(t, time.Since(began), 2*time.Minute)
 	}, func(g *rig) { g.srv.IdleTimeout = time.Minute })
+
+	for header, want := range map[string]int{"X-Forwarded-For": 1, "Forwarded": 1, "Origin": 0} {
+		var log bytes.Buffer
+		rigged(t, "that is logged if something is in front: "+header, func(t *testing.T, g *rig) {
+			fmt.Fprintf(g.client, "POST / HTTP/1.1\r\nHost: a\r\n%s: for=192.0.2.1\r\nContent-Length: 1\r\n\r\na", header)
+			synctest.Wait()
+			g.answers("a", "1")
+			g.hears("1")
+			g.ends()
+			synctest.Wait()
+			assert.Equal(t, want, strings.Count(log.String(), "idle-timeout=1m0s"), log.String())
+		}, func(g *rig) {
+			g.srv.IdleTimeout = time.Minute
+			g.e.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		})
+	}
 
 	rigged(t, "a slow request ends it", func(t *testing.T, g *rig) {
 		g.sends("a")

@@ -71,6 +71,7 @@ type Engine struct {
 	heads    heads
 	poller   poller
 	sweeping atomic.Bool // sweep is due
+	expired  sync.Once   // see conn.expired
 
 	mu      sync.Mutex       // guards the following
 	conns   map[uint64]*conn // by their ids

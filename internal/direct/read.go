@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/httpio"
+	"github.com/gobosh/bosh/internal/logs"
 )
 
 // Buffers are lent to a connection while there is something in them.
@@ -127,8 +128,11 @@ func (c *conn) fill() error {
 	err := c.read()
 	if err == nil {
 		c.limit(time.Time{})
-	} else if isTimeout(err) && !c.idle() {
-		return nil
+	} else if isTimeout(err) {
+		if !c.idle() {
+			return nil
+		}
+		c.expired(idle)
 	}
 	return err
 }
@@ -183,6 +187,17 @@ func (c *conn) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.shut || c.gone || c.first == nil && time.Since(c.since) >= c.route.server.idle
+}
+
+// expired has the log say that the connection is closed for being idle, if it is one of
+// something in front.
+func (c *conn) expired(idle time.Duration) {
+	c.mu.Lock()
+	told := c.front && !c.shut && !c.gone
+	c.mu.Unlock()
+	if told {
+		c.e.expired.Do(func() { logs.IdleClosed(c.e.Logger, idle) })
+	}
 }
 
 // idleSince returns since when the connection has been idle. It is called with the
