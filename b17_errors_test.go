@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -341,5 +342,50 @@ func TestRecoverableConditions(t *testing.T) {
 		s.app.writes(iq)
 		held.getsNow(answer(iq))
 		s.alive()
+	})
+}
+
+// A request that comes late is told why its session is gone, as long as its answers are
+// kept, if it was this side that ended it.
+func TestLateRequests(t *testing.T) {
+	failure := "<e xmlns='urn:example'/>"
+	for name, test := range map[string]struct {
+		e    *bosh.Error
+		want string
+	}{
+		"an operator":            {&bosh.Error{Condition: bosh.PolicyViolation}, condition(bosh.PolicyViolation)},
+		"the server behind":      {&bosh.Error{Condition: bosh.RemoteConnectionFailed}, condition(bosh.RemoteConnectionFailed)},
+		"another place":          {&bosh.Error{Condition: bosh.SeeOtherURI, URI: "https://b.example/"}, "<body type='terminate' condition='see-other-uri'><uri>https://b.example/</uri></body>"},
+		"what there is to say":   {&bosh.Error{Condition: bosh.UndefinedCondition, Payload: []byte(failure)}, "<body type='terminate' condition='undefined-condition'>" + failure + "</body>"},
+		"too much to be kept":    {&bosh.Error{Condition: bosh.UndefinedCondition, Payload: []byte("<e xmlns='u'>" + strings.Repeat("x", 5000) + "</e>")}, condition(bosh.UndefinedCondition)},
+		"nothing, in good order": {nil, condition(bosh.ItemNotFound)},
+	} {
+		std(t, "held: "+name, func(b *bench, s *session) {
+			held := s.send(1001)
+			require.NoError(b, s.app.Session().Terminate(test.e))
+			held.body()
+			b.wait(20 * time.Second)
+			s.send(1002).getsNow(test.want)
+			b.wait(time.Minute)
+			s.send(1003).getsNow(condition(bosh.ItemNotFound))
+		})
+	}
+	std(t, "one that has not heard of it in time", func(b *bench, s *session) {
+		held := s.send(1001)
+		b.wait(70 * time.Second)
+		held.body()
+		require.NoError(b, s.app.Session().Terminate(&bosh.Error{Condition: bosh.HostGone}))
+		for s.app.Session().Err() == nil { // until it is given up
+			b.wait(time.Second)
+		}
+		s.send(1002).getsNow(condition(bosh.HostGone))
+	})
+	std(t, "the client's own end, and its own fault", func(b *bench, s *session) {
+		s.send(1001, "type='terminate'").body()
+		s.send(1002).getsNow(condition(bosh.ItemNotFound))
+	})
+	std(t, "Close", func(b *bench, s *session) {
+		require.NoError(b, b.h.Close())
+		s.send(1001).getsNow(condition(bosh.SystemShutdown))
 	})
 }

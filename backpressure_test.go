@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"strings"
@@ -209,4 +210,90 @@ func TestSlowEcho(t *testing.T) {
 			require.NoError(t, c.Terminate(ctx))
 		})
 	}
+}
+
+// With Throttle a client that is too fast is slowed to the pace of an application that
+// reads slowly, and not ended: nothing is answered while the application is behind,
+// although there is always something to say, and although the client asks for no wait.
+func TestThrottle(t *testing.T) {
+	const body, rate = 1 << 14, 1 << 12 // bytes, and bytes a second that the application reads
+	for name, attrs := range map[string]string{"holding": "wait='2' hold='1'", "polling": "wait='0' hold='0'", "pausing": "wait='2' hold='1'"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHandler(t, bosh.Options{
+					Framing: bosh.Opaque, MaxBody: body + 1<<10, ReadBuffer: 1 << 10, Throttle: true, Polling: -1, MaxRepeats: -1,
+				})
+				rt := boshtest.InMemory(h)
+				r := boshtest.Exchange(t, rt, strings.Replace(creation(), "wait='60' hold='1'", attrs, 1))
+				p := &peer{t: t, rt: rt, sid: r.Attr("sid"), rid: 1000}
+				s := accept(t, h)
+				defer s.Close()
+				read := make(chan int, 1)
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				go func() {
+					n, buf := 0, make([]byte, rate)
+					for ctx.Err() == nil {
+						time.Sleep(time.Second)
+						k, err := s.Read(buf)
+						if n += k; err != nil {
+							break
+						}
+						s.Write([]byte("x")) // which would be a reason to answer
+					}
+					read <- n
+				}()
+				sent := 0
+				for begin := time.Now(); time.Since(begin) < 5*time.Minute; {
+					if name == "pausing" {
+						p.post("", "pause='1'").Wait()
+					}
+					r := p.send(data64(body / 2))
+					require.Empty(t, r.Attr("condition"))
+					sent += body / 2
+					require.Less(t, s.Session().Stats().Unread, 4*body)
+				}
+				assert.NoError(t, s.Session().Err())
+				stop()
+				assert.InDelta(t, 300*rate, <-read, 20*rate, "the application is kept at its pace")
+				assert.InDelta(t, 300*rate, sent, 20*rate, "so is the client")
+			})
+		})
+	}
+}
+
+// An application that cannot write before its client is answered is not stuck, and one
+// that closes its stream, or ends the session, has the client told at once.
+func TestThrottleAnswers(t *testing.T) {
+	o := bosh.Options{Framing: bosh.Elements, ReadBuffer: -1, WriteBuffer: 500, Throttle: true}
+	synctest.Test(t, func(t *testing.T) {
+		s, p := connect(t, o)
+		call := p.hold(x("1"))
+		require.NoError(t, s.WriteElement(t.Context(), []byte(x("y"))))
+		time.Sleep(time.Hour)
+		require.False(t, call.Answered(), "there is room")
+		w := goWrite(s, strings.Join(numbered(3, 500), ""))
+		assert.NotEmpty(t, call.Wait().Payloads)
+		require.True(t, pending(w))
+		assert.NotEmpty(t, p.send("").Payloads)
+		<-w
+	})
+	for name, end := range map[string]func(s *bosh.Stream) error{
+		"closed": (*bosh.Stream).Close,
+		"ended":  func(s *bosh.Stream) error { return s.Session().Terminate(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p := connect(t, o)
+				call := p.hold(x("1"))
+				require.NoError(t, end(s))
+				requireEnd(t, call.Wait(), "")
+			})
+		})
+	}
+}
+
+// data64 returns an element that carries n bytes of Opaque.
+func data64(n int) string {
+	return "<data xmlns='" + bosh.OpaqueNS + "'>" + base64.StdEncoding.EncodeToString(make([]byte, n)) + "</data>"
 }

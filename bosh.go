@@ -84,6 +84,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gobosh/bosh/internal/defaults"
@@ -295,6 +296,14 @@ type Options struct {
 	// KiB. At most 1 GiB.
 	WriteBuffer int
 
+	// Throttle has the client wait for an application that is behind by more than
+	// ReadBuffer, for as long as that takes: nothing is answered, whatever there is
+	// to say, even if the client's wait is over. Only if WriteBuffer is full answers
+	// go out, so that an application which writes before it reads on is not stuck.
+	// By it an application that reads slowly on purpose slows a client down, and
+	// does not end it. The default is off.
+	Throttle bool
+
 	// ReplayBuffer is how many bytes of answers that the client has not been
 	// proven to have are kept beyond the last `requests`, for a client that
 	// acknowledges. Buffers count whole, of which half may be empty. The
@@ -440,7 +449,7 @@ type Options struct {
 	// Logger gets what an operator should know; never payloads, nor a sid.
 	// The default is [slog.Default]. Sessions are logged at level Debug when
 	// they begin and end, with the keys session (its ID), remote, and at the
-	// end reason (as in [HandlerStats].Ended), requests and error. The end
+	// end reason (as in [HandlerStats].Ended), requests, label (of SetLabel) and error. The end
 	// by [InternalServerError] is a warning, and that by the context that Admit
 	// has returned at level Info.
 	//
@@ -615,6 +624,35 @@ func (s *Session) LastRequest() time.Time {
 	return s.h.clock.Time(s.heard)
 }
 
+// SetLabel sets a text that operators find the session by on the page of
+// [Handler.Monitor], as the name of its user. It stands in the log at the session's
+// end, too. It is cut at 256 bytes, and counts towards [Options.MaxMemory]. The last
+// one set stands.
+func (s *Session) SetLabel(label string) {
+	label = strings.Clone(logs.Text(strings.ToValidUTF8(label, "\uFFFD")))
+	s.mu.Lock()
+	defer s.unlock()
+	s.label = &label
+	if !s.ended {
+		s.account()
+	}
+}
+
+// Label returns the text that SetLabel has set last.
+func (s *Session) Label() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.labelled()
+}
+
+// labelled is Label, called with the lock held.
+func (s *Session) labelled() string {
+	if s.label == nil {
+		return ""
+	}
+	return *s.label
+}
+
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
 	s.mu.Lock()
@@ -657,14 +695,17 @@ func (s *Session) counted() SessionStats {
 }
 
 // HandlerStats are counts of all sessions of a Handler, those that have ended
-// included. All but Open, Queued, Unread, Sessions and Memory only grow, so that they
-// can be read as the counters of a monitoring system.
+// included. All but Open, Queued, Unread, Sessions, Memory and the limits only grow, so
+// that they can be read as the counters of a monitoring system.
 type HandlerStats struct {
 	SessionStats
 	Sessions int64            // that live now: Created, less all of Ended
 	Memory   int64            // bytes that they and bodies on their way keep, as MaxMemory counts
 	Created  int64            // since the Handler was made; one that Admit refuses is none
 	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence or absence
+	Refused  map[string]int64 // at their creation, by condition
+
+	MaxSessions, MaxMemory int64 // the limits of Options; 0 if there is none
 }
 
 // reason returns what the end by e is counted as.
@@ -814,16 +855,23 @@ func checkError(e *Error) (*Error, error) {
 // ends the one whose ID is posted to it as id, by policy-violation. Pages of
 // other origins cannot do so; a program sends a header Bosh-Monitor along.
 //
-// It shows addresses, domains and counts, never a payload nor a sid. Even so
+// By ?q= it shows the sessions whose ID is that, or whose address, domain or label
+// has it; by ?sort=age, last, queued, unread or repeats those with the most of it
+// first; and by ?page= further ones.
+//
+// It shows addresses, domains, labels and counts, never a payload nor a sid. Even so
 // it is for operators: mount it where only they come.
 func (h *Handler) Monitor() http.Handler {
 	return monitor.New(monitor.Source[*Session]{
 		Totals: func() monitor.Totals {
 			n := h.Stats()
-			return monitor.Totals{Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended}
+			return monitor.Totals{
+				Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended, Refused: n.Refused,
+				Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
+			}
 		},
 		Sessions: h.Sessions(),
-		Counts:   func(s *Session) registry.Counts { return registry.Counts(s.Stats()) },
+		Look:     (*Session).shown,
 		Streams: func(s *Session) (to []string) {
 			for _, st := range s.Streams() {
 				to = append(to, st.Opening().To)
@@ -834,6 +882,36 @@ func (h *Handler) Monitor() http.Handler {
 			s.Terminate(&Error{Condition: PolicyViolation, Err: errors.New("ended by an operator")})
 		},
 	})
+}
+
+// shown returns what Monitor shows of s, but for what never changes.
+func (s *Session) shown() monitor.Look {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.h.now()
+	l := monitor.Look{
+		Counts: registry.Counts(s.counted()), Label: s.labelled(), State: s.state(),
+		Age: max(now-time.Duration(s.began)*time.Second, 0), Last: max(now-s.heard, 0),
+	}
+	if len(s.streams.All()) > 0 {
+		l.To = s.streams.All()[0].opening.To
+	}
+	return l
+}
+
+// state returns what s does just now, in a word.
+func (s *Session) state() string {
+	switch {
+	case s.final != nil:
+		return monitor.Ending
+	case s.live > 0:
+		return monitor.Held
+	case s.pause > 0:
+		return monitor.Paused
+	case s.grant.Polls():
+		return monitor.Polling
+	}
+	return monitor.Away
 }
 
 // A Link is a link of the documents that [Handler.HostMeta] serves.

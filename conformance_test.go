@@ -354,10 +354,18 @@ func (s *session) text(rid string, parts ...string) string {
 	return complete(start + ">" + payloads + "</body>")
 }
 
-// gone fails the test unless the session is unknown.
+// gone fails the test unless the session is over. A late request is told why, if it
+// was this side that has ended it by a condition, or else that there is none.
 func (s *session) gone() {
 	s.b.Helper()
-	s.send(1<<52, x("gone?")).getsNow(condition(bosh.ItemNotFound))
+	want := condition(bosh.ItemNotFound)
+	var e *bosh.Error
+	if errors.As(s.app.Session().Err(), &e) && !e.Remote && e.Condition != "" {
+		if want = condition(e.Condition); len(e.Payload) > 0 {
+			want = remoteStreamError(string(e.Payload))
+		}
+	}
+	s.send(1<<52, x("gone?")).getsNow(want)
 	assert.Error(s.b, s.app.Session().Err())
 }
 

@@ -57,6 +57,7 @@ type Handler struct {
 	spare    sync.Pool                // of *exchange
 	accept   *netconn.Listener
 	past     registry.Totals        // of all sessions, and those that have ended
+	turned   registry.ByName        // sessions refused, by condition
 	inflight *registry.InFlight     // closed by Shutdown; counts the requests being served
 	idle     *timers.Idle[*Session] // see Session.defers
 	parking  sync.Pool              // of chan bool, for Session.parked
@@ -442,12 +443,14 @@ func (h *Handler) caught(what string) {
 	}
 }
 
-// again returns the answer to a request whose session is over.
+// again returns the answer to a request whose session is over: the one that it has had,
+// or why the session ended, or else that there is no such session.
 func (h *Handler) again(entry replay.Entry, req *wire.Request) reply {
 	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
 		return reply{body: body}
 	}
-	return h.terminal(ItemNotFound, entry.Session().Legacy)
+	was := entry.Session()
+	return h.refusal(&Error{Condition: cmp.Or(Condition(was.Condition), ItemNotFound), URI: was.URI, Payload: []byte(was.Payload)}, was.Legacy)
 }
 
 // attend attends to a request that has been received. It reports whether it was
@@ -559,6 +562,7 @@ func (h *Handler) create(ex *exchange, req *wire.Request, bad error) (s *Session
 
 // refused tells the application that ex gets no session, and the log.
 func (h *Handler) refused(ex *exchange, e *Error) {
+	h.turned.Add(string(e.Condition))
 	h.logRefusal(ex, e)
 	if t := h.o.Trace; t != nil && t.Refused != nil {
 		defer h.caught("Trace.Refused")
@@ -749,6 +753,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
+	s.began = uint32(h.now() / time.Second)
 	ex.session, begun = s, true
 	s.start(req, ex)
 	delivered, goesOn := false, false
@@ -966,7 +971,7 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	}
 	if h.o.Logger.Enabled(ctx, level) {
 		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()),
-			"reason", e.reason(), "requests", s.Stats().Requests, "error", logs.Error(e))
+			"reason", e.reason(), "requests", s.Stats().Requests, "label", s.Label(), "error", logs.Error(e))
 	}
 	h.unattended(s)
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
@@ -979,7 +984,8 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 func (h *Handler) Stats() HandlerStats {
 	sum, ended := h.past.Sum(h.ask)
 	n := HandlerStats{
-		SessionStats: SessionStats(sum), Ended: ended,
+		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(),
+		MaxSessions: int64(max(h.o.MaxSessions, 0)), MaxMemory: max(h.o.MaxMemory, 0),
 		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.serial.Load(), // later than Ended, or more might have ended
 	}
 	n.Sessions = n.Created
@@ -1076,7 +1082,7 @@ func (h *Handler) closeConns() {
 }
 
 // Close refuses new sessions and ends all others at once. Open requests get
-// system-shutdown; clients between two requests will find their session gone.
+// system-shutdown, and so do clients between two requests, if they come in 30 s.
 func (h *Handler) Close() error {
 	h.inflight.Close()
 	h.accept.Shut()

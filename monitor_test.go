@@ -4,14 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // The monitor goes where only operators come, here a port of its own.
@@ -84,5 +90,97 @@ func TestMonitor(t *testing.T) {
 	<-c.Done()
 	if !errors.Is(c.Err(), boshclient.PolicyViolation) {
 		t.Errorf("the client was told: %v", c.Err())
+	}
+}
+
+// A label is found by the page, stands in the log, and is short.
+func TestSetLabel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &journal{level: slog.LevelDebug}
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, Logger: slog.New(log)})
+		rt := boshtest.InMemory(h)
+		dial(t, rt)
+		dial(t, rt)
+		romeo, other := accept(t, h).Session(), accept(t, h).Session()
+		assert.Empty(t, romeo.Label())
+		romeo.SetLabel("romeo@example.com")
+		assert.Equal(t, "romeo@example.com", romeo.Label())
+		time.Sleep(30 * time.Second)
+		found := monitored(t, h, "?q=ROMEO")
+		require.Len(t, found, 1)
+		s := found[0]
+		assert.Equal(t, romeo.ID(), s["id"])
+		assert.Equal(t, "romeo@example.com", s["label"])
+		assert.Equal(t, "away", s["state"])
+		assert.EqualValues(t, 30, s["ageSeconds"])
+		assert.EqualValues(t, 30, s["lastRequestSeconds"])
+		assert.Len(t, monitored(t, h, "?q=192.0.2.1"), 2)
+		assert.Len(t, monitored(t, h, "?q=example.com"), 2)
+
+		other.SetLabel("\xff" + strings.Repeat("é", 10_000))
+		assert.Less(t, len(other.Label()), 300)
+		assert.True(t, utf8.ValidString(other.Label()))
+		romeo.SetLabel("juliet")
+		assert.Empty(t, monitored(t, h, "?q=romeo"))
+		h.Close()
+		romeo.SetLabel("late")
+		ends := log.of("bosh: session ends")
+		require.Len(t, ends, 2)
+		assert.Contains(t, []string{ends[0].attrs["label"], ends[1].attrs["label"]}, "juliet")
+	})
+}
+
+// monitored returns the sessions that the Monitor shows.
+func monitored(t *testing.T, h *bosh.Handler, query string) []map[string]any {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/"+query, nil)
+	r.Header.Set("Accept", "application/json")
+	h.Monitor().ServeHTTP(w, r)
+	var got struct{ Sessions []map[string]any }
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+	return got.Sessions
+}
+
+// What a session does is said in a word.
+func TestMonitorStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, elements())
+		rt := boshtest.InMemory(h)
+		state := func() any { return monitored(t, h, "?sort=new")[0]["state"] }
+		p := dial(t, rt)
+		assert.Equal(t, "away", state())
+		call := p.hold("")
+		assert.Equal(t, "held", state())
+		require.NoError(t, accept(t, h).WriteElement(t.Context(), []byte(x("1"))))
+		call.Wait()
+		p.send("", "pause='60'")
+		assert.Equal(t, "paused", state())
+		require.NotEmpty(t, boshtest.Exchange(t, rt, strings.Replace(creation(), "hold='1'", "hold='0'", 1)).Attr("sid"))
+		assert.Equal(t, "polling", state())
+		s := accept(t, h)
+		require.NoError(t, s.Session().Terminate(nil))
+		assert.Equal(t, "ending", state())
+	})
+}
+
+// A page of 20,000 sessions takes less than 25 ms on a machine that does nothing else.
+func BenchmarkMonitor(b *testing.B) {
+	h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) { s.Receive(func([]byte, error) {}) }, MaxMemory: -1})
+	defer h.Close()
+	rt := boshtest.InMemory(h)
+	for range 20_000 {
+		boshtest.Exchange(b, rt, creation())
+	}
+	for s := range h.Sessions() {
+		s.SetLabel("user" + s.ID() + "@example.com")
+	}
+	m := h.Monitor()
+	for _, query := range []string{"", "?page=120", "?sort=queued", "?sort=last&q=user4", "?q=192.0.2"} {
+		b.Run(query, func(b *testing.B) {
+			for b.Loop() {
+				m.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/"+query, nil))
+			}
+		})
 	}
 }

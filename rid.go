@@ -490,6 +490,8 @@ func (s *Session) due() (*record, time.Duration) {
 		return oldest, o.until
 	}
 	switch {
+	case s.throttled():
+		return oldest, never // until consumed, or room
 	case oldest.Pause: // its answer carries nothing
 		return oldest, 0
 	case s.final != nil || s.output(o):
@@ -506,6 +508,13 @@ func (s *Session) due() (*record, time.Duration) {
 		at = min(at, s.grace)
 	}
 	return oldest, at
+}
+
+// throttled reports whether the client has to wait until the application has read
+// some of the input. See [Options.Throttle].
+func (s *Session) throttled() bool {
+	return s.h.o.Throttle && s.created && s.final == nil && s.streams.full() &&
+		!slices.ContainsFunc(s.streams.All(), func(st *Stream) bool { return st.space() <= 0 })
 }
 
 // limit returns when an open request must be answered whatever it waits for, or

@@ -47,6 +47,7 @@ type Session struct {
 	limited  bool // there has been a request with a limit
 
 	pause uint16 // granted pause in seconds, which replaces the inactivity limit; 0 if none
+	began uint32 // when it began, in seconds by the clock
 
 	parked chan bool // of somebody who waits for something to answer: see unpark; or nil
 
@@ -71,6 +72,7 @@ type Session struct {
 	kept   int64   // what the handler's memory counts of it
 	unread int     // bytes of memory that the input of its streams takes
 	legacy *legacy // nil while it lives, and mostly behind that
+	label  *string // see SetLabel; nil if there is none
 
 	asked  registry.Mark // for its stats: see Handler.Stats
 	coming int32         // bodies that are on their way: see comes
@@ -321,6 +323,9 @@ func (s *Session) account() {
 		n += st.opening.size() + buffer.Size(st.out)
 	}
 	n += s.unread + s.origin.Size() + s.win.Weight()
+	if s.label != nil {
+		n += len(*s.label)
+	}
 	if s.ended {
 		if n = s.unread; n < worthCounting { // all else that is left is the application's
 			n = 0
@@ -535,7 +540,9 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	}
 	if ends {
 		s.dismiss(s.final, now)
-		s.keepAnswers(now)
+		if !s.final.told() { // or else end has done it
+			s.keepAnswers(now)
+		}
 	}
 	return body
 }
@@ -681,15 +688,29 @@ func (s *Session) abandon(ex *exchange) {
 	}
 }
 
-// keepAnswers has the answers that were given kept for repeats, after the end.
+// keepAnswers has the answers that were given kept for repeats, after the end, and why it has
+// ended, for requests that come late.
 func (s *Session) keepAnswers(now time.Duration) {
 	l := replay.Session{SID: s.sid, Content: s.grant.Content, Legacy: s.grant.Legacy, Secure: s.secure}
 	if s.secure {
 		l.Cert = reqinfo.Certificate(s.TLS())
 	}
+	if s.final.told() {
+		l.Condition, l.URI = string(s.final.Condition), s.final.URI
+		if len(s.final.Payload) <= maxLast {
+			l.Payload = string(s.final.Payload)
+		}
+	}
 	var room [2]replay.Answer
 	s.h.replays.Put(now, &l, s.win.Answers(room[:0]))
 }
+
+// maxLast is the largest Payload of an Error that requests are told which come late.
+const maxLast = 4 << 10
+
+// told reports whether e is something that a client has to be told, which has not
+// brought it about itself.
+func (e *Error) told() bool { return !e.Remote && e.Condition != "" }
 
 // end ends the session for the application, and makes the sid unknown.
 func (s *Session) end(e *Error) {
@@ -702,6 +723,9 @@ func (s *Session) end(e *Error) {
 		s.dismissed(s.doubts.pop(), s.h.terminal(ItemNotFound, s.grant.Legacy))
 	}
 	s.h.clock.Stop(s)
+	if e.told() && s.created {
+		s.keepAnswers(s.h.now())
+	}
 	cause := e.streamCause()
 	if e.Err != nil {
 		cause = e

@@ -184,8 +184,8 @@ func TestHandlerClose(t *testing.T) {
 
 		require.NoError(t, h.Close())
 		requireEnd(t, waiting.Wait(), bosh.SystemShutdown)
-		requireEnd(t, between.send(""), bosh.ItemNotFound)
-		requireEnd(t, held.send(""), bosh.ItemNotFound)
+		requireEnd(t, between.send(""), bosh.SystemShutdown)
+		requireEnd(t, held.send(""), bosh.SystemShutdown)
 		requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.SystemShutdown)
 		assert.ErrorIs(t, (<-read).err, &bosh.Error{Condition: bosh.SystemShutdown})
 		_, err = s2.Write([]byte("<x/>"))

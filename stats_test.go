@@ -140,3 +140,22 @@ func TestStatsOfAdmission(t *testing.T) {
 		assert.Equal(t, map[string]int64{"inactive": 1}, n.Ended)
 	})
 }
+
+// What is refused counts by condition, and the limits stand beside what they limit.
+func TestStatsOfRefusals(t *testing.T) {
+	h := newHandler(t, bosh.Options{Framing: bosh.Elements, MaxSessions: 1, MaxMemory: -1})
+	rt := boshtest.InMemory(h)
+	n := h.Stats()
+	assert.EqualValues(t, 1, n.MaxSessions)
+	assert.Zero(t, n.MaxMemory)
+	assert.Empty(t, n.Refused)
+	dial(t, rt)
+	for range 3 {
+		requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.PolicyViolation)
+	}
+	boshtest.Exchange(t, rt, "<body")
+	assert.Equal(t, map[string]int64{"policy-violation": 3, "bad-request": 1}, h.Stats().Refused)
+	h = newHandler(t, bosh.Options{MaxSessions: -1})
+	assert.Zero(t, h.Stats().MaxSessions)
+	assert.EqualValues(t, 1<<30, h.Stats().MaxMemory)
+}

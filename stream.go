@@ -873,7 +873,7 @@ func (st *Stream) room(ctx context.Context) error {
 		if err != nil || !full {
 			return err
 		}
-		if st.s.working { // what is there must go, or nothing would for the rest of Grace
+		if st.s.working || st.s.h.o.Throttle { // what is there must go, or nothing would for the rest of Grace
 			st.s.working = false
 			st.s.settle(st.s.h.now())
 		}

@@ -328,7 +328,7 @@ func TestXMPPStreamErrors(t *testing.T) {
 		s.app.writes(streamError)
 		b.wait(29 * time.Second)
 		s.send(1001).getsNow(remoteStreamError(streamError))
-		s.send(1002).getsNow(condition(bosh.ItemNotFound))
+		s.send(1002).getsNow(remoteStreamError(streamError))
 	})
 
 	xmpp(t, "X6-3 a clean end has no condition", func(b *bench, s *session) {

@@ -9,27 +9,57 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/version"
 )
 
 // Totals are counts of all sessions, those that have ended included.
 type Totals struct {
 	registry.Counts
-	Sessions int64            `json:"sessions"`
-	Created  int64            `json:"created"`
-	Ended    map[string]int64 `json:"ended"`
+	Sessions    int64            `json:"sessions"`
+	Created     int64            `json:"created"`
+	Ended       map[string]int64 `json:"ended"`
+	Refused     map[string]int64 `json:"refused"`
+	MaxSessions int64            `json:"maxSessions"` // 0 for no limit
+	Memory      int64            `json:"memory"`
+	MaxMemory   int64            `json:"maxMemory"` // 0 for no limit
+	Uptime      time.Duration    `json:"-"`
+	Seconds     int64            `json:"uptimeSeconds"`
+	Version     string           `json:"version"`
 }
 
 // A Session is what is shown of one.
 type Session struct {
 	ID      string   `json:"id"`
+	Label   string   `json:"label"`
+	State   string   `json:"state"`
+	Age     int64    `json:"ageSeconds"`
+	Last    int64    `json:"lastRequestSeconds"` // since then
 	Remote  string   `json:"remote"`
 	Secure  bool     `json:"secure"`
 	Agent   string   `json:"agent"`
 	Streams []string `json:"streams"` // the domain that each was opened for
 	registry.Counts
+}
+
+// What a session does.
+const (
+	Held    = "held"    // a request is open
+	Away    = "away"    // none is, between two of them
+	Polling = "polling" // none is held
+	Paused  = "paused"
+	Ending  = "ending" // the client has still to be told
+)
+
+// A Look is what changes of a session.
+type Look struct {
+	registry.Counts
+	Label, State, To string        // To is the domain of its first stream
+	Age, Last        time.Duration // since it began, and since its last request
 }
 
 // A Live is a session as its owner has it.
@@ -46,7 +76,7 @@ type Live interface {
 type Source[S Live] struct {
 	Totals   func() Totals
 	Sessions iter.Seq[S]
-	Counts   func(S) registry.Counts
+	Look     func(S) Look
 	Streams  func(S) []string
 	End      func(S)
 }
@@ -54,8 +84,11 @@ type Source[S Live] struct {
 // A Listing is what one answer says.
 type Listing struct {
 	Totals   Totals    `json:"totals"`
-	Sessions []Session `json:"sessions"` // those that began earliest first
-	Next     string    `json:"next"`     // where the next page goes on, as `after`; empty at the end
+	Sessions []Session `json:"sessions"` // those that began earliest first, unless the query says otherwise
+	Found    int       `json:"found"`    // how many sessions there are on all pages
+	Page     int       `json:"page"`
+	Pages    int       `json:"pages"`
+	Next     string    `json:"next"` // where the sessions go on that began later, as `after`; empty at the end
 }
 
 // pageSize is how many sessions are shown at a time, so that the answer for a
@@ -85,36 +118,63 @@ func New[S Live](src Source[S]) http.Handler {
 	})
 }
 
-// show serves the listing that the query asks for: the sessions after the one
-// with the ID `after`, or the one with the ID `id`.
-func show[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
-	query := r.URL.Query()
-	var list Listing
-	var found []S
-	if id := query.Get("id"); id != "" {
-		if s, ok := find(src.Sessions, id); ok {
-			found = append(found, s)
-		}
-	} else {
-		var more bool
-		if found, more = following(src.Sessions, query.Get("after"), pageSize); more {
-			list.Next = found[len(found)-1].ID()
+// A query is what is asked for.
+type query struct {
+	ID    string // the session of this ID
+	After string // those that began after the one of this ID
+	Q     string // those that have this text
+	Sort  string // one of orders
+	Page  int    // from 1
+}
+
+func parseQuery(v url.Values) query {
+	q := query{ID: v.Get("id"), After: v.Get("after"), Q: strings.TrimSpace(v.Get("q")), Sort: v.Get("sort"), Page: 1}
+	if !sorted(q.Sort) {
+		q.Sort = oldest
+	}
+	if n, err := strconv.Atoi(v.Get("page")); err == nil && n > 0 {
+		q.Page = n
+	}
+	return q
+}
+
+// encode returns the query as it stands in a URL, with what it does not say left out.
+func (q query) encode() string {
+	v := url.Values{}
+	for name, value := range map[string]string{"id": q.ID, "after": q.After, "q": q.Q, "sort": q.Sort, "page": strconv.Itoa(q.Page)} {
+		if value != "" && value != oldest && (name != "page" || q.Page > 1) {
+			v.Set(name, shorten(value))
 		}
 	}
-	list.Totals = src.Totals()
+	return v.Encode()
+}
+
+// show serves the listing that the query asks for.
+func show[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
+	q := parseQuery(r.URL.Query())
+	totals := src.Totals()
+	found, next := choose(src, &q, int(totals.Sessions))
+	list := Listing{Totals: totals, Found: len(found), Page: q.Page, Pages: pages(len(found)), Next: next}
+	list.Totals.Version, list.Totals.Seconds = version.Module(), int64(list.Totals.Uptime/time.Second)
+	found = found[min((q.Page-1)*pageSize, len(found)):]
+	found = found[:min(pageSize, len(found))]
 	list.Sessions = make([]Session, 0, len(found))
-	for _, s := range found {
-		list.Sessions = append(list.Sessions, describe(src, s))
+	for _, e := range found {
+		list.Sessions = append(list.Sessions, describe(src, e.s))
 	}
 	if wantsJSON(r) {
 		writeJSON(w, http.StatusOK, list)
 		return
 	}
-	writePage(w, query, list)
+	writePage(w, r.URL.Query(), q, list)
 }
 
 func describe[S Live](src Source[S], s S) Session {
-	d := Session{ID: s.ID(), Secure: s.Secure(), Streams: []string{}, Counts: src.Counts(s)}
+	l := src.Look(s)
+	d := Session{
+		ID: s.ID(), Label: shorten(l.Label), State: l.State, Age: int64(l.Age / time.Second), Last: int64(l.Last / time.Second),
+		Secure: s.Secure(), Streams: []string{}, Counts: l.Counts,
+	}
 	if a := s.RemoteAddr(); a != nil {
 		d.Remote = shorten(a.String())
 	}
@@ -159,7 +219,12 @@ func end[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": "no such session"})
 	case ok:
 		// Relative, since nobody knows what this handler is mounted behind.
-		w.Header().Set("Location", "?"+url.Values{"after": {r.PostForm.Get("after")}, "ended": {id}}.Encode())
+		back, _ := url.ParseQuery(r.PostForm.Get("back"))
+		here := parseQuery(back).encode()
+		if here != "" {
+			here += "&"
+		}
+		w.Header().Set("Location", "?"+here+url.Values{"ended": {id}}.Encode())
 		w.WriteHeader(http.StatusSeeOther)
 	default:
 		http.Error(w, "no such session: it may have ended meanwhile", http.StatusNotFound)

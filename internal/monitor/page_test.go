@@ -54,7 +54,7 @@ func TestPage(t *testing.T) {
 		t.Fatalf("status %d, %s", w.Code, w.Header())
 	}
 	text := w.Body.String()
-	for _, want := range []string{`inactive <b>7</b>`, `<a href="?after=2s">Next page</a>`, "2.5 MB", `name="id" value="2s"`} {
+	for _, want := range []string{`inactive <b>7</b>`, `<a href="?page=2">Next</a>`, `<a href="?page=2">Last</a>`, "1 to 100 of 101", "of 500", "1.5 MB <small>of 3.0 MB", "26 h 0 min", "host-unknown <b>4</b>", "2.5 MB", `name="id" value="2s"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in the page", want)
 		}
@@ -65,7 +65,11 @@ func TestPage(t *testing.T) {
 	if strings.Index(text, "inactive <b>") > strings.Index(text, "closed <b>") {
 		t.Error("the most frequent reason is not the first")
 	}
-	if text = get(t, h, "?after=2s").Body.String(); strings.Contains(text, "Next page") || !strings.Contains(text, "From the first") {
+	if strings.Contains(text, "bad-request") || strings.Contains(text, "Previous") {
+		t.Error("the page has what there is none of")
+	}
+	text = get(t, h, "?page=2").Body.String()
+	if strings.Contains(text, ">Next<") || !strings.Contains(text, `<a href="?">First</a>`) || !strings.Contains(text, `<a href="?">Previous</a>`) || !strings.Contains(text, "101 to 101 of 101") {
 		t.Error("the last page does not know that it is")
 	}
 	if text = get(t, monitorOf(), "").Body.String(); !strings.Contains(text, "No sessions.") {
@@ -83,6 +87,8 @@ func TestRefresh(t *testing.T) {
 		"?refresh=5":                   "5; url=?refresh=5",
 		"?refresh=99999":               "3600; url=?refresh=3600",
 		"?refresh=5&after=a&ended=b":   "5; url=?after=a&refresh=5",
+		"?refresh=5&page=9&sort=x&q=+": "5; url=?refresh=5",
+		"?sort=queued&q=a&refresh=5":   "5; url=?q=a&sort=queued&refresh=5",
 		"?refresh=5&after=%0d%0aX:%20": "5; url=?after=%0D%0AX%3A+&refresh=5",
 	} {
 		if got := get(t, h, query).Header().Get("Refresh"); got != want {

@@ -4,36 +4,117 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// compareIDs orders IDs as their sessions began: they are numbers without
-// leading zeros, and the digits are in the order of their bytes.
-func compareIDs(a, b string) int {
-	if c := cmp.Compare(len(a), len(b)); c != 0 {
-		return c
-	}
-	return strings.Compare(a, b)
+// oldest is the order of those that began earliest, unless a query names another.
+const oldest = "age"
+
+// An order is one that a query may ask for: those with the most of something first.
+type order struct {
+	name, title string
+	key         func(*Look) int64 // nil if the IDs tell
 }
 
-// following returns the first n sessions after the one with an ID, in the
-// order of their IDs, and whether there are more. It keeps no more than n + 1,
-// however many there are.
-func following[S Live](all iter.Seq[S], after string, n int) (first []S, more bool) {
-	byID := func(a, b S) int { return compareIDs(a.ID(), b.ID()) }
-	for s := range all {
-		if compareIDs(s.ID(), after) <= 0 || len(first) > n && byID(s, first[n]) >= 0 {
+var orders = []order{
+	{oldest, "oldest first", nil},
+	{"new", "newest first", nil},
+	{"last", "longest without a request", func(l *Look) int64 { return int64(l.Last) }},
+	{"queued", "most queued", func(l *Look) int64 { return int64(l.Queued) }},
+	{"unread", "most unread", func(l *Look) int64 { return int64(l.Unread) }},
+	{"repeats", "most repeats", func(l *Look) int64 { return l.Repeats }},
+}
+
+func orderOf(name string) order {
+	for _, o := range orders {
+		if o.name == name {
+			return o
+		}
+	}
+	return orders[0]
+}
+
+// sorted reports whether there is an order of that name.
+func sorted(name string) bool { return orderOf(name).name == name }
+
+// pages returns how many pages n sessions take.
+func pages(n int) int { return max((n+pageSize-1)/pageSize, 1) }
+
+// An entry is a session that has been found.
+type entry[S Live] struct {
+	s      S
+	key    int64
+	serial uint64 // in the order of the IDs
+}
+
+// serial returns the number that an ID is, or 0 if it is none.
+func serial(id string) uint64 {
+	n, _ := strconv.ParseUint(id, 36, 64)
+	return n
+}
+
+// choose returns the sessions that a query asks for, of about so many, in its order,
+// and corrects its page. Next is the ID of the last one on a page that others follow, if they are in the
+// order of their IDs.
+func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next string) {
+	if q.ID != "" {
+		if s, ok := find(src.Sessions, q.ID); ok {
+			found = append(found, entry[S]{s: s})
+		}
+		q.Page = 1
+		return found, ""
+	}
+	found = make([]entry[S], 0, about+about/16)
+	by, text, after := orderOf(q.Sort), strings.ToLower(q.Q), serial(q.After)
+	for s := range src.Sessions {
+		id := s.ID()
+		e := entry[S]{s: s, serial: serial(id)}
+		if e.serial <= after {
 			continue
 		}
-		i, _ := slices.BinarySearchFunc(first, s, byID)
-		first = slices.Insert(first, i, s)
-		first = first[:min(len(first), n+1)]
+		if text != "" || by.key != nil {
+			l := src.Look(s)
+			if text != "" && !matches(src, s, id, text, &l) {
+				continue
+			}
+			if by.key != nil {
+				e.key = by.key(&l)
+			}
+		}
+		found = append(found, e)
 	}
-	if len(first) > n {
-		return first[:n], true
+	youngest := by.name == "new"
+	slices.SortFunc(found, func(a, b entry[S]) int {
+		c := cmp.Compare(b.key, a.key)
+		switch {
+		case c != 0:
+			return c
+		case youngest:
+			return cmp.Compare(b.serial, a.serial)
+		}
+		return cmp.Compare(a.serial, b.serial)
+	})
+	q.Page = min(q.Page, pages(len(found)))
+	if last := q.Page * pageSize; by.name == oldest && last < len(found) {
+		next = found[last-1].s.ID()
 	}
-	return first, false
+	return found, next
 }
+
+// matches reports whether a session is one that somebody looks for by a text in lower
+// case: its ID, or a part of its label, its address or a domain.
+func matches[S Live](src Source[S], s S, id, text string, l *Look) bool {
+	if id == text || contains(l.Label, text) || contains(l.To, text) {
+		return true
+	}
+	if a := s.RemoteAddr(); a != nil && contains(a.String(), text) {
+		return true
+	}
+	return slices.ContainsFunc(src.Streams(s), func(to string) bool { return contains(to, text) })
+}
+
+func contains(s, text string) bool { return strings.Contains(strings.ToLower(s), text) }
 
 // find returns the session with an ID.
 func find[S Live](all iter.Seq[S], id string) (s S, ok bool) {

@@ -11,6 +11,9 @@ type Session struct {
 	Legacy  bool   // its client sent no version
 	Secure  bool   // it takes no insecure request
 	Cert    []byte // the client's certificate, if it is secure and there was one
+
+	// Why it is over, for who comes late; empty if there is nothing to tell.
+	Condition, URI, Payload string
 }
 
 // An Answer is one that was given.
@@ -31,6 +34,7 @@ type Entry struct {
 const (
 	legacy = 1 << iota
 	secure
+	told // there is a Condition
 )
 
 // encode appends the text of an Entry to b. The sid comes first.
@@ -42,8 +46,14 @@ func encode(b []byte, l *Session, answers []Answer) []byte {
 	if l.Secure {
 		flags |= secure
 	}
+	if l.Condition != "" {
+		flags |= told
+	}
 	b = append(append(append(b, byte(len(l.SID))), l.SID...), flags)
 	b = field(field(b, l.Content), l.Cert)
+	if l.Condition != "" {
+		b = field(field(field(b, l.Condition), l.URI), l.Payload)
+	}
 	for i := range answers {
 		a := &answers[i]
 		b = binary.BigEndian.AppendUint64(binary.AppendVarint(b, a.Rid), a.Sum)
@@ -55,7 +65,7 @@ func encode(b []byte, l *Session, answers []Answer) []byte {
 // maxSize returns how many bytes the text has at most.
 func maxSize(l *Session, answers []Answer) int {
 	const length = binary.MaxVarintLen64
-	n := 1 + len(l.SID) + 1 + length + len(l.Content) + length + len(l.Cert)
+	n := 1 + len(l.SID) + 1 + 5*length + len(l.Content) + len(l.Cert) + len(l.Condition) + len(l.URI) + len(l.Payload)
 	for i := range answers {
 		n += length + 8 + length + len(answers[i].Key) + length + len(answers[i].Body)
 	}
@@ -102,6 +112,9 @@ func (s Entry) read() (l Session, answers reader) {
 	l.Legacy, l.Secure = flags&legacy != 0, flags&secure != 0
 	l.Content = string(r.field())
 	l.Cert = r.field()
+	if flags&told != 0 {
+		l.Condition, l.URI, l.Payload = string(r.field()), string(r.field()), string(r.field())
+	}
 	return l, r
 }
 

@@ -26,6 +26,12 @@ func TestEntry(t *testing.T) {
 	assert.Nil(t, s.Answer(1<<53-1, 1<<64-1, nil), "no key")
 	assert.Nil(t, s.Answer(1<<53-1, 1, []byte("key")), "another body")
 	assert.Nil(t, s.Answer(1<<53, 1, nil), "another rid")
+
+	life.Condition, life.URI, life.Payload = "see-other-uri", "https://a.example/", "<a/>"
+	s = Entry{string(encode(nil, &life, []Answer{{Rid: 1, Body: []byte("a")}}))}
+	assert.Equal(t, life, s.Session())
+	assert.Equal(t, "a", string(s.Answer(1, 0, nil)))
+	assert.LessOrEqual(t, len(s.text), maxSize(&life, []Answer{{Rid: 1, Body: []byte("a")}}))
 }
 
 func TestEntryWithoutAnything(t *testing.T) {
