@@ -446,6 +446,19 @@ type Options struct {
 	//     anybody else does, that is noticed when there is an answer to write.
 	Direct bool
 
+	// Proof says what proves, besides acks and the rids of requests, that a client has
+	// an answer: for [Stream.Proven], and for what is [Payload].Sent. The default is
+	// [ByProtocol], which any other number stands for, too.
+	Proof Proof
+
+	// Undelivered is called once for each stream that the application has got, when the
+	// stream has ended, and the application has closed it, so that nothing more can be
+	// written: with what [Stream.Undelivered] yields, which may be nothing, and with
+	// why it ended, as [Session.Err] says it. It is for servers that know no more of a
+	// stream than that it is a [net.Conn], which st is. It is called in a goroutine of
+	// its own, and may take its time; [Handler.Shutdown] waits for it.
+	Undelivered func(st *Stream, lost []Payload, why error)
+
 	// Logger gets what an operator should know; never payloads, nor a sid.
 	// The default is [slog.Default]. Sessions are logged at level Debug when
 	// they begin and end, with the keys session (its ID), remote, and at the
@@ -511,6 +524,9 @@ func (o Options) withDefaults() Options {
 	if o.Content == nil {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
 	}
+	if o.Proof > ByConnection {
+		o.Proof = ByProtocol
+	}
 	o.Content, o.AllowHeaders = slices.Clone(o.Content), slices.Clone(o.AllowHeaders)
 	o.Logger = logs.Safe(cmp.Or(o.Logger, slog.Default()))
 	return o
@@ -550,6 +566,25 @@ const (
 	// nothing, since a Write may be cut and several may be joined. Any other
 	// element from the client ends the session by [BadRequest].
 	Opaque
+)
+
+// A Proof says what proves that a client has an answer: see [Options.Proof].
+type Proof uint8
+
+const (
+	// ByProtocol believes nothing but what the protocol says: the client's ack, and
+	// requests that it could not have sent without the answer, as it may not have more
+	// of them open than `requests`. It is true whatever there is between the client and
+	// this process. XEP-0124, sections 9.2 and 14.
+	ByProtocol Proof = iota
+
+	// ByConnection believes besides that a client has read an answer if it sends a new
+	// request on the HTTP/1.1 connection that the answer went out on: one request
+	// sooner than the protocol tells. It is for connections that are the clients' own:
+	// a proxy in between, which reads answers for others, and a client that pipelines
+	// make it false. A request with a header of a proxy, as X-Forwarded-For or Via, is
+	// not believed; nor is anything over HTTP/2.
+	ByConnection
 )
 
 // OpaqueNS is the namespace of the elements that carry [Opaque] streams.

@@ -917,11 +917,38 @@ func (h *Handler) unattended(s *Session) {
 // deliver hands a new stream, for which there is room, to the application. It reports
 // whether that takes any still.
 func (h *Handler) deliver(st *Stream) bool {
+	st.owes(h.o.Undelivered != nil)
 	if h.o.Serve != nil {
 		go h.run(st)
 		return true
 	}
-	return h.accept.Fill(st) == nil
+	if h.accept.Fill(st) != nil {
+		st.owes(false)
+		return false
+	}
+	return true
+}
+
+// owes says whether Options.Undelivered is to be called for the stream. Shutdown waits
+// for it then.
+func (st *Stream) owes(yes bool) {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	switch {
+	case st.owed == yes:
+	case yes:
+		st.s.h.inflight.Enter()
+	default:
+		st.s.h.inflight.Leave()
+	}
+	st.owed = yes
+}
+
+// handBack tells the application what a stream has not delivered.
+func (h *Handler) handBack(st *Stream) {
+	defer h.inflight.Leave()
+	defer h.caught("Options.Undelivered")
+	h.o.Undelivered(st, st.undelivered(), st.why())
 }
 
 // run runs the application on a stream.

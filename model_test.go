@@ -233,10 +233,7 @@ func (m *model) answer(r *modelRequest, answer string) {
 // forget drops the answers that need not be kept.
 func (m *model) forget() {
 	slices.SortFunc(m.kept, func(a, b *modelRequest) int { return cmp.Compare(b.rid, a.rid) })
-	n, passed := 0, m.last-m.requests
-	if slices.ContainsFunc(m.reqs, func(r *modelRequest) bool { return r.rid == m.last && (r.pause > 0 || r.end) }) {
-		passed-- // it was one more than the window takes
-	}
+	n, passed := 0, m.passed()
 	m.kept = slices.DeleteFunc(m.kept, func(r *modelRequest) bool {
 		if r.pause > 0 || r.end {
 			return r.rid <= passed
@@ -244,6 +241,29 @@ func (m *model) forget() {
 		n++
 		return n > m.requests
 	})
+}
+
+// passed returns the last rid whose answer the client must have.
+func (m *model) passed() int {
+	if slices.ContainsFunc(m.reqs, func(r *modelRequest) bool { return r.rid == m.last && r.open && (r.pause > 0 || r.end) }) {
+		return m.last - m.requests - 1 // it was one more than the window takes
+	}
+	return m.last - m.requests
+}
+
+// proven returns how many payloads it must have had.
+func (m *model) proven() (n int64) {
+	for _, r := range m.reqs {
+		if r.done && r.rid <= m.passed() {
+			n += int64(len(r.told()))
+		}
+	}
+	return n
+}
+
+// told returns the payloads of the answer.
+func (r *modelRequest) told() []string {
+	return strings.Fields(strings.TrimLeft(r.answer, "abcdefghijklmnopqrstuvwxyz-"))
 }
 
 // rest takes note of the time when a connection is done with.

@@ -75,6 +75,7 @@ type modelRun struct {
 	n      int                   // payloads so far
 
 	mu       sync.Mutex
+	proven   int64    // as the application has been told
 	in       []string // at the application
 	answered []string
 	cut      map[int]context.CancelFunc
@@ -110,6 +111,14 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 		Framing: bosh.Elements, Grace: -1, NoAcks: true, MaxRepeats: 10, Polling: 5 * time.Second,
 		Inactivity: 30 * time.Second, Pause: 50 * time.Second, Hold: 2, Logger: slog.New(slog.DiscardHandler),
 		Serve: func(s *bosh.Stream) {
+			s.OnProven(func(n int64) {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if n <= r.proven {
+					r.Errorf("proven: %d, and then %d", r.proven, n)
+				}
+				r.proven = n
+			})
 			streams <- s
 			note := func(el []byte, err error) {
 				if err == nil {
@@ -161,7 +170,7 @@ func (r *modelRun) create(streams chan *bosh.Stream) {
 	m.kept = m.reqs[:1:1]
 	r.m, r.epoch, r.log = m, time.Now(), nil
 	r.bodies = make(map[int]*modelRequest)
-	r.in, r.answered = nil, nil
+	r.in, r.answered, r.proven = nil, nil, 0
 }
 
 // step does one thing at random.
@@ -344,6 +353,9 @@ func (r *modelRun) compare() {
 		r.Errorf("answers\n got %s\nwant %s", got, want)
 	}
 	r.answered, r.m.answered = nil, nil
+	if got, want := r.stream.Proven(), r.m.proven(); got != want || r.proven != want {
+		r.Errorf("proven: %d, the application has been told %d, want %d", got, r.proven, want)
+	}
 	if r.m.app {
 		r.in = nil // it does not read any more
 		r.m.in = nil

@@ -259,6 +259,7 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) {
 			s.fail(ex, BadRequest)
 			break
 		}
+		s.infers(ex)
 		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex, Early: req.Keep()})
 		ex.early = true
 	case session.Turn:
@@ -266,11 +267,20 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) {
 			s.fail(ex, BadRequest)
 			break
 		}
+		s.infers(ex)
 		s.win.Insert(record{Rid: ex.rid, Sum: sum, Key: s.key(req), At: now, Exchange: ex})
 		s.takeTurn(req, now)
 		s.takeEarly()
 	}
+	s.proves()
 	s.settle(now)
+}
+
+// infers takes note of what a new request proves by the connection that it has come on.
+func (s *Session) infers(ex *exchange) {
+	if s.h.o.Proof != ByProtocol && s.follows(ex) {
+		s.win.Prove(s.carried)
+	}
 }
 
 // takeEarly processes the early requests whose turn has come. It releases the lock to
@@ -565,7 +575,7 @@ func (s *Session) clear(ex *exchange) time.Duration {
 
 // sends takes note that ex brings payloads to the client.
 func (s *Session) sends(ex *exchange, now time.Duration) {
-	s.sent, s.carrier = now, ex.connection(s.h)
+	s.sent, s.carrier, s.carried = now, ex.connection(s.h), ex.rid
 }
 
 // follows reports whether ex came on the connection that the last payloads went out
@@ -585,7 +595,18 @@ func (ex *exchange) connection(h *Handler) uint64 {
 	if _, _, err := net.SplitHostPort(addr); err != nil || ex.request.ProtoMajor != 1 {
 		return 0
 	}
+	if h.o.Proof != ByProtocol { // then another connection from the same port is to be told apart
+		local, _ := ex.request.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		return maphash.Comparable(h.seed, place{addr, local}) | 1
+	}
 	return maphash.String(h.seed, addr) | 1
+}
+
+// A place is a connection: its client's address, and its own one, of which each
+// connection has a copy.
+type place struct {
+	remote string
+	local  *net.TCPAddr
 }
 
 // forwarded reports whether a proxy says that it has forwarded the request.

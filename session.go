@@ -65,6 +65,7 @@ type Session struct {
 	grace     time.Duration // until then a surplus request waits for output, and output for the application: see ready
 	sent      time.Duration // when payloads were last written to the client
 	carrier   uint64        // the connection they went out on; 0 if that is unknown
+	carried   int64         // the rid whose answer they were
 	idleSince time.Duration // when the last exchange was done
 	came      time.Duration // when the last body had been on its way that counts in coming
 	heard     time.Duration // when the last request arrived
@@ -226,7 +227,9 @@ func (s *Session) openStream(r *record, req *wire.Request) {
 // refused, which the client is told in the stream's name: by the answer to that
 // request, or if it has had one already, by the next.
 func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
-	st.member.added = true
+	c := s.streams.Several()
+	c.opened++
+	st.member.added, st.member.n = true, c.opened
 	if s.ended {
 		st.end(s.cause())
 		return
@@ -239,7 +242,7 @@ func (s *Session) addStream(rid int64, st *Stream, refused *Error) {
 		st.naming = untold
 	}
 	s.streams.Add(st)
-	s.streams.Several().named = true
+	c.named = true
 	if refused != nil {
 		st.final = refused
 		st.end(refused)
@@ -533,6 +536,9 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	if !a.Empty() {
 		body = a.Bytes(r.Body)
 	}
+	if from != nil {
+		r.Of, r.Load = from.number(), from.carried()
+	}
 	s.win.Answer(rid, body, len(a.Payload) > 0, now)
 	s.created = true
 	if from != nil {
@@ -732,7 +738,26 @@ func (s *Session) end(e *Error) {
 	}
 	for _, st := range s.streams.All() {
 		st.end(cause)
+		st.handBack()
 	}
+	s.proves()
+}
+
+// proves has whoever wants to know told if more is proven than before.
+func (s *Session) proves() {
+	for _, st := range s.streams.All() {
+		st.prove()
+	}
+	c := s.streams.With()
+	if c == nil || len(c.left) == 0 {
+		return
+	}
+	c.left = slices.DeleteFunc(c.left, func(st *Stream) bool {
+		st.gone = s.win.Doubtful(st.number()) == 0
+		st.prove()
+		st.handBack()
+		return st.gone
+	})
 }
 
 // over tells the application that the session has ended.
@@ -743,14 +768,18 @@ func (s *Session) over(scope reqinfo.LazyContext) {
 
 // cause returns why the session has ended, or nil.
 func (s *Session) cause() error {
-	switch e := s.final; {
-	case !s.ended:
+	if !s.ended {
 		return nil
-	case e.Remote && e.Condition == "" && e.Err == nil:
-		return io.EOF
-	default:
-		return e
 	}
+	return s.final.cause()
+}
+
+// cause returns the end by e as the application is told of it.
+func (e *Error) cause() error {
+	if e.Remote && e.Condition == "" && e.Err == nil {
+		return io.EOF
+	}
+	return e
 }
 
 // Terminate ends the session: every stream, and every request. The client gets

@@ -56,6 +56,7 @@ type Stream struct {
 	cause error         // the end: what Read returns behind the input, and Write
 	out   []byte        // written, and waiting for the client
 	count int64         // payloads in out
+	given int64         // what the client has been given: see carried
 	final *Error        // how the stream ends once its output has gone; nil while it lives
 	head  *framing.Head // the server's header, which must be told to the client
 
@@ -64,7 +65,10 @@ type Stream struct {
 	ended     bool            // the application has written the end of the XMPP stream
 	closed    bool            // Close has been called
 	lapsed    bool            // its time is over, and nothing more of the client is taken
+	owed      bool            // Options.Undelivered is to be called for it
+	gone      bool            // it has left its session, and the client has all that it was given
 	away      int16           // goroutines that have read something, and have not come back for more: see returns
+	foreign   uint16          // payloads in out that the application has not written
 	naming    naming          // whether the client has been told the stream's name
 	restarts  restarts        // whether the client has to restart the XMPP stream
 	writing   bool            // a Write is under way
@@ -99,12 +103,17 @@ type extras struct {
 
 	receiver  func([]byte, error) // of Receive; guarded by s.mu
 	receiving bool                // it has a goroutine, or has had its last one; guarded by s.mu
+
+	prover  func(int64) // of OnProven; guarded by s.mu, as are the next two
+	proving bool        // it has a goroutine
+	told    int64       // what it has been called with
 }
 
 // A member is a stream as one of several of its session.
 type member struct {
 	name  string
 	added bool                // the session had another one before
+	n     uint16              // how many it had, which is a number for it for some time
 	scope reqinfo.LazyContext // guarded by s.mu
 }
 
@@ -116,9 +125,11 @@ type streams struct {
 
 // company is what there is to streams of which there are several, or may be.
 type company struct {
-	named  bool     // there has been a second one: answers name their stream
-	asking int      // how many the application has still to admit
-	after  []func() // to be called after the lock is released
+	named  bool      // there has been a second one: answers name their stream
+	opened uint16    // how many there have been besides the first
+	asking int       // how many the application has still to admit
+	after  []func()  // to be called after the lock is released
+	left   []*Stream // removed, and somebody wants to know what the client has
 }
 
 // todo has f called as soon as the lock is released.
@@ -182,6 +193,9 @@ func (ss *streams) speaker() *Stream {
 func (ss *streams) remove(st *Stream) {
 	st.end(st.final.streamCause())
 	st.recount() // nobody does it any more but who reads
+	if c := ss.Several(); st.owed || st.extras != nil && st.extras.prover != nil {
+		c.left = append(c.left, st)
+	}
 	ss.Remove(st, st.Name())
 }
 
@@ -301,6 +315,7 @@ func (st *Stream) refuseUpgrades(asked framing.Upgrade) {
 		if asked&u != 0 && !bytes.Contains(st.out, failure) && st.final == nil && st.s.final == nil {
 			st.out = append(st.out, failure...)
 			st.count++
+			st.foreign++
 		}
 	}
 }
@@ -984,7 +999,8 @@ func (st *Stream) turn(it *framing.Item) {
 // taken is called when the client is given the output.
 func (st *Stream) taken() {
 	st.s.stats.PayloadsOut += st.count
-	st.out, st.count = buffer.Rest(st.out), 0
+	st.given += int64(st.carried())
+	st.out, st.count, st.foreign = buffer.Rest(st.out), 0, 0
 	st.wake(&st.writable)
 }
 
@@ -1068,6 +1084,7 @@ func (st *Stream) CloseWithError(e *Error) error {
 	st.wake(&st.writable)
 	if st.recount(); st.s.ended { // as mostly, when the application has been told of the end
 		st.s.account()
+		st.handBack()
 	} else {
 		st.s.settle(st.s.h.now())
 	}
@@ -1107,7 +1124,7 @@ func (st *Stream) Undelivered() iter.Seq[Payload] {
 func (st *Stream) undelivered() (lost []Payload) {
 	st.s.mu.Lock()
 	defer st.s.unlock()
-	if st.cause == nil || !st.s.ended && st.final != nil {
+	if st.cause == nil || !st.s.ended && !st.gone && st.final != nil {
 		return nil
 	}
 	of := framing.Undelivered{Name: st.Name(), First: st.member == nil || !st.member.added}
@@ -1120,6 +1137,117 @@ func (st *Stream) undelivered() (lost []Payload) {
 		lost = append(lost, Payload{Data: data})
 	}
 	return lost
+}
+
+// Proven returns how much of what was written to the stream the client has beyond
+// doubt: so many elements, or bytes if it is Opaque, from the first on. It has an
+// answer that it has acknowledged, and one without which it could not have sent its
+// last request: of a client that does not acknowledge, it may be as many requests
+// later as it may have open. See [Options.Proof] for more. That the client has it does
+// not mean that a page has looked at it. XEP-0124, sections 9.2 and 14.
+//
+// The header and the end tag of an XMPP stream are no elements, nor is a stream error.
+// What is queued after the client's end is not proven any more: see
+// [Stream.Undelivered].
+func (st *Stream) Proven() int64 {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	return st.proven()
+}
+
+// proven is Proven, called with the lock held.
+func (st *Stream) proven() int64 { return st.given - st.s.win.Doubtful(st.number()) }
+
+// number returns a number for the stream in its session.
+func (st *Stream) number() uint16 {
+	if st.member == nil {
+		return 0
+	}
+	return st.member.n
+}
+
+// carried returns how much of what the application has written is in out.
+func (st *Stream) carried() uint32 { return st.framing.Amount(st.out, st.count-int64(st.foreign)) }
+
+// OnProven has f called with what Proven returns, when that has grown; and soon if it
+// is not 0 by now. The calls come one after the other, in a goroutine that there is
+// only meanwhile, and n grows from each to the next, by what has been proven in
+// between: f may block, and nothing but f waits for it. There may be calls after the
+// end of the stream, but none when [Options.Undelivered] has been called. If f panics, that
+// is logged, and the stream ends by [InternalServerError]. A later OnProven replaces
+// f, and nil ends the calls.
+func (st *Stream) OnProven(f func(n int64)) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if f == nil && st.extras == nil {
+		return
+	}
+	st.extra().prover = f
+	st.prove()
+}
+
+// prove has whoever wants to know told how much is proven, if that is more than
+// before. It is called with the lock held.
+func (st *Stream) prove() {
+	if x := st.extras; x != nil && x.prover != nil && !x.proving && st.proven() > x.told {
+		x.proving = true
+		go st.tellProven()
+	}
+}
+
+// tellProven calls the function of OnProven until there is nothing new.
+func (st *Stream) tellProven() {
+	goesOn := false
+	defer st.s.h.served(st, "OnProven", &goesOn)
+	defer func() {
+		if !goesOn { // f has panicked
+			st.s.mu.Lock()
+			defer st.s.mu.Unlock()
+			st.extras.prover, st.extras.proving = nil, false
+			st.handBack()
+		}
+	}()
+	for {
+		f, n := st.nextProven()
+		if goesOn = f == nil; goesOn {
+			return
+		}
+		f(n)
+	}
+}
+
+// nextProven returns what is to be called, and with what, or nil. Then there is no
+// goroutine any more.
+func (st *Stream) nextProven() (f func(int64), n int64) {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	x := st.extras
+	if n = st.proven(); x.prover == nil || n <= x.told {
+		x.proving = false
+		st.handBack()
+		return nil, 0
+	}
+	x.told = n
+	return x.prover, n
+}
+
+// handBack has Options.Undelivered called if nothing more can be written or proven. It
+// is called with the lock held.
+func (st *Stream) handBack() {
+	if st.owed && st.closed && (st.s.ended || st.gone) && (st.extras == nil || !st.extras.proving) {
+		st.owed = false
+		go st.s.h.handBack(st)
+	}
+}
+
+// why returns why the stream has ended.
+func (st *Stream) why() error {
+	st.s.mu.Lock()
+	defer st.s.mu.Unlock()
+	if st.final != nil {
+		return st.final.cause()
+	}
+	return st.s.cause()
 }
 
 // SetDeadline sets the read and write deadlines.

@@ -47,6 +47,10 @@ type Framing interface {
 	// Mark says in an answer what its payload is.
 	Mark(a *wire.Response)
 
+	// Amount returns how much there is in output of so many elements that the application
+	// has written: elements, or bytes if it may be cut anywhere.
+	Amount(out []byte, elements int64) uint32
+
 	// Payloads returns the payloads of a stream in an answer that was sent.
 	Payloads(of *Undelivered, answer []byte) [][]byte
 
@@ -111,6 +115,8 @@ func (XMPPStream) Payloads(of *Undelivered, answer []byte) [][]byte {
 	})
 }
 
+func (XMPPStream) Amount(_ []byte, elements int64) uint32 { return uint32(elements) }
+
 func (f XMPPStream) Rest(out, late []byte) [][]byte { return rest(f, out, late) }
 
 func (ElementStream) Headed() bool                         { return false }
@@ -121,6 +127,7 @@ func (ElementStream) AppendHeader(b []byte, _ Head) []byte { return b }
 func (ElementStream) Upgrades([]wire.Payload) Upgrade      { return NoUpgrade }
 func (ElementStream) Cutter(max int, _ bool) *Cutter       { return NewElements(max) }
 func (ElementStream) Mark(*wire.Response)                  {}
+func (ElementStream) Amount(_ []byte, n int64) uint32      { return uint32(n) }
 func (f ElementStream) Rest(out, late []byte) [][]byte     { return rest(f, out, late) }
 
 func (ElementStream) Feed(in *buffer.Inbox, req *wire.Request, payloads []wire.Payload) bool {
@@ -140,6 +147,7 @@ func (OpaqueStream) AppendHeader(b []byte, _ Head) []byte { return b }
 func (OpaqueStream) Upgrades([]wire.Payload) Upgrade      { return NoUpgrade }
 func (OpaqueStream) Cutter(int, bool) *Cutter             { return nil }
 func (OpaqueStream) Mark(a *wire.Response)                { a.Opaque = wire.NSOpaque }
+func (OpaqueStream) Amount(out []byte, _ int64) uint32    { return uint32(len(out)) }
 
 func (OpaqueStream) Feed(in *buffer.Inbox, req *wire.Request, payloads []wire.Payload) bool {
 	b := in.Buffer(len(req.Body) / 4 * 3)

@@ -45,6 +45,13 @@ type Record[X, H any] struct {
 	Early   []byte
 	fetched bool
 
+	seen bool // answered: the client has the answer: see Prove
+
+	// Load is how much of a stream's output the answer carries, in the caller's units,
+	// and Of the number that the stream has in its session. They are set before Answer.
+	Of   uint16
+	Load uint32
+
 	Exchange *X // early, open: where to answer; nil if the connection broke
 	Held     H  // open
 }

@@ -23,6 +23,7 @@ type Window[X, H any] struct {
 	Keep  bool  // the client acknowledges: answers are kept until it does
 
 	empty   bool           // the last request was empty
+	beyond  bool           // the last request was allowed one place more
 	size    int16          // R, how many requests the client may have unanswered
 	last    int64          // end of the gapless sequence received
 	arrived time.Duration  // when that one came
@@ -164,7 +165,7 @@ func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 func (w *Window[X, H]) Take() *Record[X, H] {
 	r := w.Find(w.last + 1)
 	r.State, r.Early, r.fetched = Open, nil, false
-	w.last, w.arrived, w.empty = r.Rid, r.At, r.Empty
+	w.last, w.arrived, w.empty, w.beyond = r.Rid, r.At, r.Empty, r.extra()
 	w.trim()
 	return w.Find(w.last)
 }
@@ -285,7 +286,7 @@ func (w *Window[X, H]) proven() int64 { return max(w.acked, w.Passed()) }
 // send its last request.
 func (w *Window[X, H]) Passed() int64 {
 	n := w.last - int64(w.size)
-	if r := w.Find(w.last); r != nil && r.extra() {
+	if w.beyond {
 		n--
 	}
 	return n
@@ -297,22 +298,50 @@ func (w *Window[X, H]) Passed() int64 {
 func (w *Window[X, H]) InDoubt(rid int64) bool {
 	proven := w.proven()
 	for i := range w.records {
-		if r := &w.records[i]; r.Payload && r.Rid > proven && r.Rid != rid && !r.creates() {
+		if r := &w.records[i]; r.doubted(proven) && r.Rid != rid && !r.creates() {
 			return true
 		}
 	}
 	return false
 }
 
+// doubted reports whether the client may not have the answer to r, which has payloads.
+// Up to the rid proven it has all of them.
+func (r *Record[X, H]) doubted(proven int64) bool { return r.Payload && r.Rid > proven && !r.seen }
+
 // Unproven returns the answers with payloads that the client may not have.
 func (w *Window[X, H]) Unproven() (bodies [][]byte) {
 	proven := w.proven()
 	for i := range w.records {
-		if r := &w.records[i]; r.Payload && r.Rid > proven {
+		if r := &w.records[i]; r.doubted(proven) {
 			bodies = append(bodies, r.Body)
 		}
 	}
 	return bodies
+}
+
+// Doubtful returns how much of a stream's output is in answers that the client may not
+// have, or behind such answers. With the stream's serial number it takes the output of
+// no other.
+func (w *Window[X, H]) Doubtful(of uint16) (n int64) {
+	proven := w.proven()
+	for i := range w.records {
+		if r := &w.records[i]; r.Of == of && r.Payload && (n > 0 || r.doubted(proven)) {
+			n += int64(r.Load)
+		}
+	}
+	return n
+}
+
+// Prove takes note that the client has the answer to rid, as something tells that is
+// not in its requests. It reports whether that was not known.
+func (w *Window[X, H]) Prove(rid int64) bool {
+	r := w.Find(rid)
+	if r == nil || r.State < Answered || !r.doubted(w.proven()) {
+		return false
+	}
+	r.seen = true
+	return true
 }
 
 // Oldest returns the lowest open request, and how many open ones there are.

@@ -416,3 +416,53 @@ func TestFetch(t *testing.T) {
 	_, ok = w.Fetch()
 	assert.False(t, ok)
 }
+
+// What the client has is known from the first answer on that it may not have.
+func TestDoubtful(t *testing.T) {
+	w := NewWindow[place, held](1, 2)
+	for rid := int64(1); rid <= 4; rid++ {
+		r := w.Insert(record{Rid: rid, Sum: 1})
+		r = w.Take()
+		r.Of, r.Load = uint16(rid%2), uint32(rid)
+		w.Answer(rid, []byte("x"), true, 0)
+	}
+	assert.Equal(t, int64(4), w.Doubtful(0))
+	assert.Equal(t, int64(3), w.Doubtful(1))
+	assert.False(t, w.Prove(2), "known")
+	assert.False(t, w.Prove(5), "never given")
+	assert.True(t, w.Prove(3))
+	assert.False(t, w.Prove(3), "twice")
+	assert.Equal(t, int64(4), w.Doubtful(0))
+	assert.Zero(t, w.Doubtful(1))
+	assert.Len(t, w.Unproven(), 1)
+
+	w.Insert(record{Rid: 5, Sum: 1})
+	r := w.Take()
+	r.Load = 5
+	w.Answer(5, []byte("x"), true, 0)
+	assert.Equal(t, int64(9), w.Doubtful(0))
+	assert.True(t, w.Prove(5))
+	assert.Equal(t, int64(9), w.Doubtful(0), "one before it is in doubt")
+	assert.True(t, w.Prove(4))
+	assert.Zero(t, w.Doubtful(0))
+}
+
+// A request beyond the window's end still tells what it did when it is forgotten,
+// because the session has ended before it was answered.
+func TestExtraForgotten(t *testing.T) {
+	w := NewWindow[place, held](1, 2)
+	for rid := int64(1); rid <= 3; rid++ {
+		w.Insert(record{Rid: rid, Sum: 1, Exchange: new(place)})
+		w.Take()
+		if rid == 1 {
+			w.Answer(1, []byte("x"), true, 0)
+		}
+	}
+	w.Insert(record{Rid: 4, Sum: 1, Pause: true, Exchange: new(place)})
+	w.Take()
+	w.Answer(2, []byte("x"), true, 0)
+	assert.Len(t, w.Unproven(), 1)
+	w.Abandon()
+	assert.Len(t, w.Unproven(), 1)
+	assert.Equal(t, int64(1), w.Passed())
+}
