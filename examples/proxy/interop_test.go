@@ -49,7 +49,7 @@ func suite(t *testing.T, start func(testing.TB) *realServer) {
 	t.Run("certificate", func(t *testing.T) { testCertificate(t, s) })
 	t.Run("domain", func(t *testing.T) { testDomain(t, s) })
 	t.Run("lost", func(t *testing.T) { testLost(t, s, startProxy(t, append(args, "-inactivity", "1s")...)) })
-	t.Run("many", func(t *testing.T) { testMany(t, startProxy(t, args...)) })
+	t.Run("many", func(t *testing.T) { testMany(t, args) })
 	t.Run("address", func(t *testing.T) { testAddress(t, s) })
 	for i := range 10 { // each time something else is under way
 		t.Run(fmt.Sprint("proxy-stopped/", i), func(t *testing.T) { testProxyStopped(t, s, startProxy(t, args...)) })
@@ -199,7 +199,8 @@ func get(t *testing.T, url string) string {
 }
 
 // testMany opens 200 sessions at once, each of which writes to the next.
-func testMany(t *testing.T, p *realProxy) {
+func testMany(t *testing.T, args []string) {
+	p := startProxy(t, append(args, "-timeout", "60s")...) // for a slow machine
 	const n = 200
 	transport := &http.Transport{MaxIdleConnsPerHost: 2 * n}
 	defer transport.CloseIdleConnections()
@@ -384,7 +385,9 @@ func testServerStopped(t *testing.T, start func(testing.TB) *realServer) {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := start(t)
 			p := startProxy(t, "-upstream", s.c2s, "-ca", s.caFile)
-			_, c := boshUser(t, p.url, "alice")
+			u, c := boshUser(t, p.url, "alice")
+			u.say("<iq type='get' id='ping'><ping xmlns='urn:xmpp:ping'/></iq>")
+			u.await("id=['\"]ping") // Prosody has no last words for one that has just come
 			s.process.stop(t, sig)
 			select {
 			case <-c.Done():

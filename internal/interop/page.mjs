@@ -714,6 +714,18 @@ await main({
     });
   },
 
+  // What is behind the address is stopped in good order.
+  async shutdown() {
+    await withBrowser({}, async (newTab) => {
+      const alice = await newTab();
+      await alice.login('alice', 'alice');
+      process.kill(config.pid, 'SIGINT');
+      await alice.page.getByText(/^The server is shutting down \(system-shutdown\)\.$/).waitFor();
+      await alice.shot('system-shutdown');
+      await alice.page.getByText(/^The server cannot be reached/).waitFor();
+    });
+  },
+
   // The same over TLS, which means HTTP/2 and a server whose certificate nobody knows.
   async tls() {
     await withBrowser({ ignoreHTTPSErrors: true }, async (newTab) => {
