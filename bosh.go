@@ -315,7 +315,8 @@ type Options struct {
 	// output that waits for the client, answers kept for repeats, early
 	// requests, the headers and attributes of the first; and of a session that
 	// is over the answers as long as it repeats them, and the input until the
-	// application has read it or closed the stream. Buffers count whole.
+	// application has read it or closed the stream. Buffers count whole. What
+	// is broadcast counts once for all sessions, and for none of them.
 	// While it is exceeded no session can be opened, and those that keep more
 	// than their share of it end with [PolicyViolation] when they send
 	// something new. The first KiB of each session is free, and so are empty
@@ -723,7 +724,7 @@ func (s *Session) counted() SessionStats {
 		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: int(s.live),
 	}
 	for _, st := range s.streams.All() {
-		n.Queued += len(st.out)
+		n.Queued += st.out.Len()
 		n.Unread += st.in.Behind()
 	}
 	return n

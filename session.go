@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
 	"github.com/gobosh/bosh/internal/timers"
@@ -323,7 +322,7 @@ func (s *Session) account() {
 	n := 0
 	for _, st := range s.streams.All() {
 		st.recount()
-		n += st.opening.size() + buffer.Size(st.out)
+		n += st.opening.size() + st.out.Size()
 	}
 	n += s.unread + s.origin.Size() + s.win.Weight()
 	if s.label != nil {
@@ -466,16 +465,29 @@ func (s *Session) expire() {
 
 // unlock releases the lock and then does what there is to do.
 func (s *Session) unlock() {
+	if s.release() {
+		go s.speaks()
+	}
+}
+
+// speaks is speak without the lock.
+func (s *Session) speaks() {
+	s.mu.Lock()
+	s.speak()
+}
+
+// release is unlock for those who see to it that somebody speaks, if that is to be.
+func (s *Session) release() (speak bool) {
 	if s.streams.With() == nil && s.queue.empty() && s.told == s.ended && s.parked == nil {
 		s.mu.Unlock() // mostly
-		return
+		return false
 	}
 	after, over, scope := s.streams.after(), s.ended && !s.told, s.scope
 	s.told = s.ended
 	if over {
 		s.h.past.Ended(registry.Counts(s.counted()), s.asked, s.final.reason())
 	}
-	speak := !s.queue.empty() && !s.speaking && s.attending == 0
+	speak = !s.queue.empty() && !s.speaking && s.attending == 0
 	if speak {
 		s.speaking = true
 	}
@@ -490,12 +502,7 @@ func (s *Session) unlock() {
 	if over {
 		s.over(scope)
 	}
-	if speak {
-		go func() {
-			s.mu.Lock()
-			s.speak()
-		}()
-	}
+	return speak
 }
 
 // answer makes the answer to the open request r, and keeps it for repeats.
@@ -539,7 +546,11 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 	if from != nil {
 		r.Of, r.Load = from.number(), from.carried()
 	}
-	s.win.Answer(rid, body, len(a.Payload) > 0, now)
+	if a.Whole != nil && &body[0] == &a.Whole[0] {
+		s.win.Share(rid, body, now)
+	} else {
+		s.win.Answer(rid, body, len(a.Payload) > 0, now)
+	}
 	s.created = true
 	if from != nil {
 		from.taken()
@@ -555,9 +566,9 @@ func (s *Session) answer(r *record, now time.Duration) []byte {
 
 // carry puts the output of st into a.
 func (s *Session) carry(a *wire.Response, st, opener *Stream) {
-	a.Payload = st.out
+	a.Payload, a.Whole = st.out.Bytes(), st.out.Answer()
 	st.framing.Mark(a)
-	if st.head != nil && (len(st.out) > 0 || a.Granted != nil) {
+	if st.head != nil && (!st.out.Empty() || a.Granted != nil) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
 		st.head, st.announced = nil, true
 	}
@@ -565,7 +576,7 @@ func (s *Session) carry(a *wire.Response, st, opener *Stream) {
 		a.From, a.Stream = st.opening.To, st.Name()
 		st.naming = named
 	}
-	if s.streams.named() && len(st.out) > 0 {
+	if s.streams.named() && !st.out.Empty() {
 		a.Stream = st.Name()
 	}
 	if st.final != nil {

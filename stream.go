@@ -53,12 +53,11 @@ type Stream struct {
 	in      buffer.Inbox
 	counted int // what Session.unread has of it
 
-	cause error         // the end: what Read returns behind the input, and Write
-	out   []byte        // written, and waiting for the client
-	count int64         // payloads in out
-	given int64         // what the client has been given: see carried
-	final *Error        // how the stream ends once its output has gone; nil while it lives
-	head  *framing.Head // the server's header, which must be told to the client
+	cause error          // the end: what Read returns behind the input, and Write
+	out   session.Outbox // written, and waiting for the client
+	given int64          // what the client has been given: see carried
+	final *Error         // how the stream ends once its output has gone; nil while it lives
+	head  *framing.Head  // the server's header, which must be told to the client
 
 	framing   framing.Framing // not guarded, since it never changes
 	announced bool            // the header has been told, which is done once
@@ -249,7 +248,7 @@ func (st *Stream) open() bool { return st.cause == nil }
 func (st *Stream) pending() bool { return st.naming != hidden && st.speaks() }
 
 // speaks is pending for the answer to the stream's own opening.
-func (st *Stream) speaks() bool { return len(st.out) > 0 || st.final != nil || st.naming == untold }
+func (st *Stream) speaks() bool { return !st.out.Empty() || st.final != nil || st.naming == untold }
 
 // full reports whether the application is so far behind that the client must wait.
 func (st *Stream) full() bool { return st.in.Behind() > st.s.h.o.ReadBuffer }
@@ -312,9 +311,8 @@ func (st *Stream) feed(req *wire.Request) Condition {
 func (st *Stream) refuseUpgrades(asked framing.Upgrade) {
 	for _, u := range framing.Upgrades {
 		failure := []byte(u.Failure())
-		if asked&u != 0 && !bytes.Contains(st.out, failure) && st.final == nil && st.s.final == nil {
-			st.out = append(st.out, failure...)
-			st.count++
+		if asked&u != 0 && !bytes.Contains(st.out.Bytes(), failure) && st.final == nil && st.s.final == nil {
+			st.out.Add(failure, 1)
 			st.foreign++
 		}
 	}
@@ -563,9 +561,14 @@ func (st *Stream) ReadElement(ctx context.Context) ([]byte, error) {
 // AppendElement is ReadElement into a buffer of the caller's: it appends the element
 // to b, and returns b as it is after an error. A loop that is done with an element
 // before it reads the next spares an allocation for each.
-func (st *Stream) AppendElement(ctx context.Context, b []byte) (_ []byte, err error) {
+func (st *Stream) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
+	return st.appendElement(ctx, "ReadElement", b)
+}
+
+// appendElement is AppendElement for a method of that name.
+func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_ []byte, err error) {
 	if !st.framing.ByElement() {
-		return b, st.opError("read", st.notElements("ReadElement", "Read"))
+		return b, st.opError("read", st.notElements(method, "Read"))
 	}
 	st.s.mu.Lock()
 	defer st.s.unlock()
@@ -710,6 +713,8 @@ var (
 	errNoReceiver = errors.New("Receive without a function")
 	errReceived   = errors.New("input is Receive's, and nobody else can read it")
 	errPartial    = errors.New("a Write before it has left an element that is not whole")
+
+	errForeignStream = errors.New("stream of another Handler")
 )
 
 // notElements returns the error of a method that is for streams of Elements only, and
@@ -756,12 +761,13 @@ func (st *Stream) write(p []byte) (n int, err error) {
 // is no good. It blocks as Write does, and until ctx is done. It is for streams
 // of [Elements].
 func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
-	return st.ioError("write", st.writeElement(ctx, b))
+	return st.ioError("write", st.writeWhole(ctx, "WriteElement", b))
 }
 
-func (st *Stream) writeElement(ctx context.Context, b []byte) error {
+// writeWhole is WriteElement for a method of that name.
+func (st *Stream) writeWhole(ctx context.Context, method string, b []byte) error {
 	if !st.framing.ByElement() {
-		return st.notElements("WriteElement", "Write")
+		return st.notElements(method, "Write")
 	}
 	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
 	if err != nil {
@@ -784,10 +790,210 @@ func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 	if err := st.room(ctx); err != nil {
 		return err
 	}
-	before := len(st.out)
+	before := st.out.Len()
 	err := st.queue(b, int64(n))
 	st.spoken(before)
 	return err
+}
+
+// TryWrite is a Write that never waits. It queues as much of p as there is room for,
+// as Write does, and returns how much that was. If that is not all, the error is
+// [ErrFull], as it is while another Write is blocked. An element that has begun to fit
+// is taken whole.
+func (st *Stream) TryWrite(p []byte) (n int, err error) {
+	st.s.mu.Lock()
+	defer st.s.unlock()
+	if err = st.tries(); err == nil && len(p) > 0 {
+		st.writing = true
+		n, err = st.fill(p)
+		st.unlockWrite()
+	}
+	if err == nil && n < len(p) {
+		err = ErrFull
+	}
+	return n, st.ioError("write", err)
+}
+
+// ErrFull is the error of what does not wait, when the stream has no room: its client
+// is slow.
+var ErrFull = errors.New("no room in the WriteBuffer")
+
+// tries returns why nothing can be written now, or nil.
+func (st *Stream) tries() error {
+	switch err := st.writeErr(); {
+	case err != nil:
+		return err
+	case st.writing:
+		return ErrFull
+	case st.space() > 0:
+		return nil
+	case st.cause != nil:
+		return st.cause
+	}
+	st.makeRoom()
+	return ErrFull
+}
+
+// makeRoom has go what is there, although the application may have more to say to the
+// same body: nothing else would go for the rest of Grace.
+func (st *Stream) makeRoom() {
+	if st.s.working || st.s.h.o.Throttle {
+		st.s.working = false
+		st.s.settle(st.s.h.now())
+	}
+}
+
+// WriteJSON sends v, as encoding/json has it, in an element of its own: a container of
+// XEP-0335. It blocks and fails as WriteElement does. If v is not fit for JSON the error
+// is that of [json.Marshal], and nothing is sent.
+func (st *Stream) WriteJSON(ctx context.Context, v any) error {
+	b, err := EncodeJSON(v)
+	if err != nil {
+		return err
+	}
+	return st.ioError("write", st.writeWhole(ctx, "WriteJSON", b))
+}
+
+// ReadJSON reads the next element, and stores the JSON in it in v, as [json.Unmarshal]
+// does. It blocks and fails as ReadElement does. If the element is no container of
+// XEP-0335, or what is in it is not fit for v, the error is a [*JSONError], which has the
+// element: it has been read, and the next call reads the next one.
+func (st *Stream) ReadJSON(ctx context.Context, v any) error {
+	b, err := st.appendElement(ctx, "ReadJSON", nil)
+	if err != nil {
+		return err
+	}
+	return DecodeJSON(b, v)
+}
+
+// EncodeJSON returns v as the element that WriteJSON sends, for [Handler.Broadcast] and
+// for all that writes elements. Its errors are those of [json.Marshal].
+func EncodeJSON(v any) ([]byte, error) { return framing.AppendJSON(nil, v) }
+
+// DecodeJSON stores the JSON in an element in v, as ReadJSON does, for
+// [Stream.Receive] and for all that reads elements. Every error is a [*JSONError].
+func DecodeJSON(element []byte, v any) error {
+	if err := framing.DecodeJSON(element, v); err != nil {
+		return &JSONError{element, err}
+	}
+	return nil
+}
+
+// A JSONError is an element without the JSON that was expected.
+type JSONError struct {
+	Element []byte // as it was read
+
+	// Err is an error of encoding/json if the element is a container of XEP-0335, and
+	// otherwise says that it is none.
+	Err error
+}
+
+func (e *JSONError) Error() string { return "bosh: no JSON: " + e.Err.Error() }
+
+// Unwrap returns e.Err.
+func (e *JSONError) Unwrap() error { return e.Err }
+
+// Broadcast sends one element, or several, which must be whole, to each of the streams,
+// which are of [Elements]. It checks them once, and keeps their bytes once for all
+// streams: they count towards [Options.MaxMemory] once, until no client waits for them
+// or may ask for them again, and the garbage collector has noticed. If to is nil, it
+// sends to all streams of Elements that the Handler has.
+//
+// It never waits. A stream that cannot take the element now is skipped, and gets nothing
+// of it. The result says which they are, and why: [ErrFull] for a slow client, and
+// otherwise the error of WriteElement. Broadcast fails only if b is no good, as
+// WriteElement does, and then nobody is sent anything. To have everybody get
+// everything, let those that are skipped fetch what they have missed, or end them.
+//
+// It is not atomic: streams that begin or end meanwhile may get it or not, and of
+// two Broadcasts at the same time either may be the first that a stream gets.
+func (h *Handler) Broadcast(b []byte, to iter.Seq[*Stream]) (skipped []Skipped, err error) {
+	b, n, err := framing.Elements(b, h.o.MaxElement)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	if to == nil {
+		to = h.listeners()
+	}
+	event := session.NewEvent(b, int64(n), &h.memory)
+	var speakers rush
+	defer speakers.start() // also if to panics
+	for st := range to {
+		speaks, err := st.share(h, event)
+		if speaks {
+			speakers.add(st.s)
+		}
+		if err != nil {
+			skipped = append(skipped, Skipped{st, st.ioError("write", err)})
+		}
+	}
+	return skipped, nil
+}
+
+// Skipped is a stream that a [Handler.Broadcast] has not been sent to.
+type Skipped struct {
+	Stream *Stream
+	Err    error // why: see Broadcast
+}
+
+// listeners yields the open streams of Elements.
+func (h *Handler) listeners() iter.Seq[*Stream] {
+	return func(yield func(*Stream) bool) {
+		for s := range h.Sessions() {
+			for _, st := range s.Streams() {
+				if st.framing.ByElement() && !yield(st) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// share queues an event of h, unless the stream cannot take it now. It reports whether
+// the caller must see to it that the session speaks.
+func (st *Stream) share(h *Handler, e *session.Event) (speak bool, err error) {
+	if st.s.h != h {
+		return false, errForeignStream
+	}
+	if !st.framing.ByElement() {
+		return false, st.notElements("Broadcast", "Write")
+	}
+	st.s.mu.Lock()
+	if err = st.tries(); err == nil && st.cut != nil && st.cut.Pending() {
+		err = errPartial
+	}
+	if err == nil {
+		before := st.out.Len()
+		st.out.Share(e)
+		st.spoken(before)
+	}
+	return st.s.release(), err
+}
+
+// A rush is sessions that have something to say at the same time. A few goroutines do it
+// for all of them.
+type rush struct{ sessions []*Session }
+
+// rushSize is how many sessions have one goroutine.
+const rushSize = 64
+
+func (r *rush) add(s *Session) {
+	if r.sessions = append(r.sessions, s); len(r.sessions) == rushSize {
+		r.start()
+	}
+}
+
+// start has those speak that were added.
+func (r *rush) start() {
+	if sessions := r.sessions; len(sessions) > 0 {
+		r.sessions = nil
+		go func() {
+			growStack(0)
+			for _, s := range sessions {
+				s.speaks()
+			}
+		}()
+	}
 }
 
 // EncodeToken adds a token to the output, and Flush writes what was added. The
@@ -888,10 +1094,7 @@ func (st *Stream) room(ctx context.Context) error {
 		if err != nil || !full {
 			return err
 		}
-		if st.s.working || st.s.h.o.Throttle { // what is there must go, or nothing would for the rest of Grace
-			st.s.working = false
-			st.s.settle(st.s.h.now())
-		}
+		st.makeRoom()
 		if err := st.wait(ctx, &st.writable, &st.wdeadline); err != nil {
 			return err
 		}
@@ -900,21 +1103,20 @@ func (st *Stream) room(ctx context.Context) error {
 
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
-	before := len(st.out)
+	before := st.out.Len()
 	defer func() { st.spoken(before) }()
 	if st.cut == nil {
 		st.cut = st.framing.Cutter(st.s.h.o.MaxElement, st.s.h.o.PassUpgrades)
 	}
 	if st.cut == nil {
-		n = min(len(p), st.s.h.o.WriteBuffer-len(st.out))
-		st.out = append(buffer.Grow(st.out, n), p[:n]...)
-		st.count++
+		n = min(len(p), st.s.h.o.WriteBuffer-st.out.Len())
+		st.out.Add(p[:n], 1)
 		return n, nil
 	}
 	for n < len(p) && err == nil && st.space() > 0 {
 		var r framing.Run
 		r, err = st.cutRun(p[n:])
-		before = min(before, len(st.out)) // the client may have been given it meanwhile
+		before = min(before, st.out.Len()) // the client may have been given it meanwhile
 		if r.Count > 0 {
 			refused := st.queue(r.Elements, int64(r.Count))
 			if r.Owned {
@@ -946,13 +1148,13 @@ func (st *Stream) spoken(before int) {
 	switch {
 	case s.writing == nil && (before == 0 || s.final != nil || st.final != nil):
 		s.settle(s.h.now())
-	case worthAccounting(before, len(st.out)):
+	case worthAccounting(before, st.out.Len()):
 		s.account()
 	}
 }
 
 // space returns how many bytes may be queued.
-func (st *Stream) space() int { return st.s.h.o.WriteBuffer - len(st.out) - len(st.late()) }
+func (st *Stream) space() int { return st.s.h.o.WriteBuffer - st.out.Len() - len(st.late()) }
 
 // cutRun cuts from p what there is space for, without the lock.
 func (st *Stream) cutRun(p []byte) (framing.Run, error) {
@@ -974,8 +1176,7 @@ func (st *Stream) queue(b []byte, n int64) error {
 		x.late = append(x.late, b...)
 		return nil
 	}
-	st.out = append(buffer.Grow(st.out, len(b)), b...)
-	st.count += n
+	st.out.Add(b, n)
 	return nil
 }
 
@@ -998,9 +1199,9 @@ func (st *Stream) turn(it *framing.Item) {
 
 // taken is called when the client is given the output.
 func (st *Stream) taken() {
-	st.s.stats.PayloadsOut += st.count
 	st.given += int64(st.carried())
-	st.out, st.count, st.foreign = buffer.Rest(st.out), 0, 0
+	st.s.stats.PayloadsOut += st.out.Take()
+	st.foreign = 0
 	st.wake(&st.writable)
 }
 
@@ -1133,7 +1334,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 			lost = append(lost, Payload{Data: data, Sent: true})
 		}
 	}
-	for _, data := range st.framing.Rest(st.out, st.late()) {
+	for _, data := range st.framing.Rest(st.out.Bytes(), st.late()) {
 		lost = append(lost, Payload{Data: data})
 	}
 	return lost
@@ -1167,7 +1368,9 @@ func (st *Stream) number() uint16 {
 }
 
 // carried returns how much of what the application has written is in out.
-func (st *Stream) carried() uint32 { return st.framing.Amount(st.out, st.count-int64(st.foreign)) }
+func (st *Stream) carried() uint32 {
+	return st.framing.Amount(st.out.Bytes(), st.out.Count()-int64(st.foreign))
+}
 
 // OnProven has f called with what Proven returns, when that has grown; and soon if it
 // is not 0 by now. The calls come one after the other, in a goroutine that there is

@@ -6,7 +6,7 @@
 //	go run ./examples/push
 //
 // It has nothing of XMPP. What a service of one's own needs of this program is
-// in service.go and element.go, and app.js on the page's side.
+// in service.go, and app.js on the page's side.
 package main
 
 import (

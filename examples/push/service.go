@@ -105,7 +105,7 @@ func (s *service) sample(ctx context.Context, interval time.Duration) {
 }
 
 func (s *service) publish(v any) {
-	element, err := encode(v)
+	element, err := bosh.EncodeJSON(v)
 	if err != nil {
 		panic(err) // our own types are fit for JSON
 	}
@@ -191,7 +191,7 @@ func (s *service) listen(st *bosh.Stream) {
 			return
 		}
 		var c command
-		if err := decode(element, &c); err != nil {
+		if err := bosh.DecodeJSON(element, &c); err != nil {
 			s.reply(st, reply{Type: "refused", Text: "this is no command"})
 			continue
 		}
@@ -216,7 +216,7 @@ func (s *service) listen(st *bosh.Stream) {
 // reply answers a page. If that fails the page has gone, and the next read
 // says so.
 func (s *service) reply(st *bosh.Stream, r reply) {
-	if element, err := encode(r); err == nil {
+	if element, err := bosh.EncodeJSON(r); err == nil {
 		st.WriteElement(st.Context(), element)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
 	_ "github.com/gobosh/bosh/internal/enginetest"
 )
@@ -63,7 +64,7 @@ func (s *service) open(t *testing.T) *page {
 
 func (p *page) do(c command) {
 	p.t.Helper()
-	element, err := encode(c)
+	element, err := bosh.EncodeJSON(c)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func (p *page) next(kind string) (u update) {
 			p.t.Fatal(err)
 		}
 		u = update{}
-		if err := decode(element, &u); err != nil {
+		if err := bosh.DecodeJSON(element, &u); err != nil {
 			p.t.Fatalf("%s: %v", element, err)
 		}
 		if u.Type == "notice" && kind != u.Type {

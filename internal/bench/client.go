@@ -21,6 +21,10 @@ const stanza = `<message xmlns='jabber:client' to='romeo@montague.example/orchar
 	`<body>Wherefore art thou, Romeo? Deny thy father &amp; refuse thy name.</body>` +
 	`<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>`
 
+// event is what is broadcast: an element of 200 bytes.
+const event = `<message xmlns='urn:example:news'>{"symbol":"GOBO","cents":471100,"at":"2027-02-11T10:15:00Z","text":"` +
+	`Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor."}</message>`
+
 // stanzas is as many of them as are ever sent in one request.
 var stanzas = strings.Repeat(stanza, burst)
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/gobosh/bosh"
 )
@@ -48,8 +49,9 @@ var engineNames = [engines]string{"", "direct"}
 // A server is what a server process runs.
 type server struct {
 	http.Handler
-	push func([]byte)                    // sends something to all clients
-	wrap func(net.Listener) net.Listener // nil for none
+	push      func([]byte)                    // sends something to all clients, to one after the other
+	broadcast func([]byte)                    // the same as one thing, if there is a way
+	wrap      func(net.Listener) net.Listener // nil for none
 }
 
 // kinds has the floor first.
@@ -79,7 +81,7 @@ func kindNamed(name string) *kind {
 func floorServer(goroutines bool) func() server {
 	return func() server {
 		f := newFloor(goroutines)
-		return server{Handler: f, push: f.push}
+		return server{Handler: f, push: f.push, broadcast: f.push}
 	}
 }
 
@@ -93,17 +95,19 @@ func library(o bosh.Options) func() server {
 	o.Framing, o.MaxSessions = bosh.Elements, -1
 	return func() server {
 		h := bosh.New(o)
-		var to []*bosh.Stream
-		return server{Handler: h, push: func(b []byte) {
-			if to == nil {
-				for s := range h.Sessions() {
-					to = append(to, s.Streams()...)
-				}
+		streams := sync.OnceValue(func() (all []*bosh.Stream) {
+			for s := range h.Sessions() {
+				all = append(all, s.Streams()...)
 			}
-			for _, st := range to {
+			return all
+		})
+		push := func(b []byte) {
+			for _, st := range streams() {
 				st.WriteElement(context.Background(), b)
 			}
-		}}
+		}
+		broadcast := func(b []byte) { h.Broadcast(b, slices.Values(streams())) }
+		return server{Handler: h, push: push, broadcast: broadcast}
 	}
 }
 

@@ -65,6 +65,13 @@ var scenarios = []scenario{
 		{figure: "per CPU", what: "deliveries per CPU second", ratio: true, targets: targets{0.85, 1.8}, least: true},
 		{figure: "requests", what: "HTTP requests per delivery", targets: targets{1.05, 1.05}},
 	}},
+	{"broadcast", "to 10,000 sessions, one element of 200 bytes each, as one and in a loop", plain, broadcast, []row{
+		{figure: "last", what: "until the last client has it, ms", ratio: true, targets: targets{1.2, 1.2}},
+		{figure: "call one/loop", what: "CPU of the call, Broadcast to a loop of WriteElement", targets: targets{0.7, 0.7}},
+		{figure: "cpu one/loop", what: "CPU of the process, Broadcast to a loop of WriteElement"},
+		{figure: "call", what: "CPU µs of the call per delivery"},
+		{figure: "cpu", what: "CPU µs of the process per delivery"},
+	}},
 	{"churn", "sessions created and terminated", both, churn, []row{
 		{figure: "per CPU", what: "sessions per CPU second", ratio: true, targets: targets{0.7, 1.4}, least: true},
 	}},
@@ -221,6 +228,62 @@ func push(r *run) (figures, error) {
 		err = merr
 	}
 	return f, err
+}
+
+// broadcast sends to many sessions, by turns as one thing and in a loop.
+func broadcast(r *run) (figures, error) {
+	const n, settle = 10_000, 300 * time.Millisecond
+	var came atomic.Int64
+	last := make(chan time.Time, 1)
+	r.load.got = func(_ *client, stanzas int) {
+		if stanzas > 0 && came.Add(int64(stanzas))%n == 0 {
+			last <- time.Now()
+		}
+	}
+	if err := r.start(n, 600, allOver(overOne)); err != nil {
+		return nil, err
+	}
+	time.Sleep(settle)
+	var calls, cpus, times [2]time.Duration
+	rounds := 0
+	for began := time.Now(); rounds < 3 || time.Since(began) < *duration; rounds++ {
+		for i, command := range []string{"broadcast", "loop"} {
+			before, err := r.server.cpu()
+			if err != nil {
+				return nil, err
+			}
+			sent := time.Now()
+			if _, err := r.server.do(command); err != nil {
+				return nil, err
+			}
+			var took time.Duration
+			select {
+			case at := <-last:
+				took = at.Sub(sent)
+			case <-time.After(30 * time.Second):
+				return nil, fmt.Errorf("%d came, in %d rounds", came.Load(), rounds)
+			}
+			time.Sleep(settle) // until all have sent another request
+			after, err := r.server.cpu()
+			if err != nil {
+				return nil, err
+			}
+			if rounds > 0 { // or buffers have had to be made
+				calls[i] += after.Call - before.Call
+				cpus[i] += after.CPU - before.CPU
+				times[i] += took
+			}
+		}
+	}
+	per := func(d time.Duration) float64 { return d.Seconds() * 1e6 / n / float64(rounds-1) }
+	return figures{
+		"last":          per(times[0]) * n / 1e3,
+		"last loop":     per(times[1]) * n / 1e3,
+		"call":          per(calls[0]),
+		"call one/loop": per(calls[0]) / per(calls[1]),
+		"cpu":           per(cpus[0]),
+		"cpu one/loop":  per(cpus[0]) / per(cpus[1]),
+	}, r.load.err()
 }
 
 // churn creates sessions and terminates them.

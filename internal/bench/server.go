@@ -25,6 +25,7 @@ import (
 // Stats are what a server process tells of itself.
 type Stats struct {
 	CPU        time.Duration
+	Call       time.Duration // CPU of what has been asked for by push and broadcast, until it returned
 	RSS        int64
 	Heap       int64 // in live and dead objects
 	Stack      int64
@@ -69,6 +70,12 @@ func (s server) obey(command, profiles string) (answer []byte, err error) {
 	switch command {
 	case "push":
 		s.push([]byte(stanza))
+	case "loop":
+		called(func() { s.push([]byte(event)) })
+	case "broadcast":
+		called(func() { s.broadcast([]byte(event)) })
+	case "cpu":
+		return json.Marshal(Stats{CPU: cpu(syscall.RUSAGE_SELF), Call: call})
 	case "collect":
 		runtime.GC()
 		runtime.GC()
@@ -120,11 +127,29 @@ func writeProfiles(name string) error {
 	return nil
 }
 
+// call is the CPU time that the calls of called have taken. One goroutine uses it.
+var call time.Duration
+
+// called calls f, and measures what the thread takes. What f has others do is theirs.
+func called(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const thread = 1 // RUSAGE_THREAD
+	before := cpu(thread)
+	f()
+	call += cpu(thread) - before
+}
+
+// cpu returns the CPU time of this process or thread.
+func cpu(who int) time.Duration {
+	var ru syscall.Rusage
+	syscall.Getrusage(who, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
 // measure returns the figures of this process.
 func measure() (s Stats) {
-	var ru syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
-	s.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	s.CPU = cpu(syscall.RUSAGE_SELF)
 	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
 		pages, _ := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
 		s.RSS = pages * int64(os.Getpagesize())
@@ -181,8 +206,13 @@ func (s *process) do(command string) ([]byte, error) {
 	return s.out.ReadBytes('\n')
 }
 
-func (s *process) stats() (st Stats, err error) {
-	b, err := s.do("stats")
+func (s *process) stats() (st Stats, err error) { return s.figures("stats") }
+
+// cpu returns the CPU figures alone, which takes no time.
+func (s *process) cpu() (st Stats, err error) { return s.figures("cpu") }
+
+func (s *process) figures(command string) (st Stats, err error) {
+	b, err := s.do(command)
 	if err != nil {
 		return st, err
 	}

@@ -38,6 +38,7 @@ type Record[X, H any] struct {
 
 	Release bool   // early, open: it is to be answered at once
 	Payload bool   // answered: the answer carries payloads
+	Shared  bool   // answered: others have the same Body, which is counted elsewhere
 	Body    []byte // answered: the answer, byte for byte; before that empty, with room for one if there is any
 
 	// Early is the body of the request as long as it waits for its turn: see
@@ -65,7 +66,7 @@ func (r *Record[X, H]) weight() int { return recordSize + r.burden() }
 
 // burden returns how many bytes of them are outside of it.
 func (r *Record[X, H]) burden() (n int) {
-	if r.State >= Answered {
+	if r.State >= Answered && !r.Shared {
 		n += cap(r.Body)
 	}
 	if r.Key != nil {
@@ -78,7 +79,7 @@ func (r *Record[X, H]) burden() (n int) {
 // nobody else has it. That is certain of an answer with payloads that has been
 // written once.
 func (r *Record[X, H]) room() []byte {
-	if r.State != Written || !r.Payload || r.Repeats > 0 || cap(r.Body) > maxRoom {
+	if r.State != Written || !r.Payload || r.Shared || r.Repeats > 0 || cap(r.Body) > maxRoom {
 		return nil
 	}
 	return r.Body[:0]

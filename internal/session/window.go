@@ -198,6 +198,12 @@ func (w *Window[X, H]) Overactive(r *Record[X, H], polling time.Duration, polls,
 	return false
 }
 
+// Share is Answer for a body with payloads that others keep, too.
+func (w *Window[X, H]) Share(rid int64, body []byte, now time.Duration) {
+	w.Find(rid).Shared = true
+	w.Answer(rid, body, true, now)
+}
+
 // Answer keeps body as the answer to the open request rid. With payload, nobody else
 // may keep it but whoever writes it.
 func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Duration) {
@@ -228,7 +234,9 @@ func (w *Window[X, H]) trim() {
 		if kept++; kept <= int(w.size) {
 			continue
 		}
-		bytes += r.weight()
+		if bytes += r.weight(); r.Shared {
+			bytes += len(r.Body)
+		}
 		if !w.Keep || r.Rid <= w.acked || bytes > int(w.Limit) {
 			w.remove(i)
 		}

@@ -59,7 +59,7 @@ func (a *Answer) known(x *xmlscan.Attr) bool {
 // there are elements or sections in it.
 func (a *Answer) Text(p Payload) string {
 	b := a.Body[p.nameEnd:p.end]
-	i := tagEnd(b) + 1
+	i := xmlscan.TagEnd(b) + 1
 	j := bytes.LastIndexByte(b, '<')
 	if j < i || bytes.IndexByte(b[i:j], '<') >= 0 {
 		return ""

@@ -1,6 +1,10 @@
 package wire
 
-import "encoding/base64"
+import (
+	"encoding/base64"
+
+	"github.com/gobosh/bosh/internal/xmlscan"
+)
 
 // AppendData appends the bytes that p carries as base64 in a data element of
 // the namespace ns. It reports false if p is something else.
@@ -20,7 +24,7 @@ func AppendData(dst []byte, req *Request, p Payload, ns string) ([]byte, bool) {
 // it holds. References and CDATA have no place in base64.
 func (r *Request) text64(p Payload) (text []byte, ok bool) {
 	b := r.Body[p.nameEnd:p.end]
-	i := tagEnd(b)
+	i := xmlscan.TagEnd(b)
 	if b[i-1] == '/' {
 		return nil, true
 	}
@@ -36,22 +40,4 @@ func (r *Request) text64(p Payload) (text []byte, ok bool) {
 		}
 	}
 	return nil, false
-}
-
-// tagEnd returns where the start tag that b is the rest of ends.
-func tagEnd(b []byte) int {
-	var quote byte
-	for i, c := range b {
-		switch {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '\'' || c == '"':
-			quote = c
-		case c == '>':
-			return i
-		}
-	}
-	return len(b) - 1
 }

@@ -33,6 +33,7 @@ type Response struct {
 	URI       string // goes into the body as an element
 
 	Payload []byte // elements, or bytes if Opaque is set
+	Whole   []byte // the response that says nothing but Payload, if there is one: see Wrap
 	Opaque  string // namespace of the element that carries the bytes
 	Last    []byte // elements behind all others
 }
@@ -47,15 +48,28 @@ type Granted struct {
 }
 
 // Empty reports whether r is the empty response.
-func (r *Response) Empty() bool {
+func (r *Response) Empty() bool { return r.bare() && len(r.Payload) == 0 }
+
+// bare reports whether r says nothing but its payload.
+func (r *Response) bare() bool {
 	return r.Granted == nil && r.Ack <= 0 && r.Report <= 0 && r.Stream == "" && r.From == "" &&
-		r.Version == "" && r.AuthID == "" && !r.Terminate && r.URI == "" &&
-		len(r.Payload)+len(r.Last) == 0
+		r.Version == "" && r.AuthID == "" && !r.Terminate && r.URI == "" && len(r.Last) == 0
 }
 
-// Bytes returns the response: in room if that is large enough for one with payloads,
+// Wrap returns the response that says nothing but these elements, for Whole, and the
+// elements in it.
+func Wrap(elements []byte) (whole, payload []byte) {
+	whole = (&Response{Payload: elements}).Bytes(nil)
+	i := len(whole) - len(end) - len(elements)
+	return whole, whole[i : i+len(elements) : i+len(elements)]
+}
+
+// Bytes returns the response: Whole if that is it, or in room if that is large enough for one with payloads,
 // and not much too large, or else in a buffer of its exact size.
 func (r *Response) Bytes(room []byte) []byte {
+	if r.Whole != nil && r.bare() {
+		return r.Whole
+	}
 	var head [512]byte
 	b := r.start(append(head[:0], open...))
 	payload := len(r.Payload)

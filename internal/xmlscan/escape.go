@@ -3,6 +3,7 @@ package xmlscan
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -11,8 +12,48 @@ import (
 // as XML 1.0, section 3.3.3, has it for attributes without a declared type.
 func Unescape(dst, raw []byte) []byte { return unescape(dst, raw, true) }
 
+// Text appends to dst what the content of an element says, given as it stands in the
+// input: character data, references and CDATA sections. It reports false if there is an
+// element in it.
+func Text(dst, raw []byte) (_ []byte, ok bool) {
+	for {
+		i := bytes.IndexByte(raw, '<')
+		if i < 0 {
+			return unescape(dst, raw, false), true
+		}
+		dst = unescape(dst, raw[:i], false)
+		section, found := bytes.CutPrefix(raw[i:], []byte(cdataStart))
+		if !found {
+			return dst, false
+		}
+		section, raw, _ = bytes.Cut(section, []byte("]]>"))
+		dst = append(dst, lineEnds.Replace(string(section))...)
+	}
+}
+
+// TagEnd returns where the start tag that b is the rest of ends.
+func TagEnd(b []byte) int {
+	var quote byte
+	for i, c := range b {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '>':
+			return i
+		}
+	}
+	return len(b) - 1
+}
+
+// lineEnds normalises line ends. XML 1.0, section 2.11.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // unescape is Unescape, or without value does the same to character data, of which
-// line ends are normalised only: the tests read by it what the scanner lets through.
+// line ends are normalised only.
 func unescape(dst, raw []byte, value bool) []byte {
 	for len(raw) > 0 {
 		n := 1
