@@ -1,6 +1,8 @@
 package wire_test
 
 import (
+	"encoding/base64"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,6 +34,29 @@ func BenchmarkDecode(b *testing.B) {
 				elements = elements[:0]
 				for _, p := range req.Payloads {
 					elements = req.AppendElement(elements, p)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkData(b *testing.B) {
+	const ns = "urn:bosh:opaque:0"
+	for _, size := range []int{64, 45000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			body := "<body rid='1573741820' sid='SomeSID' xmlns='http://jabber.org/protocol/httpbind'><data xmlns='" + ns + "'>" +
+				base64.StdEncoding.EncodeToString(make([]byte, size)) + "</data></body>"
+			req := wire.Request{Body: []byte(body)}
+			if err := req.Parse(wire.Limits{}); err != nil {
+				b.Fatal(err)
+			}
+			var data []byte
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				var ok bool
+				if data, ok = wire.AppendData(data[:0], &req, req.Payloads[0], ns); !ok || len(data) != size {
+					b.Fatal("no data")
 				}
 			}
 		})

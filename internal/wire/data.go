@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
@@ -20,24 +21,33 @@ func AppendData(dst []byte, req *Request, p Payload, ns string) ([]byte, bool) {
 	return dst, err == nil
 }
 
-// text64 returns the character data of p, without white space, if that is all
-// it holds. References and CDATA have no place in base64.
+// text64 returns the character data of p, without blanks, if that is all it holds.
+// References and CDATA have no place in base64; the decoder skips line breaks.
 func (r *Request) text64(p Payload) (text []byte, ok bool) {
 	b := r.Body[p.nameEnd:p.end]
 	i := xmlscan.TagEnd(b)
 	if b[i-1] == '/' {
 		return nil, true
 	}
+	text = b[i+1:]
+	end := bytes.IndexByte(text, '<')
+	if end < 0 || text[end+1] != '/' {
+		return nil, false
+	}
+	text = text[:end]
+	if bytes.IndexByte(text, ' ') >= 0 || bytes.IndexByte(text, '\t') >= 0 {
+		text = r.withoutBlanks(text)
+	}
+	return text, true
+}
+
+// withoutBlanks returns a copy of text in a buffer of the request's.
+func (r *Request) withoutBlanks(text []byte) []byte {
 	n := len(r.text)
-	for j, c := range b[i+1:] {
-		switch {
-		case c == '<':
-			return r.text[n:], b[i+1+j+1] == '/'
-		case c == '&':
-			return nil, false
-		case !isSpace(c):
+	for _, c := range text {
+		if c != ' ' && c != '\t' {
 			r.text = append(r.text, c)
 		}
 	}
-	return nil, false
+	return r.text[n:]
 }
