@@ -55,7 +55,8 @@
 // # Behind a proxy
 //
 // The proxy must not buffer, must wait for longer than [Options.Wait], and must
-// send all requests of a session to the same process. Who is behind it, and
+// send all requests of a session to the same process, which [Options.Node] lets it
+// know, unless the processes have [Options.Relay]. Who is behind it, and
 // whether by HTTPS, [Options.ClientAddr] and [Options.Secure] tell, from headers
 // that count only in a request that the proxy has sent.
 //
@@ -94,6 +95,7 @@ import (
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/relay"
 	"github.com/gobosh/bosh/internal/session"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -460,6 +462,34 @@ type Options struct {
 	// its own, and may take its time; [Handler.Shutdown] waits for it.
 	Undelivered func(st *Stream, lost []Payload, why error)
 
+	// Node is the name of this process among several that serve one endpoint: up
+	// to 32 of a-z, 0-9 and -. Its sids end in a dot and the name, by which a load
+	// balancer, or Relay, finds the process. Clients see it. No two processes may
+	// have the same name at a time, so one made at random is best. The default is
+	// none. See [CheckNode].
+	Node string
+
+	// Relay has a node serve a request of one of its sessions that came in here:
+	// clients may send each request to any node. It passes message, which is
+	// good until it returns, to the [Handler.ServeRelay] of the Handler with that
+	// Node, and calls answer, which may be nil, once with what that is given. It
+	// must not block; answer may be called by any goroutine, also before Relay
+	// returns. Messages to a node must arrive in the order of the calls.
+	//
+	// An answer of [ErrNoNode] has the client told item-not-found. Any other error,
+	// as after a time-out, closes its connection, and the client repeats the
+	// request. When the client leaves before the answer has come, that is a
+	// message as well. What never gets an answer takes room until then.
+	//
+	// All nodes need the same Options but for Node. Sessions are not passed on when
+	// they begin: Admit, ClientAddr and the limits on sessions, memory and
+	// bodies are each node's own. For a further stream Admit gets the request as
+	// it came in elsewhere, of whose TLS only the client's certificate, and without
+	// the values of its context. A body that is on its way to another node counts
+	// for [Options.Inactivity] when it is whole. New panics if Node is not set. The
+	// default is none. Package boshnats has a Relay.
+	Relay func(node string, message []byte, answer func(message []byte, err error))
+
 	// Logger gets what an operator should know; never payloads, nor a sid.
 	// The default is [slog.Default]. Sessions are logged at level Debug when
 	// they begin and end, with the keys session (its ID), remote, and at the
@@ -742,6 +772,26 @@ type HandlerStats struct {
 	Refused  map[string]int64 // at their creation, by condition
 
 	MaxSessions, MaxMemory int64 // the limits of Options; 0 if there is none
+
+	// Relayed are counts by the names of other nodes, if there are any: see
+	// [Options.Relay]. Failed requests to names that never answered, which
+	// clients make up, are under the empty one.
+	Relayed map[string]RelayStats
+}
+
+// RelayStats are counts of the requests that were passed on between this node and
+// another one. They only grow.
+type RelayStats = relay.Counts
+
+// ErrNoNode is the answer of an [Options.Relay] if there is no node of that name.
+var ErrNoNode = relay.ErrNoNode
+
+// CheckNode returns what is wrong with a name for [Options.Node], or nil.
+func CheckNode(name string) error {
+	if err := relay.CheckName(name); err != nil {
+		return fmt.Errorf("bosh: %w", err)
+	}
+	return nil
 }
 
 // reason returns what the end by e is counted as.

@@ -31,6 +31,7 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 
+	"github.com/gobosh/bosh/internal/relay"
 	"github.com/gobosh/bosh/internal/replay"
 
 	"github.com/gobosh/bosh/internal/wire"
@@ -62,6 +63,10 @@ type Handler struct {
 	idle     *timers.Idle[*Session] // see Session.defers
 	parking  sync.Pool              // of chan bool, for Session.parked
 	engine   *direct.Engine         // nil without Options.Direct
+	front    *relay.Front           // where requests go whose sessions are other nodes'
+	owner    *relay.Owner           // where those of other nodes go
+	suffix   string                 // of the sids
+	lines    relay.Lines            // of the answers of other nodes
 	policed  sync.Once              // see takeOver
 	hurried  sync.Once              // see hurries
 	alone    sync.Once              // see unattended
@@ -69,7 +74,8 @@ type Handler struct {
 	refusals [2]logs.Limiter        // by MaxSessions and by MaxPerAddr: see logRefusal
 }
 
-// New returns a Handler. It copies o.
+// New returns a Handler. It copies o. It panics if Node is no name, or Relay is set
+// without one.
 func New(o Options) *Handler {
 	h := &Handler{
 		o:     o.withDefaults(),
@@ -95,6 +101,7 @@ func New(o Options) *Handler {
 			Budget: &h.bodies, MaxBody: h.o.MaxBody, Reading: reading, Writing: writing, Logger: h.o.Logger,
 		}
 	}
+	h.joins()
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.inflight = registry.NewInFlight(func() bool { return h.quota.Taken() > 0 })
 	h.requests.New = func() any { return new(wire.Request) }
@@ -180,14 +187,17 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 	ex := h.spare.Get().(*exchange)
 	ex.request, ex.limit = r, h.limit(r)
-	s, info := h.begin(ex, req, err)
+	s, info, away := h.begin(ex, req, err)
 	share.Give()
 	body.Over((*Session).comesNoMore)
 	answered := true
-	if s != nil {
+	switch {
+	case s != nil:
 		h.hurries(s, ex)
 		answered = h.attend(w, s, ex, info, pipelined)
-	} else {
+	case away:
+		answered = h.travels(w, ex, pipelined)
+	default:
 		h.reply(w, ex)
 	}
 	if pipelined == nil && answered { // or it may still be released
@@ -270,8 +280,9 @@ func (h *Handler) abandon(w http.ResponseWriter) {
 }
 
 // begin takes in a request and returns its session. For one that has none the
-// answer is on ex. If err is not nil the request has not been read whole.
-func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo) {
+// answer is on ex, unless it is away to another node: then ex is not the caller's any
+// more. If err is not nil the request has not been read whole.
+func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo, away bool) {
 	ex.content = wire.TextXML
 	if perr := h.parse(req); err == nil {
 		err = perr
@@ -285,12 +296,14 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 	case !req.Root:
 		ex.reply = h.terminal(BadRequest, false)
 		h.refused(ex, malformed(err))
-	case req.SID == nil:
+	case req.SID == nil && ex.relayed() == nil:
 		s = h.create(ex, req, err)
 	default:
 		var ok bool
 		if s, ok = h.sessions.Get(req.SID); !ok {
-			h.late(ex, req)
+			if away = h.sent(ex, req, err != nil); !away {
+				h.late(ex, req)
+			}
 			break
 		}
 		info = RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
@@ -298,7 +311,7 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 		s = ex.session
 	}
 	h.free(req)
-	return s, info
+	return s, info, away
 }
 
 // resume takes in a request of s. If the session does not take it, the answer is on ex,
@@ -387,27 +400,34 @@ func (h *Handler) serveRequest(ex *exchange, req *wire.Request, err error, share
 			ex.session.attended(ex)
 		}
 	}()
-	s, info := h.begin(ex, req, err)
+	s, info, away := h.begin(ex, req, err)
 	share.Give()
 	if s == nil {
-		refused = true
-		h.answer(ex)
+		if refused = true; !away {
+			h.answer(ex)
+		}
 		return
 	}
 	h.received(s, ex, info)
 }
 
 // leave is called when the client has left before q was answered.
-func (h *Handler) leave(q *direct.Request) {
-	if ex := q.Context.(*exchange); ex.session == nil || ex.session.leave(ex) {
-		q.Abort()
+func (h *Handler) leave(q *direct.Request) { h.left(q.Context.(*exchange)) }
+
+func (h *Handler) left(ex *exchange) {
+	if ex.trip != nil && !ex.trip.Cancel() {
+		return
+	}
+	if ex.session == nil || ex.session.leave(ex) {
+		ex.direct.Abort()
 	}
 }
 
 // doneDirect is called when q is over.
-func (h *Handler) doneDirect(q *direct.Request) {
+func (h *Handler) doneDirect(q *direct.Request) { h.done(q.Context.(*exchange)) }
+
+func (h *Handler) done(ex *exchange) {
 	defer h.inflight.Leave() // also if somebody panics
-	ex := q.Context.(*exchange)
 	if s := ex.session; s != nil {
 		defer s.done(ex)
 		if !ex.left && ex.reply.given() {
@@ -418,21 +438,29 @@ func (h *Handler) doneDirect(q *direct.Request) {
 
 // answer writes the answer to ex. Without one it closes the connection.
 func (h *Handler) answer(ex *exchange) {
-	if a, ok := h.written(ex); ok {
-		ex.direct.Answer(a)
-	} else {
-		ex.direct.Abort()
+	switch q := ex.direct.(type) {
+	case *relay.Call:
+		if ex.reply.given() {
+			q.Answer(relay.Answer{Status: ex.reply.status, Content: ex.content, Body: ex.reply.body})
+			return
+		}
+	case *direct.Request:
+		if a, ok := h.written(ex, q); ok {
+			q.Answer(a)
+			return
+		}
 	}
+	ex.direct.Abort()
 }
 
 // written returns the answer to ex as it is written, if there is one. It is called
 // by whoever has made the answer, who must not suffer from a panic of AllowOrigin.
-func (h *Handler) written(ex *exchange) (a httpio.RawAnswer, ok bool) {
+func (h *Handler) written(ex *exchange, q *direct.Request) (a httpio.RawAnswer, ok bool) {
 	if !ex.reply.given() {
 		return a, false
 	}
 	defer h.caught("AllowOrigin")
-	return h.edge.Raw(ex.direct, ex.answer()), true
+	return h.edge.Raw(q, ex.answer()), true
 }
 
 // caught is to be deferred where the application is called. It has a panic logged
@@ -441,6 +469,134 @@ func (h *Handler) caught(what string) {
 	if v := recover(); v != nil {
 		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
 	}
+}
+
+// joins makes the Handler a node, if it is to be one.
+func (h *Handler) joins() {
+	if h.o.Node != "" {
+		if err := CheckNode(h.o.Node); err != nil {
+			panic(err)
+		}
+		h.suffix = "." + h.o.Node
+	} else if h.o.Relay != nil {
+		panic("bosh: Options.Relay needs Options.Node, the name by which other nodes find this one")
+	}
+	h.front = relay.NewFront(h.o.Node, h.o.Relay, h.o.Logger)
+	h.owner = &relay.Owner{
+		Serve: h.serveRelayed, Peers: h.front.Peers(), Logger: h.o.Logger,
+		Gone: func(c *relay.Call) { h.left(c.Context.(*exchange)) },
+		Done: func(c *relay.Call) { h.done(c.Context.(*exchange)) },
+		Hurry: func(c *relay.Call) {
+			if ex := c.Context.(*exchange); ex.session != nil {
+				ex.session.hurry(ex)
+			}
+		},
+	}
+}
+
+// ServeRelay serves a message that the Relay of another node's Handler was called with.
+// It does not block, and message is not used after it has returned. answer is called
+// once, from any goroutine, unless it is nil; its message is good until it returns. An
+// error is to be the answer of that Relay, too.
+//
+// Messages say who a request is from, and are believed: whoever can have them served is
+// as trusted as a node.
+func (h *Handler) ServeRelay(message []byte, answer func(message []byte, err error)) {
+	h.owner.Message(message, answer)
+}
+
+// serveRelayed serves a request that came in at another node.
+func (h *Handler) serveRelayed(c *relay.Call) {
+	h.inflight.Enter()
+	ex := &exchange{direct: c}
+	c.Context = ex
+	if c.Left > 0 {
+		ex.limit = h.now() + c.Left
+	}
+	req := h.requests.Get().(*wire.Request)
+	share := httpio.Share{Budget: &h.bodies}
+	defer share.Give()
+	var err error
+	if c.Malformed {
+		err = relay.ErrMalformed
+	}
+	if !share.Reach(len(c.Body)) {
+		err = httpio.ErrNoRoom
+	}
+	if cap(req.Body) < len(c.Body) {
+		req.Body = make([]byte, 0, len(c.Body)) // append would make room for more, which counts
+	}
+	req.Body = append(req.Body[:0], c.Body...)
+	h.serveRequest(ex, req, err, &share)
+}
+
+// sent reports whether it has sent a request to the node that has its session. The
+// answer comes by travelled.
+func (h *Handler) sent(ex *exchange, req *wire.Request, malformed bool) bool {
+	if ex.relayed() != nil {
+		return false
+	}
+	node, ok := h.front.Elsewhere(req.SID)
+	if !ok {
+		return false
+	}
+	tls := ex.tls()
+	q := relay.Request{
+		Body: req.Body, Malformed: malformed, Secure: h.secure(ex), Encrypted: tls != nil, Cert: reqinfo.Certificate(tls),
+	}
+	if !ex.forwarded() {
+		q.Conn = h.front.Conn(ex.connection(h))
+	}
+	if ex.limit > 0 {
+		q.Left = max(ex.limit-h.now(), 1)
+	}
+	if h.o.MaxStreams > 1 && h.o.Admit != nil && len(req.To) > 0 {
+		q.Head = relay.Head(ex.http()) // Admit may be asked there
+	}
+	ex.line = h.sum(req.SID)
+	h.front.Go(node, &q, func(t *relay.Trip) { ex.trip = t }, func(a relay.Answer, err error) { h.travelled(ex, a, err) })
+	return true
+}
+
+// travelled is called when a request that was sent to another node has been answered
+// there, or will not be.
+func (h *Handler) travelled(ex *exchange, a relay.Answer, err error) {
+	switch {
+	case err == nil:
+		ex.reply, ex.content = reply{body: a.Body, status: a.Status}, a.Content
+	case errors.Is(err, ErrNoNode):
+		ex.reply = h.terminal(ItemNotFound, false)
+	}
+	if ex.direct != nil {
+		h.answer(ex)
+		return
+	}
+	ex.reply.body = bytes.Clone(ex.reply.body)
+	h.lines.Enter(ex.line, ex.ready)
+}
+
+// travels waits until a request that was sent to another node has been answered, and
+// answers it. It reports whether there was an answer.
+func (h *Handler) travels(w http.ResponseWriter, ex *exchange, pipelined *pipeline.Request) bool {
+	if pipelined != nil {
+		defer pipelined.Hold(ex.trip.Hurry)()
+	}
+	ctx := ex.request.Context()
+	select {
+	case <-ex.ready:
+	case <-ctx.Done():
+		if ex.trip.Cancel() {
+			if ctx.Err() == context.DeadlineExceeded { // somebody in front has given up waiting
+				panic(http.ErrAbortHandler)
+			}
+			h.abandon(w)
+			return false
+		}
+		<-ex.ready
+	}
+	defer h.lines.Leave(ex.line)
+	h.reply(w, ex)
+	return true
 }
 
 // again returns the answer to a request whose session is over: the one that it has had,
@@ -709,7 +865,7 @@ func (h *Handler) shut() *Error {
 
 // open opens a session.
 func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Session, *Error) {
-	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text()}
+	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text() + h.suffix}
 	s.alarm = h.clock.Alarm()
 	s.secure = h.secure(ex)
 	s.origin = ex.origin()
@@ -1014,6 +1170,7 @@ func (h *Handler) Stats() HandlerStats {
 		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(),
 		MaxSessions: int64(max(h.o.MaxSessions, 0)), MaxMemory: max(h.o.MaxMemory, 0),
 		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.serial.Load(), // later than Ended, or more might have ended
+		Relayed: h.front.Peers().Counts(),
 	}
 	n.Sessions = n.Created
 	for _, ended := range ended {
@@ -1036,6 +1193,9 @@ func (h *Handler) ask(m registry.Mark, sum *registry.Counts) {
 
 // secure reports whether ex came over TLS.
 func (h *Handler) secure(ex *exchange) bool {
+	if c := ex.relayed(); c != nil {
+		return c.Secure
+	}
 	if h.o.Secure != nil {
 		return h.o.Secure(ex.http())
 	}
@@ -1046,6 +1206,9 @@ func (h *Handler) secure(ex *exchange) bool {
 // was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
 func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
+	if c := ex.relayed(); c != nil {
+		return c.Secure && bytes.Equal(cert, c.Cert)
+	}
 	return h.secure(ex) && bytes.Equal(cert, reqinfo.Certificate(ex.tls()))
 }
 
@@ -1097,6 +1260,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
+	h.front.Hurry()
 	defer h.closeConns()
 	return h.inflight.Wait(ctx)
 }
@@ -1121,6 +1285,7 @@ func (h *Handler) Close() error {
 		}
 		s.unlock()
 	}
+	h.front.Close()
 	h.closeConns()
 	return nil
 }

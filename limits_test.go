@@ -132,6 +132,7 @@ var options = map[string]extremes{
 	"Serve": none, "Admit": none, "AllowOrigin": none, "NoCORS": none, "ClientAddr": none, "Secure": none,
 	"NoAcks": none, "Direct": none, "Logger": none, "Trace": none, "SeeOther": none, "Content": none,
 	"AllowHeaders": none, "AllowCredentials": none, "PassUpgrades": none, "WhitespaceKeepalive": none, "Throttle": none, "Undelivered": none, "Proof": none,
+	"Node": none, "Relay": none, // see TestNode
 	"Framing": none, // see TestUnknownFraming
 
 	"Wait":          {60 * second, 0 * second, longest},

@@ -251,6 +251,9 @@ func (w writer) Write(p []byte) (int, error) {
 // What an application takes and is not done with counts, and the client waits for it as
 // for what has not been taken.
 func TestInputInOtherHands(t *testing.T) {
+	if relayed() {
+		t.Skip("it counts to the byte, and there are others")
+	}
 	const limit = 1 << 20
 	body := x(strings.Repeat("x", 200<<10))
 	for name, take := range map[string]func(st *bosh.Stream, f func()){

@@ -9,11 +9,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
 
 	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/relay"
 
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -58,7 +58,21 @@ type exchange struct {
 	queued bool // it is in Session.queue
 	taken  bool // somebody has the answer, or the client has left
 	left   bool // it has
-	direct *direct.Request
+	direct caller
+	trip   *relay.Trip // if its session is another node's
+	line   uint64      // and then a number for that
+}
+
+// A caller is a request that nobody waits for: of the direct engine, or of another node.
+type caller interface {
+	HTTP() *http.Request
+	Values() context.Context
+	Host() string
+	Header(name string) []string
+	Origin() reqinfo.Info
+	TLS() *tls.ConnectionState
+	Connection() uint64
+	Abort()
 }
 
 func newExchange() *exchange { return &exchange{ready: make(chan struct{}, 1)} }
@@ -70,6 +84,12 @@ func (ex *exchange) reset() {
 	default:
 	}
 	*ex = exchange{ready: ex.ready}
+}
+
+// relayed returns the call that brings the request of another node, or nil.
+func (ex *exchange) relayed() *relay.Call {
+	c, _ := ex.direct.(*relay.Call)
+	return c
 }
 
 // http returns the HTTP request.
@@ -466,7 +486,7 @@ func (s *Session) attended(ex *exchange) {
 	}
 	s.mu.Lock()
 	s.attending--
-	if !s.yielding || s.parked != nil || s.attending > 0 || !s.queue.empty() {
+	if !s.yielding || s.parked != nil || s.attending > 0 || !s.queue.empty() || ex.relayed() != nil {
 		s.speakUp()
 		return
 	}

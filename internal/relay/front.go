@@ -1,0 +1,232 @@
+package relay
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// A Send has another node's Owner serve a message, which is good until it returns.
+// Unless answer is nil it is called with the answer, once: from any goroutine, also
+// before Send returns. The answer is good until that returns.
+type Send func(node string, message []byte, answer func(message []byte, err error))
+
+// A Front is where requests come in for sessions of other nodes. Make it by NewFront. It
+// may be used by several goroutines at once.
+type Front struct {
+	name   string
+	send   Send // nil if requests go nowhere
+	logger *slog.Logger
+	peers  Peers
+	id     uint64 // told apart from a Front that had its name before
+	last   atomic.Uint64
+	media  atomic.Pointer[string] // the Content of the last Answer
+	shards [16]shard
+	closed atomic.Bool
+	hurry  atomic.Bool
+}
+
+// A shard has some of the Trips that are under way.
+type shard struct {
+	mu sync.Mutex // guards trips
+	// By their keys' numbers.
+	trips map[uint64]*Trip
+}
+
+// NewFront returns the Front of the node of that name, which may be empty if send is nil.
+func NewFront(name string, send Send, logger *slog.Logger) *Front {
+	f := &Front{name: name, send: send, logger: logger, id: rand.Uint64()}
+	for i := range f.shards {
+		f.shards[i].trips = make(map[uint64]*Trip)
+	}
+	return f
+}
+
+// A Trip is a Request on its way to another node.
+type Trip struct {
+	f    *Front
+	to   string
+	n    uint64
+	done func(Answer, error)
+	over atomic.Bool
+}
+
+var messages = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooled is the largest buffer that is used again, in bytes.
+const maxPooled = 64 << 10
+
+// withBuffer calls f with a buffer, which f may let grow.
+func withBuffer(f func(b []byte) []byte) {
+	p := messages.Get().(*[]byte)
+	if b := f((*p)[:0]); cap(b) <= maxPooled {
+		*p = b[:0]
+		messages.Put(p)
+	}
+}
+
+// Elsewhere returns the name of the node that has the session with this sid, if that is
+// another one, and somebody passes requests on to it.
+func (f *Front) Elsewhere(sid []byte) (name string, ok bool) {
+	if f.send == nil {
+		return "", false
+	}
+	n := node(sid)
+	if n == nil || string(n) == f.name {
+		return "", false
+	}
+	return f.peers.nameOf(n), true
+}
+
+// Conn returns a number for a connection that other nodes' numbers are not, if n is one
+// here. It is 0 if n is.
+func (f *Front) Conn(n uint64) uint64 {
+	if n == 0 {
+		return 0
+	}
+	return f.id ^ n | 1<<63 // nearly unique, and not 0
+}
+
+// Go sends q to a node. done is called with the answer, once, unless Cancel is: from any
+// goroutine, also before Send returns. The answer is good until it returns. Before
+// anything is sent, begun gets the Trip.
+func (f *Front) Go(node string, q *Request, begun func(*Trip), done func(Answer, error)) {
+	t := &Trip{f: f, to: node, n: f.last.Add(1), done: done}
+	begun(t)
+	s := &f.shards[t.n%uint64(len(f.shards))]
+	s.mu.Lock()
+	s.trips[t.n] = t
+	s.mu.Unlock()
+	withBuffer(func(b []byte) []byte {
+		b = appendRequest(b, newKey(t.n, f.id), f.name, q)
+		f.pass(node, b, t.answered)
+		return b
+	})
+	if f.hurry.Load() {
+		t.Hurry()
+	}
+	if f.closed.Load() {
+		t.fail(errClosed)
+	}
+}
+
+var (
+	errClosed = errors.New("bosh: the handler is closed")
+	errPanic  = errors.New("bosh: Options.Relay panicked")
+)
+
+// pass calls send, which may panic.
+func (f *Front) pass(node string, message []byte, answer func([]byte, error)) {
+	defer func() {
+		if v := recover(); v != nil {
+			f.logger.Error("bosh: Relay panicked", "panic", v, "stack", string(debug.Stack()))
+			if answer != nil {
+				answer(nil, errPanic)
+			}
+		}
+	}()
+	f.send(node, message, answer)
+}
+
+// finish reports whether the Trip ends by this.
+func (t *Trip) finish() bool {
+	if t.over.Swap(true) {
+		return false
+	}
+	s := &t.f.shards[t.n%uint64(len(t.f.shards))]
+	s.mu.Lock()
+	delete(s.trips, t.n)
+	s.mu.Unlock()
+	return true
+}
+
+func (t *Trip) answered(message []byte, err error) {
+	if !t.finish() {
+		return
+	}
+	var a Answer
+	if err == nil {
+		a, err = readAnswer(message, t.f.content)
+	}
+	t.f.peers.out(t.to, err)
+	t.done(a, err)
+}
+
+func (t *Trip) fail(err error) {
+	if t.finish() {
+		t.done(Answer{}, err)
+	}
+}
+
+// content returns the media type in b, and whether it is one that a header may have. It
+// is mostly the same.
+func (f *Front) content(b []byte) (s string, ok bool) {
+	if last := f.media.Load(); last != nil && *last == string(b) {
+		return *last, true
+	}
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return "", false
+		}
+	}
+	s = string(b)
+	f.media.Store(&s)
+	return s, true
+}
+
+// Cancel tells the node that the client has left. It reports whether done will not be
+// called any more.
+func (t *Trip) Cancel() bool {
+	if !t.finish() {
+		return false
+	}
+	t.notice(isCancel)
+	return true
+}
+
+// Hurry has the request answered as soon as can be.
+func (t *Trip) Hurry() {
+	if !t.over.Load() {
+		t.notice(isHurry)
+	}
+}
+
+func (t *Trip) notice(as kind) {
+	var room [1 + len(key{})]byte
+	t.f.pass(t.to, appendNotice(room[:0], as, newKey(t.n, t.f.id)), nil)
+}
+
+// all returns the Trips that are under way.
+func (f *Front) all() (ts []*Trip) {
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.Lock()
+		for _, t := range s.trips {
+			ts = append(ts, t)
+		}
+		s.mu.Unlock()
+	}
+	return ts
+}
+
+// Hurry has all requests answered as soon as can be, from now on.
+func (f *Front) Hurry() {
+	f.hurry.Store(true)
+	for _, t := range f.all() {
+		t.Hurry()
+	}
+}
+
+// Close has all requests fail, from now on.
+func (f *Front) Close() {
+	f.closed.Store(true)
+	for _, t := range f.all() {
+		t.fail(errClosed)
+	}
+}
+
+// Peers returns the counts of the nodes that requests were passed on to, or came from.
+func (f *Front) Peers() *Peers { return &f.peers }

@@ -1,0 +1,52 @@
+// Package relay has one process pass requests on to another one, which has their
+// sessions. It knows of no sessions, and of no network: a [Front] is where a request
+// came in, an [Owner] is where its session is, and somebody carries messages from one
+// to the other.
+package relay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// ErrNoNode says that nobody serves the node.
+var ErrNoNode = errors.New("bosh: no such node")
+
+// ErrMalformed stands for the reason why a request could not be read where it came in.
+var ErrMalformed = errors.New("it could not be read at the node where it came in")
+
+// maxName is how many bytes the name of a node may have.
+const maxName = 32
+
+// CheckName returns what is wrong with the name of a node, or nil.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name of a node is empty")
+	case !valid(name):
+		return fmt.Errorf("the name of a node is up to %d of a-z, 0-9 and -, and is not %.40q", maxName, name)
+	}
+	return nil
+}
+
+func valid[T string | []byte](name T) bool {
+	if len(name) == 0 || len(name) > maxName {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// node returns the name that a sid ends in, or nil. The sid is the client's: it may be
+// anything.
+func node(sid []byte) []byte {
+	if name := sid[bytes.LastIndexByte(sid, '.')+1:]; len(name) < len(sid) && valid(name) {
+		return name
+	}
+	return nil
+}
