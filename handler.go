@@ -71,6 +71,7 @@ type Handler struct {
 	hurried  sync.Once              // see hurries
 	alone    sync.Once              // see unattended
 	cutoffs  logs.Cutoffs           // see cutOff
+	large    logs.Limiter           // see tooLarge
 	refusals [2]logs.Limiter        // by MaxSessions and by MaxPerAddr: see logRefusal
 }
 
@@ -261,6 +262,14 @@ func (h *Handler) hurries(s *Session, ex *exchange) {
 	}
 }
 
+// tooLarge has the log say that a request is larger than MaxBody. Its client hears no more
+// than that it is bad.
+func (h *Handler) tooLarge(ex *exchange) {
+	if more, ok := h.large.Take(h.now()); ok {
+		h.o.Logger.Info("bosh: a request is too large", "max-body", h.o.MaxBody, "remote", h.remote(ex), "unlogged", more)
+	}
+}
+
 // cutOff takes note that a request of s was given up which had been held for so long. If
 // that is a habit, the log says so: the client sees only that requests fail.
 func (h *Handler) cutOff(s *Session, age, now time.Duration) {
@@ -286,6 +295,9 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 	ex.content = wire.TextXML
 	if perr := h.parse(req); err == nil {
 		err = perr
+	}
+	if err == httpio.ErrTooLarge {
+		h.tooLarge(ex)
 	}
 	switch {
 	case err == httpio.ErrNoRoom:

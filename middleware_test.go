@@ -240,6 +240,34 @@ func TestTimeOutInFront(t *testing.T) {
 	}
 }
 
+// A request that is too large is logged, whether it has a session or is to open one.
+func TestTooLargeIsLogged(t *testing.T) {
+	for name, opens := range map[string]bool{"a session": false, "none": true} {
+		t.Run(name, func(t *testing.T) {
+			j := &journal{}
+			o := elements()
+			o.Logger, o.MaxBody = slog.New(j), 1000
+			behind(t, o, func(next http.Handler) http.Handler { return next }, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+				j.clear()
+				text := strings.Replace(creation(), "/>", ">"+x(strings.Repeat("a", 1000))+"</body>", 1)
+				if !opens {
+					p := dial(t, pipe)
+					accept(t, h)
+					text = p.body(1001, x(strings.Repeat("a", 1000)))
+				}
+				for range 2 {
+					boshtest.Post(t, pipe, text).Wait()
+				}
+				said := j.of("bosh: a request is too large")
+				require.Len(t, said, 1)
+				assert.Equal(t, slog.LevelInfo, said[0].level)
+				assert.Equal(t, "1000", said[0].attrs["max-body"])
+				assert.NotEmpty(t, said[0].attrs["remote"])
+			})
+		})
+	}
+}
+
 const cutOffMessage = "bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is" +
 	" in front of the Handler, or lower Options.Wait"
 
