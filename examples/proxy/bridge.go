@@ -42,6 +42,8 @@ type bridge struct {
 	// Of up.
 	wants wish // the client wants its stream managed
 
+	custody custody // otherwise, of what the client is not known to have
+
 	// Questions of the proxy's that the server has not answered.
 	pinged atomic.Pointer[string] // by its id
 	acks   atomic.Int32           // requests for an acknowledgement
@@ -49,7 +51,7 @@ type bridge struct {
 	// Of down until it is done, of leave afterwards.
 	unsent           [][]byte  // read from the server too late for the stream
 	offersManagement bool      // the last features of the server had it
-	kept             bool      // leave has, and acknowledges nothing
+	kept             bool      // the server keeps what it sends, for the proxy: see custody, and leave
 	lost             int       // stanzas that came too late to be returned
 	leaving          time.Time // when leave must be over
 	counted          int       // what the budget knows of
@@ -162,8 +164,11 @@ func (b *bridge) up() error {
 		b.stream.SetReadDeadline(b.lookAt(quiet))
 		n, err := b.stream.Read(buf)
 		said := buf[:n]
+		// One Read gives bytes of one request.
+		whole := n < len(buf) || b.stream.Session().Stats().Unread == 0
 		if err == nil && bytes.HasPrefix(said, []byte(headerStart)) {
 			said, err = b.restart(said)
+			whole = true
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -180,7 +185,7 @@ func (b *bridge) up() error {
 				b.pulse.settle() // a client that knows better: these want no answer
 			}
 			b.wants.look(said)
-			if err = b.tell(append(end, said...)); err == nil {
+			if err = b.pass(append(end, said...), whole); err == nil {
 				b.pulse.tell(len(said))
 			}
 			end, quiet = nil, time.Now()
@@ -265,9 +270,13 @@ func (b *bridge) deliver() error {
 		case it.kind == itemHeader && b.check.old:
 			b.pulse.answered(false)
 		case it.kind == itemElement:
-			edited, err := b.inspect(it.data)
-			if err != nil {
+			var edited []byte
+			if b.holds(it.data) {
+				b.pulse.answered(false)
+			} else if edited, err = b.inspect(it.data); err != nil {
 				return err
+			} else {
+				b.counts(it.data, edited != nil)
 			}
 			if len(edited) == len(it.data) {
 				continue

@@ -26,6 +26,7 @@ type config struct {
 	warnings          []string // of what works, but is hardly meant
 	logJSON, verbose  bool
 	keepalive, drain  time.Duration
+	noCustody         bool
 	idle              time.Duration // of a connection
 
 	frontage  frontage
@@ -104,6 +105,12 @@ func (cfg *config) serverFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.BoolVar(&c.insecure, "insecure", false, "check no certificates; only for servers on loopback")
 	fs.BoolVar(&c.proxyProto, "proxy-protocol", false, "tell the server the client's address by the PROXY protocol, version 2")
 	durationVar(fs, &c.timeout, "timeout", 10*time.Second, "the `time` that a server has to be connected to, to answer, and to take what is sent to it")
+	fs.BoolVar(&cfg.noCustody, "no-custody", false, "have no server keep what a client is not known to have; by default those with stream management do")
+	fs.BoolFunc("own-connections", "take a request for proof that the client has the answer before it on its connection: only if no HTTP proxy is in between, and no client pipelines",
+		func(string) error {
+			cfg.options.Proof = bosh.ByConnection
+			return nil
+		})
 	durationVar(fs, &cfg.keepalive, "keepalive", 2*time.Minute, "the `time` of a client's silence after which its server is asked for a sign of life; 0 for never")
 	return func() (err error) {
 		c.maxStanza = cfg.options.MaxElement

@@ -26,8 +26,13 @@ const (
 // err. Nothing that the client did not get is to vanish: either the server
 // knows by itself, because it manages the stream, or it is told.
 func (b *bridge) leave(err error) {
+	b.kept = b.endCustody()
 	b.within(leaveTimeout)
-	if !b.gone.Load() {
+	switch {
+	case b.gone.Load():
+	case b.kept:
+		b.entrust(err)
+	default:
 		b.returnLost(err)
 		if !b.managed.Load() && b.loggedIn.Load() {
 			b.drain()

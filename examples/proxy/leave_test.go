@@ -21,9 +21,12 @@ const (
 )
 
 // managed is loggedIn with a server that offers stream management.
-func (r *rig) managed() (*boshtest.Client, *fakeServer) {
+func (r *rig) managed(change ...func(*boshtest.Config)) (*boshtest.Client, *fakeServer) {
 	r.t.Helper()
-	c, s := r.loggedIn()
+	c, s := r.loggedIn(change...)
+	if change != nil {
+		r.recv(c, "<success")
+	}
 	require.NoError(r.t, c.Restart(r.t.Context()))
 	s.expect("<stream:stream")
 	s.expect(">")

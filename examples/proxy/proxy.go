@@ -21,6 +21,7 @@ type proxy struct {
 	connector *connector
 	frontage  frontage
 	keepalive time.Duration
+	noCustody bool
 	log       *slog.Logger
 	count     metrics
 	budget    budget
@@ -42,6 +43,7 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 		connector: &cfg.connector,
 		frontage:  cfg.frontage,
 		keepalive: cfg.keepalive,
+		noCustody: cfg.noCustody,
 		log:       log,
 	}
 	p.closing, p.close = context.WithCancelCause(context.Background())
@@ -200,6 +202,7 @@ func (p *proxy) serve(s *bosh.Stream) {
 		pulse:     pulse{conn: e.conn, patience: p.connector.timeout},
 		budget:    &p.budget,
 		keepalive: p.keepalive,
+		custody:   custody{off: p.noCustody},
 		patience:  p.connector.timeout,
 		count:     &p.count,
 	}
