@@ -28,6 +28,7 @@ type bridge struct {
 	keepalive time.Duration // silence after which the server is asked for a sign of life; 0 is never
 	patience  time.Duration // for the server to take or to give what is due
 	count     *metrics
+	meter     *meter // nil without limits on the client
 
 	mu    sync.Mutex // Protects following.
 	why   string     // the first reason for the end
@@ -53,6 +54,7 @@ type bridge struct {
 	offersManagement bool      // the last features of the server had it
 	kept             bool      // the server keeps what it sends, for the proxy: see custody, and leave
 	lost             int       // stanzas that came too late to be returned
+	returned         int       // stanzas that were
 	leaving          time.Time // when leave must be over
 	counted          int       // what the budget knows of
 
@@ -68,6 +70,9 @@ const (
 
 	// clientEnded is the reason for the end if a client has asked for it.
 	clientEnded = "client-ended"
+
+	// serverFailed is the one if the server has ended it, and not in good order.
+	serverFailed = "server-failed"
 )
 
 // run carries until either side ends, and ends the other. It returns the reason
@@ -141,7 +146,7 @@ func (b *bridge) because(why string, cause error) {
 // fail ends the stream because of the server.
 func (b *bridge) fail(err error) {
 	b.gone.Store(true)
-	b.because("server-failed", err)
+	b.because(serverFailed, err)
 	b.stream.CloseWithError(&bosh.Error{Condition: bosh.RemoteConnectionFailed, Err: err})
 }
 
@@ -187,6 +192,7 @@ func (b *bridge) up() error {
 			b.wants.look(said)
 			if err = b.pass(append(end, said...), whole); err == nil {
 				b.pulse.tell(len(said))
+				b.meter.passed(b.stream.Context(), len(said))
 			}
 			end, quiet = nil, time.Now()
 		}

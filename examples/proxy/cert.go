@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"os"
 	"sync"
@@ -45,6 +46,22 @@ func (k *keyPair) load() error {
 	}
 	k.cert, k.changed = &cert, changed
 	return nil
+}
+
+// reload reads the files, whatever is known of them. What there is stays if they are no
+// good.
+func (k *keyPair) reload() error {
+	k.mu.Lock()
+	k.changed = [2]time.Time{}
+	k.mu.Unlock()
+	return k.load()
+}
+
+// leaf returns the certificate.
+func (k *keyPair) leaf() *x509.Certificate {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.cert.Leaf
 }
 
 // get returns the certificate for a handshake. Files that are no good do not

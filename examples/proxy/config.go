@@ -25,27 +25,36 @@ type config struct {
 	certFile, keyFile string
 	warnings          []string // of what works, but is hardly meant
 	logJSON, verbose  bool
+	version, check    bool
 	keepalive, drain  time.Duration
 	noCustody         bool
 	idle              time.Duration // of a connection
 
 	frontage  frontage
 	connector connector
+	shape     shape
 	options   bosh.Options
 }
 
 // parse reads the command line.
 func parse(args []string, output io.Writer) (*config, error) {
 	cfg := &config{}
-	fs := flag.NewFlagSet("proxy", flag.ContinueOnError)
+	fs := flag.NewFlagSet(program, flag.ContinueOnError)
 	fs.SetOutput(output)
+	fs.Usage = func() { usage(fs) }
+	fs.BoolVar(&cfg.version, "version", false, "say which version this is, and end")
+	fs.BoolVar(&cfg.check, "check", false, "connect to the XMPP server of each -domain, or of -upstream, say what it offers, and end")
 	finishWeb := cfg.webFlags(fs)
 	finishServer := cfg.serverFlags(fs)
 	cfg.limitFlags(fs)
+	cfg.shape.flags(fs)
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	err := errors.Join(cfg.check(), finishWeb(), finishServer())
+	if cfg.version {
+		return cfg, nil
+	}
+	err := errors.Join(cfg.sane(), finishWeb(), finishServer())
 	if fs.NArg() > 0 {
 		err = errors.Join(err, fmt.Errorf("no arguments are wanted, but there is %q", fs.Arg(0)))
 	}
@@ -59,7 +68,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.StringVar(&cfg.http, "http", "127.0.0.1:5280", "`address` to serve BOSH at")
 	fs.StringVar(&cfg.path, "path", "/http-bind", "`path` of BOSH")
-	fs.StringVar(&cfg.certFile, "cert", "", "PEM `file` of a certificate, to serve by HTTPS; read again when it changes")
+	fs.StringVar(&cfg.certFile, "cert", "", "PEM `file` of a certificate, to serve by HTTPS; read again when it changes, and at SIGHUP; variables as $CREDENTIALS_DIRECTORY stand for their values")
 	fs.StringVar(&cfg.keyFile, "key", "", "PEM `file` of its key")
 	fs.StringVar(&cfg.admin, "admin", "", "`address` to serve /metrics, /healthz and /sessions at, not for the public")
 	fs.Func("admin-host", "a further `name` by which -admin may be reached; addresses and localhost always do; may be given again", listFlag(&cfg.adminHosts))
@@ -72,6 +81,7 @@ func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
 	var origins []string
 	fs.Func("origin", "`origin` of pages that may use BOSH, as https://example.org; may be given again (default all)", listFlag(&origins))
 	return func() (err error) {
+		cfg.certFile, cfg.keyFile = os.ExpandEnv(cfg.certFile), os.ExpandEnv(cfg.keyFile)
 		if origins != nil {
 			allowed, oerr := parseOrigins(origins)
 			err = errors.Join(err, oerr)

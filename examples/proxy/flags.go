@@ -12,21 +12,25 @@ import (
 	"time"
 )
 
-// check refuses numbers with which nothing would work, or that would mean
+// sane refuses numbers with which nothing would work, or that would mean
 // something else than they say.
-func (cfg *config) check() (err error) {
+func (cfg *config) sane() (err error) {
 	refuse := func(bad bool, format string, args ...any) {
 		if bad {
 			err = errors.Join(err, fmt.Errorf(format, args...))
 		}
 	}
 	o, c := &cfg.options, &cfg.connector
-	refuse(c.timeout <= 0, "-timeout: %v leaves servers no time", c.timeout)
-	refuse(cfg.keepalive < 0, "-keepalive: %v is no time; 0 is never", cfg.keepalive)
-	refuse(cfg.drain < 0, "-drain: %v is no time", cfg.drain)
-	refuse(cfg.idle <= 0, "-idle-timeout: %v is no time", cfg.idle)
-	refuse(o.Wait < time.Second, "-wait: %v is less than 1s", o.Wait)
-	refuse(o.Inactivity < time.Second, "-inactivity: %v is less than 1s", o.Inactivity)
+	refuse(c.timeout <= 0, "-timeout: %s leaves servers no time", inSeconds(c.timeout))
+	s := &cfg.shape
+	refuse(s.bytes < 0 || s.stanzas < 0 || s.addrBytes < 0 || s.addrStanzas < 0, "-rate and the like: a negative number is none; 0 is no limit")
+	refuse(s.bytes > 0 && s.bytes < minMessage, "-rate: %d bytes a second is less than %d", s.bytes, minMessage)
+	refuse(s.addrBytes > 0 && s.addrBytes < minMessage, "-rate-per-client: %d bytes a second is less than %d", s.addrBytes, minMessage)
+	refuse(cfg.keepalive < 0, "-keepalive: %s is no time; 0 is never", inSeconds(cfg.keepalive))
+	refuse(cfg.drain < 0, "-drain: %s is no time", inSeconds(cfg.drain))
+	refuse(cfg.idle <= 0, "-idle-timeout: %s is no time", inSeconds(cfg.idle))
+	refuse(o.Wait < time.Second, "-wait: %s is less than 1s", inSeconds(o.Wait))
+	refuse(o.Inactivity < time.Second, "-inactivity: %s is less than 1s", inSeconds(o.Inactivity))
 	refuse(o.MaxSessions < 1, "-max-sessions: %d lets nobody in", o.MaxSessions)
 	refuse(o.MaxPerAddr < 0, "-max-sessions-per-client: %d is no number of sessions; 0 is no limit", o.MaxPerAddr)
 	refuse(o.MaxBody < minMessage || o.MaxBody > 256<<20, "-max-body: %d is not from %d to %d", o.MaxBody, minMessage, 256<<20)
@@ -55,7 +59,7 @@ func durationVar(fs *flag.FlagSet, p *time.Duration, name string, value time.Dur
 
 type duration time.Duration
 
-func (d *duration) String() string { return time.Duration(*d).String() }
+func (d *duration) String() string { return inSeconds(time.Duration(*d)) }
 
 func (d *duration) Set(s string) error {
 	v, err := time.ParseDuration(s)
@@ -117,4 +121,31 @@ func checkURL(name, s string, schemes ...string) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %q is no URL that begins with %s://", name, s, strings.Join(schemes, ":// or "))
+}
+
+// inSeconds writes a time as it is written in a flag: 60s, and neither 1m0s nor a number
+// without a unit.
+func inSeconds(d time.Duration) string {
+	if d.Abs() >= time.Second && d%time.Second == 0 {
+		return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+	}
+	return d.String()
+}
+
+// usage says how to use the program.
+func usage(fs *flag.FlagSet) {
+	fmt.Fprintf(fs.Output(), `%[1]s lets browsers in to an XMPP server, by BOSH (XEP-0124 and XEP-0206).
+
+In front of the server on this machine, behind a web server on the same one:
+
+	%[1]s -upstream 127.0.0.1:5222 -trust 127.0.0.1
+
+Other commands:
+
+	%[1]s health [URL]       ask a running %[1]s whether it takes sessions, for containers
+
+Flags:
+
+`, program)
+	fs.PrintDefaults()
 }

@@ -97,6 +97,7 @@ func (b *bridge) bounce(replies *bytes.Buffer, element []byte) bool {
 	}
 	replies.Write(reply)
 	b.count.bounced.add(s.name)
+	b.returned++
 	if replies.Len() >= maxReplies {
 		b.reply(replies) // if it fails, so will the next one
 		replies.Reset()

@@ -1,7 +1,8 @@
-// Command proxy is a BOSH connection manager: it stands in front of any XMPP
+// Command bosh-proxy is a BOSH connection manager: it stands in front of any XMPP
 // server that speaks TCP, and lets clients in that speak HTTP.
 //
-//	go run ./examples/proxy -http 127.0.0.1:5280 -upstream example.org
+//	go build -o bosh-proxy ./examples/proxy
+//	./bosh-proxy -http 127.0.0.1:5280 -upstream example.org
 //
 // README.md tells operators how to use it.
 package main
@@ -15,25 +16,62 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/gobosh/bosh/internal/demo"
+	"github.com/gobosh/bosh/internal/version"
+)
+
+const program = "bosh-proxy"
+
+// What the program returns to the system. What is wrong with the command line stays
+// wrong, so that a service manager need not try again.
+const (
+	exitFailed = 1
+	exitUsage  = 2
 )
 
 func main() {
-	cfg, err := parse(os.Args[1:], os.Stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		os.Exit(2) // parse has said it
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := run(ctx, cfg, os.Stderr, nil); err != nil {
-		fmt.Fprintln(os.Stderr, "proxy:", err)
-		os.Exit(1)
-	}
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
+
+// command runs the program, and returns what it returns to the system.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "health":
+			return health(ctx, args[1:], stderr)
+		}
+	}
+	cfg, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return exitUsage // parse has said it
+	case cfg.version:
+		fmt.Fprintf(stdout, "%s %s %s %s/%s\n", program, version.Module(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return 0
+	case cfg.check:
+		err = cfg.tryServers(ctx, stdout)
+	default:
+		err = run(ctx, cfg, stderr, nil)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return exitFailed
+	}
+	return 0
+}
+
+// descriptorsEach is how many file descriptors a session takes: two connections of its
+// client's, and one to the server.
+const descriptorsEach = 3
 
 // run serves until ctx is done and all clients and servers know. It calls ready,
 // if there is one, when the ports are open.
@@ -43,14 +81,16 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 	if err != nil {
 		return err
 	}
-	attrs := []any{"http", w.public.Addr().String(), "path", cfg.path}
+	attrs := []any{"version", version.Module(), "http", w.public.Addr().String(), "path", cfg.path}
 	if w.admin != nil {
 		attrs = append(attrs, "admin", w.admin.Addr().String())
 	}
 	log.Info("serving", attrs...)
+	demo.LogSessions(log, descriptorsEach, int64(cfg.options.MaxSessions))
 	for _, warning := range cfg.warnings {
 		log.Warn(warning)
 	}
+	defer w.reloadAtSignal(log)()
 	if ready != nil {
 		ready(w)
 	}
@@ -58,9 +98,14 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 	case <-ctx.Done():
 	case err = <-w.failed:
 	}
-	log.Info("draining", "for", cfg.drain)
+	log.Info("draining", "for", cfg.drain, "sessions", w.proxy.bosh.Stats().Sessions)
+	began := time.Now()
 	untold, derr := w.shutdown(cfg.drain)
-	log.Info("drained", "clients not told", untold)
+	level := slog.LevelInfo
+	if untold > 0 {
+		level = slog.LevelWarn
+	}
+	log.Log(context.Background(), level, "drained", "not told", untold, "after", time.Since(began).Round(time.Millisecond))
 	return errors.Join(err, derr)
 }
 
@@ -79,7 +124,8 @@ func logger(cfg *config, output io.Writer) *slog.Logger {
 // some of what is in it.
 const maxText = 300
 
-// brief cuts what is long, but for the stack of a panic.
+// brief cuts what is long, but for the stack of a panic. A time gets its unit, which
+// JSON has none for.
 func brief(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "stack" || a.Key == slog.MessageKey {
 		return a
@@ -90,6 +136,8 @@ func brief(_ []string, a slog.Attr) slog.Attr {
 		text = v
 	case error:
 		text = v.Error()
+	case time.Duration:
+		a.Value = slog.StringValue(inSeconds(v))
 	}
 	if len(text) > maxText {
 		a.Value = slog.StringValue(strings.ToValidUTF8(text[:maxText], "") + "...")

@@ -1,91 +1,119 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"runtime"
-	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/promtext"
+	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/version"
 )
 
-// metrics are what the library does not count, and how all counts are shown.
+// metrics are what the library does not count, and how all counts are shown. The names are
+// those of examples/prometheus, whose README.md has a table of them.
 type metrics struct {
 	stats              func() bosh.HandlerStats
 	kept               func() int64 // bytes from servers
 	bytesUp, bytesDown atomic.Int64
-	refused            labelled // by condition
-	ended              labelled // by reason
-	bounced, lost      labelled // by stanza
+	slowedFor          atomic.Int64        // nanoseconds
+	ended              labelled            // by reason
+	slowed             labelled            // by the limit
+	bounced, lost      labelled            // by stanza
+	connect            *promtext.Histogram // seconds
+	open               *promtext.Histogram // seconds
+	received, answered *promtext.Histogram // bytes
+}
+
+// init makes what is not ready by itself.
+func (m *metrics) init() {
+	m.connect = promtext.NewHistogram(.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
+	m.open = promtext.NewHistogram(.001, .005, .025, .1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90)
+	m.received, m.answered = promtext.NewHistogram(sizes...), promtext.NewHistogram(sizes...)
+}
+
+var sizes = []float64{64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
+
+// The labels that counters have from the start, so that a rate of the first is seen.
+var (
+	conditions = []bosh.Condition{
+		bosh.BadRequest, bosh.HostGone, bosh.HostUnknown, bosh.ImproperAddressing, bosh.InternalServerError, bosh.ItemNotFound,
+		bosh.OtherRequest, bosh.PolicyViolation, bosh.RemoteConnectionFailed, bosh.RemoteStreamError, bosh.SeeOtherURI,
+		bosh.SystemShutdown, bosh.UndefinedCondition,
+	}
+	goodEnds   = []string{"closed", "inactive"}
+	streamEnds = []string{clientEnded, "client-lost", serverFailed, "server-ended", "memory"}
+	stanzas    = []string{"iq", "message", "presence"}
+	limits     = []string{"session", "address"}
+)
+
+// known returns counts that have all the labels.
+func known(counts map[string]int64, labels ...string) map[string]int64 {
+	all := maps.Clone(counts)
+	if all == nil {
+		all = make(map[string]int64)
+	}
+	for _, l := range labels {
+		all[l] += 0
+	}
+	return all
+}
+
+func conditionNames(more ...string) (names []string) {
+	for _, c := range conditions {
+		names = append(names, string(c))
+	}
+	return append(names, more...)
 }
 
 // ServeHTTP shows the metrics in the text format of Prometheus.
 func (m *metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", promtext.ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	m.write(w)
 }
 
-func (m *metrics) write(w io.Writer) {
-	sum := m.stats()
-	metric(w, "bosh_proxy_sessions", "gauge", "Sessions that live.", sum.Sessions)
-	metric(w, "bosh_proxy_requests_open", "gauge", "Requests that wait for an answer.", int64(sum.Open))
-	metric(w, "bosh_proxy_queued_bytes", "gauge", "Bytes that wait for clients.", int64(sum.Queued))
-	metric(w, "bosh_proxy_unread_bytes", "gauge", "Bytes that wait for servers.", int64(sum.Unread))
-	metric(w, "bosh_proxy_memory_bytes", "gauge", "Bytes that sessions and requests on their way keep, as -max-memory counts.", sum.Memory)
-	metric(w, "bosh_proxy_server_buffer_bytes", "gauge", "Bytes of buffers for what comes from XMPP servers, but for small ones.", m.kept())
-	metric(w, "bosh_proxy_sessions_opened_total", "counter", "Sessions that began.", sum.Created)
-	family(w, "bosh_proxy_sessions_refused_total", "Sessions that were refused, by condition.", "condition", m.refused.get())
-	family(w, "bosh_proxy_streams_ended_total", "Streams that ended, by reason.", "reason", m.ended.get())
-	family(w, "bosh_proxy_stanzas_bounced_total", "Stanzas that could not be delivered and were answered by an error.", "stanza", m.bounced.get())
-	family(w, "bosh_proxy_stanzas_lost_total", "Stanzas that came from a server without stream management too late to be returned.", "stanza", m.lost.get())
-	metric(w, "bosh_proxy_requests_total", "counter", "Requests of sessions, repeats included.", sum.Requests)
-	metric(w, "bosh_proxy_requests_repeated_total", "counter", "Requests that were repeats.", sum.Repeats)
-	metric(w, "bosh_proxy_payloads_received_total", "counter", "Elements from clients.", sum.PayloadsIn)
-	metric(w, "bosh_proxy_payloads_sent_total", "counter", "Elements to clients.", sum.PayloadsOut)
-	metric(w, "bosh_proxy_http_received_bytes_total", "counter", "Bytes of request bodies.", sum.BytesIn)
-	metric(w, "bosh_proxy_http_sent_bytes_total", "counter", "Bytes of answer bodies.", sum.BytesOut)
-	metric(w, "bosh_proxy_server_sent_bytes_total", "counter", "Bytes to XMPP servers.", m.bytesUp.Load())
-	metric(w, "bosh_proxy_server_received_bytes_total", "counter", "Bytes from XMPP servers.", m.bytesDown.Load())
-	metric(w, "go_goroutines", "gauge", "Goroutines.", int64(runtime.NumGoroutine()))
-	var mem runtime.MemStats
-	runtime.ReadMemStats(&mem)
-	metric(w, "go_memstats_heap_inuse_bytes", "gauge", "Bytes of heap in use.", int64(mem.HeapInuse))
-}
+func (m *metrics) write(out io.Writer) {
+	w, sum := promtext.New(out), m.stats()
+	both := func(in, out int64) map[string]int64 { return map[string]int64{"in": in, "out": out} }
 
-func metric(w io.Writer, name, kind, help string, value int64) {
-	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", name, help, name, kind, name, value)
-}
+	w.Gauge("bosh_sessions", "Sessions that live now.", float64(sum.Sessions))
+	w.Gauge("bosh_sessions_max", "Sessions that there may be; 0 for no limit.", float64(sum.MaxSessions))
+	w.Counter("bosh_sessions_created_total", "Sessions that have begun.", float64(sum.Created))
+	w.Counters("bosh_sessions_ended_total", "Sessions that have ended, by reason: a condition, closed for a good end, inactive for a client's silence.",
+		"reason", known(sum.Ended, conditionNames(goodEnds...)...))
+	w.Counters("bosh_sessions_refused_total", "Sessions refused at their creation, by condition.", "condition", known(sum.Refused, conditionNames()...))
+	w.Gauge("bosh_requests_open", "Requests that are held, early, or being answered.", float64(sum.Open))
+	w.Counter("bosh_requests_total", "Requests received, repeats included.", float64(sum.Requests))
+	w.Counter("bosh_requests_repeated_total", "Requests that had been received before.", float64(sum.Repeats))
+	w.Counters("bosh_payloads_total", "Payloads received (in) and sent (out).", "direction", both(sum.PayloadsIn, sum.PayloadsOut))
+	w.Counters("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction", both(sum.BytesIn, sum.BytesOut))
+	w.Gauge("bosh_queued_bytes", "Bytes that wait for clients.", float64(sum.Queued))
+	w.Gauge("bosh_unread_bytes", "Bytes that wait for the application.", float64(sum.Unread))
+	w.Gauge("bosh_memory_bytes", "Bytes that sessions and requests on their way keep, as MaxMemory counts.", float64(sum.Memory))
+	w.Gauge("bosh_memory_max_bytes", "Bytes that they may keep; 0 for no limit.", float64(sum.MaxMemory))
+	w.Histogram("bosh_request_open_seconds", "Time from the arrival of a request to the end of its answer; it includes the time that the request is held.", m.open)
+	w.Histogram("bosh_request_size_bytes", "Size of request bodies.", m.received)
+	w.Histogram("bosh_response_size_bytes", "Size of response bodies.", m.answered)
+	w.Info("bosh_build_info", "What the program was built from.", "version", version.Module(), "goversion", runtime.Version())
 
-// family writes counters that differ by a label, whose values need no escapes.
-func family(w io.Writer, name, help, label string, values map[string]int64) {
-	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s counter\n", name, help, name)
-	for _, value := range slices.Sorted(maps.Keys(values)) {
-		fmt.Fprintf(w, "%s{%s=%q} %d\n", name, label, value, values[value])
-	}
+	w.Histogram("bosh_proxy_connect_seconds", "Time to connect to an XMPP server until the stream can begin, or to fail.", m.connect)
+	w.Counters("bosh_proxy_server_bytes_total", "Bytes from XMPP servers (in) and to them (out).", "direction", both(m.bytesDown.Load(), m.bytesUp.Load()))
+	w.Gauge("bosh_proxy_server_buffer_bytes", "Bytes of buffers for what comes from XMPP servers, but for small ones.", float64(m.kept()))
+	w.Counters("bosh_proxy_streams_ended_total", "Streams that ended, by reason: who ended them and how, or a condition.", "reason", known(m.ended.All(), append(conditionNames(), streamEnds...)...))
+	w.Counters("bosh_proxy_stanzas_bounced_total", "Stanzas that could not be delivered and were answered by an error.", "stanza", known(m.bounced.All(), stanzas...))
+	w.Counters("bosh_proxy_stanzas_lost_total", "Stanzas that came from a server without stream management too late to be returned.", "stanza", known(m.lost.All(), stanzas...))
+	w.Counters("bosh_proxy_slowed_total", "How often a client was slowed, by whose limit.", "limit", known(m.slowed.All(), limits...))
+	w.Counter("bosh_proxy_slowed_seconds_total", "For how long clients were slowed.", float64(m.slowedFor.Load())/1e9)
+	w.Go()
+	w.Process()
 }
 
 // A labelled counts by a label.
-type labelled struct {
-	mu sync.Mutex
-	n  map[string]int64
-}
+type labelled struct{ registry.ByName }
 
-func (l *labelled) add(label string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.n == nil {
-		l.n = make(map[string]int64)
-	}
-	l.n[label]++
-}
-
-func (l *labelled) get() map[string]int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return maps.Clone(l.n)
-}
+func (l *labelled) add(label string)      { l.Add(label) }
+func (l *labelled) get() map[string]int64 { return l.All() }

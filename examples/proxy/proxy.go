@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +24,8 @@ type proxy struct {
 	log       *slog.Logger
 	count     metrics
 	budget    budget
+	shaper    shaper
+	refusals  refusals
 
 	bridges sync.WaitGroup // and connections that are to become some
 	living  atomic.Int64   // how many there are
@@ -46,6 +47,7 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 		noCustody: cfg.noCustody,
 		log:       log,
 	}
+	p.count.init()
 	p.closing, p.close = context.WithCancelCause(context.Background())
 	p.ended, p.end = context.WithCancelCause(context.Background())
 	p.budget.max = max(o.MaxMemory, 0) / serverShare
@@ -54,11 +56,21 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 	o.Serve = p.serve
 	o.ClientAddr = p.frontage.clientAddr
 	o.Secure = p.frontage.secure
-	o.Logger = log
+	if p.shaper = (shaper{shape: cfg.shape, count: &p.count}); cfg.shape.on() {
+		o.Throttle, o.ReadBuffer = true, throttledBuffer
+	}
+	o.Logger = slog.New(quieter{log.Handler()})
 	o.Trace = &bosh.Trace{
-		Refused:  p.refused,
-		Request:  func(s *bosh.Session, _ bosh.RequestInfo) { seen(s) },
-		Response: func(s *bosh.Session, _ bosh.ResponseInfo) { seen(s) },
+		Refused: p.refused,
+		Request: func(s *bosh.Session, i bosh.RequestInfo) {
+			seen(s)
+			p.count.received.Observe(float64(i.Bytes))
+		},
+		Response: func(s *bosh.Session, i bosh.ResponseInfo) {
+			seen(s)
+			p.count.open.Observe(i.Open.Seconds())
+			p.count.answered.Observe(float64(i.Bytes))
+		},
 	}
 	p.bosh = bosh.New(o)
 	p.count.stats, p.count.kept = p.bosh.Stats, p.budget.taken
@@ -69,8 +81,8 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 // comes from servers.
 const serverShare = 4
 
-// refused counts a session that is refused, by whomever.
-func (p *proxy) refused(_ *http.Request, e *bosh.Error) { p.count.refused.add(string(e.Condition)) }
+// throttledBuffer is how many bytes a client may be ahead that is slowed.
+const throttledBuffer = 8 << 10
 
 // An errand is a connection on its way from admit to serve. It stays with its
 // session.
@@ -147,11 +159,11 @@ func (p *proxy) over() {
 func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
 	client := p.frontage.client(r).from
 	if o.To == "" {
-		return nil, p.refuse(client, "", &bosh.Error{Condition: bosh.ImproperAddressing})
+		return nil, refuse("", &bosh.Error{Condition: bosh.ImproperAddressing, Err: errNoTo})
 	}
 	d, err := parseDomain(o.To)
 	if err != nil {
-		return nil, p.refuse(client, o.To, &bosh.Error{Condition: bosh.HostUnknown, Err: err})
+		return nil, refuse(o.To, &bosh.Error{Condition: bosh.HostUnknown, Err: err})
 	}
 	o.To = d.name // as the server has to see it
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
@@ -159,7 +171,9 @@ func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (co
 	dialing, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(p.closing, func() { cancel(errClosing) })()
+	began := time.Now()
 	conn, err := p.connector.connect(dialing, request{domain: d, route: o.Route, wait: o.Wait, client: client, local: local})
+	p.count.connect.Observe(time.Since(began).Seconds())
 	if err == nil && !p.begin() {
 		conn.Close()
 		err = errClosing
@@ -168,20 +182,9 @@ func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (co
 		err = &bosh.Error{Condition: bosh.SystemShutdown, Err: errClosing}
 	}
 	if err != nil {
-		return nil, p.refuse(client, d.name, err)
+		return nil, refuse(d.name, err)
 	}
 	return send(ctx, p.ended, &errand{conn: conn, domain: d, over: p.over}), nil
-}
-
-// refuse takes note that a client is refused by err, which it returns.
-func (p *proxy) refuse(client netip.AddrPort, domain string, err error) error {
-	condition, cause := bosh.InternalServerError, err
-	var e *bosh.Error
-	if errors.As(err, &e) {
-		condition, cause = e.Condition, e.Err
-	}
-	p.log.Info("session refused", "client", hop{from: client}.host(), "domain", domain, "condition", condition, "cause", cause)
-	return err
 }
 
 // serve carries between a stream and the connection that was made for it.
@@ -205,16 +208,27 @@ func (p *proxy) serve(s *bosh.Stream) {
 		custody:   custody{off: p.noCustody},
 		patience:  p.connector.timeout,
 		count:     &p.count,
+		meter:     p.shaper.meter(s.Session()),
 	}
+	defer b.meter.close()
 	began := time.Now()
 	why, cause := b.run()
 	p.count.ended.add(why)
-	attrs := []any{"reason", why, "after", time.Since(began).Round(time.Millisecond)}
+	level, n := slog.LevelInfo, s.Session().Stats()
+	attrs := []any{
+		"reason", why, "client", s.RemoteAddr(), "domain", e.domain.name, "after", time.Since(began).Round(time.Millisecond),
+		"requests", n.Requests, "received", n.PayloadsIn, "sent", n.PayloadsOut, "returned", b.returned,
+	}
+	if why == serverFailed {
+		level = slog.LevelWarn
+	}
+	if b.lost > 0 {
+		// They came too late to be returned, and the server has no stream management.
+		level = slog.LevelWarn
+		attrs = append(attrs, "lost", b.lost)
+	}
 	if cause != nil {
 		attrs = append(attrs, "cause", cause)
 	}
-	log.Info("session ended", attrs...)
-	if b.lost > 0 {
-		log.Warn("stanzas came too late to be returned, and the server has no stream management", "lost", b.lost)
-	}
+	log.Log(context.Background(), level, "session ended", attrs...)
 }

@@ -29,7 +29,7 @@ func TestRefused(t *testing.T) {
 		r.refusal("example.com", "host-unknown")
 		r.refusal("", "improper-addressing")
 		r.refusal("example.org", "remote-connection-failed")
-		assert.Equal(t, map[string]int64{"remote-connection-failed": 2, "host-unknown": 1, "improper-addressing": 1}, r.proxy.count.refused.get())
+		assert.Equal(t, map[string]int64{"remote-connection-failed": 2, "host-unknown": 1, "improper-addressing": 1}, r.proxy.bosh.Stats().Refused)
 	}, func(c *config) { c.connector.domains = map[string]bool{"example.org": true} })
 }
 

@@ -23,6 +23,7 @@ type web struct {
 	admin    net.Listener // nil if there is none
 	failed   chan error
 	idle     time.Duration // how long a connection may be
+	pair     *keyPair      // nil without TLS
 }
 
 // listen opens the ports and serves on them.
@@ -34,6 +35,7 @@ func listen(cfg *config, p *proxy, log *slog.Logger) (w *web, err error) {
 		if err := pair.load(); err != nil {
 			return nil, err
 		}
+		w.pair = pair
 		tlsConfig = &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}
 	}
 	public, err := w.publicHandler(cfg.path, cfg.publicURL)
@@ -43,6 +45,7 @@ func listen(cfg *config, p *proxy, log *slog.Logger) (w *web, err error) {
 	if w.public, err = net.Listen("tcp", cfg.http); err != nil {
 		return nil, err
 	}
+	w.public = demo.WatchDescriptors(w.public, log)
 	if cfg.admin != "" {
 		if w.admin, err = net.Listen("tcp", cfg.admin); err != nil {
 			w.public.Close()

@@ -127,7 +127,7 @@ func TestProgram(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, string(el), "<mechanism>PLAIN</mechanism>")
 		_, _, body = fetch(t, http.DefaultClient, admin+"/metrics")
-		assert.Contains(t, body, "\nbosh_proxy_sessions 1\n")
+		assert.Contains(t, body, "\nbosh_sessions 1\n")
 		require.NoError(t, c.Terminate(t.Context()))
 		c.Close()
 		w.proxy.bridges.Wait()
@@ -179,12 +179,14 @@ func TestLog(t *testing.T) {
 	assert.Equal(t, 5, strings.Count(log.String(), "condition=host-unknown"))
 }
 
-// The form of the metrics is that of Prometheus.
+// The form of the metrics is that of Prometheus, and every counter is there from the start.
 func TestMetricsForm(t *testing.T) {
-	m := metrics{stats: func() bosh.HandlerStats { return bosh.HandlerStats{Sessions: 3} }, kept: new(budget).taken}
-	m.refused.add("host-unknown")
-	m.refused.add("host-unknown")
+	m := metrics{stats: func() bosh.HandlerStats {
+		return bosh.HandlerStats{Sessions: 3, MaxSessions: 9, Refused: map[string]int64{"host-unknown": 2}}
+	}, kept: new(budget).taken}
+	m.init()
 	m.bounced.add("iq")
+	m.connect.Observe(0.2)
 	var b strings.Builder
 	m.write(&b)
 	kinds := map[string]bool{}
@@ -192,19 +194,24 @@ func TestMetricsForm(t *testing.T) {
 		line = strings.TrimSuffix(line, "\n")
 		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			name, kind, _ := strings.Cut(name, " ")
-			assert.Contains(t, []string{"counter", "gauge"}, kind)
+			assert.Contains(t, []string{"counter", "gauge", "histogram", "summary"}, kind)
 			assert.False(t, kinds[name], name)
 			kinds[name] = true
 			continue
 		}
 		if !strings.HasPrefix(line, "# HELP ") {
-			assert.Regexp(t, `^[a-z_]+(\{[a-z]+="[a-z-]+"\})? \d+$`, line)
-			assert.True(t, kinds[strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '{' })[0]], line)
+			assert.Regexp(t, `^[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+$`, line)
 		}
 	}
-	assert.Contains(t, b.String(), "bosh_proxy_sessions 3\n")
-	assert.Contains(t, b.String(), `bosh_proxy_sessions_refused_total{condition="host-unknown"} 2`+"\n")
-	assert.Contains(t, b.String(), `bosh_proxy_stanzas_bounced_total{stanza="iq"} 1`+"\n")
+	for _, want := range []string{
+		"bosh_sessions 3", "bosh_sessions_max 9", `bosh_sessions_refused_total{condition="host-unknown"} 2`,
+		`bosh_sessions_refused_total{condition="policy-violation"} 0`, `bosh_sessions_ended_total{reason="inactive"} 0`,
+		`bosh_proxy_stanzas_bounced_total{stanza="iq"} 1`, `bosh_proxy_stanzas_lost_total{stanza="message"} 0`,
+		`bosh_proxy_streams_ended_total{reason="server-failed"} 0`, `bosh_proxy_slowed_total{limit="address"} 0`,
+		`bosh_proxy_connect_seconds_bucket{le="0.25"} 1`,
+	} {
+		assert.Contains(t, b.String(), "\n"+want+"\n")
+	}
 }
 
 func TestHealth(t *testing.T) {

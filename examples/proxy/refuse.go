@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/demo"
+	"github.com/gobosh/bosh/internal/logs"
+	"github.com/gobosh/bosh/internal/registry"
+)
+
+var errNoTo = errors.New("the client has named no domain")
+
+// A refusal is why a client is refused that has asked for a domain.
+type refusal struct {
+	domain string
+	error
+}
+
+func (r refusal) Unwrap() error { return r.error }
+
+// refuse returns err with the domain that a client has asked for, for the log.
+func refuse(domain string, err error) error {
+	var e *bosh.Error
+	if !errors.As(err, &e) {
+		return refusal{domain, err}
+	}
+	c := *e
+	c.Err = refusal{domain, e.Err}
+	return &c
+}
+
+func (r refusal) Error() string {
+	if r.error == nil {
+		return "refused"
+	}
+	return r.error.Error()
+}
+
+// refusals sees to it that a crowd of clients that are refused does not fill the log: ten
+// of each condition are logged in ten seconds, and how many more there were.
+type refusals struct {
+	mu   sync.Mutex // Protects following.
+	said map[bosh.Condition]*saidOf
+}
+
+type saidOf struct {
+	since  time.Time
+	n      int
+	unsaid int
+}
+
+const (
+	refusalsSaid  = 10
+	refusalsEvery = 10 * time.Second
+)
+
+// take reports whether a refusal may be logged, and how many were not before it.
+func (r *refusals) take(c bosh.Condition, now time.Time) (unsaid int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said == nil {
+		r.said = make(map[bosh.Condition]*saidOf)
+	}
+	s := r.said[c]
+	if s == nil || now.Sub(s.since) >= refusalsEvery {
+		if s != nil {
+			unsaid = s.unsaid
+		}
+		s = &saidOf{since: now}
+		r.said[c] = s
+	}
+	if s.n++; s.n > refusalsSaid {
+		s.unsaid++
+		return 0, false
+	}
+	return unsaid, true
+}
+
+// refused takes note that a session is refused, by whomever. That the server cannot be
+// reached is a warning: all clients of it are in the same place.
+func (p *proxy) refused(r *http.Request, e *bosh.Error) {
+	if errors.Is(e.Err, registry.ErrMax) || errors.Is(e.Err, registry.ErrMaxEach) {
+		return // the library logs it, not as often
+	}
+	unsaid, ok := p.refusals.take(e.Condition, time.Now())
+	if !ok {
+		return
+	}
+	level, message := slog.LevelInfo, "session refused"
+	switch {
+	case demo.NoDescriptors(e.Err):
+		level, message = slog.LevelError, "session refused: no file descriptors are left: raise the limit, by ulimit -n or LimitNOFILE, or lower -max-sessions"
+	case e.Condition == bosh.RemoteConnectionFailed:
+		level, message = slog.LevelWarn, "session refused: the XMPP server cannot be reached"
+	case e.Condition == bosh.InternalServerError:
+		level = slog.LevelWarn
+	}
+	attrs := []any{"client", hop{from: p.frontage.client(r).from}.host()}
+	if asked := (refusal{}); errors.As(e.Err, &asked) {
+		attrs = append(attrs, "domain", asked.domain)
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		attrs = append(attrs, "origin", logs.Text(origin))
+	}
+	attrs = append(attrs, "condition", e.Condition, "cause", e.Err)
+	if unsaid > 0 {
+		attrs = append(attrs, "unlogged", unsaid)
+	}
+	p.log.Log(context.Background(), level, message, attrs...)
+}
+
+// A quieter is the library's log, without what the proxy logs itself.
+type quieter struct{ slog.Handler }
+
+func (q quieter) Handle(ctx context.Context, r slog.Record) error {
+	switch r.Message {
+	case "bosh: session begins", "bosh: session ends":
+		return nil
+	case "bosh: session refused":
+		if r.Level != slog.LevelInfo { // that is of the limits
+			return nil
+		}
+	}
+	return q.Handler.Handle(ctx, r)
+}
+
+func (q quieter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quieter{q.Handler.WithAttrs(attrs)}
+}
+func (q quieter) WithGroup(name string) slog.Handler { return quieter{q.Handler.WithGroup(name)} }

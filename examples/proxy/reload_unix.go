@@ -1,0 +1,11 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"syscall"
+)
+
+// reloadSignal has the certificate read again.
+var reloadSignal os.Signal = syscall.SIGHUP

@@ -1,0 +1,73 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gobosh/bosh/internal/logs"
+)
+
+// spareDescriptors are those that a program needs for other things than sessions.
+const spareDescriptors = 64
+
+// Sessions returns how many sessions the limit on file descriptors has room for, and that
+// limit, if each session takes so many of them. If there is no limit, or it is not known,
+// ok is false.
+func Sessions(each int) (sessions, limit int, ok bool) {
+	limit, ok = descriptorLimit()
+	return max((limit-spareDescriptors)/each, 0), limit, ok
+}
+
+// LogSessions has the log say how many sessions the limit on file descriptors has room for.
+// It warns if these are fewer than most, of which 0 stands for no limit.
+func LogSessions(log *slog.Logger, each int, most int64) {
+	n, limit, ok := Sessions(each)
+	if !ok {
+		return
+	}
+	level, message := slog.LevelInfo, "room for sessions"
+	if most > 0 && int64(n) < most {
+		level, message = slog.LevelWarn, "the limit on file descriptors is too low for -max-sessions: raise it, by ulimit -n or LimitNOFILE"
+	}
+	if most == 0 {
+		log.Log(context.Background(), level, message, "sessions", n, "descriptors", limit)
+		return
+	}
+	log.Log(context.Background(), level, message, "sessions", n, "descriptors", limit, "max-sessions", most)
+}
+
+// NoDescriptors reports whether err says that there are no file descriptors left.
+func NoDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		err != nil && strings.Contains(err.Error(), "too many open files")
+}
+
+// WatchDescriptors returns a listener that has it logged, every ten seconds at most, when a
+// connection cannot be accepted for want of file descriptors.
+func WatchDescriptors(ln net.Listener, log *slog.Logger) net.Listener {
+	return &watched{Listener: ln, log: log, began: time.Now()}
+}
+
+type watched struct {
+	net.Listener
+	log   *slog.Logger
+	began time.Time
+	said  logs.Limiter
+}
+
+func (w *watched) Accept() (net.Conn, error) {
+	c, err := w.Listener.Accept()
+	if NoDescriptors(err) {
+		if more, ok := w.said.Take(time.Since(w.began)); ok {
+			_, limit, _ := Sessions(1)
+			w.log.Error("no file descriptors are left, so nobody can connect: raise the limit, by ulimit -n or LimitNOFILE, or lower -max-sessions",
+				"descriptors", limit, "address", w.Addr().String(), "cause", err, "unlogged", more)
+		}
+	}
+	return c, err
+}
