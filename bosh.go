@@ -67,6 +67,12 @@
 // take HTTP/1.1 connections over, and serve them itself at less than half the
 // cost; middleware then sees no more than the first request of each.
 //
+// # Middleware
+//
+// What works around a Handler, what does not, and what it says then, with Direct and
+// without, is in examples/middleware/README.md: chi, echo, gin, otelhttp, promhttp,
+// rs/cors, and net/http's own. Each of its rows is a test.
+//
 // # Shutdown
 //
 // Call [Handler.Shutdown] first, which tells all clients, and then the one of

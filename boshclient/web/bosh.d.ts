@@ -12,7 +12,10 @@ export interface ElementLike {
   hasAttribute(name: string): boolean;
 }
 
-export interface Options {
+/** What a session reports. The callbacks of Bosh may be given as options, too. */
+export type Callbacks = Pick<Bosh, 'onopen' | 'onelement' | 'onjson' | 'onbytes' | 'onstatus' | 'onend' | 'onsave' | 'onexchange'>;
+
+export interface Options extends Partial<Callbacks> {
   /** The domain asked for. Default: the host name of the URL. */
   to?: string;
   /** xml:lang of the session. Default: "en". */

@@ -28,6 +28,7 @@ const MAX_PAUSE = 30; // seconds between two attempts to open a session
 const GOODBYE = 3; // seconds that the end waits for its answer
 const CLAIM = 0.5; // seconds that a page waits for the page before it to let go of a session
 const STABLE = 60; // seconds after which a session counts as a success
+const CALLBACKS = ['onopen', 'onelement', 'onjson', 'onbytes', 'onstatus', 'onend', 'onsave', 'onexchange'];
 const MAX_DEPTH = 256; // of elements, for the parser below
 
 /** A misuse of Bosh. `code` is "open", "closed" or "full". */
@@ -73,6 +74,7 @@ export class Bosh {
     this.#o = { lang: 'en', wait: 60, hold: 1, maxBuffered: 1 << 20, key: `bosh ${this.#url}`, ...options };
     this.#o.to ??= new URL(this.#url).hostname;
     this.#fetch = options.fetch ?? ((...args) => fetch(...args));
+    for (const name of CALLBACKS) this[name] = options[name] ?? this[name];
     this.#parse = options.parse ?? (globalThis.DOMParser ? parseByDOM : parseXML);
   }
 
