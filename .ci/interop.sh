@@ -14,6 +14,8 @@ if [ -z "$INTEROP_CHROMIUM" ]; then
 fi
 examples/proxy/ci-install.sh
 npm --prefix internal/interop ci --no-audit --no-fund
+examples/prometheus/ci-install.sh
+(cd examples/prometheus && go vet -tags interop ./... && go test -tags interop -count=1 -timeout 5m ./...)
 for engine in standard direct; do
 	printf -- '-- the %s engine\n' "$engine"
 	BOSH_ENGINE=$engine go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./boshclient/... ./examples/...

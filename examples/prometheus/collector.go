@@ -1,6 +1,10 @@
 package main
 
 import (
+	"maps"
+	"runtime"
+	"runtime/debug"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/gobosh/bosh"
@@ -14,7 +18,6 @@ type Collector struct {
 	requestOpen  prometheus.Histogram
 	requestSize  prometheus.Histogram
 	responseSize prometheus.Histogram
-	refused      *prometheus.CounterVec
 }
 
 // NewCollector returns a Collector, and puts the hooks that feed its
@@ -37,10 +40,6 @@ func NewCollector(o *bosh.Options) *Collector {
 			Help:    "Size of response bodies.",
 			Buckets: prometheus.ExponentialBuckets(64, 4, 8),
 		}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "bosh_sessions_refused_total",
-			Help: "Sessions refused at their creation, by condition.",
-		}, []string{"condition"}),
 	}
 	o.Trace = c.trace(o.Trace)
 	return c
@@ -60,7 +59,53 @@ var (
 	bodyBytes   = desc("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction")
 	queuedBytes = desc("bosh_queued_bytes", "Bytes that wait for clients.")
 	unreadBytes = desc("bosh_unread_bytes", "Bytes that wait for the application.")
+	refused     = desc("bosh_sessions_refused_total", "Sessions refused at their creation, by condition.", "condition")
+	maxSessions = desc("bosh_sessions_max", "Sessions that there may be; 0 for no limit.")
+	memory      = desc("bosh_memory_bytes", "Bytes that sessions and requests on their way keep, as MaxMemory counts.")
+	maxMemory   = desc("bosh_memory_max_bytes", "Bytes that they may keep; 0 for no limit.")
+	buildInfo   = desc("bosh_build_info", "What the program was built from.", "version", "goversion")
+
+	all = []*prometheus.Desc{
+		sessions, created, ended, open, requests, repeats, payloads, bodyBytes, queuedBytes, unreadBytes,
+		refused, maxSessions, memory, maxMemory, buildInfo,
+	}
 )
+
+// conditions are the labels that counters have from the start, so that a rate of the first is
+// seen.
+var conditions = []bosh.Condition{
+	bosh.BadRequest, bosh.HostGone, bosh.HostUnknown, bosh.ImproperAddressing, bosh.InternalServerError, bosh.ItemNotFound,
+	bosh.OtherRequest, bosh.PolicyViolation, bosh.RemoteConnectionFailed, bosh.RemoteStreamError, bosh.SeeOtherURI,
+	bosh.SystemShutdown, bosh.UndefinedCondition,
+}
+
+// known returns counts that have all labels: the conditions, and more.
+func known(counts map[string]int64, more ...string) map[string]int64 {
+	every := make(map[string]int64, len(conditions)+len(more))
+	for _, c := range conditions {
+		every[string(c)] = 0
+	}
+	for _, reason := range more {
+		every[reason] = 0
+	}
+	maps.Copy(every, counts)
+	return every
+}
+
+// version returns the version of the library that the program was built with.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	const module = "github.com/gobosh/bosh"
+	for _, m := range info.Deps {
+		if m.Path == module && m.Replace == nil {
+			return m.Version
+		}
+	}
+	return "(devel)"
+}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
@@ -68,7 +113,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sessions, created, ended, open, requests, repeats, payloads, bodyBytes, queuedBytes, unreadBytes} {
+	for _, d := range all {
 		ch <- d
 	}
 	for _, m := range c.own() {
@@ -87,9 +132,16 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(sessions, float64(s.Sessions))
 	counter(created, s.Created)
-	for reason, n := range s.Ended {
+	for reason, n := range known(s.Ended, "closed", "inactive") {
 		counter(ended, n, reason)
 	}
+	for condition, n := range known(s.Refused) {
+		counter(refused, n, condition)
+	}
+	gauge(maxSessions, float64(s.MaxSessions))
+	gauge(memory, float64(s.Memory))
+	gauge(maxMemory, float64(s.MaxMemory))
+	ch <- prometheus.MustNewConstMetric(buildInfo, prometheus.GaugeValue, 1, version(), runtime.Version())
 	gauge(open, float64(s.Open))
 	counter(requests, s.Requests)
 	counter(repeats, s.Repeats)
@@ -106,5 +158,5 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 
 // own returns the metrics that the hooks feed.
 func (c *Collector) own() []prometheus.Collector {
-	return []prometheus.Collector{c.requestOpen, c.requestSize, c.responseSize, c.refused}
+	return []prometheus.Collector{c.requestOpen, c.requestSize, c.responseSize}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gobosh/bosh"
@@ -27,7 +28,7 @@ func main() {
 	addr := flag.String("http", "127.0.0.1:5291", "`address` of BOSH and of the metrics")
 	idle := flag.Duration("idle-timeout", demo.IdleTimeout, "how long a connection is kept without a request; longer than what is in front keeps it")
 	flag.Parse()
-	h, _ := newService()
+	h, handler := newService()
 	ln, err := net.Listen("tcp", *addr)
 	if err != nil {
 		log.Fatal(err)
@@ -37,7 +38,8 @@ func main() {
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: *idle}
 	demo.WatchIdle(server, slog.Default())
-	log.Fatal(server.Serve(ln))
+	demo.LogSessions(slog.Default(), 2, handler.Stats().MaxSessions)
+	log.Fatal(server.Serve(demo.WatchDescriptors(ln, slog.Default())))
 }
 
 // newService returns what is served over HTTP, and the BOSH handler in it.
@@ -48,7 +50,7 @@ func newService() (http.Handler, *bosh.Handler) {
 	c.Watch(h)
 
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(c)
+	reg.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("/http-bind", h)
 	mux.Handle("/http-bind/{$}", h)

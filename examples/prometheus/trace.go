@@ -1,8 +1,6 @@
 package main
 
 import (
-	"net/http"
-
 	"github.com/gobosh/bosh"
 )
 
@@ -12,13 +10,7 @@ func (c *Collector) trace(next *bosh.Trace) *bosh.Trace {
 	if next != nil {
 		t = *next
 	}
-	refused, request, response := t.Refused, t.Request, t.Response
-	t.Refused = func(r *http.Request, e *bosh.Error) {
-		c.refused.WithLabelValues(string(e.Condition)).Inc() // a closed set
-		if refused != nil {
-			refused(r, e)
-		}
-	}
+	request, response := t.Request, t.Response
 	t.Request = func(s *bosh.Session, i bosh.RequestInfo) {
 		c.requestSize.Observe(float64(i.Bytes))
 		if request != nil {
