@@ -205,7 +205,9 @@ type Options struct {
 	// Grace is how long the answer to an older request waits for output when
 	// a newer request has brought payloads, so that a reply made at once
 	// rides on it instead of costing another round trip. The default is
-	// 5 ms; negative gives no grace. At most 50 ms.
+	// 5 ms; negative gives no grace. At most 50 ms. A client that only sends
+	// does not wait: when three bodies in a row had no reply in time, there is
+	// no grace until one has.
 	//
 	// Most clients take answers as their connections deliver them, so Grace is
 	// also how long output waits for two things. The replies to a request go

@@ -55,6 +55,70 @@ func TestBusy(t *testing.T) {
 	})
 }
 
+// A client that gets no replies does not wait for them, until one has come in time.
+func TestGraceInVain(t *testing.T) {
+	const grace = 20 * time.Millisecond
+	options := with(func(o *bosh.Options) { o.Grace, o.Polling = grace, -1 })
+	send := func(b *bench, s *session, held **call, rid int64) *call {
+		older := *held
+		*held = s.send(rid, x("a"))
+		s.app.reads(x("a"))
+		return older
+	}
+
+	std := func(name, attrs string, f func(b *bench, s *session)) { custom(t, name, options, attrs, f) }
+	std("a client that only sends", stdAttrs, func(b *bench, s *session) {
+		held := s.send(1001)
+		rid := int64(1002)
+		for range 2 {
+			for range 3 {
+				send(b, s, &held, rid).getsAfter(grace, empty)
+				rid++
+			}
+			for range 10 {
+				send(b, s, &held, rid).getsNow(empty)
+				rid++
+			}
+			s.app.writes(x("b")) // in time, although nothing has waited for it
+			held.getsNow(answer(x("b")))
+			held = s.send(rid)
+			rid++
+		}
+		b.wait(time.Second)
+		held.waits()
+	})
+
+	std("a reply that is late is none", stdAttrs, func(b *bench, s *session) {
+		held := s.send(1001)
+		for rid := int64(1002); rid < 1020; rid += 2 {
+			older := send(b, s, &held, rid)
+			if rid < 1008 {
+				older.getsAfter(grace, empty)
+			} else {
+				older.getsNow(empty)
+				b.wait(grace)
+			}
+			s.app.writes(x("b"))
+			held.getsNow(answer(x("b")))
+			held = s.send(rid + 1)
+		}
+	})
+
+	std("a polling session", "hold='1' wait='0' ver='1.11'", func(b *bench, s *session) {
+		for rid := int64(1001); rid < 1010; rid++ {
+			c := s.send(rid, x("a"))
+			s.app.reads(x("a"))
+			if rid < 1004 {
+				c.getsAfter(grace, empty)
+			} else {
+				c.getsNow(empty)
+			}
+		}
+		s.app.writes(x("b"))
+		s.send(1010, x("a")).getsNow(answer(x("b")))
+	})
+}
+
 // A computer is a goroutine that takes all the time it can get.
 type computer struct{ steps atomic.Int64 }
 

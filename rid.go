@@ -405,11 +405,15 @@ func (s *Session) takeTurn(req *wire.Request, now time.Duration) {
 		s.win.Release(session.MaxRid + 1)
 	case asks:
 		s.works(now)
-		if s.grant.Polls() {
+		if s.grant.Polls() && !s.inVain() {
 			r.Held.until = now + s.h.o.Grace
 		}
 	}
 }
+
+// inVain reports whether the last bodies had no reply within Grace, so that the client
+// does not wait for one to the next.
+func (s *Session) inVain() bool { return s.vain > 3 }
 
 // keepAlive has the streams that a request without payloads is about read a space.
 func (s *Session) keepAlive(req *wire.Request) {
@@ -426,6 +430,7 @@ func seconds(d time.Duration) uint16 { return uint16(d / time.Second) }
 // works takes note that the application has been given a body with payloads.
 func (s *Session) works(now time.Duration) {
 	s.grace = now + s.h.o.Grace
+	s.vain = min(s.vain+1, 100)
 	s.working = s.h.o.Grace > 0 && s.busy()
 }
 
@@ -535,7 +540,9 @@ func (s *Session) due() (*record, time.Duration) {
 	} else if full := s.streams.full(); full && s.grant.Polls() {
 		at += stall
 	} else if live > s.grant.Hold && !full && !s.yielding {
-		at = min(at, s.grace)
+		if at = min(at, s.grace); s.inVain() {
+			at = 0
+		}
 	}
 	return oldest, at
 }

@@ -44,6 +44,7 @@ type Session struct {
 	speaking bool // somebody answers the queue
 	working  bool // the application may still reply to the last body with payloads, until grace is over: see ready
 	limited  bool // there has been a request with a limit
+	vain     int8 // how many of the last bodies had no reply within Grace, the last one included; at most 100
 
 	pause uint16 // granted pause in seconds, which replaces the inactivity limit; 0 if none
 	began uint32 // when it began, in seconds by the clock
@@ -281,6 +282,9 @@ func (s *Session) forward(req *wire.Request) Condition {
 // the alarm for what comes next. It is called after everything that happens
 // to a session.
 func (s *Session) settle(now time.Duration) {
+	if s.vain > 0 && now < s.grace && s.streams.pending() {
+		s.vain = 0
+	}
 	if s.working && s.grace <= now {
 		s.lapses()
 	}
