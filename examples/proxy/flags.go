@@ -142,6 +142,7 @@ In front of the server on this machine, behind a web server on the same one:
 
 Other commands:
 
+	%[1]s probe URL DOMAIN   check any BOSH endpoint from outside: %[1]s probe -h
 	%[1]s health [URL]       ask a running %[1]s whether it takes sessions, for containers
 
 Flags:

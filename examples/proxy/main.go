@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/demo"
+	"github.com/gobosh/bosh/internal/probe"
 	"github.com/gobosh/bosh/internal/version"
 )
 
@@ -44,6 +45,8 @@ func main() {
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
+		case "probe":
+			return probe.Main(ctx, program+" probe", args[1:], stdout, stderr)
 		case "health":
 			return health(ctx, args[1:], stderr)
 		}
