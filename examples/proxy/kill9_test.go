@@ -1,0 +1,272 @@
+//go:build interop
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/sasl"
+
+	"github.com/gobosh/bosh/boshtest"
+)
+
+var (
+	kills    = flag.Int("kills", 1, "how often TestKill9 kills the proxy for each server and kind of client")
+	messages = flag.Int("messages", 100, "how many messages there are at each kill of TestKill9")
+)
+
+// Killed in the middle of it all, the proxy loses nothing of what the server says. The
+// client has it, or the server stores it or returns it to its sender; and both only for
+// what the last answers carried.
+func TestKill9(t *testing.T) {
+	for _, start := range []func(testing.TB) *realServer{startProsody, startEjabberd} {
+		s := start(t)
+		t.Run(s.name, func(t *testing.T) {
+			for _, proof := range [][]string{nil, {"-own-connections"}} {
+				sent, twice := 0, 0
+				for _, kind := range []string{"acking", "not acking", "polling", "pausing", "slow"} {
+					t.Run(fmt.Sprint(kind, proof), func(t *testing.T) {
+						before := kill9Tally{}
+						for range *kills {
+							before.add(kill9(t, s, kind, proof))
+						}
+						t.Logf("%s %s %v: of %d messages %d arrived before the kill, %d were kept and %d returned by the server; lost %d, twice %d",
+							s.name, kind, proof, before.sent, before.arrived, before.kept, before.returned, before.lost, before.twice)
+						assert.Zero(t, before.lost)
+						sent, twice = sent+before.sent, twice+before.twice
+					})
+				}
+				if proof != nil {
+					assert.LessOrEqual(t, twice*10, sent, "with the stronger proof")
+				}
+			}
+		})
+	}
+}
+
+// Without custody it does lose something, or this test would not notice.
+func TestKill9WithoutCustody(t *testing.T) {
+	s := startProsody(t)
+	all := kill9Tally{}
+	for all.lost == 0 && all.sent < 1000 {
+		all.add(kill9(t, s, "polling", []string{"-no-custody"}))
+	}
+	t.Logf("of %d messages lost %d", all.sent, all.lost)
+	assert.NotZero(t, all.lost)
+}
+
+// A kill9Tally is what has become of messages.
+type kill9Tally struct{ sent, arrived, kept, returned, lost, twice int }
+
+func (a *kill9Tally) add(b kill9Tally) {
+	a.sent, a.arrived, a.kept = a.sent+b.sent, a.arrived+b.arrived, a.kept+b.kept
+	a.returned, a.lost, a.twice = a.returned+b.returned, a.lost+b.lost, a.twice+b.twice
+}
+
+// A wiretap notes the messages in the answers that a client has got, and may be slow.
+type wiretap struct {
+	http.RoundTripper
+	delay time.Duration
+
+	mu      sync.Mutex
+	answers [][]string // ids
+}
+
+var messageID = regexp.MustCompile(`<message[^>]* id=['"](m\d+)['"]`)
+
+func (w *wiretap) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := w.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	var text []byte
+	for b := make([]byte, 1000); err == nil; {
+		var n int
+		n, err = res.Body.Read(b)
+		text = append(text, b[:n]...)
+		time.Sleep(w.delay)
+	}
+	if err != io.EOF {
+		return nil, err
+	}
+	res.Body = io.NopCloser(bytes.NewReader(text))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ids := idsOf(text); len(ids) > 0 {
+		w.answers = append(w.answers, ids)
+	}
+	return res, nil
+}
+
+func idsOf(text []byte) (ids []string) {
+	for _, m := range messageID.FindAllSubmatch(text, -1) {
+		ids = append(ids, string(m[1]))
+	}
+	return ids
+}
+
+// A mailbox has the ids of messages that somebody has received.
+type mailbox struct {
+	mu  sync.Mutex
+	ids map[string]int
+}
+
+func (m *mailbox) put(el []byte, is string) {
+	if st := parseStanza(el, usual); st.name == "message" && st.kind == is {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.ids == nil {
+			m.ids = make(map[string]int)
+		}
+		m.ids[st.id]++
+	}
+}
+
+func (m *mailbox) get(id string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ids[id]
+}
+
+// receive puts messages into the box until the wire ends.
+func (m *mailbox) receive(ctx context.Context, w wire, is string) {
+	for {
+		el, err := w.Recv(ctx)
+		if err != nil {
+			return
+		}
+		m.put(el, is)
+	}
+}
+
+// mailing puts what is received into a mailbox on the way.
+type mailing struct {
+	wire
+	box *mailbox
+}
+
+func (r mailing) Recv(ctx context.Context) ([]byte, error) {
+	el, err := r.wire.Recv(ctx)
+	if err == nil {
+		r.box.put(el, "chat")
+	}
+	return el, err
+}
+
+// kill9 kills a proxy while a client of some kind is being sent messages.
+func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9Tally) {
+	p := startProxy(t, append([]string{"-upstream", s.c2s, "-insecure"}, args...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer cancel()
+
+	tap := &wiretap{RoundTripper: &http.Transport{}}
+	c := dialBOSH(t, p.url, func(cfg *boshtest.Config) {
+		cfg.Transport, cfg.Acks, cfg.Manual = tap, kind == "acking", kind == "polling"
+		cfg.GiveUp = time.Second
+	})
+	if kind == "polling" {
+		background.Go(func() {
+			for ctx.Err() == nil {
+				c.Wake()
+				time.Sleep(80 * time.Millisecond)
+			}
+		})
+	}
+	alice := login(t, c, sasl.ScramSha256, "alice")
+	bob := tcpUser(t, s.c2s, "bob")
+	switch kind {
+	case "slow":
+		tap.delay = 30 * time.Millisecond
+	case "pausing":
+		background.Go(func() {
+			for ctx.Err() == nil {
+				pctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+				c.Pause(pctx, 10*time.Second)
+				cancel()
+				time.Sleep(50 * time.Millisecond)
+				c.Wake()
+				time.Sleep(20 * time.Millisecond)
+			}
+		})
+	}
+	var arrived, kept, returned mailbox
+	background.Go(func() { arrived.receive(ctx, c, "chat") })
+	background.Go(func() { returned.receive(ctx, bob, "error") })
+	n := *messages
+	kill := n/4 + rand.IntN(n/2)
+	for i := range n {
+		bob.say(message(alice.jid, fmt.Sprint("m", i), "hello"))
+		time.Sleep(2 * time.Millisecond)
+		if i == kill {
+			require.NoError(t, p.process.cmd.Process.Signal(syscall.SIGKILL))
+			<-p.process.done
+		}
+	}
+	again := dialTCP(t, s.c2s)
+	login(t, mailing{again, &kept}, sasl.Plain, "alice")
+	background.Go(func() { kept.receive(ctx, again, "chat") })
+	look := func() (missing int) {
+		for i := range n {
+			if id := fmt.Sprint("m", i); arrived.get(id)+kept.get(id)+returned.get(id) == 0 {
+				missing++
+			}
+		}
+		return missing
+	}
+	for begun := time.Now(); look() > 0 && time.Since(begun) < 5*time.Second; {
+		time.Sleep(20 * time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond) // for what comes twice
+	if look() > 0 {                    // a server may store a message while it hands out those that it has stored
+		again.Send(ctx, "<presence xmlns='jabber:client' type='unavailable'/>", streamEnd)
+		again = dialTCP(t, s.c2s)
+		login(t, mailing{again, &kept}, sasl.Plain, "alice")
+		background.Go(func() { kept.receive(ctx, again, "chat") })
+		for begun := time.Now(); look() > 0 && time.Since(begun) < 2*time.Second; {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	c.Close()
+	again.Send(ctx, "<presence xmlns='jabber:client' type='unavailable'/>", streamEnd)
+	bob.Send(ctx, "<presence xmlns='jabber:client' type='unavailable'/>", streamEnd)
+
+	tap.mu.Lock()
+	recent := slices.Concat(tap.answers[max(0, len(tap.answers)-2):]...)
+	tap.mu.Unlock()
+	tally.sent, tally.lost = n, look()
+	if tally.lost > 0 {
+		t.Logf("lost after the kill at m%d: the last answers had %v", kill, recent)
+	}
+	for i := range n {
+		id := fmt.Sprint("m", i)
+		if arrived.get(id)+kept.get(id)+returned.get(id) == 0 {
+			t.Logf("lost: %s", id)
+		}
+		a, k, r := arrived.get(id), kept.get(id), returned.get(id)
+		tally.arrived, tally.kept, tally.returned = tally.arrived+a, tally.kept+k, tally.returned+r
+		assert.LessOrEqual(t, a, 1, "%s has come twice to the client", id)
+		if a+k+r > 1 {
+			tally.twice++
+			assert.Contains(t, recent, id, "it has not come in the last answers, and yet twice")
+		}
+	}
+	return tally
+}
