@@ -563,7 +563,7 @@ func (o Options) withDefaults() Options {
 	if o.Content == nil {
 		o.Content = []string{"text/xml", "application/xml", "text/plain", "text/html"}
 	}
-	if o.Proof > ByConnection {
+	if o.Proof > ByKernel {
 		o.Proof = ByProtocol
 	}
 	o.Content, o.AllowHeaders = slices.Clone(o.Content), slices.Clone(o.AllowHeaders)
@@ -624,6 +624,14 @@ const (
 	// make it false. A request with a header of a proxy, as X-Forwarded-For or Via, is
 	// not believed; nor is anything over HTTP/2.
 	ByConnection
+
+	// ByKernel believes besides, on Linux and with [Options.Direct], that a client has
+	// an answer when its operating system has acknowledged the last byte of it, which
+	// is looked at 5 ms after it was written, and then ever less often. That is weaker:
+	// the client itself may be gone, and never have read the answer. It is for services
+	// whose own end is the danger, and not their clients'. Elsewhere it is
+	// [ByConnection].
+	ByKernel
 )
 
 // OpaqueNS is the namespace of the elements that carry [Opaque] streams.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
 
@@ -602,7 +603,59 @@ func (s *Session) clear(ex *exchange) time.Duration {
 
 // sends takes note that ex brings payloads to the client.
 func (s *Session) sends(ex *exchange, now time.Duration) {
-	s.sent, s.carrier, s.carried = now, ex.connection(s.h), ex.rid
+	s.sent, s.carrier, s.carried, s.receipt = now, ex.connection(s.h), ex.rid, nil
+}
+
+// A receipt is asked for until the client's operating system has acknowledged the answer
+// that was written last.
+type receipt struct {
+	direct.Receipt
+	next, pause time.Duration // when it is asked for, and how long before it was
+}
+
+// due returns when the receipt is to be asked for.
+func (r *receipt) due() time.Duration {
+	if r == nil {
+		return never
+	}
+	return r.next
+}
+
+// later has the receipt asked for after some time, twice as long as the last time.
+func (r *receipt) later(now time.Duration) {
+	r.pause = min(max(2*r.pause, firstReceipt), lastReceipt)
+	r.next = now + r.pause
+}
+
+const (
+	firstReceipt = 5 * time.Millisecond // most clients are not so near
+	lastReceipt  = 5 * time.Second
+)
+
+// collect asks for a receipt that is due. It is called without the lock, since that is
+// a system call.
+func (s *Session) collect() {
+	s.mu.Lock()
+	r := s.receipt
+	due := r.due() <= s.h.now()
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	all, known := r.Arrived()
+	s.mu.Lock()
+	defer s.unlock()
+	switch {
+	case s.receipt != r: // there is a later answer
+	case all:
+		s.win.Prove(s.carried)
+		s.receipt = nil
+		s.proves()
+	case known:
+		r.later(s.h.now())
+	default:
+		s.receipt = nil
+	}
 }
 
 // follows reports whether ex came on the connection that the last payloads went out
@@ -927,6 +980,10 @@ func (s *Session) done(ex *exchange) {
 	if r := s.win.Find(ex.rid); r != nil {
 		if r.Wrote(ex.reply.body) {
 			s.sends(ex, now)
+			if q, ok := ex.direct.(*direct.Request); ok && s.h.o.Proof == ByKernel && !ex.forwarded() {
+				s.receipt = &receipt{Receipt: q.Receipt()}
+				s.receipt.later(now)
+			}
 		}
 		if r.Exchange == ex {
 			if !ex.reply.given() {

@@ -66,6 +66,7 @@ type Session struct {
 	sent      time.Duration // when payloads were last written to the client
 	carrier   uint64        // the connection they went out on; 0 if that is unknown
 	carried   int64         // the rid whose answer they were
+	receipt   *receipt      // of it; nil if nobody asks for one, or it is there
 	idleSince time.Duration // when the last exchange was done
 	came      time.Duration // when the last body had been on its way that counts in coming
 	heard     time.Duration // when the last request arrived
@@ -301,7 +302,7 @@ func (s *Session) settle(now time.Duration) {
 		s.settleEnd(now)
 	}
 	if !s.ended {
-		next = min(next, s.nextExpiry(), s.decided())
+		next = min(next, s.nextExpiry(), s.decided(), s.receipt.due())
 	}
 	if s.writing == nil && s.chain.empty() && !s.ended {
 		if r, at := s.due(); r != nil {
@@ -444,6 +445,7 @@ const afterlife = 30 * time.Second
 
 // tick is called by the clock.
 func (s *Session) tick() {
+	s.collect()
 	s.mu.Lock()
 	now := s.h.now()
 	s.alarm.Rung()

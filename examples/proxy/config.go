@@ -116,9 +116,12 @@ func (cfg *config) serverFlags(fs *flag.FlagSet) (finish func() error) {
 	fs.BoolVar(&c.proxyProto, "proxy-protocol", false, "tell the server the client's address by the PROXY protocol, version 2")
 	durationVar(fs, &c.timeout, "timeout", 10*time.Second, "the `time` that a server has to be connected to, to answer, and to take what is sent to it")
 	fs.BoolVar(&cfg.noCustody, "no-custody", false, "have no server keep what a client is not known to have; by default those with stream management do")
-	fs.BoolFunc("own-connections", "take a request for proof that the client has the answer before it on its connection: only if no HTTP proxy is in between, and no client pipelines",
-		func(string) error {
-			cfg.options.Proof = bosh.ByConnection
+	fs.Func("proof", "what proves that a client has an answer: `protocol` (default); connection, also the next request on it; or kernel, also its acknowledgement of TCP (-direct, Linux); the latter two only without an HTTP proxy in between, nor clients that pipeline",
+		func(s string) error {
+			proof, ok := map[string]bosh.Proof{"protocol": bosh.ByProtocol, "connection": bosh.ByConnection, "kernel": bosh.ByKernel}[s]
+			if cfg.options.Proof = proof; !ok {
+				return errors.New("say protocol, connection or kernel")
+			}
 			return nil
 		})
 	durationVar(fs, &cfg.keepalive, "keepalive", 2*time.Minute, "the `time` of a client's silence after which its server is asked for a sign of life; 0 for never")
