@@ -45,7 +45,7 @@ func TestCommand(t *testing.T) {
 		{"-upstream a:1 -rate 10", 2, "", "-rate"},
 		{"-upstream a:1 -http 127.0.0.1:99999", 1, "", "bosh-proxy: "},
 		{"health a b", 2, "", "usage"},
-		{"probe", 2, "", "probe URL DOMAIN"},
+		{"probe", 2, "", "usage: bosh-proxy probe [flags] URL DOMAIN"},
 		{"probe x y", 2, "", "is no URL"},
 		{"probe -wait 2s http://127.0.0.1:1/ example.org", 1, "nobody listens there", ""},
 	} {
