@@ -82,16 +82,12 @@ package bosh
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gobosh/bosh/internal/defaults"
@@ -519,7 +515,7 @@ type Options struct {
 
 // The defaults.
 const (
-	defaultInactivity = 75 * time.Second
+	defaultInactivity = session.DefaultInactivity
 	maxHold           = 16
 	maxStreams        = 64
 	maxGrace          = 50 * time.Millisecond
@@ -576,6 +572,17 @@ func (o *Options) terms() session.Terms {
 	return session.Terms{
 		Wait: o.Wait, Inactivity: o.Inactivity, Pause: o.Pause, Polling: o.Polling, Hold: o.Hold,
 		Acks: !o.NoAcks, Streams: o.MaxStreams > 1, Content: o.Content,
+	}
+}
+
+// config returns what the machines of all sessions have in common.
+func (o *Options) config() session.Config {
+	return session.Config{
+		Grace: o.Grace, CreateTimeout: o.CreateTimeout, ReportAfter: o.ReportAfter,
+		MaxBody: o.MaxBody, ReadBuffer: o.ReadBuffer, WriteBuffer: o.WriteBuffer, ReplayBuffer: o.ReplayBuffer,
+		MaxStreams: o.MaxStreams, MaxRepeats: o.MaxRepeats,
+		WhitespaceKeepalive: o.WhitespaceKeepalive, PassUpgrades: o.PassUpgrades,
+		Throttle: o.Throttle, ByConnection: o.Proof != ByProtocol,
 	}
 }
 
@@ -660,86 +667,9 @@ func (f Framing) bytes() framing.Framing {
 	return nil
 }
 
-// ID returns a name for the session that is safe to log and to show: it is not
-// the sid, and does not tell it.
-func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
-
-// Context returns the session's context. It descends from the one that Admit
-// returned and is cancelled when the session ends, by the cause that Err
-// returns.
-func (s *Session) Context() context.Context {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.scope.Context(s.cause())
-}
-
-// Err returns nil while the session lives, and then why it ended: an *Error,
-// or io.EOF if the client ended it in good order.
-func (s *Session) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cause()
-}
-
-// Request returns a copy of the request that created the session, without its
-// body, Content-Length and context.
-func (s *Session) Request() *http.Request { return s.origin.Request() }
-
-// TLS returns the state of the connection that the session was created over,
-// with the client's certificates for SASL EXTERNAL; nil if that was not TLS.
-func (s *Session) TLS() *tls.ConnectionState { return s.origin.TLS() }
-
-// Secure reports whether the session was created over TLS, as
-// [Options.Secure] has it. A secure session takes no insecure request.
-func (s *Session) Secure() bool { return s.secure }
-
-// RemoteAddr returns the address that the session was created from, as
-// [Options.ClientAddr] has it. Later requests may come from others.
-func (s *Session) RemoteAddr() net.Addr { return s.origin.RemoteAddr() }
-
-// LastRequest returns the time at which the client's last request arrived, repeats
-// and the first one included. Between two of them there may be as much as
-// [Options.Wait] and [Options.Inactivity], or a pause, together.
-func (s *Session) LastRequest() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.h.clock.Time(s.heard)
-}
-
-// SetLabel sets a text that operators find the session by on the page of
-// [Handler.Monitor], as the name of its user. It stands in the log at the session's
-// end, too. It is cut at 256 bytes, and counts towards [Options.MaxMemory]. The last
-// one set stands.
-func (s *Session) SetLabel(label string) {
-	label = strings.Clone(logs.Text(strings.ToValidUTF8(label, "\uFFFD")))
-	s.mu.Lock()
-	defer s.unlock()
-	s.label = &label
-	if !s.ended {
-		s.account()
-	}
-}
-
-// Label returns the text that SetLabel has set last.
-func (s *Session) Label() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.labelled()
-}
-
-// labelled is Label, called with the lock held.
-func (s *Session) labelled() string {
-	if s.label == nil {
-		return ""
-	}
-	return *s.label
-}
-
-// Streams returns the session's open streams, in the order of their opening.
-func (s *Session) Streams() []*Stream {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.streams.All()), func(st *Stream) bool { return !st.open() })
+// framingOf returns the Framing of a stream whose bytes are f.
+func framingOf(f framing.Framing) Framing {
+	return Framing(slices.Index(framings[:], f))
 }
 
 // SessionStats are counts of one session.
@@ -753,27 +683,6 @@ type SessionStats struct {
 	Open        int   // requests that are held, early, or being answered
 	Queued      int   // bytes that wait for the client
 	Unread      int   // bytes that wait for the application, or that WriteTo or Receive is giving it
-}
-
-// Stats returns the session's counts.
-func (s *Session) Stats() SessionStats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counted()
-}
-
-// counted is Stats, called with the lock held.
-func (s *Session) counted() SessionStats {
-	c := &s.stats
-	n := SessionStats{
-		Requests: c.Requests, Repeats: c.Repeats, PayloadsIn: c.PayloadsIn, PayloadsOut: c.PayloadsOut,
-		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: int(s.live),
-	}
-	for _, st := range s.streams.All() {
-		n.Queued += st.out.Len()
-		n.Unread += st.in.Behind()
-	}
-	return n
 }
 
 // HandlerStats are counts of all sessions of a Handler, those that have ended
@@ -815,7 +724,7 @@ func (e *Error) reason() string {
 	switch {
 	case e.Condition != "":
 		return string(e.Condition)
-	case e.Err == errInactive, e.Err == errUncreated:
+	case e.Err == session.ErrInactive, e.Err == session.ErrUncreated:
 		return "inactive"
 	}
 	return "closed"
@@ -927,14 +836,6 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Condition == e.Condition
 }
 
-// streamCause returns what Read and Write say after the end by e.
-func (e *Error) streamCause() error {
-	if e.Condition == "" || e.Condition == RemoteStreamError && !e.Remote {
-		return io.EOF
-	}
-	return e
-}
-
 // checkError returns a copy of e that is fit to be sent, or nil for nil.
 func checkError(e *Error) (*Error, error) {
 	if e == nil {
@@ -986,36 +887,6 @@ func (h *Handler) Monitor() http.Handler {
 	})
 }
 
-// shown returns what Monitor shows of s, but for what never changes.
-func (s *Session) shown() monitor.Look {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.h.now()
-	l := monitor.Look{
-		Counts: registry.Counts(s.counted()), Label: s.labelled(), State: s.state(),
-		Age: max(now-time.Duration(s.began)*time.Second, 0), Last: max(now-s.heard, 0),
-	}
-	if len(s.streams.All()) > 0 {
-		l.To = s.streams.All()[0].opening.To
-	}
-	return l
-}
-
-// state returns what s does just now, in a word.
-func (s *Session) state() string {
-	switch {
-	case s.final != nil:
-		return monitor.Ending
-	case s.live > 0:
-		return monitor.Held
-	case s.pause > 0:
-		return monitor.Paused
-	case s.grant.Polls():
-		return monitor.Polling
-	}
-	return monitor.Away
-}
-
 // A Link is a link of the documents that [Handler.HostMeta] serves.
 type Link struct {
 	// Rel is what the link is for: [LinkBOSH], [LinkWebSocket], or any other relation,
@@ -1051,7 +922,7 @@ func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 	for i, l := range links {
 		ls[i] = hostmeta.Link(l)
 	}
-	hm, err := hostmeta.New(func(r *http.Request) bool { return h.secure(&exchange{request: r}) }, ls)
+	hm, err := hostmeta.New(func(r *http.Request) bool { return h.secure(exchangeOf(r)) }, ls)
 	if err != nil {
 		return nil, fmt.Errorf("bosh: host-meta: %w", err)
 	}

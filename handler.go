@@ -22,18 +22,14 @@ import (
 	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/netconn"
-	"github.com/gobosh/bosh/internal/registry"
-	"github.com/gobosh/bosh/internal/timers"
-
-	"github.com/gobosh/bosh/internal/reqinfo"
-	"github.com/gobosh/bosh/internal/session"
-
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
-
+	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/relay"
 	"github.com/gobosh/bosh/internal/replay"
-
+	"github.com/gobosh/bosh/internal/reqinfo"
+	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/timers"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -43,19 +39,20 @@ import (
 type Handler struct {
 	o        Options
 	terms    session.Terms
+	config   session.Config // of all machines
 	edge     *httpio.Endpoint
 	clock    *timers.Clock[*Session]
 	seed     maphash.Seed
-	sessions registry.Table[*Session] // that have not ended
-	replays  *replay.Store            // those that have, and may be asked to repeat an answer
-	quota    registry.Quota           // of sessions that have not ended
-	serial   atomic.Int64             // for Session.ID
-	grants   session.GrantCache       // of the sessions
-	opened   atomic.Pointer[Opening]  // see share
-	memory   atomic.Int64             // bytes that the sessions keep; see Session.account
-	bodies   httpio.Budget            // of those that are being received
-	requests sync.Pool                // of *wire.Request
-	spare    sync.Pool                // of *exchange
+	sessions registry.Table[*Session]        // that have not ended
+	replays  *replay.Store                   // those that have, and may be asked to repeat an answer
+	quota    registry.Quota                  // of sessions that have not ended
+	serial   atomic.Int64                    // for Session.ID
+	grants   session.GrantCache              // of the sessions
+	opened   atomic.Pointer[session.Opening] // see share
+	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
+	bodies   httpio.Budget                   // of those that are being received
+	requests sync.Pool                       // of *wire.Request
+	spare    sync.Pool                       // of *waiting
 	accept   *netconn.Listener
 	past     registry.Totals        // of all sessions, and those that have ended
 	turned   registry.ByName        // sessions refused, by condition
@@ -86,7 +83,7 @@ func New(o Options) *Handler {
 	h.idle = timers.NewIdle(h.now, (*Session).look)
 	h.parking.New = func() any { return make(chan bool, 1) }
 	h.replays = replay.New(afterlife, h.now, &h.memory)
-	h.terms = h.o.terms()
+	h.terms, h.config = h.o.terms(), h.o.config()
 	reading, writing := httpio.NewLimit(h.o.ReadTimeout, h.o.MinRate), httpio.NewLimit(h.o.WriteTimeout, h.o.MinRate)
 	h.edge = httpio.NewEndpoint(httpio.Options{
 		Headers: httpio.Headers{
@@ -106,7 +103,7 @@ func New(o Options) *Handler {
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.inflight = registry.NewInFlight(func() bool { return h.quota.Taken() > 0 })
 	h.requests.New = func() any { return new(wire.Request) }
-	h.spare.New = func() any { return newExchange() }
+	h.spare.New = func() any { return newWaiting(h) }
 	h.accept = netconn.NewListener(reqinfo.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
 	})
@@ -186,8 +183,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	if err == nil && h.takeOver(w, r, req, &share) {
 		return
 	}
-	ex := h.spare.Get().(*exchange)
-	ex.request, ex.limit = r, h.limit(r)
+	wt := h.spare.Get().(*waiting)
+	ex := &wt.exchange
+	wt.r, ex.x.Carrier, ex.x.Limit = r, wt, h.limit(r)
 	s, info, away := h.begin(ex, req, err)
 	share.Give()
 	body.Over((*Session).comesNoMore)
@@ -195,15 +193,15 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s != nil:
 		h.hurries(s, ex)
-		answered = h.attend(w, s, ex, info, pipelined)
+		answered = h.attend(w, s, wt, info, pipelined)
 	case away:
-		answered = h.travels(w, ex, pipelined)
+		answered = h.travels(w, wt, pipelined)
 	default:
-		h.reply(w, ex)
+		h.reply(w, wt)
 	}
 	if pipelined == nil && answered { // or it may still be released
-		ex.reset()
-		h.spare.Put(ex)
+		wt.reset()
+		h.spare.Put(wt)
 	}
 }
 
@@ -253,11 +251,11 @@ const shortest = 100 * time.Millisecond
 // hurries has a limit that cuts waiting short logged, which is known best at the first
 // request.
 func (h *Handler) hurries(s *Session, ex *exchange) {
-	if ex.limit > 0 && ex.limit < ex.arrived+s.grant.Patience() {
+	if ex.x.Limit > 0 && ex.x.Limit < ex.x.Arrived+s.m.Grant.Patience() {
 		h.hurried.Do(func() {
 			h.o.Logger.Warn("bosh: something in front of the Handler gives requests a time limit that is shorter than their wait;"+
 				" they are answered a little before it is over, so clients ask more often: raise the limit, or lower Options.Wait",
-				"limit", (ex.limit - ex.arrived).Round(time.Millisecond), "wait", s.grant.Wait)
+				"limit", (ex.x.Limit - ex.x.Arrived).Round(time.Millisecond), "wait", s.m.Grant.Wait)
 		})
 	}
 }
@@ -273,9 +271,9 @@ func (h *Handler) tooLarge(ex *exchange) {
 // cutOff takes note that a request of s was given up which had been held for so long. If
 // that is a habit, the log says so: the client sees only that requests fail.
 func (h *Handler) cutOff(s *Session, age, now time.Duration) {
-	if age < s.grant.Wait && h.cutoffs.GivenUp(s.serial, age, now) {
+	if age < s.m.Grant.Wait && h.cutoffs.GivenUp(s.serial, age, now) {
 		h.o.Logger.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
-			" in front of the Handler, or lower Options.Wait", "session", s.ID(), "after", age.Round(10*time.Millisecond), "wait", s.grant.Wait)
+			" in front of the Handler, or lower Options.Wait", "session", s.ID(), "after", age.Round(10*time.Millisecond), "wait", s.m.Grant.Wait)
 	}
 }
 
@@ -301,14 +299,14 @@ func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session,
 	}
 	switch {
 	case err == httpio.ErrNoRoom:
-		ex.reply = h.terminal(PolicyViolation, false)
+		ex.x.Reply = h.terminal(PolicyViolation, false)
 		if req.SID == nil {
 			h.refused(ex, &Error{Condition: PolicyViolation, Err: err})
 		}
 	case !req.Root:
-		ex.reply = h.terminal(BadRequest, false)
+		ex.x.Reply = h.terminal(BadRequest, false)
 		h.refused(ex, malformed(err))
-	case req.SID == nil && ex.relayed() == nil:
+	case req.SID == nil && ex.via().relayed() == nil:
 		s = h.create(ex, req, err)
 	default:
 		var ok bool
@@ -333,13 +331,13 @@ func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed 
 	case s.secure && !h.sameSecurity(ex, reqinfo.Certificate(s.TLS())):
 		return
 	case !req.Rid.OK || req.Rid.N == 0:
-		ex.reply, ex.content = h.terminal(BadRequest, s.grant.Legacy), s.grant.Content
+		ex.x.Reply, ex.content = h.terminal(BadRequest, s.m.Grant.Legacy), s.m.Grant.Content
 		return
 	}
-	if s.grant.Opens(req) {
-		ex.keep() // here, and not by whoever serves the request that is missing before it
+	if s.m.Grant.Opens(req) {
+		ex.via().keep() // here, and not by whoever serves the request that is missing before it
 	}
-	ex.session, ex.content = s, s.grant.Content
+	ex.session, ex.content = s, s.m.Grant.Content
 	s.receive(req, ex, malformed)
 }
 
@@ -347,16 +345,16 @@ func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed 
 func (h *Handler) late(ex *exchange, req *wire.Request) {
 	entry, ok := h.replays.Get(req.SID)
 	if !ok {
-		ex.reply = h.terminal(ItemNotFound, false)
+		ex.x.Reply = h.terminal(ItemNotFound, false)
 		return
 	}
 	was := entry.Session()
 	if was.Secure && !h.sameSecurity(ex, was.Cert) {
 		return
 	}
-	ex.reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
+	ex.x.Reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
 	if req.Rid.OK && req.Rid.N > 0 {
-		ex.reply = h.again(entry, req)
+		ex.x.Reply = h.again(entry, req)
 	}
 }
 
@@ -381,98 +379,87 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 
 // serveDirect serves a request on a connection that was taken over.
 func (h *Handler) serveDirect(q *direct.Request, body []byte) {
-	ex := h.enter(q)
+	w := h.enter(q)
 	req := h.requests.Get().(*wire.Request)
 	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
 	var err error
 	req.Body, err = h.edge.ReadRaw(q, body, req.Body[:0], &share)
-	h.serveRequest(ex, req, err, &share)
+	h.serveRequest(w, req, err, &share)
 }
 
 // enter counts a request on a connection that was taken over, until doneDirect, and
 // returns its exchange. It comes before all that may panic.
-func (h *Handler) enter(q *direct.Request) *exchange {
+func (h *Handler) enter(q *direct.Request) *written {
 	h.inflight.Enter()
-	ex, ok := q.Context.(*exchange)
+	w, ok := q.Context.(*written)
 	if !ok {
-		ex = new(exchange)
-		q.Context = ex
+		w = new(written)
+		q.Context = w
 	}
-	*ex = exchange{direct: q}
-	return ex
+	*w = written{q: q}
+	w.x.Carrier = w
+	return w
 }
 
 // serveRequest serves a request whose body is req, which has share. Nobody waits for
 // its answer: whoever makes it writes it, and then doneDirect is called.
-func (h *Handler) serveRequest(ex *exchange, req *wire.Request, err error, share *httpio.Share) {
+func (h *Handler) serveRequest(w *written, req *wire.Request, err error, share *httpio.Share) {
 	refused := false
 	defer func() { // also if somebody panics
-		if !refused && ex.session != nil {
-			ex.session.attended(ex)
+		if !refused && w.session != nil {
+			w.attended(w.session)
 		}
 	}()
-	s, info, away := h.begin(ex, req, err)
+	s, info, away := h.begin(&w.exchange, req, err)
 	share.Give()
 	if s == nil {
 		if refused = true; !away {
-			h.answer(ex)
+			h.answer(w)
 		}
 		return
 	}
-	h.received(s, ex, info)
+	h.received(s, &w.exchange, info)
 }
 
 // leave is called when the client has left before q was answered.
-func (h *Handler) leave(q *direct.Request) { h.left(q.Context.(*exchange)) }
+func (h *Handler) leave(q *direct.Request) { h.left(q.Context.(*written)) }
 
-func (h *Handler) left(ex *exchange) {
-	if ex.trip != nil && !ex.trip.Cancel() {
+func (h *Handler) left(w *written) {
+	if w.away != nil && !w.away.trip.Cancel() {
 		return
 	}
-	if ex.session == nil || ex.session.leave(ex) {
-		ex.direct.Abort()
+	if w.session == nil || w.leave(w.session) {
+		w.q.Abort()
 	}
 }
 
 // doneDirect is called when q is over.
-func (h *Handler) doneDirect(q *direct.Request) { h.done(q.Context.(*exchange)) }
+func (h *Handler) doneDirect(q *direct.Request) { h.done(q.Context.(*written)) }
 
-func (h *Handler) done(ex *exchange) {
+func (h *Handler) done(w *written) {
 	defer h.inflight.Leave() // also if somebody panics
+	ex := &w.exchange
 	if s := ex.session; s != nil {
 		defer s.done(ex)
-		if !ex.left && ex.reply.given() {
+		if !w.gone && ex.x.Reply.Given() {
 			h.answered(s, ex)
 		}
 	}
 }
 
-// answer writes the answer to ex. Without one it closes the connection.
-func (h *Handler) answer(ex *exchange) {
-	switch q := ex.direct.(type) {
-	case *relay.Call:
-		if ex.reply.given() {
-			q.Answer(relay.Answer{Status: ex.reply.status, Content: ex.content, Body: ex.reply.body})
-			return
-		}
-	case *direct.Request:
-		if a, ok := h.written(ex, q); ok {
-			q.Answer(a)
-			return
-		}
+// answer writes the answer to w. Without one it closes the connection.
+func (h *Handler) answer(w *written) {
+	if !w.write(h) {
+		w.q.Abort()
 	}
-	ex.direct.Abort()
 }
 
-// written returns the answer to ex as it is written, if there is one. It is called
-// by whoever has made the answer, who must not suffer from a panic of AllowOrigin.
-func (h *Handler) written(ex *exchange, q *direct.Request) (a httpio.RawAnswer, ok bool) {
-	if !ex.reply.given() {
-		return a, false
-	}
+// raw returns the answer to q as it is written. It is called by whoever has made the
+// answer, who must not suffer from a panic of AllowOrigin.
+func (h *Handler) raw(w *written, q *direct.Request) (a httpio.RawAnswer, ok bool) {
 	defer h.caught("AllowOrigin")
-	return h.edge.Raw(q, ex.answer()), true
+	return h.edge.Raw(q, w.answer()), true
 }
 
 // caught is to be deferred where the application is called. It has a panic logged
@@ -496,11 +483,11 @@ func (h *Handler) joins() {
 	h.front = relay.NewFront(h.o.Node, h.o.Relay, h.o.Logger)
 	h.owner = &relay.Owner{
 		Serve: h.serveRelayed, Peers: h.front.Peers(), Logger: h.o.Logger,
-		Gone: func(c *relay.Call) { h.left(c.Context.(*exchange)) },
-		Done: func(c *relay.Call) { h.done(c.Context.(*exchange)) },
+		Gone: func(c *relay.Call) { h.left(c.Context.(*written)) },
+		Done: func(c *relay.Call) { h.done(c.Context.(*written)) },
 		Hurry: func(c *relay.Call) {
-			if ex := c.Context.(*exchange); ex.session != nil {
-				ex.session.hurry(ex)
+			if w := c.Context.(*written); w.session != nil {
+				w.session.hurry(&w.exchange)
 			}
 		},
 	}
@@ -520,10 +507,11 @@ func (h *Handler) ServeRelay(message []byte, answer func(message []byte, err err
 // serveRelayed serves a request that came in at another node.
 func (h *Handler) serveRelayed(c *relay.Call) {
 	h.inflight.Enter()
-	ex := &exchange{direct: c}
-	c.Context = ex
+	w := &written{q: c}
+	w.x.Carrier = w
+	c.Context = w
 	if c.Left > 0 {
-		ex.limit = h.now() + c.Left
+		w.x.Limit = h.now() + c.Left
 	}
 	req := h.requests.Get().(*wire.Request)
 	share := httpio.Share{Budget: &h.bodies}
@@ -539,34 +527,34 @@ func (h *Handler) serveRelayed(c *relay.Call) {
 		req.Body = make([]byte, 0, len(c.Body)) // append would make room for more, which counts
 	}
 	req.Body = append(req.Body[:0], c.Body...)
-	h.serveRequest(ex, req, err, &share)
+	h.serveRequest(w, req, err, &share)
 }
 
 // sent reports whether it has sent a request to the node that has its session. The
 // answer comes by travelled.
 func (h *Handler) sent(ex *exchange, req *wire.Request, malformed bool) bool {
-	if ex.relayed() != nil {
+	if ex.via().relayed() != nil {
 		return false
 	}
 	node, ok := h.front.Elsewhere(req.SID)
 	if !ok {
 		return false
 	}
-	tls := ex.tls()
+	tls := ex.via().tls()
 	q := relay.Request{
 		Body: req.Body, Malformed: malformed, Secure: h.secure(ex), Encrypted: tls != nil, Cert: reqinfo.Certificate(tls),
 	}
-	if !ex.forwarded() {
-		q.Conn = h.front.Conn(ex.connection(h))
+	if !ex.via().Forwarded() {
+		q.Conn = h.front.Conn(ex.via().Connection())
 	}
-	if ex.limit > 0 {
-		q.Left = max(ex.limit-h.now(), 1)
+	if ex.x.Limit > 0 {
+		q.Left = max(ex.x.Limit-h.now(), 1)
 	}
 	if h.o.MaxStreams > 1 && h.o.Admit != nil && len(req.To) > 0 {
-		q.Head = relay.Head(ex.http()) // Admit may be asked there
+		q.Head = relay.Head(ex.via().request()) // Admit may be asked there
 	}
-	ex.line = h.sum(req.SID)
-	h.front.Go(node, &q, func(t *relay.Trip) { ex.trip = t }, func(a relay.Answer, err error) { h.travelled(ex, a, err) })
+	ex.away = &away{line: h.sum(req.SID)}
+	h.front.Go(node, &q, func(t *relay.Trip) { ex.away.trip = t }, func(a relay.Answer, err error) { h.travelled(ex, a, err) })
 	return true
 }
 
@@ -575,47 +563,42 @@ func (h *Handler) sent(ex *exchange, req *wire.Request, malformed bool) bool {
 func (h *Handler) travelled(ex *exchange, a relay.Answer, err error) {
 	switch {
 	case err == nil:
-		ex.reply, ex.content = reply{body: a.Body, status: a.Status}, a.Content
+		ex.x.Reply, ex.content = session.Reply{Body: a.Body, Status: a.Status}, a.Content
 	case errors.Is(err, ErrNoNode):
-		ex.reply = h.terminal(ItemNotFound, false)
+		ex.x.Reply = h.terminal(ItemNotFound, false)
 	}
-	if ex.direct != nil {
-		h.answer(ex)
-		return
-	}
-	ex.reply.body = bytes.Clone(ex.reply.body)
-	h.lines.Enter(ex.line, ex.ready)
+	ex.via().travelled(h)
 }
 
 // travels waits until a request that was sent to another node has been answered, and
 // answers it. It reports whether there was an answer.
-func (h *Handler) travels(w http.ResponseWriter, ex *exchange, pipelined *pipeline.Request) bool {
+func (h *Handler) travels(w http.ResponseWriter, wt *waiting, pipelined *pipeline.Request) bool {
 	if pipelined != nil {
-		defer pipelined.Hold(ex.trip.Hurry)()
+		defer pipelined.Hold(wt.away.trip.Hurry)()
 	}
-	ctx := ex.request.Context()
+	ctx := wt.r.Context()
 	select {
-	case <-ex.ready:
+	case <-wt.ready:
 	case <-ctx.Done():
-		if ex.trip.Cancel() {
+		if wt.away.trip.Cancel() {
 			if ctx.Err() == context.DeadlineExceeded { // somebody in front has given up waiting
 				panic(http.ErrAbortHandler)
 			}
 			h.abandon(w)
 			return false
 		}
-		<-ex.ready
+		<-wt.ready
 	}
-	defer h.lines.Leave(ex.line)
-	h.reply(w, ex)
+	defer h.lines.Leave(wt.away.line)
+	h.reply(w, wt)
 	return true
 }
 
 // again returns the answer to a request whose session is over: the one that it has had,
 // or why the session ended, or else that there is no such session.
-func (h *Handler) again(entry replay.Entry, req *wire.Request) reply {
+func (h *Handler) again(entry replay.Entry, req *wire.Request) session.Reply {
 	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
-		return reply{body: body}
+		return session.Reply{Body: body}
 	}
 	was := entry.Session()
 	return h.refusal(&Error{Condition: cmp.Or(Condition(was.Condition), ItemNotFound), URI: was.URI, Payload: []byte(was.Payload)}, was.Legacy)
@@ -623,20 +606,21 @@ func (h *Handler) again(entry replay.Entry, req *wire.Request) reply {
 
 // attend attends to a request that has been received. It reports whether it was
 // answered.
-func (h *Handler) attend(w http.ResponseWriter, s *Session, ex *exchange, info RequestInfo, pipelined *pipeline.Request) bool {
+func (h *Handler) attend(w http.ResponseWriter, s *Session, wt *waiting, info RequestInfo, pipelined *pipeline.Request) bool {
+	ex := &wt.exchange
 	defer s.done(ex) // also if somebody panics
 	h.received(s, ex, info)
-	if pipelined != nil && !ex.creates {
+	if pipelined != nil && !ex.x.Creates {
 		defer pipelined.Hold(func() { s.hurry(ex) })()
 	}
-	return h.serve(w, s, ex)
+	return h.serve(w, s, wt)
 }
 
 // received tells the application of a request, unless it knows by the session.
 func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
-	if t := h.o.Trace; t != nil && t.Request != nil && !ex.creates {
+	if t := h.o.Trace; t != nil && t.Request != nil && !ex.x.Creates {
 		defer h.caught("Trace.Request")
-		info.Rid, info.Repeat, info.Early = ex.rid, ex.repeat, ex.early
+		info.Rid, info.Repeat, info.Early = ex.x.Rid, ex.x.Repeat, ex.x.Early
 		t.Request(s, info)
 	}
 }
@@ -645,20 +629,20 @@ func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
 func (h *Handler) answered(s *Session, ex *exchange) {
 	if t := h.o.Trace; t != nil && t.Response != nil {
 		defer h.caught("Trace.Response")
-		t.Response(s, ResponseInfo{Rid: ex.rid, Bytes: len(ex.reply.body), Open: h.now() - ex.arrived})
+		t.Response(s, ResponseInfo{Rid: ex.x.Rid, Bytes: len(ex.x.Reply.Body), Open: h.now() - ex.x.Arrived})
 	}
 }
 
-// serve waits until ex can be answered, and answers it. It reports whether there was
+// serve waits until wt can be answered, and answers it. It reports whether there was
 // an answer.
-func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) bool {
-	ctx := ex.request.Context()
+func (h *Handler) serve(w http.ResponseWriter, s *Session, wt *waiting) bool {
+	ctx := wt.r.Context()
 	for ok := false; !ok; {
 		select {
-		case <-ex.ready: // mostly, and then ctx is spared to make a channel
+		case <-wt.ready: // mostly, and then ctx is spared to make a channel
 		default:
 			select {
-			case <-ex.ready:
+			case <-wt.ready:
 			case <-ctx.Done():
 			}
 		}
@@ -670,49 +654,42 @@ func (h *Handler) serve(w http.ResponseWriter, s *Session, ex *exchange) bool {
 			h.abandon(w)
 			return false
 		}
-		ok = s.take(ex)
+		ok = s.take(&wt.exchange)
 	}
-	h.reply(w, ex)
-	h.answered(s, ex)
+	h.reply(w, wt)
+	h.answered(s, &wt.exchange)
 	return true
 }
 
-// reply writes the answer to ex. Without one it closes the connection, whatever those
+// reply writes the answer to wt. Without one it closes the connection, whatever those
 // in front make of a panic.
-func (h *Handler) reply(w http.ResponseWriter, ex *exchange) {
-	if !ex.reply.given() {
+func (h *Handler) reply(w http.ResponseWriter, wt *waiting) {
+	if !wt.x.Reply.Given() {
 		httpio.Silence(w)
 		panic(http.ErrAbortHandler)
 	}
-	h.edge.Reply(w, ex.request, ex.answer())
+	h.edge.Reply(w, wt.r, wt.answer())
 }
 
 // answer returns the answer as it goes out.
 func (ex *exchange) answer() httpio.Answer {
-	return httpio.Answer{Status: ex.reply.status, Body: ex.reply.body, Content: ex.content}
+	return httpio.Answer{Status: ex.x.Reply.Status, Body: ex.x.Reply.Body, Content: ex.content}
 }
 
-var blank = []byte(wire.Blank)
-
 // terminal returns the answer that ends a session by a condition.
-func (h *Handler) terminal(c Condition, legacy bool) reply {
+func (h *Handler) terminal(c Condition, legacy bool) session.Reply {
 	return h.refusal(&Error{Condition: c}, legacy)
 }
 
 // refusal returns the answer to a creation request that e refuses.
-func (h *Handler) refusal(e *Error, legacy bool) reply {
-	if status := wire.LegacyStatus(string(e.Condition)); legacy && status != 0 {
-		return reply{status: status}
-	}
-	a := wire.Response{Terminate: true, Condition: string(e.Condition), URI: e.URI, Last: e.Payload}
-	a.XMPP = e.Condition == RemoteStreamError
-	return reply{body: a.Bytes(nil)}
+func (h *Handler) refusal(e *Error, legacy bool) session.Reply {
+	return session.Refusal(newEnd(e), legacy)
 }
 
 // create opens the session that a request asks for, and returns it. If there is
 // to be none, the answer is on ex. With bad the request could not be read to its end.
 func (h *Handler) create(ex *exchange, req *wire.Request, bad error) (s *Session) {
-	ex.creates = true
+	ex.x.Creates = true
 	g, err := h.settle(req, bad)
 	if err == nil {
 		err = h.available(ex)
@@ -723,7 +700,7 @@ func (h *Handler) create(ex *exchange, req *wire.Request, bad error) (s *Session
 	}
 	if err != nil {
 		h.refused(ex, err)
-		ex.reply = h.refusal(err, g.Legacy)
+		ex.x.Reply = h.refusal(err, g.Legacy)
 	}
 	return s
 }
@@ -734,7 +711,7 @@ func (h *Handler) refused(ex *exchange, e *Error) {
 	h.logRefusal(ex, e)
 	if t := h.o.Trace; t != nil && t.Refused != nil {
 		defer h.caught("Trace.Refused")
-		t.Refused(ex.http(), e)
+		t.Refused(ex.via().request(), e)
 	}
 }
 
@@ -751,7 +728,7 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 		limit = 1
 	case netconn.ErrFull, errUnattended:
 	default:
-		if e.Condition == InternalServerError && !ex.abandoned() {
+		if e.Condition == InternalServerError && !ex.via().left() {
 			level = slog.LevelWarn
 		}
 	}
@@ -767,7 +744,7 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 	}
 	attrs := []slog.Attr{
 		slog.String("condition", string(e.Condition)), slog.String("remote", h.remote(ex)),
-		slog.String("origin", logs.Text(strings.Join(ex.header("Origin"), ", "))), slog.Any("cause", logs.Error(e.why())),
+		slog.String("origin", logs.Text(strings.Join(ex.via().header("Origin"), ", "))), slog.Any("cause", logs.Error(e.why())),
 	}
 	if more > 0 {
 		attrs = append(attrs, slog.Int64("unlogged", more))
@@ -780,11 +757,11 @@ func (e *Error) why() error { return cmp.Or(e.Err, errRefused) }
 
 // remote returns where ex came from, for the log.
 func (h *Handler) remote(ex *exchange) string {
-	addr := ex.remote()
+	addr := ex.via().remote()
 	if h.o.ClientAddr != nil {
 		func() {
 			defer h.caught("ClientAddr")
-			if a := h.o.ClientAddr(ex.http()); a != nil {
+			if a := h.o.ClientAddr(ex.via().request()); a != nil {
 				addr = a
 			}
 		}()
@@ -841,7 +818,7 @@ var (
 
 // available returns why no session can be had by ex, or nil.
 func (h *Handler) available(ex *exchange) *Error {
-	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.http()) {
+	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.via().request()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
 	if h.inflight.Closed() || h.o.Serve == nil && h.accept.Closed() {
@@ -877,13 +854,7 @@ func (h *Handler) shut() *Error {
 
 // open opens a session.
 func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Session, *Error) {
-	s := &Session{h: h, grant: h.grants.Share(g), sid: rand.Text() + h.suffix}
-	s.alarm = h.clock.Alarm()
-	s.secure = h.secure(ex)
-	s.origin = ex.origin()
-	if h.o.ClientAddr != nil {
-		s.origin = reqinfo.WithAddr(h.o.ClientAddr(ex.http()), s.origin)
-	}
+	s := h.newSession(ex)
 	owner := s.owner()
 	if err := h.quota.Take(owner); err != nil {
 		return nil, &Error{Condition: PolicyViolation, Err: err}
@@ -894,8 +865,8 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 			h.quota.Give(owner)
 		}
 	}()
-	values := ex.values()
-	asked, opening := h.asked(ex), h.opening(req, Opening{Framing: h.o.Framing, Wait: g.Wait})
+	values := ex.via().values()
+	asked, opening := h.asked(ex), h.opening(session.Wanted(req), Opening{Framing: h.o.Framing, Wait: g.Wait})
 	large := asked != nil && req.Size() > maxPooled
 	if large { // Admit may take its time, and nothing counts this
 		req.Drop()
@@ -907,12 +878,11 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 	var st *Stream
 	if e == nil {
 		s.scope = *reqinfo.NewLazyContext(ctx)
-		st = h.newStream(s, ex.local(values), o)
-		if st.member != nil {
-			st.member.scope = *reqinfo.NewLazyContext(s.Context())
+		st = h.newStream(s, ex.via().local(values), o)
+		e = s.begin(h.grants.Share(g), st, req)
+		if st.state.Name != "" {
+			st.scope = reqinfo.NewLazyContext(s.Context())
 		}
-		s.streams.RoundRobin = session.RoundRobinOf[*Stream, company](st)
-		e = s.fill(req)
 	}
 	if e == nil {
 		e = h.reserve()
@@ -949,10 +919,10 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 
 // opening returns what a request says of the stream that it opens. What it
 // does not say is as in def.
-func (h *Handler) opening(req *wire.Request, def Opening) Opening {
+func (h *Handler) opening(w session.Wants, def Opening) Opening {
 	o := Opening{
-		To: string(req.To), From: string(req.From), Lang: string(req.Lang), Route: string(req.Route),
-		Version: string(req.Version), Framing: def.Framing, Wait: def.Wait,
+		To: w.To, From: w.From, Lang: w.Lang, Route: w.Route, Version: w.Version,
+		Framing: def.Framing, Wait: def.Wait,
 	}
 	if o.Lang == "" {
 		o.Lang = def.Lang
@@ -960,10 +930,10 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 	if f := o.Framing.bytes(); o.Version == "" && f != nil && f.Headed() {
 		o.Version = "1.0"
 	}
-	if len(req.Other) > 0 {
-		o.Attr = make([]Attr, len(req.Other))
+	if len(w.Attr) > 0 {
+		o.Attr = make([]Attr, len(w.Attr))
 	}
-	for i, a := range req.Other {
+	for i, a := range w.Attr {
 		o.Attr[i] = Attr(a)
 	}
 	return o
@@ -972,24 +942,33 @@ func (h *Handler) opening(req *wire.Request, def Opening) Opening {
 // newStream returns a stream for s that a request asks for which came in on the
 // address local.
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
-	st := &Stream{s: s, framing: o.Framing.bytes(), opening: h.share(o), local: local}
+	st := &Stream{s: s, local: local}
+	st.state = session.Stream{Opening: h.share(o), Framing: o.Framing.bytes(), Owner: st}
 	if h.o.MaxStreams > 1 {
-		st.member = &member{name: rand.Text()}
+		st.state.Name = rand.Text()
 	}
 	return st
 }
 
-// share returns an Opening that says what o does. Many streams say the same: those
-// that do not say who they are from, and have no Attr.
-func (h *Handler) share(o Opening) *Opening {
-	if last := h.opened.Load(); last != nil && last.same(&o) {
+// share returns what o says, for the machine. Many streams say the same: those that do
+// not say who they are from, and have no Attr.
+func (h *Handler) share(o Opening) *session.Opening {
+	shared := session.Opening{
+		To: o.To, From: o.From, Lang: o.Lang, Route: o.Route, Version: o.Version,
+		Framing: o.Framing.bytes(), Wait: o.Wait,
+	}
+	for _, a := range o.Attr {
+		shared.Attr = append(shared.Attr, wire.Attr(a))
+	}
+	last := h.opened.Load()
+	if last != nil && last.Same(&shared) {
 		return last
 	}
-	shared := o
+	kept := shared
 	if o.Attr == nil && o.From == "" {
-		h.opened.Store(&shared)
+		h.opened.Store(&kept)
 	}
-	return &shared
+	return &kept
 }
 
 // admit asks the application whether a stream may be that is opened by o. It returns
@@ -1023,7 +1002,7 @@ func (h *Handler) asked(ex *exchange) *http.Request {
 	if h.o.Admit == nil {
 		return nil
 	}
-	return ex.http()
+	return ex.via().request()
 }
 
 func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
@@ -1097,28 +1076,6 @@ func (h *Handler) deliver(st *Stream) bool {
 	return true
 }
 
-// owes says whether Options.Undelivered is to be called for the stream. Shutdown waits
-// for it then.
-func (st *Stream) owes(yes bool) {
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
-	switch {
-	case st.owed == yes:
-	case yes:
-		st.s.h.inflight.Enter()
-	default:
-		st.s.h.inflight.Leave()
-	}
-	st.owed = yes
-}
-
-// handBack tells the application what a stream has not delivered.
-func (h *Handler) handBack(st *Stream) {
-	defer h.inflight.Leave()
-	defer h.caught("Options.Undelivered")
-	h.o.Undelivered(st, st.undelivered(), st.why())
-}
-
 // run runs the application on a stream.
 func (h *Handler) run(st *Stream) {
 	goesOn := false
@@ -1142,7 +1099,7 @@ func (h *Handler) served(st *Stream, callback string, goesOn *bool) {
 
 // began takes note of a new session.
 func (h *Handler) began(s *Session) {
-	h.sessions.Put(s.sid, s)
+	h.sessions.Put(s.m.SID, s)
 	if h.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
 		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()))
 	}
@@ -1154,7 +1111,7 @@ func (h *Handler) began(s *Session) {
 
 // over takes note that a session has ended by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
-	h.sessions.Delete(s.sid)
+	h.sessions.Delete(s.m.SID)
 	if h.quota.Give(s.owner()) == 0 {
 		h.inflight.Notify()
 	}
@@ -1179,10 +1136,9 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 func (h *Handler) Stats() HandlerStats {
 	sum, ended := h.past.Sum(h.ask)
 	n := HandlerStats{
-		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(),
+		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(), Relayed: h.front.Peers().Counts(),
 		MaxSessions: int64(max(h.o.MaxSessions, 0)), MaxMemory: max(h.o.MaxMemory, 0),
 		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.serial.Load(), // later than Ended, or more might have ended
-		Relayed: h.front.Peers().Counts(),
 	}
 	n.Sessions = n.Created
 	for _, ended := range ended {
@@ -1194,34 +1150,34 @@ func (h *Handler) Stats() HandlerStats {
 // ask asks all sessions for their counts: see [registry.Totals].
 func (h *Handler) ask(m registry.Mark, sum *registry.Counts) {
 	for s := range h.sessions.All() {
-		s.mu.Lock()
-		if !s.told { // or the Tally has been
+		s.lock()
+		if !s.told { // or the Totals have been
 			s.asked = m
-			sum.Add(registry.Counts(s.counted()))
+			sum.Add(s.counted())
 		}
-		s.mu.Unlock()
+		s.unlock()
 	}
 }
 
 // secure reports whether ex came over TLS.
 func (h *Handler) secure(ex *exchange) bool {
-	if c := ex.relayed(); c != nil {
+	if c := ex.via().relayed(); c != nil {
 		return c.Secure
 	}
 	if h.o.Secure != nil {
-		return h.o.Secure(ex.http())
+		return h.o.Secure(ex.via().request())
 	}
-	return ex.tls() != nil
+	return ex.via().tls() != nil
 }
 
 // sameSecurity reports whether a request is secure, as the session's first one
 // was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
 func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
-	if c := ex.relayed(); c != nil {
+	if c := ex.via().relayed(); c != nil {
 		return c.Secure && bytes.Equal(cert, c.Cert)
 	}
-	return h.secure(ex) && bytes.Equal(cert, reqinfo.Certificate(ex.tls()))
+	return h.secure(ex) && bytes.Equal(cert, reqinfo.Certificate(ex.via().tls()))
 }
 
 // owner returns whose the session is, as far as [Options.MaxPerAddr] goes.
@@ -1290,12 +1246,7 @@ func (h *Handler) Close() error {
 	h.inflight.Close()
 	h.accept.Shut()
 	for s := range h.Sessions() {
-		s.mu.Lock()
-		if !s.ended {
-			s.dismiss(h.farewell(), h.now())
-			s.settle(h.now())
-		}
-		s.unlock()
+		s.abort(h.farewell())
 	}
 	h.front.Close()
 	h.closeConns()

@@ -1,28 +1,22 @@
 package bosh
 
 import (
-	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"math"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/netconn"
-
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
-
-	"github.com/gobosh/bosh/internal/wire"
 )
 
 // A Stream is one stream of a BOSH session, the [net.Conn] that an application
@@ -39,66 +33,27 @@ import (
 // elements, and any stream of XML by tokens. Use one way of reading and one way
 // of writing for a stream.
 type Stream struct {
-	s      *Session
-	member *member // nil unless the session may have several streams
-	local  net.Addr
+	s     *Session
+	local net.Addr
 
 	cut *framing.Cutter // for whoever has set writing; nil until Write is called
 
 	// All that follows is guarded by s.mu.
 
-	opening *Opening // shared, so it is not changed, but may be replaced
-	extras  *extras  // nil until one of them is needed: see extra
-
-	in      buffer.Inbox
-	counted int // what Session.unread has of it
-
-	cause error          // the end: what Read returns behind the input, and Write
-	out   session.Outbox // written, and waiting for the client
-	given int64          // what the client has been given: see carried
-	final *Error         // how the stream ends once its output has gone; nil while it lives
-	head  *framing.Head  // the server's header, which must be told to the client
-
-	framing   framing.Framing // not guarded, since it never changes
-	announced bool            // the header has been told, which is done once
-	ended     bool            // the application has written the end of the XMPP stream
-	closed    bool            // Close has been called
-	lapsed    bool            // its time is over, and nothing more of the client is taken
-	owed      bool            // Options.Undelivered is to be called for it
-	gone      bool            // it has left its session, and the client has all that it was given
-	away      int16           // goroutines that have read something, and have not come back for more: see returns
-	foreign   uint16          // payloads in out that the application has not written
-	naming    naming          // whether the client has been told the stream's name
-	restarts  restarts        // whether the client has to restart the XMPP stream
-	writing   bool            // a Write is under way
+	state   session.Stream
+	extras  *extras              // nil until one of them is needed: see extra
+	scope   *reqinfo.LazyContext // nil unless the session may have several streams
+	owed    bool                 // Options.Undelivered is to be called for it
+	writing bool                 // a Write is under way
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         netconn.Deadline
 }
 
-// naming says whether the client has been told a stream's name.
-type naming uint8
-
-const (
-	named  naming = iota // it has, or need not be
-	hidden               // the answer to the stream's opening will, and speaks for it alone
-	untold               // the next answer will
-)
-
-// restarts says whether the client has to restart an XMPP stream.
-type restarts uint8
-
-const (
-	uncalled restarts = iota // nothing that the server has written since its header calls for it
-	wasted                   // nor now, and the client has done so all the same
-	called                   // the server has called for it
-)
-
 // extras are what few streams need.
 type extras struct {
-	dec  *xml.Decoder          // of Token; for one goroutine
-	enc  *framing.TokenEncoder // of EncodeToken; for one goroutine
-	late []byte                // written after the client's end; guarded by s.mu
+	dec *xml.Decoder          // of Token; for one goroutine
+	enc *framing.TokenEncoder // of EncodeToken; for one goroutine
 
 	receiver  func([]byte, error) // of Receive; guarded by s.mu
 	receiving bool                // it has a goroutine, or has had its last one; guarded by s.mu
@@ -108,94 +63,23 @@ type extras struct {
 	told    int64       // what it has been called with
 }
 
-// A member is a stream as one of several of its session.
-type member struct {
-	name  string
-	added bool                // the session had another one before
-	n     uint16              // how many it had, which is a number for it for some time
-	scope reqinfo.LazyContext // guarded by s.mu
-}
+// owner returns the Stream that keeps x.
+func owner(x *session.Stream) *Stream { return x.Owner.(*Stream) }
 
-// streams are the streams of a session that are open, or have something to say.
-// The session's lock guards them.
-type streams struct {
-	session.RoundRobin[*Stream, company]
-}
-
-// company is what there is to streams of which there are several, or may be.
-type company struct {
-	named  bool      // there has been a second one: answers name their stream
-	opened uint16    // how many there have been besides the first
-	asking int       // how many the application has still to admit
-	after  []func()  // to be called after the lock is released
-	left   []*Stream // removed, and somebody wants to know what the client has
-}
-
-// todo has f called as soon as the lock is released.
-func (ss *streams) todo(f func()) {
-	c := ss.Several()
-	c.after = append(c.after, f)
-}
-
-// after takes what is to be called after the lock is released.
-func (ss *streams) after() (fs []func()) {
-	if c := ss.With(); c != nil {
-		fs, c.after = c.after, nil
+// woken has those look again who wait for the stream. It is called with the lock held,
+// and adds to after what is to be done without.
+func (st *Stream) woken(w session.Wake, after []func()) []func() {
+	if w&session.WakeReader != 0 {
+		st.wakeReader()
 	}
-	return fs
-}
-
-// named reports whether answers name their stream.
-func (ss *streams) named() bool {
-	c := ss.With()
-	return c != nil && c.named
-}
-
-// find returns the open stream of a name, or the first if there is no name.
-func (ss *streams) find(name []byte) *Stream {
-	for _, st := range ss.All() {
-		if st.open() && (len(name) == 0 || st.Name() == string(name)) {
-			return st
-		}
+	if w&session.WakeWriter != 0 {
+		st.wake(&st.writable)
 	}
-	return nil
-}
-
-// knew reports whether a stream is known by name, even if it is not open any
-// more.
-func (ss *streams) knew(name []byte) bool {
-	return ss.Left(string(name)) ||
-		slices.ContainsFunc(ss.All(), func(st *Stream) bool { return st.Name() == string(name) })
-}
-
-// others reports whether a stream other than st is open.
-func (ss *streams) others(st *Stream) bool {
-	return slices.ContainsFunc(ss.All(), func(x *Stream) bool { return x != st && x.open() && x.final == nil })
-}
-
-// pending reports whether there is anything to say.
-func (ss *streams) pending() bool { return slices.ContainsFunc(ss.All(), (*Stream).pending) }
-
-// full reports whether the application is behind with reading, so that the
-// client must wait.
-func (ss *streams) full() bool { return slices.ContainsFunc(ss.All(), (*Stream).full) }
-
-// speaker returns the stream whose output goes next, or nil.
-func (ss *streams) speaker() *Stream {
-	if st, ok := ss.Next((*Stream).pending); ok {
-		return st
+	if w&session.WakeEnd != 0 && st.scope != nil {
+		cancel, cause := st.scope.Cancel(), public(st.state.Cause())
+		after = append(after, func() { cancel(cause) })
 	}
-	return nil
-}
-
-// remove removes a stream whose end has been told.
-func (ss *streams) remove(st *Stream) {
-	st.end(st.final.streamCause())
-	st.recount() // nobody does it any more but who reads
-	if c := ss.Several(); st.owed || st.extras != nil && st.extras.prover != nil {
-		c.left = append(c.left, st)
-	}
-	ss.Remove(st, st.Name())
+	return after
 }
 
 // Opening is what the client said when it opened a stream. None of it is
@@ -219,114 +103,21 @@ type Opening struct {
 	Attr []Attr
 }
 
-// attrSize is what an Attr takes besides its texts, each of which is rounded up, in bytes.
-const attrSize = 48 + 3*8
-
-// size returns how many bytes the client has had us keep.
-func (o *Opening) size() int {
-	n := len(o.To) + len(o.From) + len(o.Lang) + len(o.Route) + len(o.Version)
-	for _, a := range o.Attr {
-		n += attrSize + len(a.Space) + len(a.Local) + len(a.Value)
+// openingOf returns what the application is told of o.
+func openingOf(o *session.Opening) Opening {
+	said := Opening{
+		To: o.To, From: o.From, Lang: o.Lang, Route: o.Route, Version: o.Version,
+		Framing: framingOf(o.Framing), Wait: o.Wait,
 	}
-	return n
-}
-
-// same reports whether o can stand for p. One with Attr stands for itself.
-func (o *Opening) same(p *Opening) bool {
-	return o.To == p.To && o.From == p.From && o.Lang == p.Lang && o.Route == p.Route &&
-		o.Version == p.Version && o.Framing == p.Framing && o.Wait == p.Wait && o.Attr == nil && p.Attr == nil
+	for _, a := range o.Attr {
+		said.Attr = append(said.Attr, Attr(a))
+	}
+	return said
 }
 
 // An Attr is an attribute, its value without references. Space is its namespace, which
 // is empty if it has none.
 type Attr struct{ Space, Local, Value string }
-
-// open reports whether the client may still send to the stream.
-func (st *Stream) open() bool { return st.cause == nil }
-
-// pending reports whether the stream has something for the client.
-func (st *Stream) pending() bool { return st.naming != hidden && st.speaks() }
-
-// speaks is pending for the answer to the stream's own opening.
-func (st *Stream) speaks() bool { return !st.out.Empty() || st.final != nil || st.naming == untold }
-
-// full reports whether the application is so far behind that the client must wait.
-func (st *Stream) full() bool { return st.in.Behind() > st.s.h.o.ReadBuffer }
-
-// greet makes up the header that an XMPP client would have sent.
-func (st *Stream) greet() {
-	if !st.framing.Headed() {
-		return
-	}
-	o := st.opening
-	st.in.Element(st.framing.AppendHeader(st.in.Buffer(0), framing.Head{To: o.To, From: o.From, Version: o.Version, Lang: o.Lang}), true)
-	st.wakeReader()
-}
-
-// restart begins the XMPP stream anew. What the request does not say is as at
-// the beginning.
-func (st *Stream) restart(req *wire.Request) {
-	o := *st.opening
-	o.To, o.Lang, o.From = or(req.To, o.To), or(req.Lang, o.Lang), or(req.From, o.From)
-	st.opening, st.restarts = st.s.h.share(o), uncalled
-	st.greet()
-}
-
-// or returns value, or def if there is none.
-func or(value []byte, def string) string {
-	if len(value) == 0 {
-		return def
-	}
-	return string(value)
-}
-
-// feed appends the payloads of a request to the input: all or none. The client is told
-// that there is none of the upgrades that it asks for, and the application does not see
-// that it asks.
-func (st *Stream) feed(req *wire.Request) Condition {
-	if st.closed || st.lapsed {
-		return "" // it reads no more
-	}
-	payloads, asked := req.Payloads, framing.NoUpgrade
-	if !st.s.h.o.PassUpgrades {
-		asked = st.framing.Upgrades(payloads)
-	}
-	if asked != framing.NoUpgrade {
-		payloads = slices.DeleteFunc(slices.Clone(payloads), func(p wire.Payload) bool {
-			return framing.AsksFor(p.Local, p.URI) != framing.NoUpgrade
-		})
-	}
-	if !st.framing.Feed(&st.in, req, payloads) {
-		return BadRequest
-	}
-	if asked != framing.NoUpgrade {
-		st.refuseUpgrades(asked)
-	}
-	st.wakeReader()
-	return ""
-}
-
-// refuseUpgrades tells the client that there is none of those that it asks for: once,
-// until it has taken that.
-func (st *Stream) refuseUpgrades(asked framing.Upgrade) {
-	for _, u := range framing.Upgrades {
-		failure := []byte(u.Failure())
-		if asked&u != 0 && !bytes.Contains(st.out.Bytes(), failure) && st.final == nil && st.s.final == nil {
-			st.out.Add(failure, 1)
-			st.foreign++
-		}
-	}
-}
-
-// keepAlive has the application read what a client on TCP would have sent to show
-// that it is there: a space, unless something else waits for it, or the next it
-// expects is the header of a new stream. RFC 6120, section 4.6.1.
-func (st *Stream) keepAlive() {
-	if space := st.framing.KeepAlive(); space != "" && !st.closed && !st.lapsed && st.restarts != called && st.in.Len() == 0 {
-		st.in.Element(append(st.in.Buffer(0), space...), true)
-		st.wakeReader()
-	}
-}
 
 // wake lets one of those go on that wait on one of the stream's channels. It
 // may find that it must wait again; if there is more to do, it wakes the next.
@@ -355,7 +146,7 @@ func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *netconn.Deadli
 			over = true
 		}
 	}
-	st.s.mu.Lock()
+	st.s.lock()
 	if over {
 		err = context.Cause(ctx)
 	}
@@ -369,12 +160,12 @@ func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *netconn.Deadli
 // read deadline passes, the stream is closed, or the session ends. With the
 // framings XMPP and Elements one Read never returns bytes of two requests.
 func (st *Stream) Read(p []byte) (n int, err error) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	if err = st.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
-		before := st.in.Behind()
-		n = st.in.Read(p)
-		st.goes()
+		before := st.state.In.Behind()
+		n = st.state.In.Read(p)
+		st.state.Goes()
 		st.consumed(before)
 	}
 	return n, st.ioError("read", err)
@@ -413,7 +204,7 @@ type loan struct {
 
 // takeInput waits for input, and lends all there is to somebody who is done with l.
 func (st *Stream) takeInput(l loan) (loan, error) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	st.repaid(l)
 	if err := st.input(context.Background(), false); err != nil {
@@ -424,18 +215,18 @@ func (st *Stream) takeInput(l loan) (loan, error) {
 
 // lendAll lends all input, in the buffer that it is in, for another one.
 func (st *Stream) lendAll(spare []byte) (l loan) {
-	l.b, l.input = st.in.Take(spare)
-	st.goes()
-	st.consumed(st.in.Behind())
+	l.b, l.input = st.state.In.Take(spare)
+	st.state.Goes()
+	st.consumed(st.state.In.Behind())
 	return l
 }
 
 // lendElement lends the next element of the input, in the buffer b or a larger one.
 func (st *Stream) lendElement(b []byte) loan {
-	before := st.in.Behind()
-	b = st.in.Next(b)
-	st.in.Lend(len(b), cap(b))
-	st.goes()
+	before := st.state.In.Behind()
+	b = st.state.In.Next(b)
+	st.state.In.Lend(len(b), cap(b))
+	st.state.Goes()
 	st.consumed(before)
 	return loan{b, b}
 }
@@ -445,7 +236,7 @@ func (st *Stream) repay(l loan) {
 	if len(l.input) == 0 {
 		return
 	}
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	st.repaid(l)
 }
@@ -453,33 +244,34 @@ func (st *Stream) repay(l loan) {
 // repaid is repay, called with the lock held.
 func (st *Stream) repaid(l loan) {
 	if len(l.input) > 0 {
-		before := st.in.Behind()
-		st.in.Return(len(l.input), cap(l.b))
+		before := st.state.In.Behind()
+		st.state.In.Return(len(l.input), cap(l.b))
 		st.consumed(before)
 	}
 }
 
 // takeElement appends the next element of the input to b.
 func (st *Stream) takeElement(b []byte) []byte {
-	before := st.in.Behind()
-	b = st.in.Next(b)
-	st.goes()
+	before := st.state.In.Behind()
+	b = st.state.In.Next(b)
+	st.state.Goes()
 	st.consumed(before)
 	return b
 }
 
-// goes takes note that whoever has read something goes off with it.
-func (st *Stream) goes() { st.away = min(st.away+1, math.MaxInt16-1) }
-
 // returns takes note that somebody comes for input: it may be one that has gone.
 func (st *Stream) returns() {
-	if st.away = max(st.away-1, 0); !st.busy() {
-		st.s.rests()
+	if st.s.m.Returns(&st.state) {
+		st.s.settle()
 	}
 }
 
-// busy reports whether the application has something to do with what the client sent.
-func (st *Stream) busy() bool { return !st.closed && (st.in.Len() > 0 || st.away > 0) }
+// listens takes note that the application waits for input.
+func (st *Stream) listens() {
+	if st.s.m.Listens(&st.state) {
+		st.s.settle()
+	}
+}
 
 // input waits until there is input, or there need not be any. It is called with
 // the lock held, and may release it meanwhile.
@@ -487,9 +279,9 @@ func (st *Stream) input(ctx context.Context, idle bool) error {
 	st.returns()
 	ready, err := st.readReady(idle)
 	for !ready && err == nil {
-		st.s.listens(st)
+		st.listens()
 		err = st.wait(ctx, &st.readable, &st.rdeadline)
-		if err == nil || err != os.ErrDeadlineExceeded && st.in.Len() > 0 {
+		if err == nil || err != os.ErrDeadlineExceeded && st.state.In.Len() > 0 {
 			ready, err = st.readReady(idle) // what came before ctx was done is not lost
 		}
 	}
@@ -500,7 +292,7 @@ func (st *Stream) input(ctx context.Context, idle bool) error {
 }
 
 func (st *Stream) readReady(idle bool) (ready bool, err error) {
-	if st.receives() && !st.closed {
+	if st.receives() && !st.state.Closed() {
 		return false, errReceived
 	}
 	return st.inputReady(idle)
@@ -509,38 +301,22 @@ func (st *Stream) readReady(idle bool) (ready bool, err error) {
 // inputReady reports whether there is input, or there need not be any.
 func (st *Stream) inputReady(idle bool) (ready bool, err error) {
 	switch {
-	case st.closed:
+	case st.state.Closed():
 		return false, net.ErrClosed
 	case st.rdeadline.Expired():
 		return false, os.ErrDeadlineExceeded
-	case idle || st.in.Len() > 0:
+	case idle || st.state.In.Len() > 0:
 		return true, nil
 	}
-	return false, st.cause
+	return false, st.state.Cause()
 }
 
 // consumed is called when some of the input was read, or lent or repaid, of which there
 // were so many bytes before.
 func (st *Stream) consumed(before int) {
-	if st.in.Len() > 0 {
-		st.wakeReader()
+	if st.s.m.Consumed(&st.state, before) {
+		st.s.settle()
 	}
-	if before > st.s.h.o.ReadBuffer && !st.s.streams.full() {
-		st.s.settle(st.s.h.now()) // the client need not wait any more
-		return
-	}
-	if d := st.recount(); d >= worthCounting || d <= -worthCounting || d != 0 && st.s.ended {
-		st.s.account()
-	}
-}
-
-// recount counts the input that the stream keeps, and returns how much more that is
-// than the last time.
-func (st *Stream) recount() (d int) {
-	d = st.in.Size() - st.counted
-	st.counted += d
-	st.s.unread += d
-	return d
 }
 
 // ioError returns err as Read and Write do, if there is one: the end as it is.
@@ -548,7 +324,7 @@ func (st *Stream) ioError(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return st.opError(op, err)
+	return st.opError(op, public(err))
 }
 
 // ReadElement returns the next element that the client sent, with all the
@@ -567,10 +343,10 @@ func (st *Stream) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
 
 // appendElement is AppendElement for a method of that name.
 func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_ []byte, err error) {
-	if !st.framing.ByElement() {
+	if !st.state.Framing.ByElement() {
 		return b, st.opError("read", st.notElements(method, "Read"))
 	}
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	if err = st.input(ctx, false); err == nil {
 		b = st.takeElement(b)
@@ -594,7 +370,7 @@ func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_
 //
 // All input is f's: Read and all others that read fail, as does another Receive.
 func (st *Stream) Receive(f func(b []byte, err error)) error {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	switch {
 	case f == nil:
@@ -607,7 +383,7 @@ func (st *Stream) Receive(f func(b []byte, err error)) error {
 	if ready, err := st.inputReady(false); ready || err != nil {
 		st.wakeReader()
 	} else {
-		st.s.listens(st)
+		st.listens()
 	}
 	return nil
 }
@@ -617,8 +393,8 @@ func (st *Stream) receives() bool { return st.extras != nil && st.extras.receive
 
 // received is receives for those without the lock.
 func (st *Stream) received() bool {
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
+	st.s.lock()
+	defer st.s.unlock()
 	return st.receives()
 }
 
@@ -676,19 +452,19 @@ var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 // nextInput lends the receiver, who is done with l, what he is to be called with next. If
 // there is nothing his goroutine is no more taken to be there.
 func (st *Stream) nextInput(l loan) (_ loan, err error) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	st.repaid(l)
 	st.returns()
-	if st.in.Len() > 0 { // even if a deadline has passed: nobody else would read it
-		if st.framing.ByElement() {
+	if st.state.In.Len() > 0 { // even if a deadline has passed: nobody else would read it
+		if st.state.Framing.ByElement() {
 			return st.lendElement(l.b[:0]), nil
 		}
 		return st.lendAll(l.b[:0]), nil
 	}
 	if _, err = st.inputReady(false); err == nil {
 		st.extras.receiving = false
-		st.s.listens(st)
+		st.listens()
 	}
 	return loan{b: l.b}, err
 }
@@ -721,7 +497,7 @@ var (
 // says what to call in its place.
 func (st *Stream) notElements(method, instead string) error {
 	return fmt.Errorf("%s is for a stream of %v, and this one is of %v: see Options.Framing, or use %s",
-		method, Elements, st.framing, instead)
+		method, Elements, st.state.Framing, instead)
 }
 
 // Write sends to the client. It returns when everything is queued, and blocks
@@ -733,7 +509,7 @@ func (st *Stream) notElements(method, instead string) error {
 // an element larger than [Options.MaxElement], fails and ends the stream by
 // [InternalServerError].
 func (st *Stream) Write(p []byte) (n int, err error) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	if err = st.lockWrite(context.Background()); err == nil {
 		n, err = st.write(p)
@@ -766,14 +542,14 @@ func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
 
 // writeWhole is WriteElement for a method of that name.
 func (st *Stream) writeWhole(ctx context.Context, method string, b []byte) error {
-	if !st.framing.ByElement() {
+	if !st.state.Framing.ByElement() {
 		return st.notElements(method, "Write")
 	}
 	b, n, err := framing.Elements(b, st.s.h.o.MaxElement)
 	if err != nil {
 		return err
 	}
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	if err = st.lockWrite(ctx); err != nil {
 		return err
@@ -790,8 +566,8 @@ func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 	if err := st.room(ctx); err != nil {
 		return err
 	}
-	before := st.out.Len()
-	err := st.queue(b, int64(n))
+	before := st.state.Out.Len()
+	err := st.state.Queue(b, int64(n))
 	st.spoken(before)
 	return err
 }
@@ -801,7 +577,7 @@ func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 // [ErrFull], as it is while another Write is blocked. An element that has begun to fit
 // is taken whole.
 func (st *Stream) TryWrite(p []byte) (n int, err error) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	if err = st.tries(); err == nil && len(p) > 0 {
 		st.writing = true
@@ -827,8 +603,8 @@ func (st *Stream) tries() error {
 		return ErrFull
 	case st.space() > 0:
 		return nil
-	case st.cause != nil:
-		return st.cause
+	case st.state.Cause() != nil:
+		return st.state.Cause()
 	}
 	st.makeRoom()
 	return ErrFull
@@ -837,9 +613,8 @@ func (st *Stream) tries() error {
 // makeRoom has go what is there, although the application may have more to say to the
 // same body: nothing else would go for the rest of Grace.
 func (st *Stream) makeRoom() {
-	if st.s.working || st.s.h.o.Throttle {
-		st.s.working = false
-		st.s.settle(st.s.h.now())
+	if st.s.m.Hasten() {
+		st.s.settle()
 	}
 }
 
@@ -941,7 +716,7 @@ func (h *Handler) listeners() iter.Seq[*Stream] {
 	return func(yield func(*Stream) bool) {
 		for s := range h.Sessions() {
 			for _, st := range s.Streams() {
-				if st.framing.ByElement() && !yield(st) {
+				if st.state.Framing.ByElement() && !yield(st) {
 					return
 				}
 			}
@@ -955,16 +730,16 @@ func (st *Stream) share(h *Handler, e *session.Event) (speak bool, err error) {
 	if st.s.h != h {
 		return false, errForeignStream
 	}
-	if !st.framing.ByElement() {
+	if !st.state.Framing.ByElement() {
 		return false, st.notElements("Broadcast", "Write")
 	}
-	st.s.mu.Lock()
+	st.s.lock()
 	if err = st.tries(); err == nil && st.cut != nil && st.cut.Pending() {
 		err = errPartial
 	}
 	if err == nil {
-		before := st.out.Len()
-		st.out.Share(e)
+		before := st.state.Out.Len()
+		st.state.Out.Share(e)
 		st.spoken(before)
 	}
 	return st.s.release(), err
@@ -1020,8 +795,8 @@ func (st *Stream) Flush() error {
 
 // tokens returns the extras, for those that use the stream by tokens.
 func (st *Stream) tokens() *extras {
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
+	st.s.lock()
+	defer st.s.unlock()
 	return st.extra()
 }
 
@@ -1031,14 +806,6 @@ func (st *Stream) extra() *extras {
 		st.extras = new(extras)
 	}
 	return st.extras
-}
-
-// late returns what was written after the client's end.
-func (st *Stream) late() []byte {
-	if st.extras == nil {
-		return nil
-	}
-	return st.extras.late
 }
 
 // lockWrite waits for other Writes. Like all that writes, it is called with the
@@ -1066,22 +833,10 @@ func (st *Stream) unlockWrite() {
 
 // writeErr returns why nothing can be written, or nil.
 func (st *Stream) writeErr() error {
-	switch {
-	case st.closed:
-		return net.ErrClosed
-	case st.wdeadline.Expired():
+	if !st.state.Closed() && st.wdeadline.Expired() {
 		return os.ErrDeadlineExceeded
-	case st.cause != nil && !st.lingers():
-		return st.cause
 	}
-	return nil
-}
-
-// lingers reports whether writes are still taken although the client has ended
-// the stream: an XMPP server has to end its own side, and may be in the middle
-// of a reply. What is written then is undelivered.
-func (st *Stream) lingers() bool {
-	return st.framing.Headed() && st.cause == io.EOF && !st.ended
+	return st.state.WriteErr()
 }
 
 // room waits until there is room for output.
@@ -1089,7 +844,7 @@ func (st *Stream) room(ctx context.Context) error {
 	for {
 		err, full := st.writeErr(), st.space() <= 0
 		if err == nil && full {
-			err = st.cause // then nobody will make room
+			err = st.state.Cause() // then nobody will make room
 		}
 		if err != nil || !full {
 			return err
@@ -1103,22 +858,22 @@ func (st *Stream) room(ctx context.Context) error {
 
 // fill queues what there is room for, and returns how much of p that was.
 func (st *Stream) fill(p []byte) (n int, err error) {
-	before := st.out.Len()
+	before := st.state.Out.Len()
 	defer func() { st.spoken(before) }()
 	if st.cut == nil {
-		st.cut = st.framing.Cutter(st.s.h.o.MaxElement, st.s.h.o.PassUpgrades)
+		st.cut = st.state.Framing.Cutter(st.s.h.o.MaxElement, st.s.h.o.PassUpgrades)
 	}
 	if st.cut == nil {
-		n = min(len(p), st.s.h.o.WriteBuffer-st.out.Len())
-		st.out.Add(p[:n], 1)
+		n = min(len(p), st.s.h.o.WriteBuffer-st.state.Out.Len())
+		st.state.Out.Add(p[:n], 1)
 		return n, nil
 	}
 	for n < len(p) && err == nil && st.space() > 0 {
 		var r framing.Run
 		r, err = st.cutRun(p[n:])
-		before = min(before, st.out.Len()) // the client may have been given it meanwhile
+		before = min(before, st.state.Out.Len()) // the client may have been given it meanwhile
 		if r.Count > 0 {
-			refused := st.queue(r.Elements, int64(r.Count))
+			refused := st.state.Queue(r.Elements, int64(r.Count))
 			if r.Owned {
 				buffer.Rest(r.Elements)
 			}
@@ -1126,16 +881,16 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 				return n, refused
 			}
 			if r.Restart {
-				st.restarts = called
+				st.state.Called()
 			}
 		}
-		st.turn(&r.Next)
+		st.s.m.Item(&st.state, &r.Next)
 		n += r.Took
 	}
 	if err != nil {
 		st.s.unlock()
 		st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
-		st.s.mu.Lock()
+		st.s.lock()
 	}
 	return n, err
 }
@@ -1144,111 +899,34 @@ func (st *Stream) fill(p []byte) (n int, err error) {
 // before, or its end has come. What was there already has been settled, and an answer
 // that is under way takes the rest along, or is settled when it is done.
 func (st *Stream) spoken(before int) {
-	s := st.s
-	switch {
-	case s.writing == nil && (before == 0 || s.final != nil || st.final != nil):
-		s.settle(s.h.now())
-	case worthAccounting(before, st.out.Len()):
-		s.account()
+	if st.s.m.Spoken(&st.state, before) {
+		st.s.settle()
 	}
 }
 
 // space returns how many bytes may be queued.
-func (st *Stream) space() int { return st.s.h.o.WriteBuffer - st.out.Len() - len(st.late()) }
+func (st *Stream) space() int { return st.s.m.Space(&st.state) }
 
 // cutRun cuts from p what there is space for, without the lock.
 func (st *Stream) cutRun(p []byte) (framing.Run, error) {
 	space := st.space()
 	st.s.unlock()
-	defer st.s.mu.Lock()
+	defer st.s.lock()
 	return st.cut.CutRun(p, space)
-}
-
-// queue queues n elements: all or none.
-func (st *Stream) queue(b []byte, n int64) error {
-	switch {
-	case st.cause != nil && !st.lingers():
-		return st.cause
-	case st.ended || st.closed:
-		return net.ErrClosed
-	case st.cause != nil:
-		x := st.extra()
-		x.late = append(x.late, b...)
-		return nil
-	}
-	st.out.Add(b, n)
-	return nil
-}
-
-// turn does what an item means that is no element for the client.
-func (st *Stream) turn(it *framing.Item) {
-	switch it.Kind {
-	case framing.Header:
-		st.restarts = uncalled
-		if !st.announced {
-			st.head = it.Head
-		}
-	case framing.End:
-		st.ended = true
-		st.finish(nil)
-	case framing.Error:
-		st.ended = true
-		st.finish(&Error{Condition: RemoteStreamError, Payload: append([]byte(nil), it.XML...)})
-	}
-}
-
-// taken is called when the client is given the output.
-func (st *Stream) taken() {
-	st.given += int64(st.carried())
-	st.s.stats.PayloadsOut += st.out.Take()
-	st.foreign = 0
-	st.wake(&st.writable)
-}
-
-// finish makes the stream end by e, or gracefully, when its output has gone. Reading goes on
-// until then. It does nothing if the end has come already.
-func (st *Stream) finish(e *Error) {
-	switch {
-	case st.final != nil || st.s.final != nil || st.s.ended || st.cause != nil:
-	case st.s.streams.others(st):
-		st.final = orGraceful(e)
-	default:
-		st.s.final = orGraceful(e)
-	}
 }
 
 // lapse ends the stream because ctx is done, which Admit has returned for it; unless
 // that is so because the session's is.
 func (st *Stream) lapse(ctx context.Context) {
 	e := lapsed(ctx)
-	st.s.mu.Lock()
-	if st.s.scope.Values().Err() != nil || st.cause != nil {
-		st.s.mu.Unlock()
+	st.s.lock()
+	if st.s.scope.Values().Err() != nil || !st.state.Open() {
+		st.s.unlock()
 		return
 	}
-	st.lapsed = true
-	st.finish(e)
-	st.s.settle(st.s.h.now())
+	st.s.m.LapseStream(st.s.h.now(), &st.state, newEnd(e))
 	st.s.unlock()
 	st.s.h.streamLapsed(st.s, e)
-}
-
-// end ends the stream by cause. The input so far can still be read.
-func (st *Stream) end(cause error) {
-	if st.cause != nil {
-		return
-	}
-	st.cause = cause
-	// An XMPP server is told by the end tag, whoever ended first.
-	if end := st.framing.End(); cause == io.EOF && end != "" && !st.closed {
-		st.in.Element(append(st.in.Buffer(0), end...), true)
-	}
-	st.wakeReader()
-	st.wake(&st.writable)
-	if st.member != nil {
-		cancel := st.member.scope.Cancel()
-		st.s.streams.todo(func() { cancel(cause) })
-	}
 }
 
 // Close ends the stream in good order. What was written is still delivered: the
@@ -1270,25 +948,15 @@ func (st *Stream) CloseWithError(e *Error) error {
 	if err != nil {
 		return err
 	}
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
-	if st.closed {
+	if st.state.Closed() {
 		return st.opError("close", net.ErrClosed)
 	}
-	st.closed = true
-	st.finish(e)
-	st.in.Clear()
-	st.s.rests()
-	st.rdeadline.Set(&st.s.mu, time.Time{}, nil)
-	st.wdeadline.Set(&st.s.mu, time.Time{}, nil)
-	st.wakeReader()
-	st.wake(&st.writable)
-	if st.recount(); st.s.ended { // as mostly, when the application has been told of the end
-		st.s.account()
-		st.handBack()
-	} else {
-		st.s.settle(st.s.h.now())
-	}
+	st.s.m.Close(st.s.h.now(), &st.state, newEnd(e))
+	st.rdeadline.Set((*locker)(st.s), time.Time{}, nil)
+	st.wdeadline.Set((*locker)(st.s), time.Time{}, nil)
+	st.handBack()
 	return nil
 }
 
@@ -1323,18 +991,19 @@ func (st *Stream) Undelivered() iter.Seq[Payload] {
 }
 
 func (st *Stream) undelivered() (lost []Payload) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
-	if st.cause == nil || !st.s.ended && !st.gone && st.final != nil {
+	x := &st.state
+	if x.Open() || st.s.m.Phase() != session.Ended && !x.Gone && x.Final() != nil {
 		return nil
 	}
-	of := framing.Undelivered{Name: st.Name(), First: st.member == nil || !st.member.added}
-	for _, body := range st.s.win.Unproven() {
-		for _, data := range st.framing.Payloads(&of, body) {
+	of := framing.Undelivered{Name: x.Name, First: !x.Added()}
+	for _, body := range st.s.m.Unproven() {
+		for _, data := range x.Framing.Payloads(&of, body) {
 			lost = append(lost, Payload{Data: data, Sent: true})
 		}
 	}
-	for _, data := range st.framing.Rest(st.out.Bytes(), st.late()) {
+	for _, data := range x.Framing.Rest(x.Out.Bytes(), x.Late()) {
 		lost = append(lost, Payload{Data: data})
 	}
 	return lost
@@ -1351,26 +1020,13 @@ func (st *Stream) undelivered() (lost []Payload) {
 // What is queued after the client's end is not proven any more: see
 // [Stream.Undelivered].
 func (st *Stream) Proven() int64 {
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
+	st.s.lock()
+	defer st.s.unlock()
 	return st.proven()
 }
 
 // proven is Proven, called with the lock held.
-func (st *Stream) proven() int64 { return st.given - st.s.win.Doubtful(st.number()) }
-
-// number returns a number for the stream in its session.
-func (st *Stream) number() uint16 {
-	if st.member == nil {
-		return 0
-	}
-	return st.member.n
-}
-
-// carried returns how much of what the application has written is in out.
-func (st *Stream) carried() uint32 {
-	return st.framing.Amount(st.out.Bytes(), st.out.Count()-int64(st.foreign))
-}
+func (st *Stream) proven() int64 { return st.s.m.Proven(&st.state) }
 
 // OnProven has f called with what Proven returns, when that has grown; and soon if it
 // is not 0 by now. The calls come one after the other, in a goroutine that there is
@@ -1380,7 +1036,7 @@ func (st *Stream) carried() uint32 {
 // is logged, and the stream ends by [InternalServerError]. A later OnProven replaces
 // f, and nil ends the calls.
 func (st *Stream) OnProven(f func(n int64)) {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
 	if f == nil && st.extras == nil {
 		return
@@ -1404,8 +1060,8 @@ func (st *Stream) tellProven() {
 	defer st.s.h.served(st, "OnProven", &goesOn)
 	defer func() {
 		if !goesOn { // f has panicked
-			st.s.mu.Lock()
-			defer st.s.mu.Unlock()
+			st.s.lock()
+			defer st.s.unlock()
 			st.extras.prover, st.extras.proving = nil, false
 			st.handBack()
 		}
@@ -1422,8 +1078,8 @@ func (st *Stream) tellProven() {
 // nextProven returns what is to be called, and with what, or nil. Then there is no
 // goroutine any more.
 func (st *Stream) nextProven() (f func(int64), n int64) {
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
+	st.s.lock()
+	defer st.s.unlock()
 	x := st.extras
 	if n = st.proven(); x.prover == nil || n <= x.told {
 		x.proving = false
@@ -1437,7 +1093,7 @@ func (st *Stream) nextProven() (f func(int64), n int64) {
 // handBack has Options.Undelivered called if nothing more can be written or proven. It
 // is called with the lock held.
 func (st *Stream) handBack() {
-	if st.owed && st.closed && (st.s.ended || st.gone) && (st.extras == nil || !st.extras.proving) {
+	if st.owed && st.state.Closed() && (st.s.m.Phase() == session.Ended || st.state.Gone) && (st.extras == nil || !st.extras.proving) {
 		st.owed = false
 		go st.s.h.handBack(st)
 	}
@@ -1445,12 +1101,34 @@ func (st *Stream) handBack() {
 
 // why returns why the stream has ended.
 func (st *Stream) why() error {
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
-	if st.final != nil {
-		return st.final.cause()
+	st.s.lock()
+	defer st.s.unlock()
+	if e := st.state.Final(); e != nil {
+		return errorOf(e).cause()
 	}
 	return st.s.cause()
+}
+
+// owes says whether Options.Undelivered is to be called for the stream. Shutdown waits
+// for it then.
+func (st *Stream) owes(yes bool) {
+	st.s.lock()
+	defer st.s.unlock()
+	switch {
+	case st.owed == yes:
+	case yes:
+		st.s.h.inflight.Enter()
+	default:
+		st.s.h.inflight.Leave()
+	}
+	st.owed = yes
+}
+
+// handBack tells the application what a stream has not delivered.
+func (h *Handler) handBack(st *Stream) {
+	defer h.inflight.Leave()
+	defer h.caught("Options.Undelivered")
+	h.o.Undelivered(st, st.undelivered(), st.why())
 }
 
 // SetDeadline sets the read and write deadlines.
@@ -1477,12 +1155,12 @@ func (st *Stream) SetWriteDeadline(t time.Time) error {
 }
 
 func (st *Stream) setDeadline(d *netconn.Deadline, t time.Time, passed func()) error {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
-	if st.closed {
+	if st.state.Closed() {
 		return st.opError("set", net.ErrClosed)
 	}
-	d.Set(&st.s.mu, t, passed)
+	d.Set((*locker)(st.s), t, passed)
 	return nil
 }
 
@@ -1496,19 +1174,14 @@ func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 
 // Name returns the stream's name on the wire: empty unless
 // [Options.MaxStreams] allows for several streams.
-func (st *Stream) Name() string {
-	if st.member == nil {
-		return ""
-	}
-	return st.member.name
-}
+func (st *Stream) Name() string { return st.state.Name }
 
 // Opening returns what the client said when it opened the stream, as Admit left
 // it; and, after a restart, as the restart changed it.
 func (st *Stream) Opening() Opening {
-	st.s.mu.Lock()
+	st.s.lock()
 	defer st.s.unlock()
-	return *st.opening
+	return openingOf(st.state.Opening)
 }
 
 // Session returns the session that the stream belongs to.
@@ -1517,12 +1190,12 @@ func (st *Stream) Session() *Session { return st.s }
 // Context returns a context that is cancelled when the stream ends. It descends
 // from the one that Admit returned.
 func (st *Stream) Context() context.Context {
-	if st.member == nil {
+	if st.scope == nil {
 		return st.s.Context()
 	}
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
-	return st.member.scope.Context(st.cause)
+	st.s.lock()
+	defer st.s.unlock()
+	return st.scope.Context(public(st.state.Cause()))
 }
 
 func (st *Stream) opError(op string, err error) error {

@@ -1,0 +1,159 @@
+package session
+
+import (
+	"time"
+
+	"github.com/gobosh/bosh/internal/replay"
+	"github.com/gobosh/bosh/internal/wire"
+)
+
+var blank = []byte(wire.Blank)
+
+// Give puts the answer for x, which was woken, on it. Only now is it made, so that it
+// carries all there is. There is none after a false alarm: x was woken, and before it
+// could be given its answer another request took its place.
+func (m *Machine) Give(now time.Duration, x *Exchange) (ok bool) {
+	if !x.Reply.Given() {
+		if m.writing != x {
+			return false
+		}
+		if r, at := m.due(); r == nil || r.Exchange != x || min(at, m.limit()) > now {
+			m.writing = nil // what it would carry now, and did not when it was due, must wait
+			m.Settle(now)
+			return false
+		}
+		x.Reply = Reply{Body: m.answer(m.win.Find(x.Rid), now)}
+	}
+	m.Stats.BytesOut += int64(len(x.Reply.Body))
+	return true
+}
+
+// Done takes note that x is over. If it has not been answered its connection has broken:
+// no payload is spent on it, and its rid stays open for a repeat. It reports whether
+// that is so.
+func (m *Machine) Done(now time.Duration, x *Exchange) (gaveUp bool) {
+	if r := m.win.Find(x.Rid); r != nil {
+		if r.Wrote(x.Reply.Body) {
+			m.sends(x, now)
+			if handle := x.Carrier.Receipt(); handle != nil {
+				m.receipt = &Receipt{Handle: handle}
+				m.receipt.later(now)
+			}
+		}
+		if r.Exchange == x {
+			gaveUp = !x.Reply.Given()
+			r.Exchange = nil
+			m.settlePassed(now)
+		}
+	}
+	if x.Creates && !m.created {
+		m.end(&End{Remote: true, Err: ErrUncreated}) // nobody else knows of it
+	}
+	if m.live--; m.live == 0 {
+		m.idleSince = now
+	}
+	if m.writing == x {
+		m.writing = nil
+	}
+	m.chain.Remove(x)
+	m.stale.Remove(x)
+	m.Settle(now)
+	return gaveUp
+}
+
+// answer makes the answer to the open request r, and keeps it for repeats.
+func (m *Machine) answer(r *heldRecord, now time.Duration) []byte {
+	rid, opener := r.Rid, r.Held.opener
+	var a wire.Response
+	if l := r.Held.lost; l != nil {
+		a.Report, a.Time = l.rid, min(l.age.Milliseconds(), 1<<16-1)
+	}
+	if m.Grant.Acks && (!m.created || m.win.Last() != rid) {
+		a.Ack = m.win.Last()
+	}
+	var from *Stream
+	ends := m.final != nil && !r.Pause && (m.final.Remote || !m.streams.named() || !m.streams.pending())
+	switch {
+	case ends:
+		if !m.streams.named() { // an answer for all streams has no room for the output of one
+			from = m.streams.All()[0]
+		}
+		farewell(&a, m.final)
+	case r.Pause:
+	case m.created:
+		if from = opener; from == nil {
+			from = m.streams.speaker()
+		}
+	default:
+		from = m.streams.All()[0]
+		a.Granted, a.From = m.Grant.Attributes(), from.Opening.To
+		a.Granted.SID, a.Granted.Restarts = m.SID, from.Framing.Headed()
+		if m.Grant.Streams {
+			a.Stream = from.Name
+		}
+	}
+	if from != nil {
+		m.carry(&a, from, opener)
+	}
+	body := blank
+	if !a.Empty() {
+		body = a.Bytes(r.Body)
+	}
+	if from != nil {
+		r.Of, r.Load = from.number, from.carried()
+	}
+	if a.Whole != nil && &body[0] == &a.Whole[0] {
+		m.win.Share(rid, body, now)
+	} else {
+		m.win.Answer(rid, body, len(a.Payload) > 0, now)
+	}
+	m.created = true
+	if from != nil {
+		m.Stats.PayloadsOut += from.taken()
+	}
+	if ends {
+		m.dismiss(m.final, now)
+		m.keep = m.keep || !m.final.Told() // or else end has seen to it
+	}
+	return body
+}
+
+// carry puts the output of st into a.
+func (m *Machine) carry(a *wire.Response, st, opener *Stream) {
+	a.Payload, a.Whole = st.Out.Bytes(), st.Out.Answer()
+	st.Framing.Mark(a)
+	if st.head != nil && (!st.Out.Empty() || a.Granted != nil) {
+		a.Version, a.AuthID = st.head.Version, st.head.ID
+		st.head, st.announced = nil, true
+	}
+	if st == opener || st.naming == untold {
+		a.From, a.Stream = st.Opening.To, st.Name
+		st.naming = named
+	}
+	if m.streams.named() && !st.Out.Empty() {
+		a.Stream = st.Name
+	}
+	if st.final != nil {
+		a.Stream = st.Name
+		farewell(a, st.final)
+		m.remove(st)
+	}
+}
+
+// farewell makes a the last answer of a session or stream that ends by e.
+func farewell(a *wire.Response, e *End) {
+	a.Terminate = true
+	a.Condition, a.URI, a.Last = e.Condition, e.URI, e.Payload
+	a.XMPP = a.XMPP || e.Condition == RemoteStreamError
+}
+
+// terminal returns the answer that ends the session by a condition.
+func (m *Machine) terminal(condition string) Reply {
+	return Refusal(&End{Condition: condition}, m.Grant.Legacy)
+}
+
+// Answers appends the answers that were given, and are kept for repeats, to as.
+func (m *Machine) Answers(as []replay.Answer) []replay.Answer { return m.win.Answers(as) }
+
+// Unproven returns the answers with payloads that the client may not have.
+func (m *Machine) Unproven() [][]byte { return m.win.Unproven() }
