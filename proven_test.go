@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -553,4 +557,36 @@ func TestUndeliveredOptionPanics(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, 1, strings.Count(log.String(), "Options.Undelivered panicked"))
 	})
+}
+
+// The tables of what is lost name a test in each row, and there is such a test.
+func TestEveryDeath(t *testing.T) {
+	tests := ""
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "node_modules" {
+			return fs.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		tests += string(text)
+		return err
+	}))
+	for _, file := range []string{"README.md", "SECURITY.md"} {
+		doc, err := os.ReadFile(file)
+		require.NoError(t, err)
+		_, table, ok := strings.Cut(string(doc), "| what dies |")
+		require.True(t, ok, file)
+		table, _, _ = strings.Cut(table, "\n\n")
+		rows := strings.Split(table, "\n")[2:]
+		assert.Len(t, rows, 6, "client, connection, front, owner, machine, planned restart")
+		for _, row := range rows {
+			names := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(row, -1)
+			assert.NotEmpty(t, names, row)
+			for _, name := range names {
+				assert.Contains(t, tests, "func "+name[1]+"(")
+			}
+		}
+	}
 }
