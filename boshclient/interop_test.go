@@ -10,6 +10,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +31,7 @@ import (
 	"mellium.im/xmpp/stanza"
 
 	"github.com/gobosh/bosh/boshclient"
+	"github.com/gobosh/bosh/boshclient/web"
 	"github.com/gobosh/bosh/boshtest"
 	"github.com/gobosh/bosh/internal/enginetest"
 )
@@ -43,6 +47,7 @@ func TestServers(t *testing.T) {
 			}
 			t.Run("large", func(t *testing.T) { testLarge(t, at) })
 			t.Run("strophe", func(t *testing.T) { testStrophe(t, at) })
+			t.Run("web", func(t *testing.T) { testWeb(t, at, name != "Prosody") })
 			t.Run("password", func(t *testing.T) { testPassword(t, at) })
 			t.Run("resume", func(t *testing.T) { testResume(t, at) })
 			t.Run("backlog", func(t *testing.T) { testBacklog(t, at) })
@@ -222,6 +227,39 @@ func testStrophe(t *testing.T, at string) {
 	for lines.Scan() {
 	}
 	require.NoError(t, cmd.Wait(), "%s", &stderr)
+}
+
+// testWeb has the client for browsers log in, in Node, in a page and in a worker. All
+// that they need is on one server, which passes the requests on. With cuts connections
+// break: Prosody ends a session when both its requests come again.
+func testWeb(t *testing.T, at string, cuts bool) {
+	dir := filepath.Join("..", "internal", "interop")
+	server, err := url.Parse(strings.TrimSuffix(at, "/http-bind"))
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/http-bind", httputil.NewSingleHostReverseProxy(server))
+	mux.Handle("/bosh/", http.StripPrefix("/bosh", web.Handler()))
+	if cuts {
+		mux.HandleFunc("/cuts", func(http.ResponseWriter, *http.Request) {})
+	}
+	for _, name := range []string{"web-xmpp.mjs", "web-worker.mjs"} {
+		mux.HandleFunc("/"+name, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/javascript")
+			http.ServeFile(w, r, filepath.Join(dir, name))
+		})
+	}
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "<!DOCTYPE html><title>test</title><link rel=icon href='data:,'>")
+	})
+	front := httptest.NewServer(mux)
+	defer front.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "web.mjs", "xmpp")
+	cmd.Dir, cmd.WaitDelay = dir, 5*time.Second
+	cmd.Env = append(os.Environ(), "INTEROP_HTTP="+front.URL)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 func testPassword(t *testing.T, at string) {

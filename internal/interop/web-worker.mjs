@@ -1,5 +1,5 @@
-// The scenario in a worker.
+// A scenario in a worker: the one that the URL names.
 import * as client from '/bosh/bosh.js';
-import { run } from '/web-scenario.mjs';
 
+const { run } = await import(location.search.slice(1));
 run(client, location.origin).then(() => postMessage(''), (error) => postMessage(error.stack));

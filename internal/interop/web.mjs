@@ -4,6 +4,7 @@ import { chromium } from 'playwright-core';
 import * as client from '../../boshclient/web/bosh.js';
 import { check, checkEqual, config, main, step } from './lib.mjs';
 import { run } from './web-scenario.mjs';
+import { run as runXMPP } from './web-xmpp.mjs';
 
 async function withPage(work) {
   const browser = await chromium.launch({
@@ -41,27 +42,42 @@ const connect = (page) => page.evaluate(async () => {
   return sessionStorage.getItem('number');
 });
 
+/** Runs a scenario in a page. */
+const inPage = (scenario) => withPage((page) => page.evaluate(async (scenario) => {
+  const [client, { run }] = [await import('/bosh/bosh.js'), await import(scenario)];
+  await run(client, location.origin);
+}, scenario));
+
+/** Runs a scenario in a worker. */
+const inWorker = (scenario) => withPage(async (page) => {
+  const error = await page.evaluate((scenario) => new Promise((resolve) => {
+    const worker = new Worker(`/web-worker.mjs?${scenario}`, { type: 'module' });
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = (e) => resolve(`the worker failed: ${e.message}`);
+  }), scenario);
+  check(!error, error);
+});
+
 await main({
   async node() {
     await run(client, config.http);
   },
 
   async page() {
-    await withPage((page) => page.evaluate(async () => {
-      const [client, { run }] = [await import('/bosh/bosh.js'), await import('/web-scenario.mjs')];
-      await run(client, location.origin);
-    }));
+    await inPage('/web-scenario.mjs');
   },
 
   async worker() {
-    await withPage(async (page) => {
-      const error = await page.evaluate(() => new Promise((resolve) => {
-        const worker = new Worker('/web-worker.mjs', { type: 'module' });
-        worker.onmessage = ({ data }) => resolve(data);
-        worker.onerror = (e) => resolve(`the worker failed: ${e.message}`);
-      }));
-      check(!error, error);
-    });
+    await inWorker('/web-scenario.mjs');
+  },
+
+  async xmpp() {
+    step('in Node');
+    await runXMPP(client, config.http);
+    step('in a page');
+    await inPage('/web-xmpp.mjs');
+    step('in a worker');
+    await inWorker('/web-xmpp.mjs');
   },
 
   async reload() {
