@@ -73,6 +73,41 @@
 // without, is in examples/middleware/README.md: chi, echo, gin, otelhttp, promhttp,
 // rs/cors, and net/http's own. Each of its rows is a test.
 //
+// # Porting a TCP server
+//
+// A server that knows TCP serves BOSH by a second call of its accept loop, with
+// [Handler.Listener] (the example Porting). What it may know of TCP besides:
+//
+//   - It asserts *tls.Conn, or calls ConnectionState. A Stream is none, and has no
+//     such method: many servers call it unseen, and a zero state is no answer. Ask
+//     [Session.Secure] whether the client came over TLS, and [Session.TLS] for the
+//     state, which is that of the first request, and nil behind a proxy. There is
+//     nothing to bind a channel to: offer no SCRAM-…-PLUS.
+//   - It offers STARTTLS until the connection is a *tls.Conn. Have it offer SASL at
+//     once where Secure says so. An offer that it makes all the same is dropped from
+//     its features, and a client that asks is refused, unless PassUpgrades is set. The
+//     same goes for compression.
+//   - It ends a connection on which it reads nothing for some time. A BOSH client
+//     says nothing for as long as Wait, and its session ends by itself when it has
+//     gone. Switch that off, or set [Options.WhitespaceKeepalive], and let the time be
+//     longer than Wait. A read deadline itself works as on TCP. White space that the
+//     server writes to the same end is left out.
+//   - It limits or bans by RemoteAddr. Behind a proxy that is the proxy's, unless
+//     [Options.ClientAddr] is set. Addresses need not be *net.TCPAddr, and
+//     one address may have many sessions.
+//   - It takes a Write that returns for one that arrived, as on TCP. What did not arrive
+//     [Stream.Undelivered] hands back after the end: bounce or store it. A server
+//     with stream management (XEP-0198) has that already, if the client speaks it:
+//     let one of the two send again, not both.
+//   - It accepts in a loop, and goes on after an error. Stop at [net.ErrClosed]: after
+//     [net.Listener.Close], Shutdown or Close every Accept fails, and at once. Close of
+//     the listener leaves accepted streams alone; see Shutdown for those.
+//
+// To ortuman/jackal, say, BOSH was twelve lines: a listener whose transport is BOSH
+// serves a Handler over HTTP, its accept loop takes Handler.Listener, and its streams
+// count as secure from the beginning, as those over TLS do, which holds if HTTPS does. It
+// ends streams that say nothing for three minutes, hence WhitespaceKeepalive.
+//
 // # Shutdown
 //
 // Call [Handler.Shutdown] first, which tells all clients, and then the one of
