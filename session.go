@@ -509,7 +509,7 @@ func (s *Session) shown() monitor.Look {
 		Age: max(now-time.Duration(s.began)*time.Second, 0), Last: max(now-s.m.Heard, 0),
 	}
 	if all := s.m.Streams(); len(all) > 0 {
-		l.To = all[0].Opening.To
+		l.To, l.Several = all[0].Opening.To, len(all) > 1
 	}
 	return l
 }

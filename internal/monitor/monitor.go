@@ -59,6 +59,7 @@ const (
 type Look struct {
 	registry.Counts
 	Label, State, To string        // To is the domain of its first stream
+	Several          bool          // it has more than that one
 	Age, Last        time.Duration // since it began, and since its last request
 }
 

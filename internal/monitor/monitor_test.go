@@ -60,7 +60,10 @@ func monitorOf(sessions ...*fake) http.Handler {
 		}),
 		Look: func(f *fake) Look {
 			l := f.look
-			l.Requests, l.Open = 7, 1
+			l.Requests, l.Open, l.Several = 7, 1, len(f.to) > 1
+			if len(f.to) > 0 {
+				l.To = f.to[0]
+			}
 			return l
 		},
 		Streams: func(f *fake) []string { return f.to },

@@ -111,10 +111,12 @@ func matches[S Live](src Source[S], s S, id, text string, l *Look) bool {
 	if a := s.RemoteAddr(); a != nil && contains(a.String(), text) {
 		return true
 	}
-	return slices.ContainsFunc(src.Streams(s), func(to string) bool { return contains(to, text) })
+	return l.Several && slices.ContainsFunc(src.Streams(s), func(to string) bool { return contains(to, text) })
 }
 
-func contains(s, text string) bool { return strings.Contains(strings.ToLower(s), text) }
+func contains(s, text string) bool {
+	return strings.Contains(s, text) || strings.Contains(strings.ToLower(s), text)
+}
 
 // find returns the session with an ID.
 func find[S Live](all iter.Seq[S], id string) (s S, ok bool) {
