@@ -103,7 +103,7 @@
 //     [net.Listener.Close], Shutdown or Close every Accept fails, and at once. Close of
 //     the listener leaves accepted streams alone; see Shutdown for those.
 //
-// To ortuman/jackal, say, BOSH was twelve lines: a listener whose transport is BOSH
+// To ortuman/jackal, say, BOSH was eleven lines: a listener whose transport is BOSH
 // serves a Handler over HTTP, its accept loop takes Handler.Listener, and its streams
 // count as secure from the beginning, as those over TLS do, which holds if HTTPS does. It
 // ends streams that say nothing for three minutes, hence WhitespaceKeepalive.
