@@ -67,7 +67,7 @@ func TestBroadcast(t *testing.T) {
 }
 
 // An answer that many sessions share is repeated as it was, and is not the room for the
-// next one. B14-20
+// next one. B14.3-2
 func TestBroadcastRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := gather(t, 2, bosh.Options{})
