@@ -1,34 +1,25 @@
 // The page of examples/push in a real browser.
 
-import path from 'node:path';
-import { chromium } from 'playwright-core';
-import { check, checkEqual, config, main, step } from './lib.mjs';
-
-const PATIENCE = 20; // seconds
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { PATIENCE, accessible, launch, listen, looks, shot as shotOf } from './browser.mjs';
+import { check, checkEqual, config, main, step, within } from './lib.mjs';
 
 async function withPage(options, work) {
-  const browser = await chromium.launch({
-    executablePath: config.chromium,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
-  });
+  const browser = await launch();
   const problems = [];
   try {
     const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: 'en-GB', ...options });
     context.setDefaultTimeout(PATIENCE * 1000);
     const page = await context.newPage();
     const posts = []; // bodies of the requests
-    page.on('pageerror', (error) => problems.push(`${error}`));
-    page.on('console', (message) => {
-      // The browser itself reports each request that a test has broken.
-      if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) problems.push(message.text());
-    });
+    listen(page, problems);
     page.on('request', (request) => {
       if (request.method() === 'POST') posts.push(request.postData() ?? '');
     });
     try {
       await page.goto(`${config.http}/`);
-      await work(page, posts, context);
+      await work(page, posts, context, browser);
     } catch (error) {
       await shot(page, `failed-push-${process.argv[2]}`).catch(() => {});
       throw error;
@@ -39,7 +30,7 @@ async function withPage(options, work) {
   }
 }
 
-const shot = (page, name) => page.screenshot({ path: path.join(config.output, `push-${name}.png`), fullPage: true });
+const shot = (page, name) => shotOf(page, `push-${name}`, { fullPage: true });
 const connected = (page) => page.getByRole('status').filter({ hasText: /^connected$/ }).waitFor();
 const chart = (page, title) => page.getByRole('img', { name: new RegExp(`^${title}:`) });
 
@@ -60,8 +51,18 @@ const colours = (page, selector) => page.locator(selector).first().evaluate((can
   return seen.size;
 });
 
+/** The processor time that the page takes, in parts of one core, over some seconds. Its process is the busiest. */
+async function load(page, browser, seconds) {
+  const cdp = await browser.newBrowserCDPSession();
+  const spent = async () => new Map((await cdp.send('SystemInfo.getProcessInfo')).processInfo
+    .filter(({ type }) => type === 'renderer').map(({ id, cpuTime }) => [id, cpuTime]));
+  const before = await spent();
+  await page.waitForTimeout(seconds * 1000);
+  return Math.max(...[...await spent()].map(([id, time]) => time - (before.get(id) ?? 0))) / seconds;
+}
+
 /** Presses the button of a load, and waits for its result. */
-async function load(page, name, result) {
+async function press(page, name, result) {
   await page.getByRole('button', { name }).click();
   return () => page.getByRole('log').getByRole('listitem').filter({ hasText: name }).filter({ hasText: result }).waitFor({ timeout: 60_000 });
 }
@@ -75,6 +76,8 @@ await main({
       await says(page, 'Held requests', /open 1$/);
       await says(page, 'Round trip', /this page \d/);
       check(posts.some((body) => /<json xmlns='urn:xmpp:json:0'>\{"do":"ping"/.test(body)), 'no JSON in a container');
+      await page.locator('.chart canvas').first().scrollIntoViewIfNeeded();
+      await page.waitForTimeout(200);
       for (const canvas of ['#timeline', '.chart canvas']) check(await colours(page, canvas) >= 3, `nothing is drawn on ${canvas}`);
 
       step('many payloads in few answers');
@@ -106,15 +109,15 @@ await main({
       await connected(page);
       await says(page, 'Sessions', /live 1$/);
       const results = [
-        await load(page, 'Idle sessions', '200 sessions said nothing'),
-        await load(page, 'Lost clients', '30 clients have gone'),
+        await press(page, 'Idle sessions', '200 sessions said nothing'),
+        await press(page, 'Lost clients', '30 clients have gone'),
       ];
       await says(page, 'Held requests', /open (?:20\d|2[1-9]\d)$/);
-      results.push(await load(page, 'Conversation', '20 sessions sent 2000 payloads'));
+      results.push(await press(page, 'Conversation', '20 sessions sent 2000 payloads'));
       await says(page, 'Round trip', /median \d/);
-      results.push(await load(page, 'Broken connections', 'none was lost, none came twice'));
+      results.push(await press(page, 'Broken connections', 'none was lost, none came twice'));
       await says(page, 'Requests', /repeats [1-9]/);
-      results.push(await load(page, 'Burst', 'sent 10000 payloads at once'));
+      results.push(await press(page, 'Burst', 'sent 10000 payloads at once'));
       await says(page, 'Payloads', /out \d{3}|out .*k/);
       for (const result of results) await result();
       await page.locator('#ends li').filter({ hasText: 'inactive' }).filter({ hasText: '30' }).waitFor();
@@ -134,12 +137,97 @@ await main({
   async stop() {
     await withPage({ colorScheme: 'light' }, async (page) => {
       await connected(page);
-      await load(page, 'Idle sessions', '');
+      await press(page, 'Idle sessions', '');
       await says(page, 'Sessions', /live 201$/);
       await page.getByRole('button', { name: 'Stop' }).click();
       await page.getByRole('log').getByText('Stopped.').waitFor();
       await says(page, 'Sessions', /live 1$/);
       await page.locator('#ends li').filter({ hasText: 'closed' }).filter({ hasText: '200' }).waitFor();
+    });
+  },
+
+  // What it looks like, and whom it shuts out. The pictures are to be looked at.
+  async looks() {
+    await withPage({ colorScheme: 'light' }, async (page, posts, context, browser) => {
+      await connected(page);
+      await says(page, 'Sessions', /live 1$/);
+
+      step('how busy it is with nothing to do');
+      let idle = 1;
+      for (let i = 0; i < 4 && idle >= 0.03; i++) { // the browser has something of its own to do at first, and the machine may be busy
+        idle = await load(page, browser, 8);
+        console.log(`  ${(100 * idle).toFixed(1)} % of a core`);
+      }
+      check(idle < 0.03, `the page takes ${(100 * idle).toFixed(1)} % of a core`);
+
+      step('what a screen reader is told in five seconds');
+      await page.evaluate(() => {
+        window.told = [];
+        new MutationObserver((changes) => {
+          for (const { target } of changes) {
+            const live = (target.closest ? target : target.parentElement)?.closest('[role=status], [role=log], [role=alert], [aria-live]:not([aria-live=off]), output');
+            if (live) window.told.push(live.textContent);
+          }
+        }).observe(document.body, { subtree: true, childList: true, characterData: true });
+      });
+      await page.waitForTimeout(5000);
+      const told = await page.evaluate(() => window.told);
+      check(told.length <= 1, `${told.length} times: ${told}`);
+      check(/^\d+ sessions?, \d+ held requests?, .* requests a second, round trip .* ms\.$/.test(await page.locator('#summary').textContent()), 'there is no summary');
+
+      const result = await press(page, 'Conversation', '20 sessions sent 2000 payloads');
+      await press(page, 'Idle sessions', '');
+      await result();
+      await page.getByText('What goes over the wire').click();
+      await page.getByText('sent, and not answered yet').waitFor();
+      step('two scales where two sizes meet');
+      for (const name of ['repeats (right)', 'out (right)', 'this page (right)']) await page.getByText(name).waitFor();
+      await looks(page, 'push', { fullPage: true });
+    });
+  },
+
+  // Another server comes in the place of this one, and the page goes on with it.
+  async reconnect() {
+    let server = null;
+    await withPage({ colorScheme: 'light' }, async (page) => {
+      await connected(page);
+      await says(page, 'Sessions', /live 1$/);
+      process.kill(config.pid, 'SIGINT');
+      await page.getByRole('alert').filter({ hasText: /The server is shutting down|The server cannot be reached/ }).waitFor();
+      await page.getByText(/Trying again (in \d+ s|now)\./).waitFor();
+      await page.getByText(/^These numbers are \d+ s old\.$/).waitFor();
+      check(await page.evaluate(() => {
+        const colour = (selector) => getComputedStyle(document.querySelector(selector)).color;
+        return colour('#t-sessions') === colour('.tiles small');
+      }), 'old numbers look like new ones');
+      await accessible(page, 'the page without a server');
+      await shot(page, 'stale');
+      await within(PATIENCE, (async () => {
+        while (await fetch(config.http).then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 100));
+      })(), 'the end of the server');
+      server = spawn(process.env.INTEROP_PROGRAM, ['-http', new URL(config.http).host], { stdio: ['ignore', 'pipe', 'inherit'] });
+      await within(PATIENCE, once(server.stdout, 'data'), 'the next server');
+      await connected(page); // by itself
+      await says(page, 'Sessions', /live 1$/);
+      check(!(await page.locator('#ended').isVisible()), 'the end is shown yet');
+      await page.waitForFunction(() => !document.body.classList.contains('stale'));
+    }).finally(() => server?.kill('SIGINT'));
+  },
+
+  // A front has HTTPS, and a prefix.
+  async front() {
+    await withPage({}, async (page, posts, context) => {
+      await page.getByText('pushed to it over ordinary HTTP, in').waitFor();
+      await context.route('https://push.test/**', async (route) => {
+        const url = route.request().url().replace('https://push.test/some/where/', `${config.http}/`);
+        const { origin, ...headers } = route.request().headers(); // it would be another host's than this request is for
+        await route.fetch({ url, headers }).then((response) => route.fulfill({ response })).catch(() => {}); // the page is gone
+      });
+      await page.goto('https://push.test/some/where/');
+      await connected(page);
+      await page.getByText('pushed to it over ordinary HTTPS, in').waitFor();
+      checkEqual(await page.getByRole('link', { name: 'Live sessions' }).evaluate((a) => a.href), 'https://push.test/some/where/sessions', 'the link');
+      await says(page, 'Sessions', /live \d$/);
     });
   },
 
@@ -154,9 +242,7 @@ await main({
       monitor.on('console', (message) => problems.push(message.text()));
       await monitor.reload();
       check(await monitor.evaluate(() => getComputedStyle(document.querySelector('.table')).overflowX === 'auto'), 'the style is not let in');
-      await shot(monitor, 'monitor-light');
-      await monitor.emulateMedia({ colorScheme: 'dark' });
-      await shot(monitor, 'monitor-dark');
+      await looks(monitor, 'monitor', { fullPage: true });
 
       step('a session is ended');
       await monitor.getByText('End…').click();

@@ -16,9 +16,9 @@ func TestPush(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building examples/push: %v\n%s", err, out)
 	}
-	for _, name := range []string{"watch", "loads", "stop", "monitor", "shutdown"} {
+	for _, name := range []string{"watch", "loads", "stop", "looks", "monitor", "reconnect", "front", "shutdown"} {
 		t.Run(name, func(t *testing.T) {
-			node(t, launch(t, greetHTTP, exec.Command(program, "-http", "127.0.0.1:0")), "push.mjs", name)
+			node(t, launch(t, greetHTTP, exec.Command(program, "-http", "127.0.0.1:0")), "push.mjs", name, "INTEROP_PROGRAM="+program)
 		})
 	}
 }

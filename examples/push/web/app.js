@@ -8,28 +8,38 @@ import { Wire } from './wire.js';
 const KEEP = 180; // samples
 
 const $ = (id) => document.getElementById(id);
-const bosh = new Bosh('http-bind', { to: 'monitor', wait: 20 });
+const STALE = 3000; // milliseconds without a sample after which numbers are said to be old
+const PING = 2500; // milliseconds between two pings
+const SUMMARY = 30_000; // milliseconds between two summaries for who cannot see
+
+const bosh = new Bosh('http-bind', { to: 'monitor', wait: 20, reconnect: true });
 
 // Talking
 
 bosh.onjson = (value) => take[value.type]?.(value);
 
-function connect() {
+// Each session begins with what there was before it.
+bosh.onopen = () => {
   samples.length = 0;
   waiting.clear();
   $('notices').replaceChildren();
-  $('ended').hidden = true;
-  bosh.connect();
-}
+};
 
-const STATUS = { connecting: 'connecting', online: 'connected', repeating: 'repeating', closed: 'not connected' };
+const STATUS = { connecting: 'connecting', online: 'connected', repeating: 'repeating', waiting: 'not connected', closed: 'not connected' };
 
 bosh.onstatus = (status) => {
   if ($('status').textContent !== STATUS[status]) $('status').textContent = STATUS[status];
   $('status').dataset.status = status;
-  for (const button of document.querySelectorAll('.actions button, .loads button')) button.disabled = status === 'closed';
-  if (status !== 'closed') showRunning();
+  if (status === 'online') $('ended').hidden = true;
+  for (const button of document.querySelectorAll('.actions button, .loads button')) button.disabled = away();
+  if (!away()) showRunning();
+  showAge();
 };
+
+/** There is no session to send anything by. */
+function away() {
+  return ['waiting', 'closed'].includes(bosh.status);
+}
 
 const REASONS = {
   '': 'The session is over.',
@@ -39,24 +49,61 @@ const REASONS = {
   'remote-connection-failed': 'The server cannot be reached.',
 };
 
-bosh.onend = ({ condition, message }) => {
-  $('ended').firstElementChild.textContent = [REASONS[condition] ?? `The session has ended: ${condition}.`, message].filter(Boolean).join(' ');
+bosh.onend = ({ condition, message, again }) => {
+  if (again !== null && condition === 'policy-violation') {
+    stopped = condition;
+    bosh.terminate(); // whoever ended it meant it
+    return;
+  }
+  const why = stopped || condition || (message ? 'remote-connection-failed' : '');
+  stopped = '';
+  if ($('ended-why').textContent !== reason(why) || $('ended').hidden) $('ended-why').textContent = reason(why);
   $('ended').hidden = false;
+  showAge();
 };
+
+let stopped = ''; // by what condition, if there is to be no other session
+
+function reason(condition) {
+  return REASONS[condition] ?? `The session has ended: ${condition}.`;
+}
+
+/** Says how old the numbers are if they are not of now, and when the next attempt is. */
+function showAge() {
+  const seconds = Math.ceil((bosh.retryAt - Date.now()) / 1000);
+  $('ended-when').textContent = bosh.status === 'closed' ? '' : seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again now.';
+  const age = Date.now() - received;
+  const stale = received > 0 && (away() || age > STALE);
+  document.body.classList.toggle('stale', stale);
+  $('stale').hidden = !stale;
+  if (stale) $('stale').textContent = `These numbers are ${Math.round(age / 1000)} s old.`;
+}
+
+setInterval(() => { // without a sample the time goes on
+  if (Date.now() - ticked > 1500) timeline.tick();
+}, 1000);
+setInterval(() => (document.body.classList.contains('stale') || away() || Date.now() - received > STALE) && showAge(), 1000);
 
 // What is pushed
 
 const samples = [];
+let received = 0; // when the newest sample came
 const waiting = new Map(); // number of a ping -> when it was sent
 let pings = 0;
+let pinged = 0; // when the last one went
 let drawing = 0;
+let ticked = 0; // when the timeline was drawn
 const burst = { began: 0, answers: 0 };
 
 const take = {
   sample(sample) {
+    sample.ping = samples.at(-1)?.ping; // until there is another
     samples.push(sample);
+    received = Date.now();
+    if (document.body.classList.contains('stale')) showAge();
     if (samples.length > KEEP) samples.shift();
-    if (!waiting.size) {
+    if (!waiting.size && sample.at - pinged >= PING) {
+      pinged = sample.at;
       waiting.set(++pings, performance.now());
       bosh.sendJSON({ do: 'ping', n: pings });
     }
@@ -65,8 +112,7 @@ const take = {
   pong({ n }) {
     const sample = samples.at(-1);
     if (sample && waiting.has(n)) sample.ping = performance.now() - waiting.get(n);
-    waiting.clear();
-    drawing ||= requestAnimationFrame(draw);
+    waiting.clear(); // it is drawn with the next sample
   },
   pushed({ n, of }) {
     if (n < of) return;
@@ -87,7 +133,7 @@ const wire = new Wire($('exchanges'));
 bosh.onexchange = (exchange) => {
   timeline.add(exchange);
   if (exchange.response?.includes('"type":"pushed"')) burst.answers++;
-  wire.add(exchange);
+  if ($('wire').open) wire.add(exchange);
 };
 
 // Drawing
@@ -97,16 +143,16 @@ const charts = [
   { title: 'Held requests', least: 4, series: [{ name: 'open', color: 'c2', value: (s) => s.held }] },
   { title: 'Requests', unit: 'per second', least: 4, series: [
     { name: 'all', color: 'c1', value: (s) => s.requests },
-    { name: 'repeats', color: 'c5', value: (s) => s.repeats },
+    { name: 'repeats', color: 'c5', second: true, value: (s) => s.repeats },
   ] },
   { title: 'Payloads', unit: 'per second', least: 4, series: [
     { name: 'in', color: 'c3', value: (s) => s.in },
-    { name: 'out', color: 'c4', value: (s) => s.out },
+    { name: 'out', color: 'c4', second: true, value: (s) => s.out },
   ] },
   { title: 'Round trip', unit: 'payload and echo, ms', least: 10, series: [
     { name: 'median', color: 'c1', value: (s) => (s.echo.n ? s.echo.p50 : null) },
     { name: '95 %', color: 'c5', value: (s) => (s.echo.n ? s.echo.p95 : null) },
-    { name: 'this page', color: 'c3', value: (s) => s.ping ?? null },
+    { name: 'this page', color: 'c3', second: true, value: (s) => s.ping ?? null },
   ] },
   { title: 'Requests stay open', unit: 'seconds', least: 1, series: [
     { name: 'median', color: 'c2', value: (s) => (s.open.n ? s.open.p50 / 1000 : null) },
@@ -116,18 +162,31 @@ const charts = [
 
 function draw() {
   drawing = 0;
+  ticked = Date.now();
+  timeline.tick();
   const now = samples.at(-1);
   if (!now) return;
   for (const chart of charts) chart.show(samples);
-  $('t-sessions').textContent = short(now.sessions);
-  $('t-created').textContent = `${short(now.created)} since the start`;
-  $('t-held').textContent = short(now.held);
-  $('t-requests').textContent = short(now.requests);
-  $('t-payloads').textContent = short(now.in + now.out);
-  $('t-repeats').textContent = short(now.repeats);
-  $('t-ping').textContent = short(samples.findLast((s) => s.ping !== undefined)?.ping);
+  const ping = short(samples.findLast((s) => s.ping !== undefined)?.ping);
+  say('t-sessions', short(now.sessions));
+  say('t-created', `${short(now.created)} since the start`);
+  say('t-held', short(now.held));
+  say('t-requests', short(now.requests));
+  say('t-payloads', short(now.in + now.out));
+  say('t-repeats', short(now.repeats));
+  say('t-ping', ping);
   showRunning();
   showEnds(now.ended);
+  if (Date.now() - summed < SUMMARY) return;
+  summed = Date.now();
+  say('summary', `${now.sessions} sessions, ${now.held} held requests, ${short(now.requests)} requests a second, round trip ${ping} ms.`);
+}
+
+let summed = 0;
+
+/** Changes a text, if it does change. */
+function say(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
 }
 
 const LOADS = {};
@@ -137,8 +196,8 @@ function showRunning() {
   const running = samples.at(-1)?.running ?? [];
   for (const button of $('loads').children) {
     const runs = running.includes(button.dataset.load);
-    button.setAttribute('aria-busy', runs);
-    button.disabled = bosh.status === 'closed' || runs || (button.dataset.load === 'stop' && !running.length);
+    if (button.getAttribute('aria-busy') !== `${runs}`) button.setAttribute('aria-busy', runs);
+    button.disabled = away() || runs || (button.dataset.load === 'stop' && !running.length);
   }
 }
 
@@ -150,14 +209,19 @@ const ENDS = {
   'item-not-found': 'a request was not one that could follow',
 };
 
+let shownEnds = '';
+
 function showEnds(ended) {
   const all = Object.entries(ended).sort(([, a], [, b]) => b - a);
+  const text = JSON.stringify(all);
+  if (text === shownEnds) return;
+  shownEnds = text;
   const most = all[0]?.[1] ?? 0;
   $('ends').replaceChildren(...all.map(([name, count]) => {
     const item = document.createElement('li');
     const bar = document.createElement('i');
     bar.style.width = `${(100 * count) / most}%`;
-    for (const [tag, text] of [['b', name], ['span', ENDS[name] ?? ''], ['output', count]]) {
+    for (const [tag, text] of [['b', name], ['span', ENDS[name] ?? ''], ['em', count]]) {
       item.appendChild(document.createElement(tag)).textContent = text;
     }
     item.append(bar);
@@ -188,8 +252,12 @@ $('push').addEventListener('click', () => {
   Object.assign(burst, { began: performance.now(), answers: 0 });
   bosh.sendJSON({ do: 'push', n: 500 });
 });
-$('ended').querySelector('button').addEventListener('click', connect);
-window.addEventListener('resize', () => charts.forEach((chart) => chart.draw()));
-window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => charts.forEach((chart) => chart.draw()));
+$('ended').querySelector('button').addEventListener('click', () => (bosh.status === 'closed' ? bosh.connect() : bosh.retry()));
+window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  for (const drawn of [...charts, timeline]) drawn.forget();
+  timeline.draw();
+  drawing ||= requestAnimationFrame(draw);
+});
 
-connect();
+for (const element of document.querySelectorAll('.protocol')) element.textContent = location.protocol.slice(0, -1).toUpperCase();
+bosh.connect();

@@ -2,11 +2,30 @@
 
 const SPAN = 120; // seconds
 const PAD = { left: 42, right: 10, top: 10, bottom: 20 };
+const SECOND = 42; // to the right, for a second scale
 
-/** The canvas in CSS pixels, sharp on any screen; null as long as it has no size. */
+// How large a canvas is, and whether it is in sight. To ask for that at each drawing
+// would have the page laid out each time.
+const watched = new WeakMap(); // canvas -> { width, height, visible, redraw }
+const note = (canvas, changes) => {
+  const state = watched.get(canvas);
+  Object.assign(state, changes);
+  if (state.visible && state.width) state.redraw();
+};
+const sizes = new ResizeObserver((all) => all.forEach(({ target, contentRect: { width, height } }) => note(target, { width, height })));
+const sights = new IntersectionObserver((all) => all.forEach(({ target, isIntersecting }) => note(target, { visible: isIntersecting })));
+
+/** Has a canvas watched, which is to be drawn anew when its size changes or it comes into sight. */
+export function watch(canvas, redraw) {
+  watched.set(canvas, { width: 0, height: 0, visible: false, redraw });
+  sizes.observe(canvas);
+  sights.observe(canvas);
+}
+
+/** The canvas in CSS pixels, sharp on any screen; null as long as nobody can see it. */
 export function surface(canvas) {
-  const { width, height } = canvas.getBoundingClientRect();
-  if (!width || !height) return null;
+  const { width, height, visible } = watched.get(canvas);
+  if (!width || !height || !visible || document.hidden) return null;
   const scale = window.devicePixelRatio || 1;
   if (canvas.width !== Math.round(width * scale)) canvas.width = Math.round(width * scale);
   if (canvas.height !== Math.round(height * scale)) canvas.height = Math.round(height * scale);
@@ -16,11 +35,17 @@ export function surface(canvas) {
   return { g, width, height };
 }
 
-/** The colours of the style sheet, by their names there. */
+/** The colours of the style sheet, by their names there, as long as they are what they are. */
 export function palette() {
   const style = getComputedStyle(document.documentElement);
-  return (name) => style.getPropertyValue(`--${name}`).trim();
+  const known = new Map();
+  return (name) => {
+    if (!known.has(name)) known.set(name, style.getPropertyValue(`--${name}`).trim());
+    return known.get(name);
+  };
 }
+
+export const font = () => `11px ${getComputedStyle(document.body).fontFamily}`;
 
 /** A number for people: three digits at most. */
 export function short(n) {
@@ -52,10 +77,14 @@ export class Chart {
   #least;
   #points = [];
   #hover = null; // x in pixels
+  #color = null; // what a drawing needs of the style
+  #font = '';
+  #drawn = ''; // what is to be seen, if it will not change by itself
 
   /**
-   * Series are { name, color, value(sample) }, where value may return null for
-   * want of one. The scale ends at `least` at the lowest.
+   * Series are { name, color, second, value(sample) }, where value may return
+   * null for want of one. Those that are `second` have a scale of their own, on
+   * the right. A scale ends at `least` at the lowest.
    */
   constructor(parent, { title, unit = '', least = 1, series }) {
     this.#title = title;
@@ -68,10 +97,10 @@ export class Chart {
     if (unit) caption.appendChild(document.createElement('small')).textContent = unit;
     const legend = caption.appendChild(document.createElement('ul'));
     legend.className = 'legend';
-    for (const { name, color } of series) {
+    for (const { name, color, second } of series) {
       const item = legend.appendChild(document.createElement('li'));
       item.appendChild(document.createElement('i')).className = color;
-      item.append(name, ' ');
+      item.append(second ? `${name} (right)` : name, ' ');
       this.#values.push(item.appendChild(document.createElement('b')));
     }
     this.#canvas = figure.appendChild(document.createElement('canvas'));
@@ -85,6 +114,10 @@ export class Chart {
       this.draw();
     });
     parent.append(figure);
+    watch(this.#canvas, () => {
+      this.#drawn = '';
+      this.draw();
+    });
   }
 
   /** Takes the samples to draw, the oldest first; the list may grow later. */
@@ -93,22 +126,37 @@ export class Chart {
     this.draw();
   }
 
+  /** The colours have changed. */
+  forget() {
+    this.#color = null;
+    this.#drawn = '';
+  }
+
   draw() {
-    const points = this.#points;
-    const last = points.at(-1);
-    const area = last && surface(this.#canvas);
+    const last = this.#points.at(-1);
+    if (!last) return;
+    const begin = last.at - SPAN * 1000;
+    const visible = this.#points.filter((p) => p.at >= begin);
+    this.#say(last);
+    const still = this.#color && this.#hover === null && this.#flat(visible, begin) && `${this.#series.map((s) => s.value(last))}`;
+    if (still && still === this.#drawn) return;
+    const area = surface(this.#canvas);
+    this.#drawn = area ? still : '';
     if (!area) return;
     const { g, width, height } = area;
-    const color = palette();
-    const begin = last.at - SPAN * 1000;
-    const visible = points.filter((p) => p.at >= begin);
-    const inner = { w: width - PAD.left - PAD.right, h: height - PAD.top - PAD.bottom };
-    const max = visible.reduce((m, p) => this.#series.reduce((n, s) => Math.max(n, s.value(p) ?? 0), m), 0);
-    const { step, end } = scale(Math.max(max, this.#least));
+    this.#color ??= palette();
+    this.#font ||= font();
+    const color = this.#color;
+    const pad = this.#series.some((s) => s.second) ? SECOND : PAD.right;
+    const inner = { w: width - PAD.left - pad, h: height - PAD.top - PAD.bottom };
+    const top = (second) => visible.reduce((m, p) => this.#series.reduce((n, s) => (!s.second === !second ? Math.max(n, s.value(p) ?? 0) : n), m), 0);
+    const { step, end } = scale(Math.max(top(false), this.#least));
+    const right = pad === SECOND && scale(Math.max(top(true), this.#least));
     const x = (at) => PAD.left + ((at - begin) / (SPAN * 1000)) * inner.w;
     const y = (v) => PAD.top + inner.h * (1 - v / end);
+    const y2 = (v) => PAD.top + inner.h * (1 - v / right.end);
 
-    g.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    g.font = this.#font;
     g.lineWidth = 1;
     g.strokeStyle = color('line');
     g.fillStyle = color('quiet');
@@ -118,9 +166,15 @@ export class Chart {
       const at = Math.round(y(v)) + 0.5;
       g.beginPath();
       g.moveTo(PAD.left, at);
-      g.lineTo(width - PAD.right, at);
+      g.lineTo(width - pad, at);
       g.stroke();
       g.fillText(short(v), PAD.left - 7, at);
+    }
+    if (right) {
+      g.textAlign = 'left';
+      g.fillStyle = color(this.#series.find((s) => s.second).color);
+      for (let v = 0; v <= right.end * 1.0001; v += right.step) g.fillText(short(v), width - pad + 7, Math.round(y2(v)) + 0.5);
+      g.fillStyle = color('quiet');
     }
     g.textBaseline = 'alphabetic';
     for (const ago of [90, 60, 30, 0]) {
@@ -130,28 +184,39 @@ export class Chart {
 
     g.save();
     g.beginPath();
-    g.rect(PAD.left, 0, inner.w + PAD.right, height);
+    g.rect(PAD.left, 0, inner.w + (right ? 1 : pad), height);
     g.clip();
     g.lineJoin = 'round';
-    for (const s of this.#series) this.#line(g, visible, s, x, y, color(s.color), this.#series.length === 1);
+    for (const s of this.#series) this.#line(g, visible, s, x, s.second ? y2 : y, color(s.color), this.#series.length === 1);
     g.restore();
 
-    let shown = last;
     if (this.#hover !== null && visible.length) {
       const at = begin + ((this.#hover - PAD.left) / inner.w) * SPAN * 1000;
-      shown = visible.reduce((a, b) => (Math.abs(b.at - at) < Math.abs(a.at - at) ? b : a));
+      const shown = visible.reduce((a, b) => (Math.abs(b.at - at) < Math.abs(a.at - at) ? b : a));
       g.strokeStyle = color('quiet');
       g.beginPath();
       g.moveTo(Math.round(x(shown.at)) + 0.5, PAD.top);
       g.lineTo(Math.round(x(shown.at)) + 0.5, height - PAD.bottom);
       g.stroke();
+      this.#say(shown);
     }
+  }
+
+  /** Has the legend and the label say what a sample is. */
+  #say(sample) {
     const words = this.#series.map((s, i) => {
-      const text = short(s.value(shown));
-      this.#values[i].textContent = text;
+      const text = short(s.value(sample));
+      if (this.#values[i].textContent !== text) this.#values[i].textContent = text;
       return `${s.name} ${text}`;
     });
-    this.#canvas.setAttribute('aria-label', `${this.#title}: ${words.join(', ')}`);
+    const label = `${this.#title}: ${words.join(', ')}`;
+    if (this.#canvas.getAttribute('aria-label') !== label) this.#canvas.setAttribute('aria-label', label);
+  }
+
+  /** Do the points fill the chart with level lines, which look the same a second later? */
+  #flat(points, begin) {
+    if (points[0].at > begin + 3000) return false;
+    return this.#series.every((s) => points.every((p) => s.value(p) === s.value(points[0])));
   }
 
   #line(g, points, { value }, x, y, color, fill) {

@@ -1,7 +1,7 @@
 // The page's own requests as bars, from their sending to their answers: what
 // long polling looks like.
 
-import { palette, surface } from './chart.js';
+import { font, palette, surface, watch } from './chart.js';
 
 const SPAN = 10_000; // milliseconds
 const HEIGHT = 22; // of a lane
@@ -11,20 +11,34 @@ const AXIS = 18;
 export class Timeline {
   #canvas;
   #bars = new Map(); // exchange -> { lane, payloads }
-  #drawn = 0;
+  #color = null; // what a drawing needs of the style
+  #font = '';
 
   constructor(canvas) {
     this.#canvas = canvas;
     canvas.style.height = `${LANES * HEIGHT + AXIS}px`;
-    const still = window.matchMedia('(prefers-reduced-motion: reduce)');
-    const frame = (now) => {
-      if (now - this.#drawn >= (still.matches ? 1000 : 50)) {
-        this.#drawn = now;
-        this.draw();
-      }
-      requestAnimationFrame(frame);
-    };
-    requestAnimationFrame(frame);
+    watch(canvas, () => this.draw());
+  }
+
+  /** To be called each second: it moves by the second. */
+  tick() {
+    if (this.#moves()) this.draw();
+  }
+
+  /** The colours have changed. */
+  forget() {
+    this.#color = null;
+  }
+
+  #last = 1; // bars at the last drawing
+
+  /** Is there anything to be seen that moves? */
+  #moves() {
+    const begin = Date.now() - SPAN - 1000;
+    for (const old of this.#bars.keys()) if (over(old) && old.answered < begin) this.#bars.delete(old);
+    const moves = this.#bars.size > 0 || this.#last > 0;
+    this.#last = this.#bars.size;
+    return moves;
   }
 
   /** Takes an exchange of Bosh.onexchange, which comes again when it is over. */
@@ -38,18 +52,18 @@ export class Timeline {
       this.#bars.set(exchange, bar = { lane, payloads: 0 });
     }
     if (exchange.response) bar.payloads = (exchange.response.match(/<json\b/g) ?? []).length;
-    const begin = Date.now() - SPAN - 1000;
-    for (const old of this.#bars.keys()) if (over(old) && old.answered < begin) this.#bars.delete(old);
   }
 
   draw() {
     const area = surface(this.#canvas);
     if (!area) return;
     const { g, width } = area;
-    const color = palette();
+    this.#color ??= palette();
+    this.#font ||= font();
+    const color = this.#color;
     const now = Date.now();
     const x = (at) => width - ((now - at) / SPAN) * width;
-    g.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    g.font = this.#font;
     g.textBaseline = 'middle';
     g.strokeStyle = color('line');
     g.fillStyle = color('quiet');

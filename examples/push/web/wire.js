@@ -20,7 +20,11 @@ export class Wire {
     }
     if (this.#list.matches(':hover, :focus-within')) return; // somebody reads
     const item = document.createElement('li');
-    for (const side of ['Request', 'Answer']) item.appendChild(document.createElement('pre')).setAttribute('aria-label', side);
+    for (const side of ['Request', 'Answer']) {
+      const pre = item.appendChild(document.createElement('pre'));
+      pre.setAttribute('aria-label', side);
+      pre.tabIndex = 0; // it may be scrolled
+    }
     fill(item.firstElementChild, exchange.request, exchange.attempt ? 'again' : '');
     fill(item.lastElementChild, 'The server holds the request.', 'quiet');
     this.#rows.set(exchange, item);
