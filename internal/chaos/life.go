@@ -110,6 +110,9 @@ func (l *life) run(ctx context.Context) error {
 	}
 	defer c.Close()
 	l.c = c
+	for _, j := range l.jobs {
+		j.client.Store(c)
+	}
 	l.streams = []*boshtest.Client{c}
 	for _, name := range l.names[1:] {
 		stream, err := c.AddStream(ctx, name)
@@ -142,6 +145,9 @@ func (l *life) run(ctx context.Context) error {
 		case err := <-j.reports:
 			if err != nil {
 				return fmt.Errorf("%s: %w", l.names[i], err)
+			}
+			if j.n > 100 && j.proven.Load() == 0 {
+				return fmt.Errorf("%s: nothing was ever proven", l.names[i])
 			}
 		case <-ctx.Done():
 			return fmt.Errorf("%s: the application knows of no end", l.names[i])

@@ -202,6 +202,24 @@ type job struct {
 	close   bool // the application ends the stream when it has all
 	seed    uint64
 	reports chan error // of the application, one for each stream that was opened for the job and used
+
+	client atomic.Pointer[boshtest.Client] // of its session, once that is known
+	proven atomic.Int64                    // how often the application was told what the client has
+}
+
+// has checks what the application is told that the client has, against what the client
+// has had of all streams by then.
+func (w *world) has(j *job, n int64) {
+	c := j.client.Load()
+	if c == nil {
+		return
+	}
+	j.proven.Add(1)
+	if got := c.Stats().PayloadsIn; n > got {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.totals.failures = append(w.totals.failures, fmt.Errorf("%d are proven of the %d that the client has", n, got))
+	}
 }
 
 func (w *world) job(name string) *job {
@@ -250,6 +268,7 @@ func (w *world) serve(s *bosh.Stream) {
 	if j == nil {
 		return // the client has given up meanwhile
 	}
+	s.OnProven(func(n int64) { w.has(j, n) })
 	ctx := context.Background()
 	read := s.ReadElement
 	if j.seed%2 == 1 {
