@@ -1,0 +1,66 @@
+package boshnats
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// What a NATS message is, by its first byte.
+const (
+	whole   = 'm' // a message for ServeRelay, or of its answer
+	piece   = 'p' // a part of one: see cut
+	failure = 'e' // the answer is an error
+	ping    = '?' // is anybody there?
+	pong    = '!' // the instance is
+	counts  = 'c' // of a node, in JSON
+)
+
+// overhead is how much of a NATS message is not the piece.
+const overhead = 1 + 2*binary.MaxVarintLen32
+
+// cut calls send with what message is in pieces of at most max bytes, each of which is
+// good until send returns.
+func cut(buf, message []byte, max int, send func([]byte) error) error {
+	if 1+len(message) <= max {
+		return send(append(append(buf, whole), message...))
+	}
+	size := max - overhead
+	n := (len(message) + size - 1) / size
+	for i := range n {
+		b := binary.AppendUvarint(binary.AppendUvarint(append(buf, piece), uint64(i)), uint64(n))
+		if err := send(append(b, message[i*size:min((i+1)*size, len(message))]...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	errPieces = errors.New("boshnats: pieces of a message do not fit together")
+	errLarge  = errors.New("boshnats: a message is larger than Options.MaxMessage")
+)
+
+// A message is one of which pieces have come, in their order.
+type message struct {
+	b    []byte
+	next uint64 // the piece that comes next
+	n    uint64 // of how many
+}
+
+// add adds a piece, and reports whether it was the last one.
+func (m *message) add(data []byte, max int) (done bool, err error) {
+	i, k := binary.Uvarint(data)
+	if k <= 0 {
+		return false, errPieces
+	}
+	n, l := binary.Uvarint(data[k:])
+	if l <= 0 || i != m.next || i >= n || i > 0 && n != m.n {
+		return false, errPieces
+	}
+	data = data[k+l:]
+	if len(m.b)+len(data) > max {
+		return false, errLarge
+	}
+	m.b, m.next, m.n = append(m.b, data...), i+1, n
+	return m.next == n, nil
+}

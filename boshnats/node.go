@@ -1,0 +1,560 @@
+package boshnats
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/nats-io/nats.go"
+)
+
+// Options configure a Node. The zero value is good.
+type Options struct {
+	// Name is what the node is called: see [bosh.Options.Node]. The default is made
+	// at random, which is best for processes that come and go.
+	Name string
+
+	// Subject is what all subjects begin with, for several endpoints that share a NATS
+	// account. The default is "bosh".
+	Subject string
+
+	// Heartbeat is how often the node says that it is there. The default is 300 ms, and
+	// all nodes must have the same. A node of which nothing has been heard for twice as
+	// long is asked, and is gone if NATS has nobody of that name. One that cannot be
+	// reached is gone after Patience, which is 3 s by default.
+	Heartbeat, Patience time.Duration
+
+	// Spread is the longest time over which the clients are told that wait for a node
+	// which is gone, since all of them will log in anew. A thousand a second are told in
+	// any case. The default is 2 s; negative tells all at once.
+	Spread time.Duration
+
+	// MaxMessage is the largest request or answer, in bytes. It must be larger than
+	// what [bosh.Options] allow for: MaxBody and 64 KiB, and twice the sum of
+	// MaxElement and WriteBuffer. The default is 64 MiB. What is larger than NATS
+	// takes goes in pieces; those of messages that are not whole take no more than
+	// four times this.
+	MaxMessage int
+
+	// Logger gets what an operator should know: nodes that come and go, and two of the
+	// same name. The default is [slog.Default].
+	Logger *slog.Logger
+}
+
+// A Node is a process among others. Make it by Join.
+type Node struct {
+	o        Options
+	nc       *nats.Conn
+	instance string // tells it from others of its name
+	reply    string // what its reply subjects begin with
+	max      int    // of a NATS message
+	h        atomic.Pointer[bosh.Handler]
+	ids      atomic.Uint64
+	subs     []*nats.Subscription
+	quit     chan struct{}
+	running  sync.WaitGroup
+	left     sync.Once
+	pongs    chan string // of the instances that have the name, while it joins
+
+	beating sync.Mutex // held while a heartbeat is sent, so that they go out in order
+	beats   uint64     // guarded by beating
+
+	mu      sync.Mutex // guards the following
+	over    bool
+	peers   map[string]*peer
+	waiting map[uint64]*call
+	partial map[string]*part // by reply subject
+	parts   int              // bytes of them
+	gather  map[uint64]chan []byte
+
+	// Calls to nodes that have never been heard, and since when. NATS mostly knows that
+	// they are none, but not if somebody listens to all subjects.
+	strangers map[uint64]time.Time
+}
+
+// A peer is another node.
+type peer struct {
+	name     string
+	instance string
+	heard    time.Time // when its last heartbeat came
+	beats    uint64
+	dead     bool
+}
+
+// A call is a request that was passed on.
+type call struct {
+	to      string
+	message []byte // to be sent again, if it is not large
+	tries   int
+	answer  func([]byte, error)
+	pieces  message
+	probe   bool
+}
+
+// A part is a request that is not whole.
+type part struct {
+	message
+	at time.Time
+}
+
+// Errors of requests. Their clients repeat them.
+var (
+	errLost    = errors.New("boshnats: messages between nodes have been lost")
+	errRefused = errors.New("boshnats: the node has no answer")
+	errLeft    = errors.New("boshnats: this node has left")
+)
+
+// maxKept is the largest message that is kept to be sent again.
+const maxKept = 4 << 10
+
+// Join makes the process a node. It fails if another one has its name. It blocks for as
+// long as it takes to find that out, some tenths of a second. It does not close nc.
+func Join(nc *nats.Conn, o Options) (*Node, error) {
+	o.Name = cmp.Or(o.Name, strings.ToLower(rand.Text()[:8]))
+	if err := bosh.CheckNode(o.Name); err != nil {
+		return nil, fmt.Errorf("boshnats: %w", err)
+	}
+	o.Subject = cmp.Or(o.Subject, "bosh")
+	if strings.ContainsAny(o.Subject, "*> \t\r\n") || strings.HasPrefix(o.Subject, ".") || strings.HasSuffix(o.Subject, ".") {
+		return nil, fmt.Errorf("boshnats: no subject can begin with %q", o.Subject)
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 300 * time.Millisecond
+	}
+	if o.Patience <= 0 {
+		o.Patience = 3 * time.Second
+	}
+	o.Spread = max(cmp.Or(o.Spread, 2*time.Second), 0)
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = 64 << 20
+	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	n := &Node{
+		o: o, nc: nc, instance: rand.Text(), max: int(nc.MaxPayload()), quit: make(chan struct{}), pongs: make(chan string, 16),
+		peers: make(map[string]*peer), waiting: make(map[uint64]*call), partial: make(map[string]*part), gather: make(map[uint64]chan []byte),
+		strangers: make(map[uint64]time.Time),
+	}
+	n.reply = o.Subject + ".reply." + o.Name + "." + n.instance + "."
+	if n.max <= 2*overhead {
+		return nil, fmt.Errorf("boshnats: the NATS server takes messages of %d bytes at most, which is too little", n.max)
+	}
+	if err := n.join(); err != nil {
+		n.Leave()
+		return nil, err
+	}
+	lost := nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED)
+	n.running.Go(func() { n.run(lost) })
+	return n, nil
+}
+
+func (n *Node) join() error {
+	if err := n.subscribe(n.reply+"*", n.answered); err != nil {
+		return err
+	}
+	ask := func() error { return n.nc.PublishRequest(n.subject(n.o.Name), n.reply+"0", []byte{ping}) }
+	// Asked once, a server might take one that has just left for still there, and the
+	// question is lost.
+	answered := false
+	for i := 0; i < 10 && !answered; i++ {
+		if err := ask(); err != nil {
+			return fmt.Errorf("boshnats: %w", err)
+		}
+		select {
+		case who := <-n.pongs: // "" if NATS says that there is nobody
+			if answered = true; who != "" {
+				return n.taken()
+			}
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	if !answered {
+		return fmt.Errorf("boshnats: NATS does not say whether there is another node %q", n.o.Name)
+	}
+	if err := n.subscribe(n.subject(n.o.Name), n.serve); err != nil {
+		return err
+	}
+	if err := n.subscribe(n.o.Subject+".up", n.heard); err != nil {
+		return err
+	}
+	if err := n.subscribe(n.o.Subject+".stats", n.asked); err != nil {
+		return err
+	}
+	if err := n.nc.Flush(); err != nil {
+		return fmt.Errorf("boshnats: %w", err)
+	}
+	// Two may have asked at the same time. The one whose instance is later gives way.
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 6 {
+		ask()
+		for more := true; more; {
+			select {
+			case who := <-n.pongs:
+				if who != "" && who < n.instance {
+					return n.taken()
+				}
+			case <-tick.C:
+				more = false
+			}
+		}
+	}
+	n.beat()
+	return n.nc.Flush()
+}
+
+func (n *Node) taken() error {
+	return fmt.Errorf("boshnats: another process has the name %q: every node needs one of its own", n.o.Name)
+}
+
+func (n *Node) subscribe(subject string, f nats.MsgHandler) error {
+	sub, err := n.nc.Subscribe(subject, f)
+	if err != nil {
+		return fmt.Errorf("boshnats: %w", err)
+	}
+	n.subs = append(n.subs, sub)
+	return nil
+}
+
+func (n *Node) subject(name string) string { return n.o.Subject + ".node." + name }
+
+// Name returns the name, for [bosh.Options.Node].
+func (n *Node) Name() string { return n.o.Name }
+
+// Serve has h serve the requests of its sessions that come in at other nodes. Before it is
+// called they are told to try again. It does not block.
+func (n *Node) Serve(h *bosh.Handler) { n.h.Store(h) }
+
+// Leave ends it: requests are neither passed on any more nor served. Call it when
+// [bosh.Handler.Shutdown] has returned. It does not close the connection.
+func (n *Node) Leave() {
+	n.left.Do(func() {
+		close(n.quit)
+		n.running.Wait()
+		for _, s := range n.subs {
+			s.Unsubscribe()
+		}
+		n.mu.Lock()
+		n.over = true
+		lost := n.take(func(*call) bool { return true })
+		n.mu.Unlock()
+		for _, c := range lost {
+			c.answer(nil, errLeft)
+		}
+		n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" bye"))
+		n.nc.Flush()
+	})
+}
+
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// send publishes a message, in pieces if need be.
+func (n *Node) send(subject, reply string, m []byte) error {
+	if len(m) > n.o.MaxMessage {
+		return errLarge
+	}
+	publish := func(b []byte) error {
+		if reply == "" {
+			return n.nc.Publish(subject, b)
+		}
+		return n.nc.PublishRequest(subject, reply, b)
+	}
+	p := buffers.Get().(*[]byte)
+	defer buffers.Put(p)
+	if size := min(len(m)+overhead, n.max); cap(*p) < size {
+		b := make([]byte, 0, size)
+		if size > maxKept {
+			return cut(b, m, n.max, publish)
+		}
+		*p = b
+	}
+	return cut((*p)[:0], m, n.max, publish)
+}
+
+// Relay passes a request on: it is for [bosh.Options.Relay].
+func (n *Node) Relay(node string, m []byte, answer func(message []byte, err error)) {
+	if bosh.CheckNode(node) != nil {
+		if answer != nil {
+			answer(nil, bosh.ErrNoNode)
+		}
+		return
+	}
+	if answer == nil {
+		n.send(n.subject(node), "", m)
+		return
+	}
+	c := &call{to: node, answer: answer}
+	if len(m) <= maxKept {
+		c.message = bytes.Clone(m)
+	}
+	id := n.ids.Add(1)
+	n.mu.Lock()
+	p := n.peers[node]
+	switch {
+	case n.over:
+		n.mu.Unlock()
+		answer(nil, errLeft)
+		return
+	case p != nil && p.dead:
+		n.mu.Unlock()
+		answer(nil, bosh.ErrNoNode)
+		return
+	}
+	n.waiting[id] = c
+	if p == nil {
+		n.strangers[id] = time.Now()
+	}
+	n.mu.Unlock()
+	if err := n.send(n.subject(node), n.reply+strconv.FormatUint(id, 36), m); err != nil {
+		n.fail(id, err)
+	}
+}
+
+// fail has a request fail, if it still waits.
+func (n *Node) fail(id uint64, err error) {
+	n.mu.Lock()
+	c := n.waiting[id]
+	delete(n.waiting, id)
+	n.mu.Unlock()
+	if c != nil {
+		c.answer(nil, err)
+	}
+}
+
+// take removes those that wait and that f holds of. It is called with the lock.
+func (n *Node) take(f func(*call) bool) (taken []*call) {
+	for id, c := range n.waiting {
+		if f(c) {
+			taken = append(taken, c)
+			delete(n.waiting, id)
+		}
+	}
+	return taken
+}
+
+// answered gets what comes to the reply subjects.
+func (n *Node) answered(m *nats.Msg) {
+	id, err := strconv.ParseUint(m.Subject[len(n.reply):], 36, 64)
+	if err != nil {
+		return
+	}
+	nobody := len(m.Data) == 0 && m.Header.Get("Status") == "503"
+	if id == 0 {
+		who := ""
+		if !nobody && len(m.Data) > 1 {
+			who = string(m.Data[1:])
+		}
+		select {
+		case n.pongs <- who:
+		default:
+		}
+		return
+	}
+	if nobody {
+		n.nobody(id)
+		return
+	}
+	if len(m.Data) == 0 {
+		return
+	}
+	data := m.Data[1:]
+	n.mu.Lock()
+	if to := n.gather[id]; to != nil && m.Data[0] == counts {
+		n.mu.Unlock()
+		select {
+		case to <- data:
+		default:
+		}
+		return
+	}
+	c := n.waiting[id]
+	if c == nil {
+		n.mu.Unlock()
+		return
+	}
+	switch m.Data[0] {
+	case pong:
+		if p := n.peers[c.to]; c.probe && p != nil && p.instance == string(data) {
+			p.heard = time.Now()
+		}
+	case piece:
+		var done bool
+		if done, err = c.pieces.add(data, n.o.MaxMessage); err == nil && !done {
+			n.mu.Unlock()
+			return
+		}
+		data = c.pieces.b
+	case whole:
+	default:
+		err = errRefused
+	}
+	delete(n.waiting, id)
+	n.mu.Unlock()
+	if err != nil {
+		data = nil
+	}
+	c.answer(data, err)
+}
+
+// nobody is called when NATS knows nobody who has the node's name. It may have ended a
+// moment ago; or has joined just now, and not all servers know.
+func (n *Node) nobody(id uint64) {
+	n.mu.Lock()
+	c := n.waiting[id]
+	if c == nil {
+		n.mu.Unlock()
+		return
+	}
+	p := n.peers[c.to]
+	fresh := p != nil && time.Since(p.heard) < 2*n.o.Heartbeat
+	if c.tries++; !c.probe && c.message != nil && (fresh || p == nil && c.tries == 1) {
+		n.mu.Unlock()
+		time.AfterFunc(max(n.o.Heartbeat/3, time.Millisecond), func() { n.again(id, c) })
+		return
+	}
+	delete(n.waiting, id)
+	n.mu.Unlock()
+	if p != nil && !fresh {
+		n.gone(p, "NATS has nobody of its name")
+	}
+	if fresh {
+		c.answer(nil, errLost)
+	} else {
+		c.answer(nil, bosh.ErrNoNode)
+	}
+}
+
+// again sends a request again for which there was nobody.
+func (n *Node) again(id uint64, c *call) {
+	n.mu.Lock()
+	_, waits := n.waiting[id]
+	n.mu.Unlock()
+	if waits {
+		if err := n.send(n.subject(c.to), n.reply+strconv.FormatUint(id, 36), c.message); err != nil {
+			n.fail(id, err)
+		}
+	}
+}
+
+// gone takes note that a node is gone, and has those told who wait for it.
+func (n *Node) gone(p *peer, why string) {
+	n.mu.Lock()
+	if p.dead || n.peers[p.name] != p {
+		n.mu.Unlock()
+		return
+	}
+	p.dead = true
+	lost := n.take(func(c *call) bool { return c.to == p.name })
+	n.mu.Unlock()
+	n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(lost))
+	n.tell(lost)
+}
+
+// tell tells clients that their node is gone: a thousand a second, or more if that would
+// take too long.
+func (n *Node) tell(lost []*call) {
+	if len(lost) == 0 {
+		return
+	}
+	const tick = 10 * time.Millisecond
+	step := len(lost)
+	if n.o.Spread > 0 {
+		step = max(10, (len(lost)*int(tick)+int(n.o.Spread)-1)/int(n.o.Spread))
+	}
+	go func() {
+		for i, c := range lost {
+			if i > 0 && i%step == 0 {
+				select {
+				case <-n.quit:
+				case <-time.After(tick):
+				}
+			}
+			c.answer(nil, bosh.ErrNoNode)
+		}
+	}()
+}
+
+// serve gets requests of our sessions.
+func (n *Node) serve(m *nats.Msg) {
+	if len(m.Data) == 0 || m.Reply != "" && !strings.HasPrefix(m.Reply, n.o.Subject+".reply.") {
+		return
+	}
+	data := m.Data[1:]
+	switch m.Data[0] {
+	case ping:
+		n.nc.Publish(m.Reply, append([]byte{pong}, n.instance...))
+		return
+	case whole:
+	case piece:
+		var ok bool
+		if data, ok = n.assemble(m.Reply, data); !ok {
+			return
+		}
+	default:
+		return
+	}
+	h := n.h.Load()
+	if h == nil {
+		n.refuse(m.Reply)
+		return
+	}
+	if m.Reply == "" {
+		h.ServeRelay(data, nil)
+		return
+	}
+	reply := m.Reply
+	h.ServeRelay(data, func(a []byte, err error) {
+		if err == nil {
+			err = n.send(reply, "", a)
+		}
+		if err == errLarge {
+			n.o.Logger.Error("boshnats: an answer is larger than Options.MaxMessage, and its client cannot get it", "bytes", len(a), "max", n.o.MaxMessage)
+		}
+		if err != nil {
+			n.refuse(reply)
+		}
+	})
+}
+
+func (n *Node) refuse(reply string) {
+	if reply != "" {
+		n.nc.Publish(reply, []byte{failure})
+	}
+}
+
+// assemble adds a piece of a request, and returns it when it is whole.
+func (n *Node) assemble(reply string, data []byte) (m []byte, ok bool) {
+	if reply == "" {
+		return nil, false
+	}
+	n.mu.Lock()
+	p := n.partial[reply]
+	if p == nil {
+		p = new(part)
+		n.partial[reply] = p
+	}
+	before := len(p.b)
+	done, err := p.add(data, n.o.MaxMessage)
+	n.parts += len(p.b) - before
+	p.at = time.Now()
+	if err == nil && n.parts > 4*n.o.MaxMessage {
+		err = errLarge
+	}
+	if done || err != nil {
+		delete(n.partial, reply)
+		n.parts -= len(p.b)
+	}
+	n.mu.Unlock()
+	if err != nil {
+		n.refuse(reply)
+	}
+	return p.b, done && err == nil
+}
