@@ -133,6 +133,7 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 	go func() { failed <- srv.serve(web.bosh.Listener()) }()
 	web.serve(failed)
 	greet(stdout, cfg, srv, web, c2s)
+	demo.SayRoom(stdout, "chat")
 
 	select {
 	case err = <-failed:

@@ -94,6 +94,7 @@ func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.
 	if err != nil {
 		return err
 	}
+	ln = demo.WatchDescriptors(ln, log)
 	if !cfg.direct {
 		// A client that pipelines would wait for its own poll without this.
 		ln = bosh.PipelineListener(ln)

@@ -64,10 +64,11 @@ func run(ctx context.Context, ln net.Listener, direct bool, idle time.Duration, 
 	demo.WatchIdle(server, log)
 	defer server.Close()
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ln) }()
+	go func() { failed <- server.Serve(demo.WatchDescriptors(ln, log)) }()
 	for _, url := range demo.URLs("http", ln.Addr()) {
 		fmt.Fprintf(stdout, "push: open %s\n", url)
 	}
+	demo.SayRoom(stdout, "push")
 
 	sampling, stop := context.WithCancel(ctx)
 	defer stop()

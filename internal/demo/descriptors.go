@@ -3,6 +3,8 @@ package demo
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -70,4 +72,12 @@ func (w *watched) Accept() (net.Conn, error) {
 		}
 	}
 	return c, err
+}
+
+// SayRoom says, for a program that logs warnings alone, how many sessions the limit on file
+// descriptors has room for, at two connections each.
+func SayRoom(w io.Writer, program string) {
+	if n, limit, ok := Sessions(2); ok {
+		fmt.Fprintf(w, "%s: %d file descriptors are enough for %d sessions\n", program, limit, n)
+	}
 }

@@ -57,3 +57,12 @@ func TestLogSessions(t *testing.T) {
 		assert.Contains(t, log.String(), fmt.Sprintf("sessions=%d descriptors=%d", n, limit))
 	}
 }
+
+func TestSayRoom(t *testing.T) {
+	if _, _, ok := demo.Sessions(2); !ok {
+		t.Skip("there is no limit")
+	}
+	var said strings.Builder
+	demo.SayRoom(&said, "chat")
+	assert.Regexp(t, `^chat: \d+ file descriptors are enough for \d+ sessions\n$`, said.String())
+}
