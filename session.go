@@ -240,7 +240,7 @@ func (s *Session) proves() {
 		x.Gone = s.m.AllProven(x)
 		st.prove()
 		st.handBack()
-		return !x.Gone && (st.owed || st.extras != nil && st.extras.prover != nil)
+		return !x.Gone && (st.state.Owed || st.extras != nil && st.extras.prover != nil)
 	})
 }
 

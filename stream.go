@@ -36,15 +36,13 @@ type Stream struct {
 	s     *Session
 	local net.Addr
 
-	cut *framing.Cutter // for whoever has set writing; nil until Write is called
+	cut *framing.Cutter // for whoever has set state.Writing; nil until Write is called
 
 	// All that follows is guarded by s.mu.
 
-	state   session.Stream
-	extras  *extras              // nil until one of them is needed: see extra
-	scope   *reqinfo.LazyContext // nil unless the session may have several streams
-	owed    bool                 // Options.Undelivered is to be called for it
-	writing bool                 // a Write is under way
+	state  session.Stream
+	extras *extras              // nil until one of them is needed: see extra
+	scope  *reqinfo.LazyContext // nil unless the session may have several streams
 
 	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
 	rdeadline, wdeadline         netconn.Deadline
@@ -580,7 +578,7 @@ func (st *Stream) TryWrite(p []byte) (n int, err error) {
 	st.s.lock()
 	defer st.s.unlock()
 	if err = st.tries(); err == nil && len(p) > 0 {
-		st.writing = true
+		st.state.Writing = true
 		n, err = st.fill(p)
 		st.unlockWrite()
 	}
@@ -599,7 +597,7 @@ func (st *Stream) tries() error {
 	switch err := st.writeErr(); {
 	case err != nil:
 		return err
-	case st.writing:
+	case st.state.Writing:
 		return ErrFull
 	case st.space() > 0:
 		return nil
@@ -811,7 +809,7 @@ func (st *Stream) extra() *extras {
 // lockWrite waits for other Writes. Like all that writes, it is called with the
 // lock held, and may release it meanwhile.
 func (st *Stream) lockWrite(ctx context.Context) error {
-	for st.writing {
+	for st.state.Writing {
 		err := st.writeErr()
 		if err == nil {
 			err = st.wait(ctx, &st.unlocked, &st.wdeadline)
@@ -821,13 +819,13 @@ func (st *Stream) lockWrite(ctx context.Context) error {
 			return err
 		}
 	}
-	st.writing = true
+	st.state.Writing = true
 	return nil
 }
 
 // unlockWrite lets the next Write go on.
 func (st *Stream) unlockWrite() {
-	st.writing = false
+	st.state.Writing = false
 	st.wake(&st.unlocked)
 }
 
@@ -1093,8 +1091,8 @@ func (st *Stream) nextProven() (f func(int64), n int64) {
 // handBack has Options.Undelivered called if nothing more can be written or proven. It
 // is called with the lock held.
 func (st *Stream) handBack() {
-	if st.owed && st.state.Closed() && (st.s.m.Phase() == session.Ended || st.state.Gone) && (st.extras == nil || !st.extras.proving) {
-		st.owed = false
+	if st.state.Owed && st.state.Closed() && (st.s.m.Phase() == session.Ended || st.state.Gone) && (st.extras == nil || !st.extras.proving) {
+		st.state.Owed = false
 		go st.s.h.handBack(st)
 	}
 }
@@ -1115,13 +1113,13 @@ func (st *Stream) owes(yes bool) {
 	st.s.lock()
 	defer st.s.unlock()
 	switch {
-	case st.owed == yes:
+	case st.state.Owed == yes:
 	case yes:
 		st.s.h.inflight.Enter()
 	default:
 		st.s.h.inflight.Leave()
 	}
-	st.owed = yes
+	st.state.Owed = yes
 }
 
 // handBack tells the application what a stream has not delivered.

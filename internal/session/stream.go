@@ -46,6 +46,9 @@ type Stream struct {
 	ended     bool     // the application has written the end of the XMPP stream
 	Gone      bool     // it has left its session, and the client has all that it was given
 	wake      Wake
+
+	Writing bool // its owner's: a Write is under way
+	Owed    bool // its owner's: the application is to be told what was not delivered
 }
 
 // intake says whether a stream takes anything of the client. It only grows.
