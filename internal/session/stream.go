@@ -375,14 +375,15 @@ func (m *Machine) AllProven(st *Stream) bool { return m.win.Doubtful(st.number) 
 // Finish makes st end by e, or gracefully, when its output has gone. Reading goes on
 // until then. It does nothing if the end has come already.
 func (m *Machine) Finish(st *Stream, e *End) {
+	if st.final != nil || m.phase != Running || st.cause != nil {
+		return
+	}
 	if e == nil {
 		e = new(End)
 	}
-	switch {
-	case st.final != nil || m.phase != Running || st.cause != nil:
-	case m.streams.others(st):
+	if m.streams.others(st) {
 		st.final = e
-	default:
+	} else {
 		m.finish(e)
 	}
 }
