@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshtest"
 )
 
 var (
@@ -56,15 +57,38 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// TestModelOfNodes is TestModel on three nodes: the requests come in at any of them.
+func TestModelOfNodes(t *testing.T) {
+	for i := range uint64(*modelSeeds) {
+		seed := i
+		if *modelSeed != 0 {
+			seed = *modelSeed
+		}
+		synctest.Test(t, func(t *testing.T) {
+			r := newModelRun(t, seed, 60, int(seed%3))
+			r.several = true
+			r.run()
+		})
+		if t.Failed() {
+			t.Fatalf("to replay: -run %q -modelseed %d", t.Name(), seed)
+		}
+		if *modelSeed != 0 {
+			break
+		}
+	}
+}
+
 // A modelRun is one random life of one session after the other.
 type modelRun struct {
 	*testing.T
 	rand       *rand.Rand
 	receives   bool // the application does by Receive what others do by ReadElement
+	several    bool // there are three nodes, and each request comes in at any
 	wait, hold int
 	log        []string
 
 	h      *bosh.Handler
+	nodes  []*bosh.Handler // besides h, where requests may come in, too
 	stream *bosh.Stream
 	ctx    context.Context
 	sid    string
@@ -107,7 +131,7 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 	ctx, cancel := context.WithCancel(r.Context())
 	r.ctx = ctx
 	streams = make(chan *bosh.Stream, 1)
-	r.h = bosh.New(bosh.Options{
+	o := bosh.Options{
 		Framing: bosh.Elements, Grace: -1, NoAcks: true, MaxRepeats: 10, Polling: 5 * time.Second,
 		Inactivity: 30 * time.Second, Pause: 50 * time.Second, Hold: 2, Logger: slog.New(slog.DiscardHandler),
 		Serve: func(s *bosh.Stream) {
@@ -139,10 +163,26 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 				note(el, nil)
 			}
 		},
-	})
+	}
+	if !r.several {
+		r.h = bosh.New(o)
+	} else {
+		var c boshtest.Cluster
+		for _, name := range []string{"a", "b", "c"} {
+			o.Node, o.Relay = name, c.Relay(name)
+			h := bosh.New(o)
+			c.Add(name, h)
+			r.nodes = append(r.nodes, h)
+		}
+		r.h, r.nodes = r.nodes[0], r.nodes[1:]
+	}
 	return streams, func() {
 		r.h.Close()
+		for _, h := range r.nodes {
+			h.Close()
+		}
 		cancel()
+		synctest.Wait()
 	}
 }
 
@@ -248,13 +288,16 @@ func (r *modelRun) send(q *modelRequest) {
 	}
 	b.WriteString("</body>")
 	ctx, cancel := context.WithCancel(r.ctx)
-	conn := q.conn
+	conn, h := q.conn, r.h
+	if i := r.rand.IntN(len(r.nodes) + 1); i > 0 {
+		h = r.nodes[i-1]
+	}
 	r.mu.Lock()
 	r.cut[conn] = cancel
 	r.mu.Unlock()
 	go func() {
 		w := httptest.NewRecorder()
-		serve(r.h, w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(b.String())))
+		serve(h, w, httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(b.String())))
 		body, _ := io.ReadAll(w.Body)
 		r.mu.Lock()
 		defer r.mu.Unlock()

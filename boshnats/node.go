@@ -30,7 +30,11 @@ type Options struct {
 	// Heartbeat is how often the node says that it is there. The default is 300 ms, and
 	// all nodes must have the same. A node of which nothing has been heard for twice as
 	// long is asked, and is gone if NATS has nobody of that name. One that cannot be
-	// reached is gone after Patience, which is 3 s by default.
+	// reached is gone after Patience, which is 3 s by default. A route between NATS
+	// servers that breaks looks like a death from its two ends: requests that come in
+	// at one of them are told that the sessions of the other one are gone. Heartbeat must
+	// be shorter than a broken route takes to come back, which is a second or more: by a
+	// missing heartbeat nodes see that messages were lost.
 	Heartbeat, Patience time.Duration
 
 	// Spread is the longest time over which the clients are told that wait for a node

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh/boshclient/web"
+)
+
+//go:embed page.html
+var page []byte
+
+// A balancer sends each request to the next node, and starts a node anew that has died.
+type balancer struct {
+	args   func(i int) []string // of the node at place i
+	quit   chan struct{}
+	places sync.WaitGroup
+
+	mu    sync.Mutex // guards the following
+	nodes []*process
+	next  int
+}
+
+// A process is a node that runs.
+type process struct {
+	place      int
+	name, addr string
+	cmd        *exec.Cmd
+	stdin      io.Closer
+	alive      context.Context // ends when nothing is to be sent to it any more
+	out        context.CancelFunc
+}
+
+// newBalancer starts n nodes, and waits until they are there.
+func newBalancer(n int, direct bool) (*balancer, error) {
+	listen, err := freeAddrs(n)
+	if err != nil {
+		return nil, err
+	}
+	b := &balancer{quit: make(chan struct{}), args: func(i int) []string {
+		others := slices.Delete(slices.Clone(listen), i, i+1)
+		return []string{"-listen", listen[i], "-routes", strings.Join(others, ","), "-direct=" + strconv.FormatBool(direct)}
+	}}
+	return b, b.start(n)
+}
+
+// start starts n nodes.
+func (b *balancer) start(n int) error {
+	first := make(chan error, n)
+	for i := range n {
+		b.places.Go(func() { b.keep(i, first) })
+	}
+	var err error
+	for range n {
+		err = errors.Join(err, <-first)
+	}
+	if err != nil {
+		b.close()
+	}
+	return err
+}
+
+// freeAddrs returns addresses that nobody listens on.
+func freeAddrs(n int) (all []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
+}
+
+// again is how long after its death a node is started anew.
+const again = 2 * time.Second
+
+// keep has a node run at a place until the balancer is closed.
+func (b *balancer) keep(i int, first chan<- error) {
+	for {
+		p, err := launch(i, b.args(i))
+		if first != nil {
+			first <- err
+			first = nil
+		}
+		if err == nil {
+			b.mu.Lock()
+			b.nodes = append(b.nodes, p)
+			b.mu.Unlock()
+			ended := make(chan struct{})
+			go func() {
+				p.cmd.Wait()
+				close(ended)
+			}()
+			select {
+			case <-ended:
+			case <-b.quit:
+				p.stdin.Close() // it sees its clients off
+				select {
+				case <-ended:
+				case <-time.After(5 * time.Second):
+					p.cmd.Process.Kill()
+					<-ended
+				}
+			}
+			b.takeOut(p)
+		}
+		select {
+		case <-b.quit:
+			return
+		case <-time.After(again):
+		}
+	}
+}
+
+// launch starts a node, and waits until it says where it is.
+func launch(place int, args []string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{place: place, cmd: exec.Command(self, args...)}
+	p.alive, p.out = context.WithCancel(context.Background())
+	p.cmd.Stderr = os.Stderr
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if _, err2 := fmt.Sscan(line, &p.name, &p.addr); err != nil || err2 != nil {
+		p.cmd.Process.Kill()
+		p.cmd.Wait()
+		return nil, fmt.Errorf("a node did not start: %q", line)
+	}
+	return p, nil
+}
+
+func (b *balancer) close() {
+	close(b.quit)
+	b.places.Wait()
+}
+
+// pick returns the next node.
+func (b *balancer) pick() *process {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.nodes) == 0 {
+		return nil
+	}
+	b.next++
+	return b.nodes[b.next%len(b.nodes)]
+}
+
+var transport = &http.Transport{MaxIdleConnsPerHost: 100}
+
+// RoundTrip sends a request to the next node.
+func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+	p := b.pick()
+	if p == nil {
+		return nil, errors.New("no node is running")
+	}
+	ctx, cancel := context.WithCancel(r.Context()) // which ends when the request is over
+	stop := context.AfterFunc(p.alive, cancel)
+	context.AfterFunc(ctx, func() { stop() })
+	r = r.WithContext(ctx)
+	r.URL.Scheme, r.URL.Host = "http", p.addr
+	return transport.RoundTrip(r)
+}
+
+// takeOut has a node get no more requests, and breaks those that it has.
+func (b *balancer) takeOut(p *process) {
+	b.mu.Lock()
+	b.nodes = slices.DeleteFunc(b.nodes, func(q *process) bool { return q == p })
+	b.mu.Unlock()
+	p.out()
+}
+
+// handler serves the page, and passes all else on.
+func (b *balancer) handler() http.Handler {
+	proxy := &httputil.ReverseProxy{
+		Transport: b,
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetXForwarded() },
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // a node has died: the client repeats
+				http.Error(w, "bad gateway", http.StatusBadGateway)
+			}
+		},
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		w.Write(page)
+	})
+	mux.Handle("/bosh/", http.StripPrefix("/bosh", web.Handler()))
+	for _, path := range []string{"/http-bind", "/nodes", "POST /say"} {
+		mux.Handle(path, proxy)
+	}
+	mux.HandleFunc("POST /kill", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Cluster") == "" { // which pages of other origins cannot send
+			http.Error(w, "forbidden", http.StatusForbidden)
+			return
+		}
+		if !b.kill(r.URL.Query().Get("node")) {
+			http.Error(w, "no such node", http.StatusNotFound)
+		}
+	})
+	return mux
+}
+
+// kill kills a node, as kill -9 does.
+func (b *balancer) kill(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.nodes {
+		if p.name == name {
+			return p.cmd.Process.Kill() == nil
+		}
+	}
+	return false
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshnats"
+	"github.com/gobosh/bosh/boshnats/embed"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// news is where the nodes tell each other what to push. It is the application's own.
+const news = "news"
+
+// runNode runs one node until ctx ends, or whoever has started it does.
+func runNode(ctx context.Context, listen string, routes []string, direct bool) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		io.Copy(io.Discard, bufio.NewReader(os.Stdin))
+		stop()
+	}()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	ns, nc, err := embed.Start(embed.Config{Listen: listen, Routes: routes, Options: func(o *server.Options) {
+		o.Cluster.NoAdvertise = true // all are in routes
+	}})
+	if err != nil {
+		return err
+	}
+	defer ns.Shutdown()
+	defer nc.Close()
+	node, err := boshnats.Join(nc, boshnats.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer node.Leave()
+	s := newService()
+	h := bosh.New(bosh.Options{
+		Framing: bosh.Elements, Node: node.Name(), Relay: node.Relay, Direct: direct, Logger: log,
+		Serve: func(st *bosh.Stream) { s.serve(st) },
+	})
+	node.Serve(h)
+	if _, err := nc.Subscribe(news, func(m *nats.Msg) { s.push(m.Data) }); err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/http-bind", h)
+	mux.Handle("/monitor", h.Monitor())
+	mux.Handle("/nodes", node.Monitor())
+	mux.HandleFunc("POST /say", func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
+		if err == nil {
+			err = nc.Publish(news, element(string(text)))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go srv.Serve(ln)
+	defer srv.Close()
+	fmt.Println(node.Name(), ln.Addr())
+
+	<-ctx.Done()
+	bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	h.Shutdown(bye)
+	return nil
+}
+
+// element returns what is pushed: JSON in a container of XEP-0335.
+func element(text string) []byte {
+	b, _ := json.Marshal(map[string]string{"text": text}) // which escapes <, > and &
+	return append(append([]byte("<json xmlns='urn:xmpp:json:0'>"), b...), "</json>"...)
+}
+
+// A service pushes what it is told to all its streams, and what a client sends back to
+// that one.
+type service struct {
+	mu      sync.Mutex
+	streams map[*bosh.Stream]chan []byte
+}
+
+func newService() *service { return &service{streams: make(map[*bosh.Stream]chan []byte)} }
+
+// behind is how many elements a client may be behind before it misses some.
+const behind = 100
+
+func (s *service) serve(st *bosh.Stream) {
+	c := make(chan []byte, behind)
+	s.mu.Lock()
+	s.streams[st] = c
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.streams, st)
+		s.mu.Unlock()
+	}()
+	go func() {
+		for {
+			select {
+			case el := <-c:
+				if st.WriteElement(st.Context(), el) != nil {
+					return
+				}
+			case <-st.Context().Done():
+				return
+			}
+		}
+	}()
+	for {
+		el, err := st.ReadElement(context.Background())
+		if err != nil || st.WriteElement(st.Context(), el) != nil {
+			return
+		}
+	}
+}
+
+func (s *service) push(el []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.streams {
+		select {
+		case c <- el:
+		default:
+		}
+	}
+}
