@@ -487,7 +487,7 @@ func (h *Handler) joins() {
 		Done: func(c *relay.Call) { h.done(c.Context.(*written)) },
 		Hurry: func(c *relay.Call) {
 			if w := c.Context.(*written); w.session != nil {
-				w.session.hurry(&w.exchange)
+				w.session.releaseNow(&w.exchange)
 			}
 		},
 	}
@@ -611,7 +611,7 @@ func (h *Handler) attend(w http.ResponseWriter, s *Session, wt *waiting, info Re
 	defer s.done(ex) // also if somebody panics
 	h.received(s, ex, info)
 	if pipelined != nil && !ex.x.Creates {
-		defer pipelined.Hold(func() { s.hurry(ex) })()
+		defer pipelined.Hold(func() { s.releaseNow(ex) })()
 	}
 	return h.serve(w, s, wt)
 }

@@ -181,7 +181,7 @@ type caller interface {
 	Abort()
 }
 
-// A written is an exchange of a caller. Nobody waits for its answer: see speak.
+// A written is an exchange of a caller. Nobody waits for its answer: see answerLocked.
 type written struct {
 	exchange
 	q caller
@@ -259,16 +259,16 @@ func (w *written) attended(s *Session) {
 	s.lock()
 	s.attending--
 	if !s.m.Watched() || s.parked != nil || s.attending > 0 || !s.queue.Empty() || w.relayed() != nil {
-		s.speakUp()
+		s.answerOrUnlock()
 		return
 	}
 	parked := s.h.parking.Get().(chan bool)
 	s.parked = parked
 	s.unlock()
-	speaks := <-parked
+	answers := <-parked
 	s.h.parking.Put(parked)
-	if speaks {
-		s.speaks()
+	if answers {
+		s.answerQueue()
 	}
 }
 
@@ -285,34 +285,34 @@ func (w *written) leave(s *Session) bool {
 	return true
 }
 
-// unpark lets whoever is parked go on: to answer the queue, as if speaking had been
+// unpark lets whoever is parked go on: to answer the queue, as if answering had been
 // set by it, or to serve the next request.
-func (s *Session) unpark(speaks bool) {
-	s.parked <- speaks
+func (s *Session) unpark(answers bool) {
+	s.parked <- answers
 	s.parked = nil
 }
 
-// speaks is speak without the lock.
-func (s *Session) speaks() {
+// answerQueue is answerLocked without the lock.
+func (s *Session) answerQueue() {
 	s.lock()
-	s.speak()
+	s.answerLocked()
 }
 
-// speakUp is unlock for those who may answer the requests in the queue.
-func (s *Session) speakUp() {
-	if s.queue.Empty() || s.speaking || s.attending > 0 {
+// answerOrUnlock is unlock for those who may answer the requests in the queue.
+func (s *Session) answerOrUnlock() {
+	if s.queue.Empty() || s.answering || s.attending > 0 {
 		s.unlock()
 		return
 	}
-	s.speaking = true
-	s.speak()
+	s.answering = true
+	s.answerLocked()
 }
 
-// speak answers the requests in the queue. One goroutine does it at a time, which
-// has set speaking: who receives a request, since the application's answer to it
+// answerLocked answers the requests in the queue. One goroutine does it at a time, which
+// has set answering: who receives a request, since the application's answer to it
 // mostly comes at once, or else one that is made for it. It is called with the
 // lock, which it releases.
-func (s *Session) speak() {
+func (s *Session) answerLocked() {
 	for !s.queue.Empty() && s.attending == 0 {
 		w := s.queue.Pop().Carrier.(*written)
 		w.queued = false
@@ -320,10 +320,10 @@ func (s *Session) speak() {
 			continue
 		}
 		w.taken = true
-		s.unlock() // and no more: we are speaking
+		s.unlock() // and no more: we are answering
 		s.h.answer(w)
 		s.lock()
 	}
-	s.speaking = false
+	s.answering = false
 	s.unlock()
 }

@@ -41,8 +41,8 @@ type Session struct {
 	began  uint32       // when it began, in seconds by the clock
 	secure bool
 
-	told     bool // the application knows that it has ended; guarded by mu, as all that follows
-	speaking bool // somebody answers the queue
+	told      bool // the application knows that it has ended; guarded by mu, as all that follows
+	answering bool // somebody answers the queue
 
 	mu sync.Mutex // see lock and release, which alone may touch it
 
@@ -86,12 +86,12 @@ func (s *Session) lock() { s.mu.Lock() }
 // not be done with it.
 func (s *Session) unlock() {
 	if s.release() {
-		go s.speaks()
+		go s.answerQueue()
 	}
 }
 
-// release is unlock for those who see to it that somebody speaks, if that is to be.
-func (s *Session) release() (speak bool) {
+// release is unlock for those who see to it that the queue is answered, if that is to be.
+func (s *Session) release() (answer bool) {
 	var after []func()
 	m := &s.m
 	if m.TakeWatch() {
@@ -116,11 +116,11 @@ func (s *Session) release() (speak bool) {
 		}
 		s.h.past.Ended(s.counted(), s.asked, errorOf(m.Final()).reason())
 	}
-	speak = !s.queue.Empty() && !s.speaking && s.attending == 0
-	s.speaking = s.speaking || speak
-	if s.parked != nil && (speak || !m.Watched()) {
-		s.unpark(speak)
-		speak = false
+	answer = !s.queue.Empty() && !s.answering && s.attending == 0
+	s.answering = s.answering || answer
+	if s.parked != nil && (answer || !m.Watched()) {
+		s.unpark(answer)
+		answer = false
 	}
 	var scope reqinfo.LazyContext
 	if over {
@@ -133,7 +133,7 @@ func (s *Session) release() (speak bool) {
 	if over {
 		s.over(scope)
 	}
-	return speak
+	return answer
 }
 
 // actForStreams takes the effects of streams of which there are several, or may be. It
@@ -665,8 +665,8 @@ func (s *Session) give(ex *exchange) (ok bool) {
 	return ok
 }
 
-// hurry has ex answered as if its wait were over, and what must be answered before it.
-func (s *Session) hurry(ex *exchange) {
+// releaseNow has ex answered as if its wait were over, and what must be answered before it.
+func (s *Session) releaseNow(ex *exchange) {
 	s.lock()
 	defer s.unlock()
 	s.m.Release(s.h.now(), &ex.x)

@@ -435,7 +435,7 @@ func (st *Stream) receive(f func([]byte, error)) {
 }
 
 // growStack has the goroutine's stack grow now. With the direct engine it soon would
-// in any case, since whoever speaks writes the answer, and by then many frames would
+// in any case, since whoever makes the answer writes it, and by then many frames would
 // have to be moved, which takes 1.4 µs of the 10 of a round trip.
 //
 //go:noinline
@@ -689,12 +689,12 @@ func (h *Handler) Broadcast(b []byte, to iter.Seq[*Stream]) (skipped []Skipped, 
 		to = h.listeners()
 	}
 	event := session.NewEvent(b, int64(n), &h.memory)
-	var speakers rush
-	defer speakers.start() // also if to panics
+	var waiting rush
+	defer waiting.start() // also if to panics
 	for st := range to {
-		speaks, err := st.share(h, event)
-		if speaks {
-			speakers.add(st.s)
+		answer, err := st.share(h, event)
+		if answer {
+			waiting.add(st.s)
 		}
 		if err != nil {
 			skipped = append(skipped, Skipped{st, st.ioError("write", err)})
@@ -723,8 +723,8 @@ func (h *Handler) listeners() iter.Seq[*Stream] {
 }
 
 // share queues an event of h, unless the stream cannot take it now. It reports whether
-// the caller must see to it that the session speaks.
-func (st *Stream) share(h *Handler, e *session.Event) (speak bool, err error) {
+// the caller must see to it that the queue is answered.
+func (st *Stream) share(h *Handler, e *session.Event) (answer bool, err error) {
 	if st.s.h != h {
 		return false, errForeignStream
 	}
@@ -756,14 +756,14 @@ func (r *rush) add(s *Session) {
 	}
 }
 
-// start has those speak that were added.
+// start has the queues answered of those that were added.
 func (r *rush) start() {
 	if sessions := r.sessions; len(sessions) > 0 {
 		r.sessions = nil
 		go func() {
 			growStack(0)
 			for _, s := range sessions {
-				s.speaks()
+				s.answerQueue()
 			}
 		}()
 	}

@@ -58,7 +58,7 @@ type Machine struct {
 
 	writing *Exchange // the one that is being answered: one at a time keeps them in order
 	chain   Line      // answered, and to be written in this order after writing
-	stale   Line      // with a rid that was forgotten long ago: see doubt
+	stale   Line      // with a rid that was forgotten long ago: see holdStale
 
 	grace     time.Duration // until then a surplus request waits for output, and output for the application: see ready
 	sent      time.Duration // when payloads were last written to the client

@@ -59,7 +59,7 @@ func (m *Machine) Receive(now time.Duration, req Request, x *Exchange) {
 	case Beyond:
 		m.fail(x, ItemNotFound)
 	case Gone:
-		if !m.doubt(x) {
+		if !m.holdStale(x) {
 			m.fail(x, ItemNotFound)
 		}
 	case Repeat:
@@ -283,12 +283,12 @@ const doubtful = time.Second
 // maxStale is how many stale requests there may be in a session at a time.
 const maxStale = 64
 
-// doubt adds x to the stale requests, unless there are too many. The rid of a stale
+// holdStale adds x to the stale requests, unless there are too many. The rid of a stale
 // request was forgotten long ago. It ends the session, as the XEP has it, unless it
 // turns out that nobody waits for its answer: then it is a copy of a request that was
 // given up, which the network or our own sluggishness has delayed, and the client has
 // done nothing wrong.
-func (m *Machine) doubt(x *Exchange) bool {
+func (m *Machine) holdStale(x *Exchange) bool {
 	if m.stale.Len() == maxStale {
 		return false
 	}
