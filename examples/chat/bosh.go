@@ -67,21 +67,37 @@ func closeBOSH(c net.Conn, e stream.Error) bool {
 	return true
 }
 
-// undelivered waits for the end of c and returns what it was given and could
-// not deliver for certain. A TCP connection cannot tell. A client that has ended
-// its session has read the answers to its requests.
-func undelivered(c net.Conn) [][]byte {
+// watch returns the ledger of what c is given from now on, which drops what the client
+// is proven to have, or nil: a TCP connection cannot tell. The stream has been given so
+// many elements before.
+func watch(c net.Conn, before int64) *ledger {
+	s, ok := c.(*bosh.Stream)
+	if !ok {
+		return nil
+	}
+	l := &ledger{proven: before}
+	s.OnProven(l.proves)
+	return l
+}
+
+// undelivered waits for the end of c, and returns what it was given and could not
+// deliver for certain. A client that has ended its session has read the answers to its
+// requests.
+func undelivered(c net.Conn, l *ledger) []item {
 	s, ok := c.(*bosh.Stream)
 	if !ok {
 		return nil
 	}
 	<-s.Context().Done()
-	var lost [][]byte
-	ended := s.Session().Err() == io.EOF
+	l.proves(s.Proven())
+	all, unsent := 0, 0
 	for p := range s.Undelivered() {
-		if !p.Sent || !ended {
-			lost = append(lost, p.Data)
+		if all++; !p.Sent {
+			unsent++
 		}
 	}
-	return lost
+	if s.Session().Err() == io.EOF {
+		return l.left(unsent)
+	}
+	return l.left(all)
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobosh/bosh/internal/framing"
 	"mellium.im/xmpp/stream"
 )
 
@@ -39,13 +40,16 @@ type conn struct {
 	failed error       // the first error of Read
 	opened atomic.Bool // the stream header has been sent
 	shut   atomic.Bool // the end tag has been sent by the negotiation
+
+	cutter   *framing.Cutter // of what the negotiation writes; nil when that is over
+	elements int64           // that it has written
 }
 
 // errTooLarge is the end of a client that sends too large a stanza.
 var errTooLarge = fmt.Errorf("too much at once: %w", stream.PolicyViolation)
 
 func newConn(c net.Conn) *conn {
-	return &conn{Conn: c, r: bufio.NewReader(c), left: maxPreAuth}
+	return &conn{Conn: c, r: bufio.NewReader(c), left: maxPreAuth, cutter: framing.NewXMPP(maxStanza)}
 }
 
 func (c *conn) ReadByte() (byte, error) {
@@ -78,7 +82,23 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	c.opened.Store(true)
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	for p = p[:n]; len(p) > 0 && c.cutter != nil; {
+		took, it, cerr := c.cutter.Cut(p)
+		if cerr != nil {
+			break // the stream has ended by it
+		}
+		if p = p[took:]; it.Kind == framing.Element || it.Kind == framing.Features {
+			c.elements++
+		}
+	}
+	return n, err
+}
+
+// counted returns how many elements the negotiation has written, which is over.
+func (c *conn) counted() int64 {
+	c.cutter = nil
+	return c.elements
 }
 
 // allow lets the client send n bytes more, whatever it has sent.

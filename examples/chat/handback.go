@@ -1,9 +1,8 @@
 package main
 
 import (
-	"encoding/xml"
 	"strings"
-	"time"
+	"sync"
 )
 
 // handBack sees to what was for a session that has ended: presence is nothing
@@ -54,82 +53,36 @@ func (srv *server) redeliver(s *session, it item) error {
 	return u.keep(it.p)
 }
 
-// A ledger remembers when the last messages given to a connection came and for
-// whom they were: a connection that hands back what it could not deliver has
-// the bytes, and no more.
+// A ledger has the stanzas that a stream was given and its client is not proven to
+// have, as packets: none of them is forgotten before.
 type ledger struct {
-	notes []note
-	next  int // where the next note goes, once there are maxNotes
+	mu     sync.Mutex
+	proven int64  // elements of the stream; it begins with those before the first item
+	items  []item // behind those
 }
 
-type note struct {
-	at    time.Time
-	order uint64
+// add takes note of items that the stream has taken.
+func (l *ledger) add(items []item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.items = append(l.items, items...)
 }
 
-// maxNotes is more messages than a BOSH stream keeps, if they are not tiny.
-const maxNotes = 1024
-
-func (l *ledger) add(n note) {
-	if len(l.notes) < maxNotes {
-		l.notes = append(l.notes, n)
+// proves takes note that the client has n elements beyond doubt.
+func (l *ledger) proves(n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n <= l.proven {
 		return
 	}
-	l.notes[l.next] = n
-	l.next = (l.next + 1) % maxNotes
+	done := min(n-l.proven, int64(len(l.items)))
+	clear(l.items[:done])
+	l.items, l.proven = l.items[done:], n
 }
 
-// last returns the note on the message that has i others after it. For one too
-// long ago it returns the oldest.
-func (l *ledger) last(i int) note {
-	if len(l.notes) == 0 {
-		return note{at: time.Now()}
-	}
-	i = min(i, len(l.notes)-1)
-	return l.notes[(l.next+len(l.notes)-1-i)%len(l.notes)]
-}
-
-// reclaim makes items of stanzas that the session's connection was given and
-// could not deliver.
-func (s *session) reclaim(lost [][]byte) []item {
-	var items []item
-	messages := 0
-	for _, text := range lost {
-		if p := parseSent(text); p != nil {
-			items = append(items, item{p: p})
-			if p.name == "message" {
-				messages++
-			}
-		}
-	}
-	for i := range items {
-		if p := items[i].p; p.name == "message" {
-			messages--
-			n := s.out.ledger.last(messages)
-			p.at = n.at
-			p.stamped = strings.Contains(string(p.inner), "<delay xmlns='"+nsDelay+"' from='"+s.srv.domain+"'")
-			items[i].order = n.order
-		}
-	}
-	return items
-}
-
-// parseSent reads a stanza that the server has written, or returns nil if it
-// is something else.
-func parseSent(text []byte) *packet {
-	d := xml.NewDecoder(strings.NewReader("<x xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>" + string(text) + "</x>"))
-	if _, err := d.Token(); err != nil {
-		return nil
-	}
-	tok, err := d.Token()
-	start, ok := tok.(xml.StartElement)
-	if err != nil || !ok {
-		return nil
-	}
-	p, err := readPacket(d, start)
-	if err != nil {
-		return nil
-	}
-	p.from = attr(start, "from")
-	return p
+// left returns the last n items, or all if they are less.
+func (l *ledger) left(n int) []item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.items[max(0, len(l.items)-n):]
 }

@@ -78,18 +78,31 @@ func TestHandBack(t *testing.T) {
 }
 
 func TestLedger(t *testing.T) {
-	var l ledger
-	start := time.Now()
-	for i := range maxNotes + 10 {
-		l.add(note{at: start.Add(time.Duration(i))})
-		for back := range min(i+1, 3) {
-			if got := l.last(back).at.Sub(start); got != time.Duration(i-back) {
-				t.Fatalf("after %d, %d back: got %d", i, back, got)
-			}
+	l := ledger{proven: 5}
+	orders := func(n int) (list []uint64) {
+		for _, it := range l.left(n) {
+			list = append(list, it.order)
 		}
+		return list
 	}
-	if got := l.last(maxNotes + 5).at.Sub(start); got != 10 {
-		t.Errorf("the oldest is %d, want 10", got)
+	l.add([]item{{order: 6}, {order: 7}})
+	l.proves(3)
+	l.proves(5)
+	l.add([]item{{order: 8}})
+	if got := orders(9); !slices.Equal(got, []uint64{6, 7, 8}) {
+		t.Errorf("nothing is proven: %v", got)
+	}
+	l.proves(7)
+	l.add([]item{{order: 9}})
+	if got := orders(9); !slices.Equal(got, []uint64{8, 9}) {
+		t.Errorf("two are proven: %v", got)
+	}
+	if got := orders(1); !slices.Equal(got, []uint64{9}) {
+		t.Errorf("the last one: %v", got)
+	}
+	l.proves(100)
+	if got := orders(9); len(got) > 0 {
+		t.Errorf("all are proven: %v", got)
 	}
 }
 

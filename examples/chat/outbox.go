@@ -36,7 +36,7 @@ type outbox struct {
 	w      io.Writer
 	domain string
 	done   chan struct{} // closed once nothing more will be written
-	ledger ledger        // of what has been written, for whoever waits for done
+	ledger *ledger       // of what has been written; nil if the connection can tell nothing of it
 
 	mu sync.Mutex
 	// Protected by mu.
@@ -152,7 +152,7 @@ func (o *outbox) write(batch []item) int {
 		for ; i < len(batch) && len(buf) < chunk; i++ {
 			it := batch[i]
 			delayedBy := ""
-			if it.delayed && !it.p.stamped {
+			if it.delayed {
 				delayedBy = o.domain
 			}
 			buf = it.p.appendTo(buf, it.to, delayedBy)
@@ -173,10 +173,8 @@ func (o *outbox) write(batch []item) int {
 
 // note notes what has been written.
 func (o *outbox) note(items []item) {
-	for _, it := range items {
-		if it.p.name == "message" {
-			o.ledger.add(note{at: it.p.at, order: it.order})
-		}
+	if o.ledger != nil {
+		o.ledger.add(items)
 	}
 }
 

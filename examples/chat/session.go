@@ -78,6 +78,7 @@ func (s *session) negotiate() error {
 	s.conn.SetDeadline(time.Time{})
 	s.xmpp = x
 	if s.user != nil {
+		s.out.ledger = watch(s.conn.Conn, s.conn.counted())
 		s.out.start()
 	}
 	return err
@@ -175,7 +176,7 @@ func (s *session) conclude(err error) {
 		}
 		waiting = append(s.out.rest(), waiting...)
 		if s.conn.dead() { // then what is not delivered is known now
-			lost := s.reclaim(undelivered(s.conn.Conn))
+			lost := undelivered(s.conn.Conn, s.out.ledger)
 			s.srv.handBack(s, append(lost, waiting...))
 			return
 		}
@@ -184,7 +185,7 @@ func (s *session) conclude(err error) {
 	s.conn.hangUp(last)
 	s.conn.drain()
 	if s.user != nil {
-		s.srv.handBack(s, s.reclaim(undelivered(s.conn.Conn)))
+		s.srv.handBack(s, undelivered(s.conn.Conn, s.out.ledger))
 	}
 }
 

@@ -34,7 +34,6 @@ type packet struct {
 	child    xml.StartElement // the first child of an iq
 	children int
 	status   bool      // a message that has nothing but a chat state
-	stamped  bool      // it says already that it is late
 	at       time.Time // when it came
 }
 

@@ -286,3 +286,39 @@ func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9
 	}
 	return tally
 }
+
+var cpu = flag.Int("cpu", 0, "rounds of TestCustodyCPU, 3000 messages each; 0 for none")
+
+// Custody costs a tenth of the processor time of a message, at most.
+func TestCustodyCPU(t *testing.T) {
+	if *cpu == 0 {
+		t.Skip("no -cpu")
+	}
+	s := startProsody(t)
+	var spent [2]time.Duration
+	for range *cpu {
+		for i, args := range [][]string{{"-no-custody"}, nil} {
+			p := startProxy(t, append([]string{"-upstream", s.c2s, "-insecure"}, args...)...)
+			alice, c := boshUser(t, p.url, "alice")
+			bob := tcpUser(t, s.c2s, "bob")
+			const n = 3000
+			go func() {
+				for i := range n {
+					bob.Send(t.Context(), message(alice.jid, fmt.Sprint("m", i), "hello"))
+					time.Sleep(2 * time.Millisecond)
+				}
+			}()
+			for range n {
+				alice.await("<message")
+			}
+			require.NoError(t, c.Terminate(t.Context()))
+			bob.Send(t.Context(), "<presence xmlns='jabber:client' type='unavailable'/>", streamEnd)
+			p.process.stop(t, syscall.SIGTERM)
+			state := p.process.cmd.ProcessState
+			spent[i] += state.UserTime() + state.SystemTime()
+		}
+	}
+	ratio := float64(spent[1]) / float64(spent[0])
+	t.Logf("%v without custody, %v with it: %.2f", spent[0], spent[1], ratio)
+	assert.LessOrEqual(t, ratio, 1.1)
+}
