@@ -23,7 +23,8 @@ type custody struct {
 	offered atomic.Bool // by the server's last features
 	asked   atomic.Bool // for, by the proxy, and the server has not answered
 	granted atomic.Bool // by the server, and so elements are counted
-	waiting atomic.Bool // somebody is about to answer the server's question
+	waiting atomic.Bool // somebody will answer the server's question soon
+	open    atomic.Bool // nothing has been acknowledged since that
 
 	writing sync.Mutex // held by whoever writes to the server
 	mid     bool       // a stanza of the client's has been written in part
@@ -107,17 +108,28 @@ func (b *bridge) holds(element []byte) bool {
 		b.stream.OnProven(func(int64) { b.acknowledge(false) })
 		return true
 	case "r":
-		if !c.granted.Load() || rootName(element).Space != nsSM {
+		if !c.granted.Load() || !ofManagement(element) {
 			return false
 		}
+		c.open.Store(true)
 		if c.waiting.CompareAndSwap(false, true) {
-			go b.acknowledge(true)
+			time.AfterFunc(answerSoon, func() { b.acknowledge(true) })
 		}
 		return true
 	case "a":
-		return c.granted.Load() && rootName(element) == smAck
+		return c.granted.Load() && ofManagement(element)
 	}
 	return false
+}
+
+// answerSoon is how long a server waits for the answer to its question: mostly something
+// is proven meanwhile, which answers it.
+const answerSoon = 50 * time.Millisecond
+
+// ofManagement reports whether an element is of stream management.
+func ofManagement(element []byte) bool {
+	_, attrs, _ := bytes.Cut(element, []byte(" "))
+	return bytes.HasPrefix(attrs, []byte("xmlns='"+nsSM+"'")) || rootName(element).Space == nsSM // mostly the former
 }
 
 // counts takes note of an element of the server's, which the client is given or not.
@@ -179,6 +191,7 @@ func (b *bridge) acknowledge(asked bool) {
 		c.waiting.Store(false)
 	}
 	switch {
+	case asked && !c.open.Load():
 	case c.over || !asked && c.handled(b.stream.Proven()) <= c.told:
 	case c.mid:
 		c.owed = true
@@ -189,6 +202,7 @@ func (b *bridge) acknowledge(asked bool) {
 
 // appendAck appends an acknowledgement of what is proven.
 func (b *bridge) appendAck(p []byte) []byte {
+	b.custody.open.Store(false)
 	b.custody.told = max(b.custody.told, b.custody.handled(b.stream.Proven()))
 	return appendAck(p, b.custody.told)
 }
