@@ -289,7 +289,7 @@ func startProxy(t testing.TB, args ...string) *realProxy {
 	require.NoError(t, err)
 	web, admin := freeAddr(t), freeAddr(t)
 	p := &realProxy{url: "http://" + web, admin: "http://" + admin, output: new(buffer)}
-	args = append([]string{"-http", web, "-admin", admin, "-drain", "10s"}, args...)
+	args = append([]string{"-http", web, "-admin", admin, "-drain", "10s", "-max-sessions", "1000"}, args...)
 	if enginetest.Direct() {
 		args = append(args, "-direct")
 	}
