@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,7 +21,7 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// clientUse is what the client of README.md is put to: it sends as much as it
+// clientUse is what the client of examples/python is put to: it sends as much as it
 // receives, both at once, and ends in good order.
 const clientUse = `
 import hashlib, sys
@@ -46,16 +45,12 @@ assert b.recv() == b""
 print(line.decode().strip(), digest.hexdigest())
 `
 
-// The client that README.md shows, over a connection on which every fifth
+// The client of examples/python, over a connection on which every fifth
 // request or answer gets lost.
 func TestOpaqueClient(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	code, err := os.ReadFile(filepath.Join("..", "..", "examples", "python", "bosh.py"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	code := regexp.MustCompile("(?s)\n## Bytes over BOSH\n.*?\n```python\n(.*?)```\n").FindSubmatch(text)
-	if code == nil {
-		t.Fatal("README.md has no client any more")
 	}
 	sum, ended := sha256.New(), make(chan error, 1)
 	h := bosh.New(bosh.Options{Framing: bosh.Opaque, Logger: slog.New(slog.DiscardHandler), Serve: func(s *bosh.Stream) {
@@ -80,7 +75,7 @@ func TestOpaqueClient(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "python3", "-c", string(code[1])+clientUse, server.URL)
+	cmd := exec.CommandContext(ctx, "python3", "-c", string(code)+clientUse, server.URL)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
