@@ -48,14 +48,14 @@ func suite(t *testing.T, start func(testing.TB) *realServer) {
 	t.Run("password", func(t *testing.T) { testPassword(t, startProxy(t, args...)) })
 	t.Run("certificate", func(t *testing.T) { testCertificate(t, s) })
 	t.Run("domain", func(t *testing.T) { testDomain(t, s) })
-	t.Run("lost", func(t *testing.T) { testLost(t, s, startProxy(t, append(args, "-inactivity", "1s")...)) })
+	t.Run("lost", func(t *testing.T) { testLost(t, s, startProxy(t, append(args, "-inactivity", "1s", "-no-custody")...)) })
 	t.Run("many", func(t *testing.T) { testMany(t, args) })
 	t.Run("address", func(t *testing.T) { testAddress(t, s) })
 	for i := range 10 { // each time something else is under way
 		t.Run(fmt.Sprint("proxy-stopped/", i), func(t *testing.T) { testProxyStopped(t, s, startProxy(t, args...)) })
 	}
-	t.Run("proxy-stopped/vanished", func(t *testing.T) { testVanished(t, s, startProxy(t, args...)) })
-	t.Run("resume", func(t *testing.T) { testResume(t, s, args) })
+	t.Run("proxy-stopped/vanished", func(t *testing.T) { testVanished(t, s, startProxy(t, append(args, "-no-custody")...)) })
+	t.Run("resume", func(t *testing.T) { testResume(t, s, append(args, "-no-custody")) })
 	t.Run("strophe.js", func(t *testing.T) {
 		p := startProxy(t, append(args, "-wait", "5s")...)
 		node(t, "strophe.mjs", "strophe", "INTEROP_HTTP="+p.url, "INTEROP_C2S="+s.c2s, "INTEROP_WAIT=5")
