@@ -168,7 +168,7 @@ func testLost(t *testing.T, s *realServer, p *realProxy) {
 	assert.Contains(t, metrics, `bosh_proxy_stanzas_bounced_total{stanza="message"} 1`)
 	assert.Contains(t, metrics, `bosh_proxy_stanzas_bounced_total{stanza="iq"} 1`)
 	assert.Contains(t, metrics, `bosh_proxy_streams_ended_total{reason="client-lost"} 1`)
-	assert.Contains(t, metrics, "bosh_proxy_sessions 0\n")
+	assert.Contains(t, metrics, "bosh_sessions 0\n")
 	bob.say("<iq xmlns='jabber:client' type='get' id='i3' to='" + alice.jid + "'><ping xmlns='urn:xmpp:ping'/></iq>")
 	assert.Contains(t, bob.await("id=['\"]i3['\"]"), "<service-unavailable")
 }
