@@ -111,6 +111,7 @@ func (m *Machine) answer(r *heldRecord, now time.Duration) []byte {
 	if from != nil {
 		m.Stats.PayloadsOut += from.taken()
 	}
+	m.proved = m.proved || rid <= m.win.Passed() // the client has gone on as if it had it
 	if ends {
 		m.dismiss(m.final, now)
 		m.keep = m.keep || !m.final.Told() // or else end has seen to it
