@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var payloads = flag.Int("payloads", 60, "elements of each client of TestAnyNode, each way")
+
 var figures = flag.Bool("figures", false, "measure requests that are passed on beside those that are not")
 
 // TestFigures measures pings of 250 bytes at the node that has the session, and at any of
