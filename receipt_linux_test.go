@@ -1,6 +1,7 @@
 package bosh_test
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -91,7 +92,7 @@ func TestProofByKernelOfBrokenConnections(t *testing.T) {
 	defer h.Close()
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	require.NoError(t, err)
-	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return conn, nil }}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
 	p := dial(t, through(func(r *http.Request) (*http.Response, error) {
 		r.URL.Host = "x"
 		return transport.RoundTrip(r)

@@ -482,8 +482,6 @@ func (st *Stream) Token() (xml.Token, error) {
 }
 
 var (
-	errInactive   = errors.New("client inactive")
-	errUncreated  = errors.New("client left before it was told of its session")
 	errNoReceiver = errors.New("Receive without a function")
 	errReceived   = errors.New("input is Receive's, and nobody else can read it")
 	errPartial    = errors.New("a Write before it has left an element that is not whole")

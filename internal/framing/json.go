@@ -68,7 +68,7 @@ func JSONText(element []byte) ([]byte, error) {
 		return nil, nil // <json/>
 	}
 	content := element[from:to]
-	if bytes.IndexAny(content, "<&\r") < 0 {
+	if !bytes.ContainsAny(content, "<&\r") {
 		return content, nil // mostly
 	}
 	text, ok := xmlscan.Text(nil, content)

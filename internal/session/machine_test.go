@@ -31,7 +31,6 @@ type life struct {
 	now  time.Duration
 	m    Machine
 	st   *Stream
-	last bool // the client has asked for the end
 
 	alarm time.Duration
 	woken []*Exchange

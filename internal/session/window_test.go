@@ -421,8 +421,8 @@ func TestFetch(t *testing.T) {
 func TestDoubtful(t *testing.T) {
 	w := NewWindow[place, held](1, 2)
 	for rid := int64(1); rid <= 4; rid++ {
-		r := w.Insert(record{Rid: rid, Sum: 1})
-		r = w.Take()
+		w.Insert(record{Rid: rid, Sum: 1})
+		r := w.Take()
 		r.Of, r.Load = uint16(rid%2), uint32(rid)
 		w.Answer(rid, []byte("x"), true, 0)
 	}
