@@ -66,6 +66,9 @@ func (o *Owner) Message(message []byte, answer func([]byte, error)) {
 		}
 		o.Peers.in(from)
 		c := &Call{Request: q, owner: o, key: string(k[:]), answer: answer}
+		if c.Head != nil {
+			c.http = c.request() // now: others look at it when Head is gone
+		}
 		o.calls.Put(c.key, c)
 		o.serve(c)
 	case as == isCancel, as == isHurry:
@@ -179,10 +182,10 @@ func Head(r *http.Request) []byte {
 // HTTP returns the HTTP request, as far as it has travelled. It must be called before
 // Serve has returned for the first time.
 func (c *Call) HTTP() *http.Request {
-	if c.http == nil {
-		c.http = c.request()
+	if c.http != nil {
+		return c.http
 	}
-	return c.http
+	return c.request()
 }
 
 func (c *Call) request() *http.Request {
@@ -218,10 +221,10 @@ func (c *Call) Host() string { return c.HTTP().Host }
 
 // Header returns the values of a field, by its canonical name, if they have travelled.
 func (c *Call) Header(name string) []string {
-	if c.http == nil && c.Head == nil {
-		return nil
+	if c.http == nil {
+		return nil // it may not be looked for later: Serve has returned
 	}
-	return c.HTTP().Header[name]
+	return c.http.Header[name]
 }
 
 // Origin returns what is to be kept of the request.

@@ -98,6 +98,7 @@ func TestHead(t *testing.T) {
 	r.RemoteAddr = "192.0.2.1:5"
 	cert := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Raw: []byte("no certificate")}}}
 	c := &Call{Request: Request{Head: Head(r), Encrypted: true, Cert: cert.PeerCertificates[0].Raw}}
+	c.http = c.request()
 	got := c.HTTP()
 	assert.Equal(t, "/a/b?c=d", got.RequestURI)
 	assert.Equal(t, "x=y", got.Header.Get("Cookie"))
