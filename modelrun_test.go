@@ -45,15 +45,22 @@ func TestModel(t *testing.T) {
 				if *modelSeed != 0 {
 					seed = *modelSeed
 				}
-				synctest.Test(t, func(t *testing.T) { newModelRun(t, seed, kind.wait, kind.hold).run() })
-				if t.Failed() {
-					t.Fatalf("to replay: -run %q -modelseed %d", t.Name(), seed)
-				}
+				synctest.Test(t, func(t *testing.T) {
+					defer replayable(t, seed)
+					newModelRun(t, seed, kind.wait, kind.hold).run()
+				})
 				if *modelSeed != 0 {
 					break
 				}
 			}
 		})
+	}
+}
+
+// replayable says how a run that has failed is had again.
+func replayable(t *testing.T, seed uint64) {
+	if t.Failed() {
+		t.Logf("to replay: -run '%s$' -modelseed %d", t.Name(), seed)
 	}
 }
 
@@ -65,13 +72,11 @@ func TestModelOfNodes(t *testing.T) {
 			seed = *modelSeed
 		}
 		synctest.Test(t, func(t *testing.T) {
+			defer replayable(t, seed)
 			r := newModelRun(t, seed, 60, int(seed%3))
 			r.several = true
 			r.run()
 		})
-		if t.Failed() {
-			t.Fatalf("to replay: -run %q -modelseed %d", t.Name(), seed)
-		}
 		if *modelSeed != 0 {
 			break
 		}
