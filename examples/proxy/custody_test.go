@@ -178,6 +178,7 @@ func TestCustodyWithoutPresence(t *testing.T) {
 		require.NoError(t, c.Send(t.Context(), iq))
 		assert.Equal(t, enable+iq, s.expect(iq))
 		s.write(enabled)
+		synctest.Wait()
 		require.NoError(t, c.Terminate(t.Context()))
 		assert.Equal(t, handled(0), s.farewell())
 	})

@@ -90,6 +90,7 @@ func TestWatchIdle(t *testing.T) {
 					resp.Body.Close()
 					time.Sleep(3 * time.Minute)
 				}
+				synctest.Wait()
 				assert.Equal(t, test.want, strings.Count(log.String(), "502"), log.String())
 			})
 		})
