@@ -16,7 +16,10 @@ examples/proxy/ci-install.sh
 npm --prefix internal/interop ci --no-audit --no-fund
 examples/prometheus/ci-install.sh
 (cd examples/prometheus && go vet -tags interop ./... && go test -tags interop -count=1 -timeout 5m ./...)
+# Only the tests with the tag: .ci/run has run the others.
+tests=$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^//go:build interop' boshclient examples internal/interop |
+	xargs sed -nE 's/^func (Test[A-Za-z0-9_]*)\(.*/\1/p' | sort -u | paste -sd'|')
 for engine in standard direct; do
 	printf -- '-- the %s engine\n' "$engine"
-	BOSH_ENGINE=$engine go test -tags interop -count=1 -timeout 15m -p 1 ./internal/interop ./boshclient/... ./examples/...
+	BOSH_ENGINE=$engine go test -tags interop -run "^($tests)\$" -count=1 -timeout 15m -p 1 ./internal/interop ./boshclient/... ./examples/...
 done
