@@ -190,8 +190,10 @@ func (b *bridge) up() error {
 				b.pulse.settle() // a client that knows better: these want no answer
 			}
 			b.wants.look(said)
+			begun := time.Now()
+			b.pulse.tell(len(said)) // before it is written: the answer may be there at once
 			if err = b.pass(append(end, said...), whole); err == nil {
-				b.pulse.tell(len(said))
+				b.pulse.taken(begun)
 				b.meter.passed(b.stream.Context(), len(said))
 			}
 			end, quiet = nil, time.Now()

@@ -48,7 +48,18 @@ func (p *pulse) begin() {
 	p.set()
 }
 
-// tell takes note that n bytes are said to the server that want an answer.
+// taken takes note that the server has taken what tell was called for at a time. If it
+// has not answered that yet it has its patience from now on.
+func (p *pulse) taken(told time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.since.IsZero() && !p.since.Before(told) {
+		p.since = time.Now()
+		p.set()
+	}
+}
+
+// tell takes note that n bytes are about to be said to the server that want an answer.
 func (p *pulse) tell(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
