@@ -327,6 +327,7 @@ func (m *model) cut(conn int) {
 		if r.conn == conn && !r.done {
 			r.conn = 0
 			m.rest()
+			m.settlePassed()
 		}
 	}
 	if n := len(m.doubts); n > 0 {
@@ -336,6 +337,17 @@ func (m *model) cut(conn int) {
 		}
 	}
 	m.settle()
+}
+
+// settlePassed answers the oldest requests whose connections are broken, if the client
+// cannot ask about them any more.
+func (m *model) settlePassed() {
+	for _, o := range m.where(func(o *modelRequest) bool { return o.open && !o.done }) {
+		if o.conn != 0 || o.rid > m.passed() {
+			return
+		}
+		m.answer(o, "body")
+	}
 }
 
 // next returns when the clock brings something about, and does what it is.
