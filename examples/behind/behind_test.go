@@ -535,7 +535,7 @@ func TestShortTimeOut(t *testing.T) {
 			t.Cleanup(p.stop)
 			r := f.start(t, p, f.wait[0], f.wait[1])
 			alice := login(t, r, "/http-bind", "alice", "short "+name)
-			p.output.says(t, "level=WARN", "requests are given up before their wait is over", "after=1", "wait=1m0s")
+			p.output.says(t, "level=WARN", "requests are given up before their wait is over", "after=1", "wait=60s")
 			assert.EqualValues(t, f.status, alice.http.last.Load())
 			for i := range 3 {
 				alice.say(t, alice, fmt.Sprint("message ", i))
