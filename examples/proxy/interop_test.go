@@ -223,7 +223,7 @@ func testMany(t *testing.T, args []string) {
 		wg.Go(func() { u.await(fmt.Sprintf("<message[^>]*id=['\"]%d['\"]", (i+n-1)%n)) })
 	}
 	wg.Wait()
-	assert.Contains(t, get(t, p.admin+"/metrics"), "bosh_proxy_sessions 200\n")
+	assert.Contains(t, get(t, p.admin+"/metrics"), "\nbosh_sessions 200\n")
 }
 
 // testAddress has an HTTP proxy in front, and a server that is told the
