@@ -61,7 +61,9 @@ func suite(t *testing.T, start func(testing.TB) *realServer) {
 		node(t, "strophe.mjs", "strophe", "INTEROP_HTTP="+p.url, "INTEROP_C2S="+s.c2s, "INTEROP_WAIT=5")
 	})
 	for _, test := range []string{"chat", "reload", "cut", "shutdown"} {
-		t.Run("page/"+test, func(t *testing.T) { testPage(t, startProxy(t, args...), test) })
+		// What was said last is marked as sent when its request is answered: after wait, if
+		// nobody says anything.
+		t.Run("page/"+test, func(t *testing.T) { testPage(t, startProxy(t, append(args, "-wait", "10s")...), test) })
 	}
 	t.Run("server-stopped", func(t *testing.T) { testServerStopped(t, start) })
 }
