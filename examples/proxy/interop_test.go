@@ -25,10 +25,27 @@ import (
 
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/enginetest"
 )
 
-func TestProsody(t *testing.T)  { suite(t, startProsody) }
+func TestProsody(t *testing.T)  { suite(t, startProsody); pages(t, startProsody) }
 func TestEjabberd(t *testing.T) { suite(t, startEjabberd) }
+
+// pages runs the page of examples/chat in front of a server. One server and one engine
+// will do: the page has tests of its own.
+func pages(t *testing.T, start func(testing.TB) *realServer) {
+	if enginetest.Direct() {
+		return
+	}
+	s := start(t)
+	for _, test := range []string{"chat", "reload", "cut", "shutdown"} {
+		// What was said last is marked as sent when its request is answered: after wait, if
+		// nobody says anything.
+		t.Run("page/"+test, func(t *testing.T) {
+			testPage(t, startProxy(t, "-upstream", s.c2s, "-ca", s.caFile, "-wait", "10s"), test)
+		})
+	}
+}
 
 // suite runs all tests against a server. They share it, but for those that stop
 // it.
@@ -60,11 +77,6 @@ func suite(t *testing.T, start func(testing.TB) *realServer) {
 		p := startProxy(t, append(args, "-wait", "5s")...)
 		node(t, "strophe.mjs", "strophe", "INTEROP_HTTP="+p.url, "INTEROP_C2S="+s.c2s, "INTEROP_WAIT=5")
 	})
-	for _, test := range []string{"chat", "reload", "cut", "shutdown"} {
-		// What was said last is marked as sent when its request is answered: after wait, if
-		// nobody says anything.
-		t.Run("page/"+test, func(t *testing.T) { testPage(t, startProxy(t, append(args, "-wait", "10s")...), test) })
-	}
 	t.Run("server-stopped", func(t *testing.T) { testServerStopped(t, start) })
 }
 

@@ -64,6 +64,7 @@ func TestPage(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			node(t, start(t), "page.mjs", name, "INTEROP_PROGRAM="+chat)
 		})
 	}
@@ -71,6 +72,7 @@ func TestPage(t *testing.T) {
 		return
 	}
 	t.Run("sleep", func(t *testing.T) {
+		t.Parallel()
 		node(t, start(t, "-inactivity", "5s"), "page.mjs", "sleep")
 	})
 }
