@@ -71,8 +71,7 @@ func TestPage(t *testing.T) {
 	if enginetest.Direct() {
 		return
 	}
-	t.Run("sleep", func(t *testing.T) {
-		t.Parallel()
+	t.Run("sleep", func(t *testing.T) { // alone: it has no time to lose
 		node(t, start(t, "-inactivity", "5s"), "page.mjs", "sleep")
 	})
 }
