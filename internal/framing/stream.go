@@ -44,8 +44,10 @@ type Framing interface {
 	// it may be cut anywhere. With pass it hands offers of upgrades on.
 	Cutter(max int, pass bool) *Cutter
 
-	// Mark says in an answer what its payload is.
-	Mark(a *wire.Response)
+	// Marks tells what an answer says of output: whether the prefix stream may occur in
+	// it, and the namespace of the element that carries it, if it is bytes. It takes no
+	// answer to fill in: that would then be on the heap.
+	Marks() (xmpp bool, opaque string)
 
 	// Amount returns how much there is in output of so many elements that the application
 	// has written: elements, or bytes if it may be cut anywhere.
@@ -104,7 +106,7 @@ func (XMPPStream) Cutter(max int, pass bool) *Cutter {
 	return NewPlain(max)
 }
 
-func (XMPPStream) Mark(a *wire.Response) { a.XMPP = true }
+func (XMPPStream) Marks() (xmpp bool, opaque string) { return true, "" }
 
 func (XMPPStream) Payloads(of *Undelivered, answer []byte) [][]byte {
 	return of.payloads(answer, func(req *wire.Request, p wire.Payload) []byte {
@@ -126,7 +128,7 @@ func (ElementStream) KeepAlive() string                    { return "" }
 func (ElementStream) AppendHeader(b []byte, _ Head) []byte { return b }
 func (ElementStream) Upgrades([]wire.Payload) Upgrade      { return NoUpgrade }
 func (ElementStream) Cutter(max int, _ bool) *Cutter       { return NewElements(max) }
-func (ElementStream) Mark(*wire.Response)                  {}
+func (ElementStream) Marks() (xmpp bool, opaque string)    { return false, "" }
 func (ElementStream) Amount(_ []byte, n int64) uint32      { return uint32(n) }
 func (f ElementStream) Rest(out, late []byte) [][]byte     { return rest(f, out, late) }
 
@@ -146,7 +148,7 @@ func (OpaqueStream) KeepAlive() string                    { return "" }
 func (OpaqueStream) AppendHeader(b []byte, _ Head) []byte { return b }
 func (OpaqueStream) Upgrades([]wire.Payload) Upgrade      { return NoUpgrade }
 func (OpaqueStream) Cutter(int, bool) *Cutter             { return nil }
-func (OpaqueStream) Mark(a *wire.Response)                { a.Opaque = wire.NSOpaque }
+func (OpaqueStream) Marks() (xmpp bool, opaque string)    { return false, wire.NSOpaque }
 func (OpaqueStream) Amount(out []byte, _ int64) uint32    { return uint32(len(out)) }
 
 func (OpaqueStream) Feed(in *buffer.Inbox, req *wire.Request, payloads []wire.Payload) bool {

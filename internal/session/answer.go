@@ -122,7 +122,8 @@ func (m *Machine) answer(r *heldRecord, now time.Duration) []byte {
 // carry puts the output of st into a.
 func (m *Machine) carry(a *wire.Response, st, opener *Stream) {
 	a.Payload, a.Whole = st.Out.Bytes(), st.Out.Answer()
-	st.Framing.Mark(a)
+	xmpp, opaque := st.Framing.Marks()
+	a.XMPP, a.Opaque = a.XMPP || xmpp, opaque
 	if st.head != nil && (!st.Out.Empty() || a.Granted != nil) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
 		st.head, st.announced = nil, true
