@@ -19,7 +19,13 @@ examples/prometheus/ci-install.sh
 # Only the tests with the tag: .ci/run has run the others.
 tests=$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^//go:build interop' boshclient examples internal/interop |
 	xargs sed -nE 's/^func (Test[A-Za-z0-9_]*)\(.*/\1/p' | sort -u | paste -sd'|')
-go test -tags interop -run "^($tests)\$" -count=1 -timeout 15m -p 1 ./internal/interop ./boshclient/... ./examples/...
+interop() {
+	go test -tags interop -run "^($1)\$" -count=1 -timeout 15m -p 1 "${@:2}"
+}
+interop "$tests" ./internal/interop ./boshclient/... ./examples/...
+(cd examples/proxy && interop "$tests" ./...)
 printf -- '-- with Direct, what the engine matters to\n'
-BOSH_ENGINE=direct go test -tags interop -run '^(TestStrophe|TestStanza|TestPage|TestPush|TestOpaqueClient|TestProsody)$' \
-	-count=1 -timeout 15m -p 1 ./internal/interop ./examples/proxy
+export BOSH_ENGINE=direct
+tests='TestStrophe|TestStanza|TestPage|TestPush|TestOpaqueClient|TestProsody'
+interop "$tests" ./internal/interop
+(cd examples/proxy && interop "$tests" ./...)

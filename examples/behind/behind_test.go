@@ -80,7 +80,9 @@ func main(m *testing.M) (code int, err error) {
 	}
 	chat, bosh = filepath.Join(dir, "chat"), filepath.Join(dir, "proxy")
 	for program, from := range map[string]string{chat: "../chat", bosh: "../proxy"} {
-		if out, err := exec.Command("go", "build", "-o", program, from).CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-o", program, ".")
+		build.Dir = from // a module of its own
+		if out, err := build.CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("building %s: %w\n%s", from, err, out)
 		}
 	}

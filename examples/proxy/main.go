@@ -1,7 +1,7 @@
 // Command bosh-proxy is a BOSH connection manager: it stands in front of any XMPP
 // server that speaks TCP, and lets clients in that speak HTTP.
 //
-//	go build -o bosh-proxy ./examples/proxy
+//	go build -C examples/proxy -o ../../bosh-proxy .
 //	./bosh-proxy -http 127.0.0.1:5280 -upstream example.org
 //
 // README.md tells operators how to use it.

@@ -346,9 +346,9 @@ func TestUnit(t *testing.T) {
 // The name is the same everywhere, and the container asks the program how it is.
 func TestNames(t *testing.T) {
 	for name, wants := range map[string][]string{
-		"Dockerfile":      {"-o /bosh-proxy ./examples/proxy", `HEALTHCHECK`, `CMD ["/bosh-proxy", "health"]`, "STOPSIGNAL SIGTERM"},
+		"Dockerfile":      {"go build -C examples/proxy ", "-o /bosh-proxy .", `HEALTHCHECK`, `CMD ["/bosh-proxy", "health"]`, "STOPSIGNAL SIGTERM"},
 		"compose.yaml":    {"stop_grace_period: 40s", "bosh-proxy"},
-		"goreleaser.yaml": {"binary: bosh-proxy", "internal/version.Set={{ .Version }}"},
+		"goreleaser.yaml": {"dir: examples/proxy", "binary: bosh-proxy", "internal/version.Set={{ .Version }}"},
 		"README.md":       {"bosh-proxy -upstream"},
 	} {
 		text, err := os.ReadFile(name)

@@ -261,8 +261,12 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if out, err := exec.Command("go", "build", "-o", dir, ".", "../chat").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
+	for program, from := range map[string]string{"proxy": ".", "chat": "../chat"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, program), ".")
+		build.Dir = from // a module of its own
+		if out, err := build.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%w\n%s", err, out)
+		}
 	}
 	return dir, nil
 })
