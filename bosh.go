@@ -125,6 +125,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/defaults"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/hostmeta"
@@ -617,7 +618,7 @@ func (o *Options) config() session.Config {
 		MaxBody: o.MaxBody, ReadBuffer: o.ReadBuffer, WriteBuffer: o.WriteBuffer, ReplayBuffer: o.ReplayBuffer,
 		MaxStreams: o.MaxStreams, MaxRepeats: o.MaxRepeats,
 		WhitespaceKeepalive: o.WhitespaceKeepalive, PassUpgrades: o.PassUpgrades,
-		Throttle: o.Throttle, ByConnection: o.Proof != ByProtocol,
+		Throttle: o.Throttle, ByConnection: o.Proof != ByProtocol, ByKernel: o.Proof == ByKernel,
 	}
 }
 
@@ -957,7 +958,7 @@ func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 	for i, l := range links {
 		ls[i] = hostmeta.Link(l)
 	}
-	hm, err := hostmeta.New(func(r *http.Request) bool { return h.secure(exchangeOf(r)) }, ls)
+	hm, err := hostmeta.New(func(r *http.Request) bool { return carrier.Telling(r).Secure(h.o.Secure) }, ls)
 	if err != nil {
 		return nil, fmt.Errorf("bosh: host-meta: %w", err)
 	}

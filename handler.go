@@ -18,11 +18,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/netconn"
-	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/relay"
@@ -52,13 +52,13 @@ type Handler struct {
 	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
 	bodies   httpio.Budget                   // of those that are being received
 	requests sync.Pool                       // of *wire.Request
-	spare    sync.Pool                       // of *waiting
+	carriers carrier.Pool                    // of requests of net/http
 	accept   *netconn.Listener
 	past     registry.Totals        // of all sessions, and those that have ended
 	turned   registry.ByName        // sessions refused, by condition
 	inflight *registry.InFlight     // closed by Shutdown; counts the requests being served
 	idle     *timers.Idle[*Session] // see Session.defers
-	parking  sync.Pool              // of chan bool, for Session.parked
+	parking  carrier.Parking        // of the sessions
 	engine   *direct.Engine         // nil without Options.Direct
 	front    *relay.Front           // where requests go whose sessions are other nodes'
 	owner    *relay.Owner           // where those of other nodes go
@@ -81,7 +81,6 @@ func New(o Options) *Handler {
 		seed:  maphash.MakeSeed(),
 	}
 	h.idle = timers.NewIdle(h.now, (*Session).look)
-	h.parking.New = func() any { return make(chan bool, 1) }
 	h.replays = replay.New(afterlife, h.now, &h.memory)
 	h.terms, h.config = h.o.terms(), h.o.config()
 	reading, writing := httpio.NewLimit(h.o.ReadTimeout, h.o.MinRate), httpio.NewLimit(h.o.WriteTimeout, h.o.MinRate)
@@ -103,7 +102,7 @@ func New(o Options) *Handler {
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.inflight = registry.NewInFlight(func() bool { return h.quota.Taken() > 0 })
 	h.requests.New = func() any { return new(wire.Request) }
-	h.spare.New = func() any { return newWaiting(h) }
+	h.carriers.Seed, h.carriers.Sockets = h.seed, h.o.Proof != ByProtocol
 	h.accept = netconn.NewListener(reqinfo.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
 	})
@@ -161,307 +160,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// post serves one BOSH request.
-func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
-	req := h.requests.Get().(*wire.Request)
-	pipelined := pipeline.Watch(r)
-	share := httpio.Share{Budget: &h.bodies}
-	defer share.Give()
-	var body httpio.Incoming[*Session]
-	defer body.Over((*Session).comesNoMore) // also if somebody panics
-	var err error
-	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share, func(b []byte) {
-		body.Flowing(b, r.Header["Content-Encoding"], h.coming)
-	})
-	if errors.Is(err, httpio.ErrBroken) {
-		// The client will repeat what it could not send. Whatever of it
-		// has arrived must not be held against it.
-		h.free(req)
-		h.abandon(w)
-		return
-	}
-	if err == nil && h.takeOver(w, r, req, &share) {
-		return
-	}
-	wt := h.spare.Get().(*waiting)
-	ex := &wt.exchange
-	wt.r, ex.x.Carrier, ex.x.Limit = r, wt, h.limit(r)
-	s, info, away := h.begin(ex, req, err)
-	share.Give()
-	body.Over((*Session).comesNoMore)
-	answered := true
-	switch {
-	case s != nil:
-		h.hurries(s, ex)
-		answered = h.attend(w, s, wt, info, pipelined)
-	case away:
-		answered = h.travels(w, wt, pipelined)
-	default:
-		h.reply(w, wt)
-	}
-	if pipelined == nil && answered { // or it may still be released
-		wt.reset()
-		h.spare.Put(wt)
-	}
-}
-
-// coming returns the session of a body that is on its way, which takes note of it.
-func (h *Handler) coming(sid []byte) (s *Session, ok bool) {
-	if s, ok = h.sessions.Get(sid); ok {
-		s.comes()
-	}
-	return s, ok
-}
-
-// flowingDirect is called by the direct engine when some of a body has come, and not
-// all. It returns what the engine has for the next body of the connection.
-func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
-	body, ok := state.(*httpio.Incoming[*Session])
-	if !ok {
-		body = new(httpio.Incoming[*Session])
-	}
-	body.Flowing(b, encoding, h.coming)
-	return body
-}
-
-// flowedDirect is called when that body has been served, or will not come.
-func (h *Handler) flowedDirect(state any) {
-	state.(*httpio.Incoming[*Session]).Over((*Session).comesNoMore)
-}
-
-// limit returns when r must have been answered at the latest, because something in
-// front of the Handler has given it a deadline, and answers it when that has passed,
-// or cuts it off: a little before. It returns 0 if nothing has, or one that is so
-// short that nothing can be had before.
-func (h *Handler) limit(r *http.Request) time.Duration {
-	deadline, ok := r.Context().Deadline()
-	if !ok {
-		return 0
-	}
-	left := time.Until(deadline)
-	if left < shortest {
-		return 0
-	}
-	return h.now() + left - min(left/10, time.Second)
-}
-
-// shortest is the least time that is of use.
-const shortest = 100 * time.Millisecond
-
-// hurries has a limit that cuts waiting short logged, which is known best at the first
-// request.
-func (h *Handler) hurries(s *Session, ex *exchange) {
-	if ex.x.Limit > 0 && ex.x.Limit < ex.x.Arrived+s.m.Grant.Patience() {
-		h.hurried.Do(func() {
-			h.o.Logger.Warn("bosh: something in front of the Handler gives requests a time limit that is shorter than their wait;"+
-				" they are answered a little before it is over, so clients ask more often: raise the limit, or lower Options.Wait",
-				"limit", (ex.x.Limit - ex.x.Arrived).Round(time.Millisecond), "wait", s.m.Grant.Wait)
-		})
-	}
-}
-
-// tooLarge has the log say that a request is larger than MaxBody. Its client hears no more
-// than that it is bad.
-func (h *Handler) tooLarge(ex *exchange) {
-	if more, ok := h.large.Take(h.now()); ok {
-		h.o.Logger.Info("bosh: a request is too large", "max-body", h.o.MaxBody, "remote", h.remote(ex), "unlogged", more)
-	}
-}
-
-// cutOff takes note that a request of s was given up which had been held for so long. If
-// that is a habit, the log says so: the client sees only that requests fail.
-func (h *Handler) cutOff(s *Session, age, now time.Duration) {
-	if age < s.m.Grant.Wait && h.cutoffs.GivenUp(s.serial, age, now) {
-		h.o.Logger.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
-			" in front of the Handler, or lower Options.Wait", "session", s.ID(), "after", age.Round(10*time.Millisecond), "wait", s.m.Grant.Wait)
-	}
-}
-
-// abandon ends a request that gets no answer. For one whose client has left that is
-// nothing to speak of, and only if it cannot be had that nothing is sent, which would
-// be taken for an answer if the client is there, it is a panic, as handlers may.
-func (h *Handler) abandon(w http.ResponseWriter) {
-	if !httpio.Silence(w) {
-		panic(http.ErrAbortHandler)
-	}
-}
-
-// begin takes in a request and returns its session. For one that has none the
-// answer is on ex, unless it is away to another node: then ex is not the caller's any
-// more. If err is not nil the request has not been read whole.
-func (h *Handler) begin(ex *exchange, req *wire.Request, err error) (s *Session, info RequestInfo, away bool) {
-	ex.content = wire.TextXML
-	if perr := h.parse(req); err == nil {
-		err = perr
-	}
-	if err == httpio.ErrTooLarge {
-		h.tooLarge(ex)
-	}
-	switch {
-	case err == httpio.ErrNoRoom:
-		ex.x.Reply = h.terminal(PolicyViolation, false)
-		if req.SID == nil {
-			h.refused(ex, &Error{Condition: PolicyViolation, Err: err})
-		}
-	case !req.Root:
-		ex.x.Reply = h.terminal(BadRequest, false)
-		h.refused(ex, malformed(err))
-	case req.SID == nil && ex.via().relayed() == nil:
-		s = h.create(ex, req, err)
-	default:
-		var ok bool
-		if s, ok = h.sessions.Get(req.SID); !ok {
-			if away = h.sent(ex, req, err != nil); !away {
-				h.late(ex, req)
-			}
-			break
-		}
-		info = RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
-		h.resume(s, ex, req, err != nil)
-		s = ex.session
-	}
-	h.free(req)
-	return s, info, away
-}
-
-// resume takes in a request of s. If the session does not take it, the answer is on ex,
-// or there is none.
-func (h *Handler) resume(s *Session, ex *exchange, req *wire.Request, malformed bool) {
-	switch {
-	case s.secure && !h.sameSecurity(ex, reqinfo.Certificate(s.TLS())):
-		return
-	case !req.Rid.OK || req.Rid.N == 0:
-		ex.x.Reply, ex.content = h.terminal(BadRequest, s.m.Grant.Legacy), s.m.Grant.Content
-		return
-	}
-	if s.m.Grant.Opens(req) {
-		ex.via().keep() // here, and not by whoever serves the request that is missing before it
-	}
-	ex.session, ex.content = s, s.m.Grant.Content
-	s.receive(req, ex, malformed)
-}
-
-// late answers a request whose session is over, or never was.
-func (h *Handler) late(ex *exchange, req *wire.Request) {
-	entry, ok := h.replays.Get(req.SID)
-	if !ok {
-		ex.x.Reply = h.terminal(ItemNotFound, false)
-		return
-	}
-	was := entry.Session()
-	if was.Secure && !h.sameSecurity(ex, was.Cert) {
-		return
-	}
-	ex.x.Reply, ex.content = h.terminal(BadRequest, was.Legacy), was.Content
-	if req.Rid.OK && req.Rid.N > 0 {
-		ex.x.Reply = h.again(entry, req)
-	}
-}
-
-// takeOver serves a request, and all that follow it on its connection, by the
-// direct engine, if there is one, and the connection can be taken over.
-func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpio.Share) bool {
-	if h.engine == nil {
-		return false
-	}
-	if httpio.Policed(w.Header()) {
-		h.policed.Do(func() {
-			h.o.Logger.Warn("bosh: a handler in front sets headers for CORS, so Direct takes no connection over from it")
-		})
-		return false
-	}
-	q := h.engine.Take(w, r)
-	if q != nil {
-		q.Begin(func(q *direct.Request) { h.serveRequest(h.enter(q), req, nil, share) })
-	}
-	return q != nil
-}
-
-// serveDirect serves a request on a connection that was taken over.
-func (h *Handler) serveDirect(q *direct.Request, body []byte) {
-	w := h.enter(q)
-	req := h.requests.Get().(*wire.Request)
-	share := httpio.Share{Budget: &h.bodies}
-	defer share.Give()
-	var err error
-	req.Body, err = h.edge.ReadRaw(q, body, req.Body[:0], &share)
-	h.serveRequest(w, req, err, &share)
-}
-
-// enter counts a request on a connection that was taken over, until doneDirect, and
-// returns its exchange. It comes before all that may panic.
-func (h *Handler) enter(q *direct.Request) *written {
-	h.inflight.Enter()
-	w, ok := q.Context.(*written)
-	if !ok {
-		w = new(written)
-		q.Context = w
-	}
-	*w = written{q: q}
-	w.x.Carrier = w
-	return w
-}
-
-// serveRequest serves a request whose body is req, which has share. Nobody waits for
-// its answer: whoever makes it writes it, and then doneDirect is called.
-func (h *Handler) serveRequest(w *written, req *wire.Request, err error, share *httpio.Share) {
-	refused := false
-	defer func() { // also if somebody panics
-		if !refused && w.session != nil {
-			w.attended(w.session)
-		}
-	}()
-	s, info, away := h.begin(&w.exchange, req, err)
-	share.Give()
-	if s == nil {
-		if refused = true; !away {
-			h.answer(w)
-		}
-		return
-	}
-	h.received(s, &w.exchange, info)
-}
-
-// leave is called when the client has left before q was answered.
-func (h *Handler) leave(q *direct.Request) { h.left(q.Context.(*written)) }
-
-func (h *Handler) left(w *written) {
-	if w.away != nil && !w.away.trip.Cancel() {
-		return
-	}
-	if w.session == nil || w.leave(w.session) {
-		w.q.Abort()
-	}
-}
-
-// doneDirect is called when q is over.
-func (h *Handler) doneDirect(q *direct.Request) { h.done(q.Context.(*written)) }
-
-func (h *Handler) done(w *written) {
-	defer h.inflight.Leave() // also if somebody panics
-	ex := &w.exchange
-	if s := ex.session; s != nil {
-		defer s.done(ex)
-		if !w.gone && ex.x.Reply.Given() {
-			h.answered(s, ex)
-		}
-	}
-}
-
-// answer writes the answer to w. Without one it closes the connection.
-func (h *Handler) answer(w *written) {
-	if !w.write(h) {
-		w.q.Abort()
-	}
-}
-
-// raw returns the answer to q as it is written. It is called by whoever has made the
-// answer, who must not suffer from a panic of AllowOrigin.
-func (h *Handler) raw(w *written, q *direct.Request) (a httpio.RawAnswer, ok bool) {
-	defer h.caught("AllowOrigin")
-	return h.edge.Raw(q, w.answer()), true
-}
-
 // caught is to be deferred where the application is called. It has a panic logged
 // that is to have no other consequence.
 func (h *Handler) caught(what string) {
@@ -483,11 +181,12 @@ func (h *Handler) joins() {
 	h.front = relay.NewFront(h.o.Node, h.o.Relay, h.o.Logger)
 	h.owner = &relay.Owner{
 		Serve: h.serveRelayed, Peers: h.front.Peers(), Logger: h.o.Logger,
-		Gone: func(c *relay.Call) { h.left(c.Context.(*written)) },
-		Done: func(c *relay.Call) { h.done(c.Context.(*written)) },
+		Gone: func(c *relay.Call) { h.left(c.Context.(*carrier.Written)) },
+		Done: func(c *relay.Call) { h.done(c.Context.(*carrier.Written)) },
 		Hurry: func(c *relay.Call) {
-			if w := c.Context.(*written); w.session != nil {
-				w.session.releaseNow(&w.exchange)
+			w := c.Context.(*carrier.Written)
+			if s := sessionOf(&w.Exchange); s != nil {
+				s.releaseNow(&w.Exchange)
 			}
 		},
 	}
@@ -504,178 +203,6 @@ func (h *Handler) ServeRelay(message []byte, answer func(message []byte, err err
 	h.owner.Message(message, answer)
 }
 
-// serveRelayed serves a request that came in at another node.
-func (h *Handler) serveRelayed(c *relay.Call) {
-	h.inflight.Enter()
-	w := &written{q: c}
-	w.x.Carrier = w
-	c.Context = w
-	if c.Left > 0 {
-		w.x.Limit = h.now() + c.Left
-	}
-	req := h.requests.Get().(*wire.Request)
-	share := httpio.Share{Budget: &h.bodies}
-	defer share.Give()
-	var err error
-	if c.Malformed {
-		err = relay.ErrMalformed
-	}
-	if !share.Reach(len(c.Body)) {
-		err = httpio.ErrNoRoom
-	}
-	if cap(req.Body) < len(c.Body) {
-		req.Body = make([]byte, 0, len(c.Body)) // append would make room for more, which counts
-	}
-	req.Body = append(req.Body[:0], c.Body...)
-	h.serveRequest(w, req, err, &share)
-}
-
-// sent reports whether it has sent a request to the node that has its session. The
-// answer comes by travelled.
-func (h *Handler) sent(ex *exchange, req *wire.Request, malformed bool) bool {
-	if ex.via().relayed() != nil {
-		return false
-	}
-	node, ok := h.front.Elsewhere(req.SID)
-	if !ok {
-		return false
-	}
-	tls := ex.via().tls()
-	q := relay.Request{
-		Body: req.Body, Malformed: malformed, Secure: h.secure(ex), Encrypted: tls != nil, Cert: reqinfo.Certificate(tls),
-	}
-	if !ex.via().Forwarded() {
-		q.Conn = h.front.Conn(ex.via().Connection())
-	}
-	if ex.x.Limit > 0 {
-		q.Left = max(ex.x.Limit-h.now(), 1)
-	}
-	if h.o.MaxStreams > 1 && h.o.Admit != nil && len(req.To) > 0 {
-		q.Head = relay.Head(ex.via().request()) // Admit may be asked there
-	}
-	ex.away = &away{line: h.sum(req.SID)}
-	h.front.Go(node, &q, func(t *relay.Trip) { ex.away.trip = t }, func(a relay.Answer, err error) { h.travelled(ex, a, err) })
-	return true
-}
-
-// travelled is called when a request that was sent to another node has been answered
-// there, or will not be.
-func (h *Handler) travelled(ex *exchange, a relay.Answer, err error) {
-	switch {
-	case err == nil:
-		ex.x.Reply, ex.content = session.Reply{Body: a.Body, Status: a.Status}, a.Content
-	case errors.Is(err, ErrNoNode):
-		ex.x.Reply = h.terminal(ItemNotFound, false)
-	}
-	ex.via().travelled(h)
-}
-
-// travels waits until a request that was sent to another node has been answered, and
-// answers it. It reports whether there was an answer.
-func (h *Handler) travels(w http.ResponseWriter, wt *waiting, pipelined *pipeline.Request) bool {
-	if pipelined != nil {
-		defer pipelined.Hold(wt.away.trip.Hurry)()
-	}
-	ctx := wt.r.Context()
-	select {
-	case <-wt.ready:
-	case <-ctx.Done():
-		if wt.away.trip.Cancel() {
-			if ctx.Err() == context.DeadlineExceeded { // somebody in front has given up waiting
-				panic(http.ErrAbortHandler)
-			}
-			h.abandon(w)
-			return false
-		}
-		<-wt.ready
-	}
-	defer h.lines.Leave(wt.away.line)
-	h.reply(w, wt)
-	return true
-}
-
-// again returns the answer to a request whose session is over: the one that it has had,
-// or why the session ended, or else that there is no such session.
-func (h *Handler) again(entry replay.Entry, req *wire.Request) session.Reply {
-	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
-		return session.Reply{Body: body}
-	}
-	was := entry.Session()
-	return h.refusal(&Error{Condition: cmp.Or(Condition(was.Condition), ItemNotFound), URI: was.URI, Payload: []byte(was.Payload)}, was.Legacy)
-}
-
-// attend attends to a request that has been received. It reports whether it was
-// answered.
-func (h *Handler) attend(w http.ResponseWriter, s *Session, wt *waiting, info RequestInfo, pipelined *pipeline.Request) bool {
-	ex := &wt.exchange
-	defer s.done(ex) // also if somebody panics
-	h.received(s, ex, info)
-	if pipelined != nil && !ex.x.Creates {
-		defer pipelined.Hold(func() { s.releaseNow(ex) })()
-	}
-	return h.serve(w, s, wt)
-}
-
-// received tells the application of a request, unless it knows by the session.
-func (h *Handler) received(s *Session, ex *exchange, info RequestInfo) {
-	if t := h.o.Trace; t != nil && t.Request != nil && !ex.x.Creates {
-		defer h.caught("Trace.Request")
-		info.Rid, info.Repeat, info.Early = ex.x.Rid, ex.x.Repeat, ex.x.Early
-		t.Request(s, info)
-	}
-}
-
-// answered tells the application of an answer.
-func (h *Handler) answered(s *Session, ex *exchange) {
-	if t := h.o.Trace; t != nil && t.Response != nil {
-		defer h.caught("Trace.Response")
-		t.Response(s, ResponseInfo{Rid: ex.x.Rid, Bytes: len(ex.x.Reply.Body), Open: h.now() - ex.x.Arrived})
-	}
-}
-
-// serve waits until wt can be answered, and answers it. It reports whether there was
-// an answer.
-func (h *Handler) serve(w http.ResponseWriter, s *Session, wt *waiting) bool {
-	ctx := wt.r.Context()
-	for ok := false; !ok; {
-		select {
-		case <-wt.ready: // mostly, and then ctx is spared to make a channel
-		default:
-			select {
-			case <-wt.ready:
-			case <-ctx.Done():
-			}
-		}
-		switch ctx.Err() {
-		case nil:
-		case context.DeadlineExceeded: // somebody in front has given up waiting
-			panic(http.ErrAbortHandler)
-		default: // the client has left, mostly
-			h.abandon(w)
-			return false
-		}
-		ok = s.take(&wt.exchange)
-	}
-	h.reply(w, wt)
-	h.answered(s, &wt.exchange)
-	return true
-}
-
-// reply writes the answer to wt. Without one it closes the connection, whatever those
-// in front make of a panic.
-func (h *Handler) reply(w http.ResponseWriter, wt *waiting) {
-	if !wt.x.Reply.Given() {
-		httpio.Silence(w)
-		panic(http.ErrAbortHandler)
-	}
-	h.edge.Reply(w, wt.r, wt.answer())
-}
-
-// answer returns the answer as it goes out.
-func (ex *exchange) answer() httpio.Answer {
-	return httpio.Answer{Status: ex.x.Reply.Status, Body: ex.x.Reply.Body, Content: ex.content}
-}
-
 // terminal returns the answer that ends a session by a condition.
 func (h *Handler) terminal(c Condition, legacy bool) session.Reply {
 	return h.refusal(&Error{Condition: c}, legacy)
@@ -688,37 +215,37 @@ func (h *Handler) refusal(e *Error, legacy bool) session.Reply {
 
 // create opens the session that a request asks for, and returns it. If there is
 // to be none, the answer is on ex. With bad the request could not be read to its end.
-func (h *Handler) create(ex *exchange, req *wire.Request, bad error) (s *Session) {
-	ex.x.Creates = true
+func (h *Handler) create(ex *carrier.Exchange, req *wire.Request, bad error) (s *Session) {
+	ex.Creates = true
 	g, err := h.settle(req, bad)
 	if err == nil {
 		err = h.available(ex)
 	}
-	ex.content = g.Content
+	ex.Content = g.Content
 	if err == nil {
 		s, err = h.open(req, ex, g)
 	}
 	if err != nil {
 		h.refused(ex, err)
-		ex.x.Reply = h.refusal(err, g.Legacy)
+		ex.Reply = h.refusal(err, g.Legacy)
 	}
 	return s
 }
 
 // refused tells the application that ex gets no session, and the log.
-func (h *Handler) refused(ex *exchange, e *Error) {
+func (h *Handler) refused(ex *carrier.Exchange, e *Error) {
 	h.turned.Add(string(e.Condition))
 	h.logRefusal(ex, e)
 	if t := h.o.Trace; t != nil && t.Refused != nil {
 		defer h.caught("Trace.Refused")
-		t.Refused(ex.via().request(), e)
+		t.Refused(ex.Via().Request(), e)
 	}
 }
 
 // logRefusal has the log say why ex gets no session. What is the application's trouble
 // is a warning. Limits that have been reached an operator should know of, but not by
 // a line for each client. All else is what clients do, which is no news.
-func (h *Handler) logRefusal(ex *exchange, e *Error) {
+func (h *Handler) logRefusal(ex *carrier.Exchange, e *Error) {
 	level, more := slog.LevelDebug, int64(0)
 	limit := -1
 	switch e.Err {
@@ -728,7 +255,7 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 		limit = 1
 	case netconn.ErrFull, errUnattended:
 	default:
-		if e.Condition == InternalServerError && !ex.via().left() {
+		if e.Condition == InternalServerError && !ex.Via().Left() {
 			level = slog.LevelWarn
 		}
 	}
@@ -744,7 +271,7 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 	}
 	attrs := []slog.Attr{
 		slog.String("condition", string(e.Condition)), slog.String("remote", h.remote(ex)),
-		slog.String("origin", logs.Text(strings.Join(ex.via().header("Origin"), ", "))), slog.Any("cause", logs.Error(e.why())),
+		slog.String("origin", logs.Text(strings.Join(ex.Via().Header("Origin"), ", "))), slog.Any("cause", logs.Error(e.why())),
 	}
 	if more > 0 {
 		attrs = append(attrs, slog.Int64("unlogged", more))
@@ -756,12 +283,12 @@ func (h *Handler) logRefusal(ex *exchange, e *Error) {
 func (e *Error) why() error { return cmp.Or(e.Err, errRefused) }
 
 // remote returns where ex came from, for the log.
-func (h *Handler) remote(ex *exchange) string {
-	addr := ex.via().remote()
+func (h *Handler) remote(ex *carrier.Exchange) string {
+	addr := ex.Via().Remote()
 	if h.o.ClientAddr != nil {
 		func() {
 			defer h.caught("ClientAddr")
-			if a := h.o.ClientAddr(ex.via().request()); a != nil {
+			if a := h.o.ClientAddr(ex.Via().Request()); a != nil {
 				addr = a
 			}
 		}()
@@ -817,8 +344,8 @@ var (
 )
 
 // available returns why no session can be had by ex, or nil.
-func (h *Handler) available(ex *exchange) *Error {
-	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.via().request()) {
+func (h *Handler) available(ex *carrier.Exchange) *Error {
+	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.Via().Request()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
 	if h.inflight.Closed() || h.o.Serve == nil && h.accept.Closed() {
@@ -853,7 +380,7 @@ func (h *Handler) shut() *Error {
 }
 
 // open opens a session.
-func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Session, *Error) {
+func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant) (*Session, *Error) {
 	s := h.newSession(ex)
 	owner := s.owner()
 	if err := h.quota.Take(owner); err != nil {
@@ -865,8 +392,8 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 			h.quota.Give(owner)
 		}
 	}()
-	values := ex.via().values()
-	asked, opening := h.asked(ex), h.opening(session.Wanted(req), Opening{Framing: h.o.Framing, Wait: g.Wait})
+	values := ex.Via().Values()
+	asked, opening := h.asked(ex.Via()), h.opening(session.Wanted(req), Opening{Framing: h.o.Framing, Wait: g.Wait})
 	large := asked != nil && req.Size() > maxPooled
 	if large { // Admit may take its time, and nothing counts this
 		req.Drop()
@@ -878,7 +405,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 	var st *Stream
 	if e == nil {
 		s.scope = *reqinfo.NewLazyContext(ctx)
-		st = h.newStream(s, ex.via().local(values), o)
+		st = h.newStream(s, ex.Via().Local(values), o)
 		e = s.begin(h.grants.Share(g), st, req)
 		if st.state.Name != "" {
 			st.scope = reqinfo.NewLazyContext(s.Context())
@@ -892,7 +419,7 @@ func (h *Handler) open(req *wire.Request, ex *exchange, g session.Grant) (*Sessi
 	}
 	s.serial = h.serial.Add(1)
 	s.began = uint32(h.now() / time.Second)
-	ex.session, begun = s, true
+	ex.Session, begun = s, true
 	s.start(req, ex)
 	delivered, goesOn := false, false
 	defer func() { // the same, and a callback that ends its goroutine
@@ -998,11 +525,11 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 }
 
 // asked returns the request that the application is to be asked about, if it is.
-func (h *Handler) asked(ex *exchange) *http.Request {
+func (h *Handler) asked(via carrier.Carrier) *http.Request {
 	if h.o.Admit == nil {
 		return nil
 	}
-	return ex.via().request()
+	return via.Request()
 }
 
 func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
@@ -1160,24 +687,13 @@ func (h *Handler) ask(m registry.Mark, sum *registry.Counts) {
 }
 
 // secure reports whether ex came over TLS.
-func (h *Handler) secure(ex *exchange) bool {
-	if c := ex.via().relayed(); c != nil {
-		return c.Secure
-	}
-	if h.o.Secure != nil {
-		return h.o.Secure(ex.via().request())
-	}
-	return ex.via().tls() != nil
-}
+func (h *Handler) secure(ex *carrier.Exchange) bool { return ex.Via().Secure(h.o.Secure) }
 
 // sameSecurity reports whether a request is secure, as the session's first one
 // was, and of the same client as far as certificates tell. XEP-0124, section 19.1:
 // close the connection, and no more.
-func (h *Handler) sameSecurity(ex *exchange, cert []byte) bool {
-	if c := ex.via().relayed(); c != nil {
-		return c.Secure && bytes.Equal(cert, c.Cert)
-	}
-	return h.secure(ex) && bytes.Equal(cert, reqinfo.Certificate(ex.via().tls()))
+func (h *Handler) sameSecurity(ex *carrier.Exchange, cert []byte) bool {
+	return h.secure(ex) && bytes.Equal(cert, ex.Via().Cert())
 }
 
 // owner returns whose the session is, as far as [Options.MaxPerAddr] goes.

@@ -1,295 +1,512 @@
 package bosh
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"crypto/tls"
-	"hash/maphash"
-	"net"
+	"errors"
 	"net/http"
+	"time"
 
+	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/direct"
+	"github.com/gobosh/bosh/internal/httpio"
+	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/relay"
+	"github.com/gobosh/bosh/internal/replay"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/wire"
 )
 
-// An exchange is one HTTP request under way: what the session's machine knows of it, and
-// what its answer needs. It is part of its carrier.
-type exchange struct {
-	x       session.Exchange
-	session *Session // nil if there is none
-	content string   // the media type of the answer
-	away    *away    // if its session is another node's
-}
-
-// An away is an exchange whose session is another node's.
-type away struct {
-	trip *relay.Trip
-	line uint64 // a number for the session
-}
-
-// ex returns the exchange of a carrier.
-func (ex *exchange) ex() *exchange { return ex }
-
-// via returns the carrier of an exchange.
-func (ex *exchange) via() carrier { return ex.x.Carrier.(carrier) }
-
-// A carrier is where an exchange came in, and where its answer goes. There are two: a
-// goroutine of net/http waits for the answer; and for a request of the direct engine, or
-// of another node, whoever makes the answer writes it.
-type carrier interface {
-	session.Carrier
-	ex() *exchange
-
-	// What the request says. local is for the context that values returned; info is what
-	// is to be kept; header goes by the canonical name of a field.
-	request() *http.Request
-	values() context.Context
-	local(values context.Context) net.Addr
-	remote() net.Addr
-	info() reqinfo.Info
-	header(name string) []string
-	tls() *tls.ConnectionState
-
-	// keep makes the request the exchange's own, for those who look at it when its
-	// handler may have returned.
-	keep()
-
-	// left reports whether the client is known to have left.
-	left() bool
-
-	// arrived is called when s takes the exchange, with the lock held, and attended when
-	// the application knows of it.
-	arrived(s *Session)
-	attended(s *Session)
-
-	// wake has the exchange answered. It is called with the lock of s held.
-	wake(s *Session)
-
-	// abandoned is called when nobody will attend to the exchange.
-	abandoned(s *Session)
-
-	// relayed returns the call that brings the request of another node, or nil.
-	relayed() *relay.Call
-
-	// travelled is called when another node has given the answer, or will not.
-	travelled(h *Handler)
-}
-
-// forwarded reports whether a proxy says that it has forwarded the request of c.
-func forwarded(c carrier) bool {
-	for _, name := range reqinfo.ForwardedBy {
-		if len(c.header(name)) > 0 {
-			return true
-		}
+// post serves one BOSH request.
+func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
+	req := h.requests.Get().(*wire.Request)
+	pipelined := pipeline.Watch(r)
+	share := httpio.Share{Budget: &h.bodies}
+	defer share.Give()
+	var body httpio.Incoming[*Session]
+	defer body.Over((*Session).comesNoMore) // also if somebody panics
+	var err error
+	req.Body, err = h.edge.Read(w, r, req.Body[:0], &share, func(b []byte) {
+		body.Flowing(b, r.Header["Content-Encoding"], h.coming)
+	})
+	if errors.Is(err, httpio.ErrBroken) {
+		// The client will repeat what it could not send. Whatever of it
+		// has arrived must not be held against it.
+		h.free(req)
+		h.abandon(w)
+		return
 	}
-	return false
-}
-
-// A waiting is an exchange of net/http. The goroutine that serves it waits for ready,
-// and then calls Session.take to get the answer, and Session.done when that is written,
-// or when the client has left.
-type waiting struct {
-	exchange
-	h     *Handler
-	ready chan struct{} // of capacity 1
-	r     *http.Request
-}
-
-func newWaiting(h *Handler) *waiting { return &waiting{h: h, ready: make(chan struct{}, 1)} }
-
-// exchangeOf returns an exchange that only tells of its request.
-func exchangeOf(r *http.Request) *exchange {
-	w := &waiting{r: r}
-	w.x.Carrier = w
-	return &w.exchange
-}
-
-// reset makes w ready for another request.
-func (w *waiting) reset() {
-	select {
-	case <-w.ready:
+	if err == nil && h.takeOver(w, r, req, &share) {
+		return
+	}
+	wt := h.carriers.Get(r)
+	ex := &wt.Exchange
+	ex.Limit = h.limit(r)
+	s, info, away := h.begin(ex, req, err)
+	share.Give()
+	body.Over((*Session).comesNoMore)
+	answered := true
+	switch {
+	case s != nil:
+		h.hurries(s, ex)
+		answered = h.attend(w, s, wt, info, pipelined)
+	case away:
+		answered = h.travels(w, wt, pipelined)
 	default:
+		h.reply(w, wt)
 	}
-	*w = waiting{h: w.h, ready: w.ready}
+	if pipelined == nil && answered { // or it may still be released
+		h.carriers.Put(wt)
+	}
 }
 
-func (w *waiting) request() *http.Request      { return w.r }
-func (w *waiting) keep()                       { w.r = w.r.Clone(w.r.Context()) }
-func (w *waiting) values() context.Context     { return context.WithoutCancel(w.r.Context()) }
-func (w *waiting) remote() net.Addr            { return reqinfo.Addr(w.r.RemoteAddr) }
-func (w *waiting) info() reqinfo.Info          { return reqinfo.Keep(w.r) }
-func (w *waiting) header(name string) []string { return w.r.Header[name] }
-func (w *waiting) tls() *tls.ConnectionState   { return w.r.TLS }
-func (w *waiting) left() bool                  { return w.r.Context().Err() != nil }
-func (w *waiting) Forwarded() bool             { return forwarded(w) }
+// coming returns the session of a body that is on its way, which takes note of it.
+func (h *Handler) coming(sid []byte) (s *Session, ok bool) {
+	if s, ok = h.sessions.Get(sid); ok {
+		s.comes()
+	}
+	return s, ok
+}
 
-// local does not ask values, which would need room for it.
-func (w *waiting) local(context.Context) net.Addr { return reqinfo.Local(w.r.Context(), w.r.Host) }
+// flowingDirect is called by the direct engine when some of a body has come, and not
+// all. It returns what the engine has for the next body of the connection.
+func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
+	body, ok := state.(*httpio.Incoming[*Session])
+	if !ok {
+		body = new(httpio.Incoming[*Session])
+	}
+	body.Flowing(b, encoding, h.coming)
+	return body
+}
 
-// Connection returns 0 for a connection that keeps no answers in order: those of HTTP/2
-// are written side by side, and all of a Unix socket have the same name.
-func (w *waiting) Connection() uint64 {
-	h, addr := w.h, w.r.RemoteAddr
-	if _, _, err := net.SplitHostPort(addr); err != nil || w.r.ProtoMajor != 1 {
+// flowedDirect is called when that body has been served, or will not come.
+func (h *Handler) flowedDirect(state any) {
+	state.(*httpio.Incoming[*Session]).Over((*Session).comesNoMore)
+}
+
+// limit returns when r must have been answered at the latest, because something in
+// front of the Handler has given it a deadline, and answers it when that has passed,
+// or cuts it off: a little before. It returns 0 if nothing has, or one that is so
+// short that nothing can be had before.
+func (h *Handler) limit(r *http.Request) time.Duration {
+	deadline, ok := r.Context().Deadline()
+	if !ok {
 		return 0
 	}
-	if h.o.Proof != ByProtocol { // then another connection from the same port is to be told apart
-		local, _ := w.r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-		return maphash.Comparable(h.seed, place{addr, local}) | 1
+	left := time.Until(deadline)
+	if left < shortest {
+		return 0
 	}
-	return maphash.String(h.seed, addr) | 1
+	return h.now() + left - min(left/10, time.Second)
 }
 
-// A place is a connection: its client's address, and its own one, of which each
-// connection has a copy.
-type place struct {
-	remote string
-	local  *net.TCPAddr
+// shortest is the least time that is of use.
+const shortest = 100 * time.Millisecond
+
+// hurries has a limit that cuts waiting short logged, which is known best at the first
+// request.
+func (h *Handler) hurries(s *Session, ex *carrier.Exchange) {
+	if ex.Limit > 0 && ex.Limit < ex.Arrived+s.m.Grant.Patience() {
+		h.hurried.Do(func() {
+			h.o.Logger.Warn("bosh: something in front of the Handler gives requests a time limit that is shorter than their wait;"+
+				" they are answered a little before it is over, so clients ask more often: raise the limit, or lower Options.Wait",
+				"limit", (ex.Limit - ex.Arrived).Round(time.Millisecond), "wait", s.m.Grant.Wait)
+		})
+	}
 }
 
-func (w *waiting) arrived(*Session)  {}
-func (w *waiting) attended(*Session) {}
+// tooLarge has the log say that a request is larger than MaxBody. Its client hears no more
+// than that it is bad.
+func (h *Handler) tooLarge(ex *carrier.Exchange) {
+	if more, ok := h.large.Take(h.now()); ok {
+		h.o.Logger.Info("bosh: a request is too large", "max-body", h.o.MaxBody, "remote", h.remote(ex), "unlogged", more)
+	}
+}
 
-func (w *waiting) wake(*Session) {
-	select {
-	case w.ready <- struct{}{}:
+// cutOff takes note that a request of s was given up which had been held for so long. If
+// that is a habit, the log says so: the client sees only that requests fail.
+func (h *Handler) cutOff(s *Session, age, now time.Duration) {
+	if age < s.m.Grant.Wait && h.cutoffs.GivenUp(s.serial, age, now) {
+		h.o.Logger.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
+			" in front of the Handler, or lower Options.Wait", "session", s.ID(), "after", age.Round(10*time.Millisecond), "wait", s.m.Grant.Wait)
+	}
+}
+
+// abandon ends a request that gets no answer. For one whose client has left that is
+// nothing to speak of, and only if it cannot be had that nothing is sent, which would
+// be taken for an answer if the client is there, it is a panic, as handlers may.
+func (h *Handler) abandon(w http.ResponseWriter) {
+	if !httpio.Silence(w) {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// begin takes in a request and returns its session. For one that has none the
+// answer is on ex, unless it is away to another node: then ex is not the caller's any
+// more. If err is not nil the request has not been read whole.
+func (h *Handler) begin(ex *carrier.Exchange, req *wire.Request, err error) (s *Session, info RequestInfo, away bool) {
+	ex.Content = wire.TextXML
+	if perr := h.parse(req); err == nil {
+		err = perr
+	}
+	if err == httpio.ErrTooLarge {
+		h.tooLarge(ex)
+	}
+	switch {
+	case err == httpio.ErrNoRoom:
+		ex.Reply = h.terminal(PolicyViolation, false)
+		if req.SID == nil {
+			h.refused(ex, &Error{Condition: PolicyViolation, Err: err})
+		}
+	case !req.Root:
+		ex.Reply = h.terminal(BadRequest, false)
+		h.refused(ex, malformed(err))
+	case req.SID == nil && !ex.Via().Relayed():
+		s = h.create(ex, req, err)
 	default:
+		var ok bool
+		if s, ok = h.sessions.Get(req.SID); !ok {
+			if away = h.sent(ex, req, err != nil); !away {
+				h.late(ex, req)
+			}
+			break
+		}
+		info = RequestInfo{Bytes: len(req.Body), Payloads: len(req.Payloads)}
+		h.resume(s, ex, req, err != nil)
+		s = sessionOf(ex)
+	}
+	h.free(req)
+	return s, info, away
+}
+
+// resume takes in a request of s. If the session does not take it, the answer is on ex,
+// or there is none.
+func (h *Handler) resume(s *Session, ex *carrier.Exchange, req *wire.Request, malformed bool) {
+	switch {
+	case s.secure && !h.sameSecurity(ex, reqinfo.Certificate(s.TLS())):
+		return
+	case !req.Rid.OK || req.Rid.N == 0:
+		ex.Reply, ex.Content = h.terminal(BadRequest, s.m.Grant.Legacy), s.m.Grant.Content
+		return
+	}
+	if s.m.Grant.Opens(req) {
+		ex.Via().Keep() // here, and not by whoever serves the request that is missing before it
+	}
+	ex.Session, ex.Content = s, s.m.Grant.Content
+	s.receive(req, ex, malformed)
+}
+
+// late answers a request whose session is over, or never was.
+func (h *Handler) late(ex *carrier.Exchange, req *wire.Request) {
+	entry, ok := h.replays.Get(req.SID)
+	if !ok {
+		ex.Reply = h.terminal(ItemNotFound, false)
+		return
+	}
+	was := entry.Session()
+	if was.Secure && !h.sameSecurity(ex, was.Cert) {
+		return
+	}
+	ex.Reply, ex.Content = h.terminal(BadRequest, was.Legacy), was.Content
+	if req.Rid.OK && req.Rid.N > 0 {
+		ex.Reply = h.again(entry, req)
 	}
 }
 
-func (w *waiting) Receipt() any { return nil }
-
-func (w *waiting) abandoned(s *Session) { s.done(&w.exchange) }
-func (w *waiting) relayed() *relay.Call { return nil }
-
-func (w *waiting) travelled(h *Handler) {
-	w.x.Reply.Body = bytes.Clone(w.x.Reply.Body)
-	h.lines.Enter(w.away.line, w.ready)
-}
-
-// A caller is a request that nobody waits for: of the direct engine, or of another node.
-type caller interface {
-	HTTP() *http.Request
-	Values() context.Context
-	Host() string
-	Header(name string) []string
-	Origin() reqinfo.Info
-	TLS() *tls.ConnectionState
-	Connection() uint64
-	Abort()
-}
-
-// A written is an exchange of a caller. Nobody waits for its answer: see answerLocked.
-type written struct {
-	exchange
-	q caller
-	r *http.Request // nil until somebody has asked
-
-	// The session's lock guards the following.
-
-	queued bool // it is in Session.queue
-	taken  bool // somebody has the answer, or the client has left
-	gone   bool // it has
-}
-
-func (w *written) request() *http.Request {
-	if w.r == nil {
-		w.r = w.q.HTTP()
-	}
-	return w.r
-}
-
-func (w *written) keep()                                 { w.request() }
-func (w *written) values() context.Context               { return w.q.Values() }
-func (w *written) local(values context.Context) net.Addr { return reqinfo.Local(values, w.q.Host()) }
-func (w *written) remote() net.Addr                      { return w.q.Origin().RemoteAddr() }
-func (w *written) info() reqinfo.Info                    { return w.q.Origin() }
-func (w *written) header(name string) []string           { return w.q.Header(name) }
-func (w *written) tls() *tls.ConnectionState             { return w.q.TLS() }
-func (w *written) left() bool                            { return false }
-func (w *written) Connection() uint64                    { return w.q.Connection() }
-func (w *written) Forwarded() bool                       { return forwarded(w) }
-func (w *written) abandoned(*Session)                    {} // it will be over when its connection is
-func (w *written) arrived(s *Session)                    { s.attending++ }
-
-func (w *written) wake(s *Session) {
-	if !w.queued && !w.taken {
-		s.queue.Push(&w.x)
-		w.queued = true
-	}
-}
-
-func (w *written) travelled(h *Handler) { h.answer(w) }
-
-func (w *written) Receipt() any {
-	if q, ok := w.q.(*direct.Request); ok && w.session.h.o.Proof == ByKernel && !forwarded(w) {
-		return q.Receipt()
-	}
-	return nil
-}
-
-func (w *written) relayed() *relay.Call {
-	c, _ := w.q.(*relay.Call)
-	return c
-}
-
-// write writes the answer, if there is one, and reports whether there was.
-func (w *written) write(h *Handler) bool {
-	if !w.x.Reply.Given() {
+// takeOver serves a request, and all that follow it on its connection, by the
+// direct engine, if there is one, and the connection can be taken over.
+func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpio.Share) bool {
+	if h.engine == nil {
 		return false
 	}
-	switch q := w.q.(type) {
-	case *relay.Call:
-		q.Answer(relay.Answer{Status: w.x.Reply.Status, Content: w.content, Body: w.x.Reply.Body})
-	case *direct.Request:
-		a, ok := h.raw(w, q)
-		if !ok {
+	if httpio.Policed(w.Header()) {
+		h.policed.Do(func() {
+			h.o.Logger.Warn("bosh: a handler in front sets headers for CORS, so Direct takes no connection over from it")
+		})
+		return false
+	}
+	q := h.engine.Take(w, r)
+	if q != nil {
+		q.Begin(func(q *direct.Request) { h.serveRequest(h.enter(q), req, nil, share) })
+	}
+	return q != nil
+}
+
+// serveDirect serves a request on a connection that was taken over.
+func (h *Handler) serveDirect(q *direct.Request, body []byte) {
+	w := h.enter(q)
+	req := h.requests.Get().(*wire.Request)
+	share := httpio.Share{Budget: &h.bodies}
+	defer share.Give()
+	var err error
+	req.Body, err = h.edge.ReadRaw(q, body, req.Body[:0], &share)
+	h.serveRequest(w, req, err, &share)
+}
+
+// enter counts a request on a connection that was taken over, until doneDirect, and
+// returns its exchange. It comes before all that may panic.
+func (h *Handler) enter(q *direct.Request) *carrier.Written {
+	h.inflight.Enter()
+	return carrier.OfEngine(q)
+}
+
+// serveRequest serves a request whose body is req, which has share. Nobody waits for
+// its answer: whoever makes it writes it, and then doneDirect is called.
+func (h *Handler) serveRequest(w *carrier.Written, req *wire.Request, err error, share *httpio.Share) {
+	refused := false
+	defer func() { // also if somebody panics
+		if s := sessionOf(&w.Exchange); !refused && s != nil {
+			s.attended(w)
+		}
+	}()
+	s, info, away := h.begin(&w.Exchange, req, err)
+	share.Give()
+	if s == nil {
+		if refused = true; !away {
+			h.answer(w)
+		}
+		return
+	}
+	h.received(s, &w.Exchange, info)
+}
+
+// leave is called when the client has left before q was answered.
+func (h *Handler) leave(q *direct.Request) { h.left(q.Context.(*carrier.Written)) }
+
+func (h *Handler) left(w *carrier.Written) {
+	if w.Away != nil && !w.Away.Trip.Cancel() {
+		return
+	}
+	if s := sessionOf(&w.Exchange); s == nil || s.leave(w) {
+		w.Abort()
+	}
+}
+
+// doneDirect is called when q is over.
+func (h *Handler) doneDirect(q *direct.Request) { h.done(q.Context.(*carrier.Written)) }
+
+func (h *Handler) done(w *carrier.Written) {
+	defer h.inflight.Leave() // also if somebody panics
+	ex := &w.Exchange
+	if s := sessionOf(ex); s != nil {
+		defer s.done(ex)
+		if !w.Gone() && ex.Reply.Given() {
+			h.answered(s, ex)
+		}
+	}
+}
+
+// answer writes the answer to w. Without one it closes the connection.
+func (h *Handler) answer(w *carrier.Written) {
+	if a, ok := h.render(w); ok {
+		w.Send(a)
+	} else {
+		w.Abort()
+	}
+}
+
+// render returns the answer to w, if there is one. Its caller has made the answer, and
+// must not suffer from a panic of AllowOrigin.
+func (h *Handler) render(w *carrier.Written) (a httpio.RawAnswer, ok bool) {
+	if !w.Reply.Given() {
+		return a, false
+	}
+	defer h.caught("AllowOrigin")
+	return w.Render(h.edge), true
+}
+
+// serveRelayed serves a request that came in at another node.
+func (h *Handler) serveRelayed(c *relay.Call) {
+	h.inflight.Enter()
+	w := carrier.OfNode(c)
+	if c.Left > 0 {
+		w.Limit = h.now() + c.Left
+	}
+	req := h.requests.Get().(*wire.Request)
+	share := httpio.Share{Budget: &h.bodies}
+	defer share.Give()
+	var err error
+	if c.Malformed {
+		err = relay.ErrMalformed
+	}
+	if !share.Reach(len(c.Body)) {
+		err = httpio.ErrNoRoom
+	}
+	if cap(req.Body) < len(c.Body) {
+		req.Body = make([]byte, 0, len(c.Body)) // append would make room for more, which counts
+	}
+	req.Body = append(req.Body[:0], c.Body...)
+	h.serveRequest(w, req, err, &share)
+}
+
+// sent reports whether it has sent a request to the node that has its session. The
+// answer comes by travelled.
+func (h *Handler) sent(ex *carrier.Exchange, req *wire.Request, malformed bool) bool {
+	if ex.Via().Relayed() {
+		return false
+	}
+	node, ok := h.front.Elsewhere(req.SID)
+	if !ok {
+		return false
+	}
+	q := relay.Request{
+		Body: req.Body, Malformed: malformed, Secure: h.secure(ex), Encrypted: ex.Via().TLS() != nil, Cert: ex.Via().Cert(),
+	}
+	if !ex.Via().Forwarded() {
+		q.Conn = h.front.Conn(ex.Via().Connection())
+	}
+	if ex.Limit > 0 {
+		q.Left = max(ex.Limit-h.now(), 1)
+	}
+	if h.o.MaxStreams > 1 && h.o.Admit != nil && len(req.To) > 0 {
+		q.Head = relay.Head(ex.Via().Request()) // Admit may be asked there
+	}
+	ex.Away = &carrier.Away{Line: h.sum(req.SID)}
+	h.front.Go(node, &q, func(t *relay.Trip) { ex.Away.Trip = t }, func(a relay.Answer, err error) { h.travelled(ex, a, err) })
+	return true
+}
+
+// travelled is called when a request that was sent to another node has been answered
+// there, or will not be.
+func (h *Handler) travelled(ex *carrier.Exchange, a relay.Answer, err error) {
+	switch {
+	case err == nil:
+		ex.Reply, ex.Content = session.Reply{Body: a.Body, Status: a.Status}, a.Content
+	case errors.Is(err, ErrNoNode):
+		ex.Reply = h.terminal(ItemNotFound, false)
+	}
+	ex.Via().Travelled(&h.lines, h.answer)
+}
+
+// travels waits until a request that was sent to another node has been answered, and
+// answers it. It reports whether there was an answer.
+func (h *Handler) travels(w http.ResponseWriter, wt *carrier.NetHTTP, pipelined *pipeline.Request) bool {
+	if pipelined != nil {
+		defer pipelined.Hold(wt.Away.Trip.Hurry)()
+	}
+	ctx := wt.R.Context()
+	select {
+	case <-wt.Ready:
+	case <-ctx.Done():
+		if wt.Away.Trip.Cancel() {
+			if ctx.Err() == context.DeadlineExceeded { // somebody in front has given up waiting
+				panic(http.ErrAbortHandler)
+			}
+			h.abandon(w)
 			return false
 		}
-		q.Answer(a)
+		<-wt.Ready
 	}
+	defer h.lines.Leave(wt.Away.Line)
+	h.reply(w, wt)
 	return true
+}
+
+// again returns the answer to a request whose session is over: the one that it has had,
+// or why the session ended, or else that there is no such session.
+func (h *Handler) again(entry replay.Entry, req *wire.Request) session.Reply {
+	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
+		return session.Reply{Body: body}
+	}
+	was := entry.Session()
+	return h.refusal(&Error{Condition: cmp.Or(Condition(was.Condition), ItemNotFound), URI: was.URI, Payload: []byte(was.Payload)}, was.Legacy)
+}
+
+// attend attends to a request that has been received. It reports whether it was
+// answered.
+func (h *Handler) attend(w http.ResponseWriter, s *Session, wt *carrier.NetHTTP, info RequestInfo, pipelined *pipeline.Request) bool {
+	ex := &wt.Exchange
+	defer s.done(ex) // also if somebody panics
+	h.received(s, ex, info)
+	if pipelined != nil && !ex.Creates {
+		defer pipelined.Hold(func() { s.releaseNow(ex) })()
+	}
+	return h.serve(w, s, wt)
+}
+
+// received tells the application of a request, unless it knows by the session.
+func (h *Handler) received(s *Session, ex *carrier.Exchange, info RequestInfo) {
+	if t := h.o.Trace; t != nil && t.Request != nil && !ex.Creates {
+		defer h.caught("Trace.Request")
+		info.Rid, info.Repeat, info.Early = ex.Rid, ex.Repeat, ex.Early
+		t.Request(s, info)
+	}
+}
+
+// answered tells the application of an answer.
+func (h *Handler) answered(s *Session, ex *carrier.Exchange) {
+	if t := h.o.Trace; t != nil && t.Response != nil {
+		defer h.caught("Trace.Response")
+		t.Response(s, ResponseInfo{Rid: ex.Rid, Bytes: len(ex.Reply.Body), Open: h.now() - ex.Arrived})
+	}
+}
+
+// serve waits until wt can be answered, and answers it. It reports whether there was
+// an answer.
+func (h *Handler) serve(w http.ResponseWriter, s *Session, wt *carrier.NetHTTP) bool {
+	ctx := wt.R.Context()
+	for ok := false; !ok; {
+		select {
+		case <-wt.Ready: // mostly, and then ctx is spared to make a channel
+		default:
+			select {
+			case <-wt.Ready:
+			case <-ctx.Done():
+			}
+		}
+		switch ctx.Err() {
+		case nil:
+		case context.DeadlineExceeded: // somebody in front has given up waiting
+			panic(http.ErrAbortHandler)
+		default: // the client has left, mostly
+			h.abandon(w)
+			return false
+		}
+		ok = s.take(&wt.Exchange)
+	}
+	h.reply(w, wt)
+	h.answered(s, &wt.Exchange)
+	return true
+}
+
+// reply writes the answer to wt. Without one it closes the connection, whatever those
+// in front make of a panic.
+func (h *Handler) reply(w http.ResponseWriter, wt *carrier.NetHTTP) {
+	if !wt.Reply.Given() {
+		httpio.Silence(w)
+		panic(http.ErrAbortHandler)
+	}
+	h.edge.Reply(w, wt.R, wt.Answer())
+}
+
+// sessionOf returns the session of an exchange, or nil.
+func sessionOf(ex *carrier.Exchange) *Session {
+	s, _ := ex.Session.(*Session)
+	return s
 }
 
 // attended waits for an answer that comes before any alarm is due, to write it: nobody
 // else need be woken for that.
-func (w *written) attended(s *Session) {
+func (s *Session) attended(w *carrier.Written) {
 	s.lock()
-	s.attending--
-	if !s.m.Watched() || s.parked != nil || s.attending > 0 || !s.queue.Empty() || w.relayed() != nil {
+	wait := s.desk.Attended(s.m.Watched() && !w.Relayed(), &s.h.parking)
+	if wait == nil {
 		s.answerOrUnlock()
 		return
 	}
-	parked := s.h.parking.Get().(chan bool)
-	s.parked = parked
 	s.unlock()
-	answers := <-parked
-	s.h.parking.Put(parked)
-	if answers {
+	if s.h.parking.Wait(wait) {
 		s.answerQueue()
 	}
 }
 
 // leave takes note that the client has left before w was answered. It reports whether
 // nobody is answering it.
-func (w *written) leave(s *Session) bool {
+func (s *Session) leave(w *carrier.Written) bool {
 	s.lock()
 	defer s.unlock()
-	if w.taken {
-		return false
-	}
-	w.taken, w.gone = true, true
-	s.queue.Remove(&w.x)
-	return true
-}
-
-// unpark lets whoever is parked go on: to answer the queue, as if answering had been
-// set by it, or to serve the next request.
-func (s *Session) unpark(answers bool) {
-	s.parked <- answers
-	s.parked = nil
+	return w.Leave(&s.desk)
 }
 
 // answerQueue is answerLocked without the lock.
@@ -298,32 +515,26 @@ func (s *Session) answerQueue() {
 	s.answerLocked()
 }
 
-// answerOrUnlock is unlock for those who may answer the requests in the queue.
+// answerOrUnlock is unlock for those who may answer the requests on the desk.
 func (s *Session) answerOrUnlock() {
-	if s.queue.Empty() || s.answering || s.attending > 0 {
+	if s.desk.Begin() {
+		s.answerLocked()
+	} else {
 		s.unlock()
-		return
 	}
-	s.answering = true
-	s.answerLocked()
 }
 
-// answerLocked answers the requests in the queue. One goroutine does it at a time, which
-// has set answering: who receives a request, since the application's answer to it
-// mostly comes at once, or else one that is made for it. It is called with the
-// lock, which it releases.
+// answerLocked answers the requests on the desk: its caller is the one who does. It is
+// called with the lock, which it releases.
 func (s *Session) answerLocked() {
-	for !s.queue.Empty() && s.attending == 0 {
-		w := s.queue.Pop().Carrier.(*written)
-		w.queued = false
-		if w.taken || !s.give(&w.exchange) {
+	for w := s.desk.Next(); w != nil; w = s.desk.Next() {
+		if !s.give(&w.Exchange) {
 			continue
 		}
-		w.taken = true
+		w.Take()
 		s.unlock() // and no more: we are answering
 		s.h.answer(w)
 		s.lock()
 	}
-	s.answering = false
 	s.unlock()
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/monitor"
@@ -41,19 +42,16 @@ type Session struct {
 	began  uint32       // when it began, in seconds by the clock
 	secure bool
 
-	told      bool // the application knows that it has ended; guarded by mu, as all that follows
-	answering bool // somebody answers the queue
+	told bool // the application knows that it has ended; guarded by mu, as all that follows
 
 	mu sync.Mutex // see lock and release, which alone may touch it
 
-	m         session.Machine
-	attending int32         // requests on connections that were taken over that the application has still to learn of, and may answer
-	asked     registry.Mark // for its stats: see Handler.Stats
-	queue     session.Line  // to be answered on connections that were taken over
-	parked    chan bool     // of somebody who waits for something to answer: see unpark; or nil
-	scope     reqinfo.LazyContext
-	alarm     timers.Alarm // rings for the next thing that is due
-	rare      *rare        // nil until one of them is needed
+	m     session.Machine
+	asked registry.Mark // for its stats: see Handler.Stats
+	desk  carrier.Desk  // where answers are written that nobody waits for
+	scope reqinfo.LazyContext
+	alarm timers.Alarm // rings for the next thing that is due
+	rare  *rare        // nil until one of them is needed
 }
 
 // rare is what few sessions need.
@@ -71,10 +69,10 @@ func (s *Session) seldom() *rare {
 }
 
 // newSession returns a session that ex creates.
-func (h *Handler) newSession(ex *exchange) *Session {
-	s := &Session{h: h, alarm: h.clock.Alarm(), info: ex.via().info(), secure: h.secure(ex)}
+func (h *Handler) newSession(ex *carrier.Exchange) *Session {
+	s := &Session{h: h, alarm: h.clock.Alarm(), info: ex.Via().Info(), secure: h.secure(ex)}
 	if h.o.ClientAddr != nil {
-		s.info = reqinfo.WithAddr(h.o.ClientAddr(ex.via().request()), s.info)
+		s.info = reqinfo.WithAddr(h.o.ClientAddr(ex.Via().Request()), s.info)
 	}
 	return s
 }
@@ -116,12 +114,7 @@ func (s *Session) release() (answer bool) {
 		}
 		s.h.past.Ended(s.counted(), s.asked, errorOf(m.Final()).reason())
 	}
-	answer = !s.queue.Empty() && !s.answering && s.attending == 0
-	s.answering = s.answering || answer
-	if s.parked != nil && (answer || !m.Watched()) {
-		s.unpark(answer)
-		answer = false
-	}
+	answer = s.desk.Claim(m.Watched())
 	var scope reqinfo.LazyContext
 	if over {
 		scope = s.scope
@@ -156,7 +149,7 @@ func (s *Session) act() {
 		s.proves()
 	}
 	for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
-		x.Carrier.(carrier).wake(s)
+		x.Carrier.(carrier.Carrier).Wake(&s.desk)
 	}
 	ended := m.Phase() == session.Ended
 	if ended && !s.told {
@@ -197,8 +190,8 @@ func (s *Session) openStream(asked session.Asked) (after func()) {
 	}
 	local, r := first.local, s.Request()
 	if x := asked.Exchange; x != nil {
-		via := x.Carrier.(carrier)
-		local, r = via.local(via.values()), s.h.asked(via.ex())
+		via := x.Carrier.(carrier.Carrier)
+		local, r = via.Local(via.Values()), s.h.asked(via)
 	}
 	return func() { go s.admitStream(asked.Rid, local, r, o) }
 }
@@ -595,17 +588,17 @@ func (s *Session) begin(g *session.Grant, st *Stream, req *wire.Request) *Error 
 
 // start makes the creation request the session's first one. The session is not yet known
 // to anyone else.
-func (s *Session) start(req *wire.Request, ex *exchange) {
+func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
 	s.lock()
 	defer s.unlock()
 	now := s.h.now()
-	ex.via().arrived(s)
-	s.m.Start(now, session.Request{Request: req, Spare: s.h.idle.Spare(now)}, &ex.x)
+	ex.Via().Arrived(&s.desk)
+	s.m.Start(now, session.Request{Request: req, Spare: s.h.idle.Spare(now)}, &ex.Exchange)
 }
 
 // receive takes a request of the session. Its answer becomes ready on ex. If req could
 // not be parsed to its end, malformed is set.
-func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) {
+func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed bool) {
 	r := session.Request{Request: req, Sum: s.h.sum(req.Body), Malformed: malformed, Share: -1}
 	if s.h.crowded() {
 		r.Share = s.h.o.MaxMemory / max(s.h.quota.Taken(), 1)
@@ -613,17 +606,17 @@ func (s *Session) receive(req *wire.Request, ex *exchange, malformed bool) {
 	s.lock()
 	defer s.unlock()
 	now := s.h.now()
-	ex.via().arrived(s)
-	s.m.Arrive(now, req, &ex.x)
+	ex.Via().Arrived(&s.desk)
+	s.m.Arrive(now, req, &ex.Exchange)
 	if s.told {
 		s.h.past.Add(registry.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
 	}
 	if s.m.Phase() == session.Ended {
-		s.m.Override(&ex.x, s.resend(req))
+		s.m.Override(&ex.Exchange, s.resend(req))
 		return
 	}
 	r.Spare = s.spare(req, now)
-	s.m.Receive(now, r, &ex.x)
+	s.m.Receive(now, r, &ex.Exchange)
 	for body, ok := s.m.Early(); ok; body, ok = s.m.Early() {
 		s.unlock()
 		req := s.h.reread(body)
@@ -650,44 +643,46 @@ func (s *Session) resend(req *wire.Request) session.Reply {
 }
 
 // take takes the answer for ex, which was woken. There is none after a false alarm.
-func (s *Session) take(ex *exchange) (ok bool) {
+func (s *Session) take(ex *carrier.Exchange) (ok bool) {
 	s.lock()
 	defer s.unlock()
 	return s.give(ex)
 }
 
 // give puts the answer for ex on it, if there is one. It is called with the lock held.
-func (s *Session) give(ex *exchange) (ok bool) {
-	ok = s.m.Give(s.h.now(), &ex.x)
+func (s *Session) give(ex *carrier.Exchange) (ok bool) {
+	ok = s.m.Give(s.h.now(), &ex.Exchange)
 	if ok && s.told {
-		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.x.Reply.Body))})
+		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.Reply.Body))})
 	}
 	return ok
 }
 
 // releaseNow has ex answered as if its wait were over, and what must be answered before it.
-func (s *Session) releaseNow(ex *exchange) {
+func (s *Session) releaseNow(ex *carrier.Exchange) {
 	s.lock()
 	defer s.unlock()
-	s.m.Release(s.h.now(), &ex.x)
+	s.m.Release(s.h.now(), &ex.Exchange)
 }
 
 // abandon ends the session because its creation on ex has panicked, and nobody will
 // attend to it.
-func (s *Session) abandon(ex *exchange) {
+func (s *Session) abandon(ex *carrier.Exchange) {
 	s.lock()
-	s.m.Abandon(s.h.now(), &ex.x)
+	s.m.Abandon(s.h.now(), &ex.Exchange)
 	s.unlock()
-	ex.via().abandoned(s)
+	if ex.Via().Abandoned() {
+		s.done(ex)
+	}
 }
 
 // done takes note that ex is over. If it has not been answered its connection has
 // broken: no payload is spent on it, and its rid stays open for a repeat.
-func (s *Session) done(ex *exchange) {
+func (s *Session) done(ex *carrier.Exchange) {
 	s.lock()
 	now, age := s.h.now(), time.Duration(0)
-	if s.m.Done(now, &ex.x) {
-		age = now - ex.x.Arrived
+	if s.m.Done(now, &ex.Exchange) {
+		age = now - ex.Arrived
 	}
 	s.unlock()
 	if age > 0 {

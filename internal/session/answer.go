@@ -35,7 +35,7 @@ func (m *Machine) Done(now time.Duration, x *Exchange) (gaveUp bool) {
 	if r := m.win.Find(x.Rid); r != nil {
 		if r.Wrote(x.Reply.Body) {
 			m.sends(x, now)
-			if handle := x.Carrier.Receipt(); handle != nil {
+			if handle := m.handle(x); handle != nil {
 				m.receipt = &Receipt{Handle: handle}
 				m.receipt.later(now)
 			}

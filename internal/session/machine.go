@@ -17,6 +17,7 @@ type Config struct {
 
 	Throttle     bool // a client waits until the application has read
 	ByConnection bool // a new request on the connection of an answer proves that the client has it
+	ByKernel     bool // so does a receipt
 }
 
 // A Phase is how far a session has come.

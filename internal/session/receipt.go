@@ -51,3 +51,11 @@ func (m *Machine) ReceiptAsked(now time.Duration, r *Receipt, all, known bool) {
 		m.receipt = nil
 	}
 }
+
+// handle returns what receipts of the answer to x are asked for by, or nil.
+func (m *Machine) handle(x *Exchange) any {
+	if !m.cfg.ByKernel {
+		return nil
+	}
+	return x.Carrier.Receipt()
+}

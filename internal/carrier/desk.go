@@ -1,0 +1,85 @@
+package carrier
+
+import (
+	"sync"
+
+	"github.com/gobosh/bosh/internal/session"
+)
+
+// A Desk is where answers of a session are written that nobody waits for. One goroutine
+// at a time writes them: the one that has received a request, since the application's
+// answer to it mostly comes at once, or else one that is made for it. The session's lock
+// guards the Desk.
+type Desk struct {
+	queue     session.Line // to be answered
+	parked    chan bool    // of a goroutine that waits for something to write, or nil
+	attending int32        // requests that the application has still to learn of, and may answer
+	writing   bool         // somebody writes
+}
+
+// Claim reports whether the caller must see to it that the queue is written. A parked
+// goroutine does it in the caller's place; it goes on, too, when watched is false.
+func (d *Desk) Claim(watched bool) (write bool) {
+	write = d.idle() && !d.queue.Empty()
+	d.writing = d.writing || write
+	if d.parked != nil && (write || !watched) {
+		d.parked <- write
+		d.parked, write = nil, false
+	}
+	return write
+}
+
+// idle reports whether somebody may begin to write.
+func (d *Desk) idle() bool { return !d.writing && d.attending == 0 }
+
+// Begin reports whether the caller is to write the queue now, in this goroutine.
+func (d *Desk) Begin() bool {
+	if d.queue.Empty() || !d.idle() {
+		return false
+	}
+	d.writing = true
+	return true
+}
+
+// Next returns the next one to be written, or nil. Then the caller does not write any
+// more.
+func (d *Desk) Next() *Written {
+	for !d.queue.Empty() && d.attending == 0 {
+		w := d.queue.Pop().Carrier.(*Written)
+		if w.queued = false; w.phase == open {
+			return w
+		}
+	}
+	d.writing = false
+	return nil
+}
+
+// Attended takes note that the application knows of a request. If an answer may come
+// before any alarm is due, it returns where to wait for it: nobody else need be woken.
+// watched reports whether the machine is watched, and the goroutine may wait.
+func (d *Desk) Attended(watched bool, p *Parking) chan bool {
+	d.attending--
+	if !watched || d.parked != nil || d.attending > 0 || !d.queue.Empty() {
+		return nil
+	}
+	d.parked = p.get()
+	return d.parked
+}
+
+// A Parking has channels of goroutines that wait.
+type Parking struct{ free sync.Pool }
+
+func (p *Parking) get() chan bool {
+	if c, ok := p.free.Get().(chan bool); ok {
+		return c
+	}
+	return make(chan bool, 1)
+}
+
+// Wait waits on a channel of Attended. It reports whether the caller is to write the
+// queue.
+func (p *Parking) Wait(c chan bool) (write bool) {
+	write = <-c
+	p.free.Put(c)
+	return write
+}
