@@ -21,7 +21,7 @@ import (
 
 // timeout is that of each middleware that has one: shorter than the wait of the
 // test's sessions.
-const timeout = time.Second
+const timeout = 4 * time.Second
 
 // A row is a middleware, or several as they are used together.
 type row struct {
