@@ -111,7 +111,8 @@
 // # Shutdown
 //
 // Call [Handler.Shutdown] first, which tells all clients, and then the one of
-// the [http.Server], which must serve until the last of them has come by.
+// the [http.Server], which must serve until the last of them has come by. Before both,
+// [Handler.Drain] refuses new sessions and waits until the others end by themselves.
 package bosh
 
 import (

@@ -348,7 +348,7 @@ func (h *Handler) available(ex *carrier.Exchange) *Error {
 	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.Via().Request()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
-	if h.inflight.Closed() || h.o.Serve == nil && h.accept.Closed() {
+	if h.inflight.Draining() || h.o.Serve == nil && h.accept.Closed() {
 		return h.shut()
 	}
 	if h.crowded() {
@@ -389,9 +389,12 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 	begun := false
 	defer func() { // also if ConnContext panics, or a method of a context
 		if !begun {
-			h.quota.Give(owner)
+			h.leaves(owner)
 		}
 	}()
+	if h.inflight.Draining() {
+		return nil, h.shut() // Drain may not have seen it
+	}
 	values := ex.Via().Values()
 	asked, opening := h.asked(ex.Via()), h.opening(session.Wanted(req), Opening{Framing: h.o.Framing, Wait: g.Wait})
 	large := asked != nil && req.Size() > maxPooled
@@ -639,9 +642,7 @@ func (h *Handler) began(s *Session) {
 // over takes note that a session has ended by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	h.sessions.Delete(s.m.SID)
-	if h.quota.Give(s.owner()) == 0 {
-		h.inflight.Notify()
-	}
+	h.leaves(s.owner())
 	level := slog.LevelDebug
 	if _, timed := e.Err.(lapse); timed {
 		level = slog.LevelInfo
@@ -656,6 +657,13 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
 		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
+	}
+}
+
+// leaves gives back the place of a session.
+func (h *Handler) leaves(owner string) {
+	if h.quota.Give(owner) == 0 {
+		h.inflight.Notify()
 	}
 }
 
@@ -723,6 +731,32 @@ func (h *Handler) Sessions() iter.Seq[*Session] {
 // All calls return the same listener.
 func (h *Handler) Listener() net.Listener { return h.accept }
 
+// Drain refuses new sessions by system-shutdown, or by see-other-uri if
+// [Options.SeeOther] is set, and serves all others until they have ended or ctx is done.
+// Those that are left then are ended as by Shutdown, and Drain returns the error of ctx
+// at once; it returns nil if there are none. In both cases call Shutdown after it, which
+// waits until the last answers are written:
+//
+//	h.Drain(ctx) // may take hours
+//	h.Shutdown(soon)
+//	server.Shutdown(soon)
+//
+// Requests of other nodes' sessions are passed on meanwhile, and sessions may open
+// further streams. There is no way back. Several may wait.
+func (h *Handler) Drain(ctx context.Context) error {
+	h.inflight.Drain()
+	err := h.inflight.WaitIdle(ctx)
+	if err != nil {
+		h.end()
+	}
+	return err
+}
+
+// Draining reports whether there are no new sessions any more, since Drain, Shutdown or
+// Close has been called. A health check should say so, and ask for nothing else: the
+// sessions that live are served as ever.
+func (h *Handler) Draining() bool { return h.inflight.Draining() }
+
 // Shutdown refuses new sessions, ends all others by system-shutdown, or by
 // see-other-uri if [Options.SeeOther] is set, and waits until every client has
 // been told or ctx is done, whose error it returns then. A client between two
@@ -739,14 +773,19 @@ func (h *Handler) Listener() net.Listener { return h.accept }
 // place of a process behind a proxy start the new one first, send new sessions
 // to it, and then shut down the old one, which goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
+	h.end()
+	defer h.closeConns()
+	return h.inflight.Wait(ctx)
+}
+
+// end ends all sessions once their clients have been told.
+func (h *Handler) end() {
 	h.inflight.Close()
 	h.accept.Shut()
 	for s := range h.Sessions() {
 		s.Terminate(h.farewell())
 	}
 	h.front.Hurry()
-	defer h.closeConns()
-	return h.inflight.Wait(ctx)
 }
 
 // closeConns ends the connections that were taken over.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -258,4 +260,111 @@ func TestListenerCloseAfterShutdown(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Drain refuses what is new, serves what lives, also when it opens further streams, and
+// waits until it has ended.
+func TestDrain(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var log logBuffer
+			o := manyStreams
+			o.Direct, o.Logger = direct, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			h := newHandler(t, o)
+			rt := boshtest.NewPipeServer(h)
+			defer rt.Close()
+			p := dial(t, rt)
+			s := accept(t, h)
+			assert.False(t, h.Draining())
+			first := async(func() error { return h.Drain(t.Context()) })
+			other := async(func() error { return h.Drain(t.Context()) })
+			require.True(t, pending(first))
+			assert.True(t, h.Draining())
+
+			requireEnd(t, boshtest.Exchange(t, rt, creation()), bosh.SystemShutdown)
+			assert.Contains(t, log.String(), "there are no new sessions any more")
+			assert.Equal(t, map[string]int64{"system-shutdown": 1}, h.Stats().Refused)
+			_, err := h.Prebind(t.Context(), httptest.NewRequest("GET", "/", nil), bosh.Opening{To: "x"})
+			assert.ErrorIs(t, err, &bosh.Error{Condition: bosh.SystemShutdown})
+
+			for range 100 {
+				held := p.post(x("a"))
+				requireRead(t, s, x("a"))
+				write(t, s, x("b"))
+				assert.Equal(t, x("b"), held.Wait().Payload())
+				time.Sleep(10 * second)
+			}
+			assert.NotEmpty(t, p.send("", "to='example.net'").Attr("stream"))
+			accept(t, h)
+			require.True(t, pending(first) && pending(other))
+			requireEnd(t, p.send("", "type='terminate'"), "")
+			assert.NoError(t, <-first)
+			assert.NoError(t, <-other)
+			assert.NoError(t, h.Shutdown(t.Context()))
+			assert.NoError(t, h.Drain(t.Context()), "again")
+		})
+	}
+}
+
+// Those that are left when its time is over are ended as by Shutdown.
+func TestDrainIsOver(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		for _, uri := range []string{"", "https://b.example/http-bind"} {
+			synctest.Test(t, func(t *testing.T) {
+				want := bosh.SystemShutdown
+				if uri != "" {
+					want = bosh.SeeOtherURI
+				}
+				h := newHandler(t, bosh.Options{Framing: bosh.Elements, SeeOther: uri, Direct: direct})
+				rt := boshtest.NewPipeServer(h)
+				defer rt.Close()
+				ends, held, between := dial(t, rt), dial(t, rt), dial(t, rt)
+				accept(t, h)
+				accept(t, h)
+				s := accept(t, h)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				done := async(func() error { return h.Drain(ctx) })
+				require.True(t, pending(done))
+				requireEnd(t, boshtest.Exchange(t, rt, creation()), want)
+				requireEnd(t, ends.send("", "type='terminate'"), "")
+				time.Sleep(30 * second)
+				waiting := held.hold("")
+				time.Sleep(29 * second)
+				require.True(t, pending(done))
+				require.False(t, waiting.Answered())
+				write(t, s, x("last"))
+				assert.ErrorIs(t, <-done, context.DeadlineExceeded)
+				requireEnd(t, waiting.Wait(), want)
+				stopped := goShutdown(t, h, 0)
+				require.True(t, pending(stopped), "a client between two requests has not been told")
+				r := between.send("")
+				requireEnd(t, r, want)
+				assert.Contains(t, r.Payload(), x("last"))
+				assert.NoError(t, <-stopped)
+			})
+		}
+	}
+}
+
+// A session that is being created while Drain begins is waited for, or refused: which of
+// them, the moment decides.
+func TestDrainDuringCreation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		admit, admitted := make(chan bool), make(chan error)
+		h := newHandler(t, bosh.Options{
+			Framing: bosh.Elements,
+			Admit: func(ctx context.Context, _ *http.Request, _ *bosh.Opening) (context.Context, error) {
+				admit <- true
+				return ctx, <-admitted
+			},
+		})
+		c := boshtest.Post(t, boshtest.InMemory(h), creation())
+		<-admit
+		done := async(func() error { return h.Drain(t.Context()) })
+		require.True(t, pending(done), "it may become a session")
+		admitted <- errors.New("no")
+		assert.NotEmpty(t, c.Wait().Attr("condition"))
+		assert.NoError(t, <-done, "and has not")
+	})
 }

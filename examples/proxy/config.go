@@ -27,6 +27,7 @@ type config struct {
 	logJSON, verbose  bool
 	version, check    bool
 	keepalive, drain  time.Duration
+	linger            time.Duration
 	noCustody         bool
 	idle              time.Duration // of a connection
 
@@ -198,6 +199,7 @@ func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	fs.IntVar(&o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
 	fs.BoolVar(&o.Direct, "direct", false, "take HTTP/1.1 connections over from net/http, to hold more requests in less memory")
 	fs.StringVar(&o.SeeOther, "see-other", "", "`URL` of BOSH that clients are sent to at the end")
+	durationVar(fs, &cfg.linger, "linger", 0, "the `time` that sessions go on for at the end, while new ones are refused; -drain begins after it")
 	durationVar(fs, &cfg.drain, "drain", 20*time.Second, "the `time` that clients and servers have to hear of the end; if it is short, servers have 11s all the same")
 }
 

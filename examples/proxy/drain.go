@@ -108,10 +108,29 @@ func (p *proxy) wait() error {
 	}
 }
 
+// linger refuses new sessions until all have ended, or the time is over, or nothing can
+// be served any more, which is an error.
+func (w *web) linger(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		w.proxy.bosh.Drain(ctx)
+	}()
+	select {
+	case <-drained:
+		return nil
+	case err := <-w.failed:
+		cancel()
+		<-drained
+		return err
+	}
+}
+
 // shutdown ends the sessions, and then the servers. Nobody waits for longer than
 // drain, but those that take leave of servers.
 func (w *web) shutdown(drain time.Duration) (untold int, err error) {
-	w.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), sessionLimit(drain))
 	defer cancel()
 	untold = w.proxy.shutdown(ctx)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,51 @@ func TestDrain(t *testing.T) {
 				}
 				c.Close()
 			})
+		})
+	}
+}
+
+// With -linger sessions go on until they have ended or the time is over, and new ones are
+// refused. The rest is then told as without it.
+func TestLinger(t *testing.T) {
+	for name, end := range map[string]func(c *boshtest.Client){
+		"its client ends it": func(c *boshtest.Client) { c.Close() },
+		"the time is over":   nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				c, s := r.bound()
+				start := time.Now()
+				w := &web{proxy: r.proxy}
+				lingered := make(chan error, 1)
+				go func() { lingered <- w.linger(time.Hour) }()
+				synctest.Wait()
+				assert.True(t, r.proxy.bosh.Draining())
+				_, err := boshtest.Dial(t.Context(), boshtest.Config{To: "example.org", Transport: r.front, XMPP: true})
+				assert.ErrorIs(t, err, boshclient.SystemShutdown)
+				for range 59 {
+					require.NoError(t, c.Send(t.Context(), "<message id='x'/>"))
+					s.expect("<message xmlns='jabber:client' id='x'/>")
+					s.write("<message id='y' from='a'/>")
+					r.recv(c, "id='y'")
+					time.Sleep(time.Minute - time.Second)
+				}
+				require.Empty(t, lingered)
+				if end != nil {
+					go io.Copy(io.Discard, s)
+					end(c)
+					require.NoError(t, <-lingered)
+					assert.Less(t, time.Since(start), time.Hour)
+				} else {
+					go func() { s.pong(""); s.farewell() }()
+					require.NoError(t, <-lingered)
+					assert.Equal(t, time.Hour, time.Since(start))
+					<-c.Done()
+					assert.ErrorIs(t, c.Err(), boshclient.SystemShutdown)
+				}
+				_, took := r.drained(20 * time.Second)
+				assert.LessOrEqual(t, took, leaveLimit)
+			}, func(c *config) { c.connector.timeout = 3 * time.Hour })
 		})
 	}
 }

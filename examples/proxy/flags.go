@@ -27,6 +27,7 @@ func (cfg *config) sane() (err error) {
 	refuse(s.bytes > 0 && s.bytes < minMessage, "-rate: %d bytes a second is less than %d", s.bytes, minMessage)
 	refuse(s.addrBytes > 0 && s.addrBytes < minMessage, "-rate-per-client: %d bytes a second is less than %d", s.addrBytes, minMessage)
 	refuse(cfg.keepalive < 0, "-keepalive: %s is no time; 0 is never", inSeconds(cfg.keepalive))
+	refuse(cfg.linger < 0, "-linger: %s is no time", inSeconds(cfg.linger))
 	refuse(cfg.drain < 0, "-drain: %s is no time", inSeconds(cfg.drain))
 	refuse(cfg.idle <= 0, "-idle-timeout: %s is no time", inSeconds(cfg.idle))
 	refuse(o.Wait < time.Second, "-wait: %s is less than 1s", inSeconds(o.Wait))

@@ -101,6 +101,10 @@ func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) e
 	case <-ctx.Done():
 	case err = <-w.failed:
 	}
+	if err == nil && cfg.linger > 0 {
+		log.Info("lingering", "for", cfg.linger, "sessions", w.proxy.bosh.Stats().Sessions)
+		err = w.linger(cfg.linger)
+	}
 	log.Info("draining", "for", cfg.drain, "sessions", w.proxy.bosh.Stats().Sessions)
 	began := time.Now()
 	untold, derr := w.shutdown(cfg.drain)

@@ -138,7 +138,7 @@ func TestHealthCommand(t *testing.T) {
 	var said bytes.Buffer
 	assert.Equal(t, 1, command(t.Context(), []string{"health", "127.0.0.1:1"}, io.Discard, &said))
 	assert.Contains(t, said.String(), "refused")
-	w.draining.Store(true)
+	require.NoError(t, w.proxy.bosh.Drain(t.Context()))
 	assert.Equal(t, 1, command(t.Context(), []string{"health", https}, io.Discard, io.Discard))
 }
 

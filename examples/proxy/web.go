@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/gobosh/bosh"
@@ -16,14 +15,13 @@ import (
 
 // A web is what is served over HTTP.
 type web struct {
-	proxy    *proxy
-	draining atomic.Bool
-	servers  []*http.Server
-	public   net.Listener
-	admin    net.Listener // nil if there is none
-	failed   chan error
-	idle     time.Duration // how long a connection may be
-	pair     *keyPair      // nil without TLS
+	proxy   *proxy
+	servers []*http.Server
+	public  net.Listener
+	admin   net.Listener // nil if there is none
+	failed  chan error
+	idle    time.Duration // how long a connection may be
+	pair    *keyPair      // nil without TLS
 }
 
 // listen opens the ports and serves on them.
@@ -120,7 +118,7 @@ func (w *web) adminHandler() http.Handler {
 func (w *web) health(rw http.ResponseWriter, _ *http.Request) {
 	rw.Header().Set("Cache-Control", "no-store")
 	rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if w.draining.Load() {
+	if w.proxy.bosh.Draining() {
 		rw.WriteHeader(http.StatusServiceUnavailable)
 		io.WriteString(rw, "draining\n")
 		return

@@ -219,7 +219,7 @@ func TestHealth(t *testing.T) {
 	url := "http://" + w.admin.Addr().String() + "/healthz"
 	status, _, _ := fetch(t, http.DefaultClient, url)
 	assert.Equal(t, 200, status)
-	w.draining.Store(true)
+	require.NoError(t, w.proxy.bosh.Drain(t.Context()))
 	status, _, body := fetch(t, http.DefaultClient, url)
 	assert.Equal(t, 503, status)
 	assert.Equal(t, "draining\n", body)

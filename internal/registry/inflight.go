@@ -11,7 +11,8 @@ type InFlight struct {
 	busy   func() bool
 	active atomic.Int64
 	closed atomic.Bool
-	quiet  chan struct{} // of capacity 1; gets a token when the InFlight is closed and something is over
+	drains atomic.Bool
+	quiet  chan struct{} // of capacity 1; gets a token when the InFlight drains and something is over
 }
 
 // NewInFlight returns an InFlight. busy reports whether there is anything to wait for besides
@@ -32,15 +33,24 @@ func (f *InFlight) Leave() {
 	}
 }
 
-// Close closes the InFlight for good.
-func (f *InFlight) Close() { f.closed.Store(true) }
+// Drain says that nothing new is to begin.
+func (f *InFlight) Drain() { f.drains.Store(true) }
+
+// Draining reports whether nothing new is to begin.
+func (f *InFlight) Draining() bool { return f.drains.Load() }
+
+// Close closes the InFlight for good. It drains, too.
+func (f *InFlight) Close() {
+	f.Drain()
+	f.closed.Store(true)
+}
 
 // Closed reports whether the InFlight is closed.
 func (f *InFlight) Closed() bool { return f.closed.Load() }
 
 // Notify has Wait look again.
 func (f *InFlight) Notify() {
-	if f.closed.Load() {
+	if f.Draining() {
 		select {
 		case f.quiet <- struct{}{}:
 		default:
@@ -51,7 +61,15 @@ func (f *InFlight) Notify() {
 // Wait waits until nothing is going on, or ctx is done, whose error it returns
 // then. The InFlight must be closed. Several may wait.
 func (f *InFlight) Wait(ctx context.Context) error {
-	for f.busy() || f.active.Load() > 0 {
+	return f.wait(ctx, func() bool { return f.busy() || f.active.Load() > 0 })
+}
+
+// WaitIdle is Wait for what has not come in by Enter. It is enough that the InFlight
+// drains.
+func (f *InFlight) WaitIdle(ctx context.Context) error { return f.wait(ctx, f.busy) }
+
+func (f *InFlight) wait(ctx context.Context, busy func() bool) error {
+	for busy() {
 		select {
 		case <-f.quiet:
 		case <-ctx.Done():

@@ -52,3 +52,30 @@ func TestQuiet(t *testing.T) {
 	f.Close()
 	assert.NoError(t, f.Wait(t.Context()))
 }
+
+// What drains is waited for without what has come in by Enter, and before it is closed.
+func TestWaitIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var others atomic.Int64
+		f := NewInFlight(func() bool { return others.Load() > 0 })
+		others.Add(1)
+		f.Enter()
+		assert.False(t, f.Draining())
+		f.Drain()
+		assert.True(t, f.Draining())
+		assert.False(t, f.Closed())
+		var waited atomic.Int64
+		for range 3 {
+			go func() {
+				assert.NoError(t, f.WaitIdle(t.Context()))
+				waited.Add(1)
+			}()
+		}
+		synctest.Wait()
+		assert.Zero(t, waited.Load())
+		others.Add(-1)
+		f.Notify()
+		synctest.Wait()
+		assert.EqualValues(t, 3, waited.Load())
+	})
+}
