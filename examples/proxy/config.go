@@ -33,6 +33,7 @@ type config struct {
 
 	frontage  frontage
 	connector connector
+	cluster   clustering
 	shape     shape
 	options   bosh.Options
 }
@@ -47,6 +48,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 	fs.BoolVar(&cfg.check, "check", false, "connect to the XMPP server of each -domain, or of -upstream, say what it offers, and end")
 	finishWeb := cfg.webFlags(fs)
 	finishServer := cfg.serverFlags(fs)
+	finishCluster := cfg.cluster.flags(fs)
 	cfg.limitFlags(fs)
 	cfg.shape.flags(fs)
 	if err := fs.Parse(args); err != nil {
@@ -55,7 +57,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 	if cfg.version {
 		return cfg, nil
 	}
-	err := errors.Join(cfg.sane(), finishWeb(), finishServer())
+	err := errors.Join(cfg.sane(), finishWeb(), finishServer(), finishCluster())
 	if fs.NArg() > 0 {
 		err = errors.Join(err, fmt.Errorf("no arguments are wanted, but there is %q", fs.Arg(0)))
 	}

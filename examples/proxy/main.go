@@ -80,13 +80,30 @@ const descriptorsEach = 3
 // if there is one, when the ports are open.
 func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) error {
 	log := logger(cfg, output)
-	w, err := listen(cfg, newProxy(cfg, cfg.options, log), log)
+	o := cfg.options
+	m, err := cfg.cluster.join(&o, log)
+	if err != nil {
+		return err
+	}
+	defer m.leave()
+	p := newProxy(cfg, o, log)
+	if m != nil {
+		p.cluster = m.node
+		m.node.Serve(p.bosh)
+	}
+	w, err := listen(cfg, p, log)
 	if err != nil {
 		return err
 	}
 	attrs := []any{"version", version.Module(), "http", w.public.Addr().String(), "path", cfg.path}
 	if w.admin != nil {
 		attrs = append(attrs, "admin", w.admin.Addr().String())
+	}
+	if o.Node != "" {
+		attrs = append(attrs, "node", o.Node)
+	}
+	if m != nil {
+		attrs = append(attrs, "others", len(m.node.Nodes())-1)
 	}
 	log.Info("serving", attrs...)
 	demo.LogSessions(log, descriptorsEach, int64(cfg.options.MaxSessions))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshnats"
 )
 
 // A proxy is the connection manager: it takes BOSH sessions, connects to a
@@ -26,6 +27,7 @@ type proxy struct {
 	budget    budget
 	shaper    shaper
 	refusals  refusals
+	cluster   *boshnats.Node // nil if it is alone
 
 	bridges sync.WaitGroup // and connections that are to become some
 	living  atomic.Int64   // how many there are

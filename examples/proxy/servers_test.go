@@ -261,6 +261,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	atEnd = append(atEnd, func() { os.RemoveAll(dir) })
 	for program, from := range map[string]string{"proxy": ".", "chat": "../chat"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, program), ".")
 		build.Dir = from // a module of its own
@@ -270,14 +271,6 @@ var programs = sync.OnceValues(func() (string, error) {
 	}
 	return dir, nil
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := programs(); err == nil {
-		os.RemoveAll(dir)
-	}
-	os.Exit(code)
-}
 
 // A realProxy is the proxy in a process of its own.
 type realProxy struct {

@@ -110,6 +110,9 @@ func (w *web) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", &w.proxy.count)
 	mux.Handle("/sessions", w.proxy.bosh.Monitor())
+	if w.proxy.cluster != nil {
+		mux.Handle("/nodes", w.proxy.cluster.Monitor())
+	}
 	mux.HandleFunc("GET "+healthPath, w.health)
 	return mux
 }
