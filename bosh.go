@@ -616,7 +616,7 @@ func (o *Options) terms() session.Terms {
 func (o *Options) config() session.Config {
 	return session.Config{
 		Grace: o.Grace, CreateTimeout: o.CreateTimeout, ReportAfter: o.ReportAfter,
-		MaxBody: o.MaxBody, ReadBuffer: o.ReadBuffer, WriteBuffer: o.WriteBuffer, ReplayBuffer: o.ReplayBuffer,
+		MaxBody: o.MaxBody, MaxElement: o.MaxElement, ReadBuffer: o.ReadBuffer, WriteBuffer: o.WriteBuffer, ReplayBuffer: o.ReplayBuffer,
 		MaxStreams: o.MaxStreams, MaxRepeats: o.MaxRepeats,
 		WhitespaceKeepalive: o.WhitespaceKeepalive, PassUpgrades: o.PassUpgrades,
 		Throttle: o.Throttle, ByConnection: o.Proof != ByProtocol, ByKernel: o.Proof == ByKernel,

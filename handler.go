@@ -473,7 +473,7 @@ func (h *Handler) opening(w session.Wants, def Opening) Opening {
 // address local.
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
 	st := &Stream{s: s, local: local}
-	st.state = session.Stream{Opening: h.share(o), Framing: o.Framing.bytes(), Owner: st}
+	st.state.Stream = session.Stream{Opening: h.share(o), Framing: o.Framing.bytes(), Owner: st}
 	if h.o.MaxStreams > 1 {
 		st.state.Name = rand.Text()
 	}
@@ -609,22 +609,9 @@ func (h *Handler) deliver(st *Stream) bool {
 // run runs the application on a stream.
 func (h *Handler) run(st *Stream) {
 	goesOn := false
-	defer h.served(st, "Serve", &goesOn)
+	defer (*locker)(st.s).Served(&st.state.Stream, "Serve", &goesOn)
 	h.o.Serve(st)
-	goesOn = st.received()
-}
-
-// served closes a stream when a callback that served it is done, unless the stream
-// goes on.
-func (h *Handler) served(st *Stream, callback string, goesOn *bool) {
-	var e *Error
-	if v := recover(); v != nil {
-		h.o.Logger.Error("bosh: "+callback+" panicked", "session", st.s.ID(), "panic", v, "stack", string(debug.Stack()))
-		e = &Error{Condition: InternalServerError}
-	} else if *goesOn {
-		return
-	}
-	st.CloseWithError(e)
+	goesOn = st.conn().Received()
 }
 
 // began takes note of a new session.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,13 +43,13 @@ type Session struct {
 	began  uint32       // when it began, in seconds by the clock
 	secure bool
 
-	told bool // the application knows that it has ended; guarded by mu, as all that follows
+	told  bool          // the application knows that it has ended; guarded by mu, as all that follows
+	asked registry.Mark // for its stats: see Handler.Stats
 
 	mu sync.Mutex // see lock and release, which alone may touch it
 
 	m     session.Machine
-	asked registry.Mark // for its stats: see Handler.Stats
-	desk  carrier.Desk  // where answers are written that nobody waits for
+	desk  carrier.Desk // where answers are written that nobody waits for
 	scope reqinfo.LazyContext
 	alarm timers.Alarm // rings for the next thing that is due
 	rare  *rare        // nil until one of them is needed
@@ -167,11 +168,32 @@ func (s *Session) act() {
 	}
 }
 
-// A locker is a Session as a sync.Locker, for its deadlines.
+// A locker is a Session as its streams see it: see netconn.Session.
 type locker Session
 
-func (l *locker) Lock()   { (*Session)(l).lock() }
-func (l *locker) Unlock() { (*Session)(l).unlock() }
+func (l *locker) Lock()              { (*Session)(l).lock() }
+func (l *locker) Unlock()            { (*Session)(l).unlock() }
+func (l *locker) Now() time.Duration { return l.h.now() }
+func (l *locker) Settle()            { l.m.Settle(l.h.now()) }
+func (l *locker) Direct() bool       { return l.h.engine != nil }
+
+func (l *locker) Fault(err error) *session.End {
+	return newEnd(&Error{Condition: InternalServerError, Err: err})
+}
+
+// Served closes a stream when a callback that served it is done, unless the stream goes
+// on.
+func (l *locker) Served(x *session.Stream, callback string, goesOn *bool) {
+	st := owner(x)
+	var e *Error
+	if v := recover(); v != nil {
+		l.h.o.Logger.Error("bosh: "+callback+" panicked", "session", st.s.ID(), "panic", v, "stack", string(debug.Stack()))
+		e = &Error{Condition: InternalServerError}
+	} else if *goesOn {
+		return
+	}
+	st.CloseWithError(e)
+}
 
 // settle has the machine see what is due now.
 func (s *Session) settle() { s.m.Settle(s.h.now()) }
@@ -185,7 +207,7 @@ func (s *Session) openStream(asked session.Asked) (after func()) {
 		e := &Error{Condition: PolicyViolation, Err: errStreams}
 		st := s.h.newStream(s, first.local, o)
 		st.scope = reqinfo.NewLazyContext(s.scope.Context(s.cause()))
-		s.m.AddStream(s.h.now(), asked.Rid, &st.state, newEnd(e))
+		s.m.AddStream(s.h.now(), asked.Rid, &st.state.Stream, newEnd(e))
 		return func() { s.h.streamRefused(s, e) }
 	}
 	local, r := first.local, s.Request()
@@ -205,7 +227,7 @@ func (s *Session) admitStream(rid int64, local net.Addr, r *http.Request, o Open
 	st := s.h.newStream(s, local, o)
 	st.scope = reqinfo.NewLazyContext(ctx)
 	s.lock()
-	s.m.AddStream(s.h.now(), rid, &st.state, newEnd(err))
+	s.m.AddStream(s.h.now(), rid, &st.state.Stream, newEnd(err))
 	if st.state.Open() && ctx != s.scope.Values() { // or the session sees to it
 		st.scope.Watch(ctx, func() { st.lapse(ctx) })
 	}
@@ -221,19 +243,15 @@ func (s *Session) admitStream(rid int64, local net.Addr, r *http.Request, o Open
 // delivered. It is called with the lock held.
 func (s *Session) proves() {
 	for _, x := range s.m.Streams() {
-		st := owner(x)
-		st.prove()
-		st.handBack()
+		owner(x).conn().Proves()
 	}
 	if !s.m.Several() {
 		return
 	}
 	s.m.Forget(func(x *session.Stream) (wanted bool) {
-		st := owner(x)
 		x.Gone = s.m.AllProven(x)
-		st.prove()
-		st.handBack()
-		return !x.Gone && (st.state.Owed || st.extras != nil && st.extras.prover != nil)
+		wanted = owner(x).conn().Proves()
+		return !x.Gone && wanted
 	})
 }
 
@@ -579,7 +597,7 @@ func (l lapse) Unwrap() error { return l.error }
 // has for it. It returns why the request is unacceptable, or nil. The session is not yet
 // known to anyone else.
 func (s *Session) begin(g *session.Grant, st *Stream, req *wire.Request) *Error {
-	s.m = session.New(&s.h.config, g, rand.Text()+s.h.suffix, s.info.Size(), &st.state)
+	s.m = session.New(&s.h.config, g, rand.Text()+s.h.suffix, s.info.Size(), &st.state.Stream)
 	if c := s.m.Fill(req); c != "" {
 		return &Error{Condition: Condition(c), Err: errPayload}
 	}

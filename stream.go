@@ -1,6 +1,7 @@
 package bosh
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -8,11 +9,8 @@ import (
 	"io"
 	"iter"
 	"net"
-	"os"
-	"sync"
 	"time"
 
-	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/netconn"
 	"github.com/gobosh/bosh/internal/reqinfo"
@@ -36,43 +34,24 @@ type Stream struct {
 	s     *Session
 	local net.Addr
 
-	cut *framing.Cutter // for whoever has set state.Writing; nil until Write is called
+	// The rest is guarded by s.mu.
 
-	// All that follows is guarded by s.mu.
-
-	state  session.Stream
-	extras *extras              // nil until one of them is needed: see extra
-	scope  *reqinfo.LazyContext // nil unless the session may have several streams
-
-	readable, writable, unlocked chan struct{} // of capacity 1, for waiting: see wake
-	rdeadline, wdeadline         netconn.Deadline
-}
-
-// extras are what few streams need.
-type extras struct {
-	dec *xml.Decoder          // of Token; for one goroutine
-	enc *framing.TokenEncoder // of EncodeToken; for one goroutine
-
-	receiver  func([]byte, error) // of Receive; guarded by s.mu
-	receiving bool                // it has a goroutine, or has had its last one; guarded by s.mu
-
-	prover  func(int64) // of OnProven; guarded by s.mu, as are the next two
-	proving bool        // it has a goroutine
-	told    int64       // what it has been called with
+	state netconn.State
+	scope *reqinfo.LazyContext // nil unless the session may have several streams
 }
 
 // owner returns the Stream that keeps x.
 func owner(x *session.Stream) *Stream { return x.Owner.(*Stream) }
 
+// conn returns the stream as package netconn sees it.
+func (st *Stream) conn() netconn.Conn {
+	return netconn.Conn{State: &st.state, M: &st.s.m, S: (*locker)(st.s)}
+}
+
 // woken has those look again who wait for the stream. It is called with the lock held,
 // and adds to after what is to be done without.
 func (st *Stream) woken(w session.Wake, after []func()) []func() {
-	if w&session.WakeReader != 0 {
-		st.wakeReader()
-	}
-	if w&session.WakeWriter != 0 {
-		st.wake(&st.writable)
-	}
+	st.conn().Woken(w)
 	if w&session.WakeEnd != 0 && st.scope != nil {
 		cancel, cause := st.scope.Cancel(), public(st.state.Cause())
 		after = append(after, func() { cancel(cause) })
@@ -117,55 +96,11 @@ func openingOf(o *session.Opening) Opening {
 // is empty if it has none.
 type Attr struct{ Space, Local, Value string }
 
-// wake lets one of those go on that wait on one of the stream's channels. It
-// may find that it must wait again; if there is more to do, it wakes the next.
-func (st *Stream) wake(ch *chan struct{}) {
-	select {
-	case *ch <- struct{}{}:
-	default: // nobody ever waited, or the token is there
-	}
-}
-
-// wait waits without the lock until ch is woken, the deadline passes, or ctx is
-// done, and returns with the lock.
-func (st *Stream) wait(ctx context.Context, ch *chan struct{}, d *netconn.Deadline) (err error) {
-	if *ch == nil {
-		*ch = make(chan struct{}, 1)
-	}
-	// ctx may be nil, or somebody's own: it panics with the lock, which callers release.
-	woken, passed, done, over := *ch, d.Passed(), ctx.Done(), false
-	st.s.unlock()
-	if done == nil {
-		<-woken
-	} else {
-		select {
-		case <-woken:
-		case <-done:
-			over = true
-		}
-	}
-	st.s.lock()
-	if over {
-		err = context.Cause(ctx)
-	}
-	if d.Passed() != passed {
-		err = os.ErrDeadlineExceeded
-	}
-	return err
-}
-
 // Read reads what the client sent. It blocks until there is something, the
 // read deadline passes, the stream is closed, or the session ends. With the
 // framings XMPP and Elements one Read never returns bytes of two requests.
 func (st *Stream) Read(p []byte) (n int, err error) {
-	st.s.lock()
-	defer st.s.unlock()
-	if err = st.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
-		before := st.state.In.Behind()
-		n = st.state.In.Read(p)
-		st.state.Goes()
-		st.consumed(before)
-	}
+	n, err = st.conn().Read(p)
 	return n, st.ioError("read", err)
 }
 
@@ -174,147 +109,11 @@ func (st *Stream) Read(p []byte) (n int, err error) {
 // [io.Copy] needs no buffer for a stream that says nothing. What w is being given
 // counts as unread until its Write returns.
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
-	var l loan
-	defer func() { st.repay(l) }() // whatever w does
-	for {
-		if l, err = st.takeInput(l); err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, st.ioError("read", err)
-		}
-		took, err := w.Write(l.input)
-		if n += int64(took); err == nil && took < len(l.input) {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			return n, err
-		}
+	n, wrote, err := st.conn().CopyTo(w)
+	if err == io.EOF {
+		err = nil
 	}
-}
-
-// A loan is input that somebody is being given. Until he is done with it, it counts
-// as unread.
-type loan struct {
-	b     []byte // the buffer that it is in, or a spare one
-	input []byte
-}
-
-// takeInput waits for input, and lends all there is to somebody who is done with l.
-func (st *Stream) takeInput(l loan) (loan, error) {
-	st.s.lock()
-	defer st.s.unlock()
-	st.repaid(l)
-	if err := st.input(context.Background(), false); err != nil {
-		return loan{}, err
-	}
-	return st.lendAll(buffer.Rest(l.b)), nil
-}
-
-// lendAll lends all input, in the buffer that it is in, for another one.
-func (st *Stream) lendAll(spare []byte) (l loan) {
-	l.b, l.input = st.state.In.Take(spare)
-	st.state.Goes()
-	st.consumed(st.state.In.Behind())
-	return l
-}
-
-// lendElement lends the next element of the input, in the buffer b or a larger one.
-func (st *Stream) lendElement(b []byte) loan {
-	before := st.state.In.Behind()
-	b = st.state.In.Next(b)
-	st.state.In.Lend(len(b), cap(b))
-	st.state.Goes()
-	st.consumed(before)
-	return loan{b, b}
-}
-
-// repay takes note that somebody is done with l.
-func (st *Stream) repay(l loan) {
-	if len(l.input) == 0 {
-		return
-	}
-	st.s.lock()
-	defer st.s.unlock()
-	st.repaid(l)
-}
-
-// repaid is repay, called with the lock held.
-func (st *Stream) repaid(l loan) {
-	if len(l.input) > 0 {
-		before := st.state.In.Behind()
-		st.state.In.Return(len(l.input), cap(l.b))
-		st.consumed(before)
-	}
-}
-
-// takeElement appends the next element of the input to b.
-func (st *Stream) takeElement(b []byte) []byte {
-	before := st.state.In.Behind()
-	b = st.state.In.Next(b)
-	st.state.Goes()
-	st.consumed(before)
-	return b
-}
-
-// returns takes note that somebody comes for input: it may be one that has gone.
-func (st *Stream) returns() {
-	if st.s.m.Returns(&st.state) {
-		st.s.settle()
-	}
-}
-
-// listens takes note that the application waits for input.
-func (st *Stream) listens() {
-	if st.s.m.Listens(&st.state) {
-		st.s.settle()
-	}
-}
-
-// input waits until there is input, or there need not be any. It is called with
-// the lock held, and may release it meanwhile.
-func (st *Stream) input(ctx context.Context, idle bool) error {
-	st.returns()
-	ready, err := st.readReady(idle)
-	for !ready && err == nil {
-		st.listens()
-		err = st.wait(ctx, &st.readable, &st.rdeadline)
-		if err == nil || err != os.ErrDeadlineExceeded && st.state.In.Len() > 0 {
-			ready, err = st.readReady(idle) // what came before ctx was done is not lost
-		}
-	}
-	if err != nil {
-		st.wake(&st.readable)
-	}
-	return err
-}
-
-func (st *Stream) readReady(idle bool) (ready bool, err error) {
-	if st.receives() && !st.state.Closed() {
-		return false, errReceived
-	}
-	return st.inputReady(idle)
-}
-
-// inputReady reports whether there is input, or there need not be any.
-func (st *Stream) inputReady(idle bool) (ready bool, err error) {
-	switch {
-	case st.state.Closed():
-		return false, net.ErrClosed
-	case st.rdeadline.Expired():
-		return false, os.ErrDeadlineExceeded
-	case idle || st.state.In.Len() > 0:
-		return true, nil
-	}
-	return false, st.state.Cause()
-}
-
-// consumed is called when some of the input was read, or lent or repaid, of which there
-// were so many bytes before.
-func (st *Stream) consumed(before int) {
-	if st.s.m.Consumed(&st.state, before) {
-		st.s.settle()
-	}
+	return n, cmp.Or(wrote, st.ioError("read", err))
 }
 
 // ioError returns err as Read and Write do, if there is one: the end as it is.
@@ -344,11 +143,7 @@ func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_
 	if !st.state.Framing.ByElement() {
 		return b, st.opError("read", st.notElements(method, "Read"))
 	}
-	st.s.lock()
-	defer st.s.unlock()
-	if err = st.input(ctx, false); err == nil {
-		b = st.takeElement(b)
-	}
+	b, err = st.conn().AppendElement(ctx, b)
 	return b, st.ioError("read", err)
 }
 
@@ -368,103 +163,11 @@ func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_
 //
 // All input is f's: Read and all others that read fail, as does another Receive.
 func (st *Stream) Receive(f func(b []byte, err error)) error {
-	st.s.lock()
-	defer st.s.unlock()
-	switch {
-	case f == nil:
-		return st.opError("read", errNoReceiver)
-	case st.receives():
-		return st.opError("read", errReceived)
+	g := f
+	if f != nil {
+		g = func(b []byte, err error) { f(b, st.ioError("read", err)) }
 	}
-	st.extra().receiver = f
-	st.wake(&st.readable) // whoever is blocked in Read
-	if ready, err := st.inputReady(false); ready || err != nil {
-		st.wakeReader()
-	} else {
-		st.listens()
-	}
-	return nil
-}
-
-// receives reports whether the input is Receive's.
-func (st *Stream) receives() bool { return st.extras != nil && st.extras.receiver != nil }
-
-// received is receives for those without the lock.
-func (st *Stream) received() bool {
-	st.s.lock()
-	defer st.s.unlock()
-	return st.receives()
-}
-
-// wakeReader has whoever reads go on.
-func (st *Stream) wakeReader() {
-	if !st.receives() {
-		st.wake(&st.readable)
-		return
-	}
-	if x := st.extras; !x.receiving {
-		x.receiving = true
-		go st.receive(x.receiver)
-	}
-}
-
-// receive calls f until nothing more has come.
-func (st *Stream) receive(f func([]byte, error)) {
-	if st.s.h.engine != nil {
-		growStack(0)
-	}
-	goesOn := false
-	defer st.s.h.served(st, "Receive", &goesOn)
-	room := receiveRoom.Get().(*[]byte)
-	l := loan{b: *room}
-	defer func() {
-		st.repay(l) // f has panicked
-		*room = buffer.Rest(l.b)
-		receiveRoom.Put(room)
-	}()
-	for {
-		var err error
-		l, err = st.nextInput(l)
-		if goesOn = len(l.input) == 0 && err == nil; goesOn {
-			return
-		}
-		if f(l.input, st.ioError("read", err)); err != nil {
-			return
-		}
-	}
-}
-
-// growStack has the goroutine's stack grow now. With the direct engine it soon would
-// in any case, since whoever makes the answer writes it, and by then many frames would
-// have to be moved, which takes 1.4 µs of the 10 of a round trip.
-//
-//go:noinline
-func growStack(i int) byte {
-	var frame [4 << 10]byte
-	return frame[i]
-}
-
-// receiveRoom is for what is received.
-var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
-
-// nextInput lends the receiver, who is done with l, what he is to be called with next. If
-// there is nothing his goroutine is no more taken to be there.
-func (st *Stream) nextInput(l loan) (_ loan, err error) {
-	st.s.lock()
-	defer st.s.unlock()
-	st.repaid(l)
-	st.returns()
-	if st.state.In.Len() > 0 { // even if a deadline has passed: nobody else would read it
-		if st.state.Framing.ByElement() {
-			return st.lendElement(l.b[:0]), nil
-		}
-		return st.lendAll(l.b[:0]), nil
-	}
-	if _, err = st.inputReady(false); err == nil {
-		st.extras.receiving = false
-		st.listens()
-	}
-	return loan{b: l.b}, err
+	return st.ioError("read", st.conn().Receive(g))
 }
 
 // Token returns the next token of the input, so that a Stream is an
@@ -473,21 +176,15 @@ func (st *Stream) nextInput(l loan) (_ loan, err error) {
 // where a read deadline is to be survived, use ReadElement. It is for one
 // goroutine, as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
-	x := st.tokens()
-	if x.dec == nil {
-		x.dec = xml.NewDecoder(st)
+	x := st.conn().Tokens()
+	if x.Dec == nil {
+		x.Dec = xml.NewDecoder(st)
 	}
-	t, err := x.dec.Token()
+	t, err := x.Dec.Token()
 	return xml.CopyToken(t), err
 }
 
-var (
-	errNoReceiver = errors.New("Receive without a function")
-	errReceived   = errors.New("input is Receive's, and nobody else can read it")
-	errPartial    = errors.New("a Write before it has left an element that is not whole")
-
-	errForeignStream = errors.New("stream of another Handler")
-)
+var errForeignStream = errors.New("stream of another Handler")
 
 // notElements returns the error of a method that is for streams of Elements only, and
 // says what to call in its place.
@@ -505,27 +202,8 @@ func (st *Stream) notElements(method, instead string) error {
 // an element larger than [Options.MaxElement], fails and ends the stream by
 // [InternalServerError].
 func (st *Stream) Write(p []byte) (n int, err error) {
-	st.s.lock()
-	defer st.s.unlock()
-	if err = st.lockWrite(context.Background()); err == nil {
-		n, err = st.write(p)
-		st.unlockWrite()
-	}
+	n, err = st.conn().Write(p)
 	return n, st.ioError("write", err)
-}
-
-func (st *Stream) write(p []byte) (n int, err error) {
-	if len(p) == 0 {
-		return 0, st.writeErr()
-	}
-	for n < len(p) && err == nil {
-		if err = st.room(context.Background()); err == nil {
-			var took int
-			took, err = st.fill(p[n:])
-			n += took
-		}
-	}
-	return n, err
 }
 
 // WriteElement sends one element, or several, which must be whole: either all
@@ -545,27 +223,7 @@ func (st *Stream) writeWhole(ctx context.Context, method string, b []byte) error
 	if err != nil {
 		return err
 	}
-	st.s.lock()
-	defer st.s.unlock()
-	if err = st.lockWrite(ctx); err != nil {
-		return err
-	}
-	defer st.unlockWrite() // also if ctx panics
-	return st.queueWhole(ctx, b, n)
-}
-
-// queueWhole queues n elements as soon as there is room.
-func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
-	if st.cut != nil && st.cut.Pending() {
-		return errPartial
-	}
-	if err := st.room(ctx); err != nil {
-		return err
-	}
-	before := st.state.Out.Len()
-	err := st.state.Queue(b, int64(n))
-	st.spoken(before)
-	return err
+	return st.conn().WriteWhole(ctx, b, n)
 }
 
 // TryWrite is a Write that never waits. It queues as much of p as there is room for,
@@ -573,46 +231,13 @@ func (st *Stream) queueWhole(ctx context.Context, b []byte, n int) error {
 // [ErrFull], as it is while another Write is blocked. An element that has begun to fit
 // is taken whole.
 func (st *Stream) TryWrite(p []byte) (n int, err error) {
-	st.s.lock()
-	defer st.s.unlock()
-	if err = st.tries(); err == nil && len(p) > 0 {
-		st.state.Writing = true
-		n, err = st.fill(p)
-		st.unlockWrite()
-	}
-	if err == nil && n < len(p) {
-		err = ErrFull
-	}
+	n, err = st.conn().TryWrite(p)
 	return n, st.ioError("write", err)
 }
 
 // ErrFull is the error of what does not wait, when the stream has no room: its client
 // is slow.
-var ErrFull = errors.New("no room in the WriteBuffer")
-
-// tries returns why nothing can be written now, or nil.
-func (st *Stream) tries() error {
-	switch err := st.writeErr(); {
-	case err != nil:
-		return err
-	case st.state.Writing:
-		return ErrFull
-	case st.space() > 0:
-		return nil
-	case st.state.Cause() != nil:
-		return st.state.Cause()
-	}
-	st.makeRoom()
-	return ErrFull
-}
-
-// makeRoom has go what is there, although the application may have more to say to the
-// same body: nothing else would go for the rest of Grace.
-func (st *Stream) makeRoom() {
-	if st.s.m.Hasten() {
-		st.s.settle()
-	}
-}
+var ErrFull = netconn.ErrNoRoom
 
 // WriteJSON sends v, as encoding/json has it, in an element of its own: a container of
 // XEP-0335. It blocks and fails as WriteElement does. If v is not fit for JSON the error
@@ -730,14 +355,7 @@ func (st *Stream) share(h *Handler, e *session.Event) (answer bool, err error) {
 		return false, st.notElements("Broadcast", "Write")
 	}
 	st.s.lock()
-	if err = st.tries(); err == nil && st.cut != nil && st.cut.Pending() {
-		err = errPartial
-	}
-	if err == nil {
-		before := st.state.Out.Len()
-		st.state.Out.Share(e)
-		st.spoken(before)
-	}
+	err = st.conn().Share(e)
 	return st.s.release(), err
 }
 
@@ -759,7 +377,7 @@ func (r *rush) start() {
 	if sessions := r.sessions; len(sessions) > 0 {
 		r.sessions = nil
 		go func() {
-			growStack(0)
+			netconn.GrowStack(0)
 			for _, s := range sessions {
 				s.answerQueue()
 			}
@@ -772,143 +390,21 @@ func (r *rush) start() {
 // among the attributes are not needed, and left out. An element whose name has
 // no namespace is in that of its parent, unless it has an attribute xmlns="".
 func (st *Stream) EncodeToken(t xml.Token) error {
-	x := st.tokens()
-	if x.enc == nil {
-		x.enc = framing.NewTokenEncoder(st)
+	x := st.conn().Tokens()
+	if x.Enc == nil {
+		x.Enc = framing.NewTokenEncoder(st)
 	}
-	return x.enc.EncodeToken(t)
+	return x.Enc.EncodeToken(t)
 }
 
 // Flush writes the tokens added by EncodeToken. It blocks and fails as Write
 // does.
 func (st *Stream) Flush() error {
-	enc := st.tokens().enc
+	enc := st.conn().Tokens().Enc
 	if enc == nil {
 		return nil
 	}
 	return enc.Flush()
-}
-
-// tokens returns the extras, for those that use the stream by tokens.
-func (st *Stream) tokens() *extras {
-	st.s.lock()
-	defer st.s.unlock()
-	return st.extra()
-}
-
-// extra returns the extras. It is called with the lock held.
-func (st *Stream) extra() *extras {
-	if st.extras == nil {
-		st.extras = new(extras)
-	}
-	return st.extras
-}
-
-// lockWrite waits for other Writes. Like all that writes, it is called with the
-// lock held, and may release it meanwhile.
-func (st *Stream) lockWrite(ctx context.Context) error {
-	for st.state.Writing {
-		err := st.writeErr()
-		if err == nil {
-			err = st.wait(ctx, &st.unlocked, &st.wdeadline)
-		}
-		if err != nil {
-			st.wake(&st.unlocked)
-			return err
-		}
-	}
-	st.state.Writing = true
-	return nil
-}
-
-// unlockWrite lets the next Write go on.
-func (st *Stream) unlockWrite() {
-	st.state.Writing = false
-	st.wake(&st.unlocked)
-}
-
-// writeErr returns why nothing can be written, or nil.
-func (st *Stream) writeErr() error {
-	if !st.state.Closed() && st.wdeadline.Expired() {
-		return os.ErrDeadlineExceeded
-	}
-	return st.state.WriteErr()
-}
-
-// room waits until there is room for output.
-func (st *Stream) room(ctx context.Context) error {
-	for {
-		err, full := st.writeErr(), st.space() <= 0
-		if err == nil && full {
-			err = st.state.Cause() // then nobody will make room
-		}
-		if err != nil || !full {
-			return err
-		}
-		st.makeRoom()
-		if err := st.wait(ctx, &st.writable, &st.wdeadline); err != nil {
-			return err
-		}
-	}
-}
-
-// fill queues what there is room for, and returns how much of p that was.
-func (st *Stream) fill(p []byte) (n int, err error) {
-	before := st.state.Out.Len()
-	defer func() { st.spoken(before) }()
-	if st.cut == nil {
-		st.cut = st.state.Framing.Cutter(st.s.h.o.MaxElement, st.s.h.o.PassUpgrades)
-	}
-	if st.cut == nil {
-		n = min(len(p), st.s.h.o.WriteBuffer-st.state.Out.Len())
-		st.state.Out.Add(p[:n], 1)
-		return n, nil
-	}
-	for n < len(p) && err == nil && st.space() > 0 {
-		var r framing.Run
-		r, err = st.cutRun(p[n:])
-		before = min(before, st.state.Out.Len()) // the client may have been given it meanwhile
-		if r.Count > 0 {
-			refused := st.state.Queue(r.Elements, int64(r.Count))
-			if r.Owned {
-				buffer.Rest(r.Elements)
-			}
-			if refused != nil {
-				return n, refused
-			}
-			if r.Restart {
-				st.state.Called()
-			}
-		}
-		st.s.m.Item(&st.state, &r.Next)
-		n += r.Took
-	}
-	if err != nil {
-		st.s.unlock()
-		st.CloseWithError(&Error{Condition: InternalServerError, Err: err})
-		st.s.lock()
-	}
-	return n, err
-}
-
-// spoken is called when there is more output, of which there were so many bytes
-// before, or its end has come. What was there already has been settled, and an answer
-// that is under way takes the rest along, or is settled when it is done.
-func (st *Stream) spoken(before int) {
-	if st.s.m.Spoken(&st.state, before) {
-		st.s.settle()
-	}
-}
-
-// space returns how many bytes may be queued.
-func (st *Stream) space() int { return st.s.m.Space(&st.state) }
-
-// cutRun cuts from p what there is space for, without the lock.
-func (st *Stream) cutRun(p []byte) (framing.Run, error) {
-	space := st.space()
-	st.s.unlock()
-	defer st.s.lock()
-	return st.cut.CutRun(p, space)
 }
 
 // lapse ends the stream because ctx is done, which Admit has returned for it; unless
@@ -920,7 +416,7 @@ func (st *Stream) lapse(ctx context.Context) {
 		st.s.unlock()
 		return
 	}
-	st.s.m.LapseStream(st.s.h.now(), &st.state, newEnd(e))
+	st.s.m.LapseStream(st.s.h.now(), &st.state.Stream, newEnd(e))
 	st.s.unlock()
 	st.s.h.streamLapsed(st.s, e)
 }
@@ -941,19 +437,10 @@ func (st *Stream) Close() error { return st.CloseWithError(nil) }
 // that is not well-formed, is returned, and the stream stays open.
 func (st *Stream) CloseWithError(e *Error) error {
 	e, err := checkError(e)
-	if err != nil {
-		return err
+	if err == nil {
+		err = st.ioError("close", st.conn().Close(newEnd(e)))
 	}
-	st.s.lock()
-	defer st.s.unlock()
-	if st.state.Closed() {
-		return st.opError("close", net.ErrClosed)
-	}
-	st.s.m.Close(st.s.h.now(), &st.state, newEnd(e))
-	st.rdeadline.Set((*locker)(st.s), time.Time{}, nil)
-	st.wdeadline.Set((*locker)(st.s), time.Time{}, nil)
-	st.handBack()
-	return nil
+	return err
 }
 
 // A Payload is something that was written to a stream and is not known to have
@@ -989,7 +476,7 @@ func (st *Stream) Undelivered() iter.Seq[Payload] {
 func (st *Stream) undelivered() (lost []Payload) {
 	st.s.lock()
 	defer st.s.unlock()
-	x := &st.state
+	x := &st.state.Stream
 	if x.Open() || st.s.m.Phase() != session.Ended && !x.Gone && x.Final() != nil {
 		return nil
 	}
@@ -1015,14 +502,7 @@ func (st *Stream) undelivered() (lost []Payload) {
 // The header and the end tag of an XMPP stream are no elements, nor is a stream error.
 // What is queued after the client's end is not proven any more: see
 // [Stream.Undelivered].
-func (st *Stream) Proven() int64 {
-	st.s.lock()
-	defer st.s.unlock()
-	return st.proven()
-}
-
-// proven is Proven, called with the lock held.
-func (st *Stream) proven() int64 { return st.s.m.Proven(&st.state) }
+func (st *Stream) Proven() int64 { return st.conn().Proven() }
 
 // OnProven has f called with what Proven returns, when that has grown; and soon if it
 // is not 0 by now. The calls come one after the other, in a goroutine that there is
@@ -1031,69 +511,7 @@ func (st *Stream) proven() int64 { return st.s.m.Proven(&st.state) }
 // end of the stream, but none when [Options.Undelivered] has been called. If f panics, that
 // is logged, and the stream ends by [InternalServerError]. A later OnProven replaces
 // f, and nil ends the calls.
-func (st *Stream) OnProven(f func(n int64)) {
-	st.s.lock()
-	defer st.s.unlock()
-	if f == nil && st.extras == nil {
-		return
-	}
-	st.extra().prover = f
-	st.prove()
-}
-
-// prove has whoever wants to know told how much is proven, if that is more than
-// before. It is called with the lock held.
-func (st *Stream) prove() {
-	if x := st.extras; x != nil && x.prover != nil && !x.proving && st.proven() > x.told {
-		x.proving = true
-		go st.tellProven()
-	}
-}
-
-// tellProven calls the function of OnProven until there is nothing new.
-func (st *Stream) tellProven() {
-	goesOn := false
-	defer st.s.h.served(st, "OnProven", &goesOn)
-	defer func() {
-		if !goesOn { // f has panicked
-			st.s.lock()
-			defer st.s.unlock()
-			st.extras.prover, st.extras.proving = nil, false
-			st.handBack()
-		}
-	}()
-	for {
-		f, n := st.nextProven()
-		if goesOn = f == nil; goesOn {
-			return
-		}
-		f(n)
-	}
-}
-
-// nextProven returns what is to be called, and with what, or nil. Then there is no
-// goroutine any more.
-func (st *Stream) nextProven() (f func(int64), n int64) {
-	st.s.lock()
-	defer st.s.unlock()
-	x := st.extras
-	if n = st.proven(); x.prover == nil || n <= x.told {
-		x.proving = false
-		st.handBack()
-		return nil, 0
-	}
-	x.told = n
-	return x.prover, n
-}
-
-// handBack has Options.Undelivered called if nothing more can be written or proven. It
-// is called with the lock held.
-func (st *Stream) handBack() {
-	if st.state.Owed && st.state.Closed() && (st.s.m.Phase() == session.Ended || st.state.Gone) && (st.extras == nil || !st.extras.proving) {
-		st.state.Owed = false
-		go st.s.h.handBack(st)
-	}
-}
+func (st *Stream) OnProven(f func(n int64)) { st.conn().OnProven(f) }
 
 // why returns why the stream has ended.
 func (st *Stream) why() error {
@@ -1120,11 +538,14 @@ func (st *Stream) owes(yes bool) {
 	st.state.Owed = yes
 }
 
-// handBack tells the application what a stream has not delivered.
-func (h *Handler) handBack(st *Stream) {
-	defer h.inflight.Leave()
-	defer h.caught("Options.Undelivered")
-	h.o.Undelivered(st, st.undelivered(), st.why())
+// HandBack tells the application what a stream has not delivered. See netconn.Session.
+func (l *locker) HandBack(x *session.Stream) {
+	st, h := owner(x), l.h
+	go func() {
+		defer h.inflight.Leave()
+		defer h.caught("Options.Undelivered")
+		h.o.Undelivered(st, st.undelivered(), st.why())
+	}()
 }
 
 // SetDeadline sets the read and write deadlines.
@@ -1139,25 +560,12 @@ func (st *Stream) SetDeadline(t time.Time) error {
 // that is blocked, and every later one, fails by [os.ErrDeadlineExceeded], and Receive
 // ends. The zero time means never. It fails only if the stream is closed.
 func (st *Stream) SetReadDeadline(t time.Time) error {
-	return st.setDeadline(&st.rdeadline, t, st.wakeReader)
+	return st.ioError("set", st.conn().SetReadDeadline(t))
 }
 
 // SetWriteDeadline is SetReadDeadline for Write, WriteElement and Flush.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
-	return st.setDeadline(&st.wdeadline, t, func() {
-		st.wake(&st.writable)
-		st.wake(&st.unlocked)
-	})
-}
-
-func (st *Stream) setDeadline(d *netconn.Deadline, t time.Time, passed func()) error {
-	st.s.lock()
-	defer st.s.unlock()
-	if st.state.Closed() {
-		return st.opError("set", net.ErrClosed)
-	}
-	d.Set((*locker)(st.s), t, passed)
-	return nil
+	return st.ioError("set", st.conn().SetWriteDeadline(t))
 }
 
 // LocalAddr returns the address that the request which opened the stream came

@@ -1,5 +1,5 @@
-// Package netconn has the parts of a net.Conn and of a net.Listener: deadlines, and a
-// queue of connections that wait for Accept.
+// Package netconn makes a stream of a machine a net.Conn: deadlines, and who waits for
+// input, for room and for each other. It has a queue of connections for Accept, too.
 package netconn
 
 import (
@@ -11,10 +11,10 @@ import (
 // never comes. Its owner's lock guards it: all methods must be called with that
 // lock held.
 type Deadline struct {
-	*state // nil until it is set: most never are
+	*countdown // nil until it is set: most never are
 }
 
-type state struct {
+type countdown struct {
 	timer   *time.Timer
 	expired bool
 	passed  uint32 // how often the time has come
@@ -22,13 +22,13 @@ type state struct {
 }
 
 // Expired reports whether the time has come.
-func (d Deadline) Expired() bool { return d.state != nil && d.expired }
+func (d Deadline) Expired() bool { return d.countdown != nil && d.expired }
 
 // Passed returns how often the time has come. Whoever waits must give up if that
 // changes meanwhile, and not look whether the deadline is expired still, or one
 // that is set and cleared at once would be missed.
 func (d Deadline) Passed() uint32 {
-	if d.state == nil {
+	if d.countdown == nil {
 		return 0
 	}
 	return d.passed
@@ -37,16 +37,16 @@ func (d Deadline) Passed() uint32 {
 // Set sets the time; the zero time is never. When it comes, wake is called with
 // the owner's lock mu held.
 func (d *Deadline) Set(mu sync.Locker, t time.Time, wake func()) {
-	if d.state == nil {
+	if d.countdown == nil {
 		if t.IsZero() {
 			return
 		}
-		d.state = new(state)
+		d.countdown = new(countdown)
 	}
 	d.set(mu, t, wake)
 }
 
-func (d *state) set(mu sync.Locker, t time.Time, wake func()) {
+func (d *countdown) set(mu sync.Locker, t time.Time, wake func()) {
 	d.turn++
 	if d.timer != nil {
 		d.timer.Stop()
@@ -71,7 +71,7 @@ func (d *state) set(mu sync.Locker, t time.Time, wake func()) {
 	})
 }
 
-func (d *state) expire(wake func()) {
+func (d *countdown) expire(wake func()) {
 	d.expired = true
 	d.passed++
 	wake()

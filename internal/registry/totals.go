@@ -47,8 +47,9 @@ type Totals struct {
 	round Mark             // the Sum that is asking; 0 if none is
 }
 
-// A Mark is the last Sum that has asked a session. The session's lock guards it.
-type Mark uint32
+// A Mark is the last Sum that has asked a session. The session's lock guards it. Each Sum
+// asks every session, so that few bits are enough.
+type Mark uint16
 
 // Ended adds a session that has ended. What it had open, queued or unread is
 // over. It is called once for each session, with the session's lock held, and nobody

@@ -11,6 +11,7 @@ import (
 type Config struct {
 	Grace, CreateTimeout, ReportAfter    time.Duration
 	MaxBody                              int64
+	MaxElement                           int
 	ReadBuffer, WriteBuffer              int
 	ReplayBuffer, MaxStreams, MaxRepeats int
 	WhitespaceKeepalive, PassUpgrades    bool

@@ -284,6 +284,11 @@ func (m *Machine) countInput(st *Stream) (d int) {
 // Space returns how many bytes st may queue.
 func (m *Machine) Space(st *Stream) int { return m.cfg.WriteBuffer - st.Out.Len() - len(st.Late()) }
 
+// Cutter returns what cuts the output of st, or nil if it may be cut anywhere.
+func (m *Machine) Cutter(st *Stream) *framing.Cutter {
+	return st.Framing.Cutter(m.cfg.MaxElement, m.cfg.PassUpgrades)
+}
+
 // Lingers reports whether writes are still taken although the client has ended the
 // stream: an XMPP server has to end its own side, and may be in the middle of a reply.
 // What is written then is undelivered.

@@ -1,0 +1,267 @@
+package netconn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/gobosh/bosh/internal/buffer"
+)
+
+// Why Receive fails, and reading besides Receive.
+var (
+	errNoReceiver = errors.New("Receive without a function")
+	errReceived   = errors.New("input is Receive's, and nobody else can read it")
+)
+
+// Read reads input, and waits for it.
+func (c Conn) Read(p []byte) (n int, err error) {
+	c.S.Lock()
+	defer c.S.Unlock()
+	if err = c.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
+		before := c.In.Behind()
+		n = c.In.Read(p)
+		c.Goes()
+		c.consumed(before)
+	}
+	return n, err
+}
+
+// AppendElement appends the next element of the input to b. It waits until ctx is done.
+func (c Conn) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
+	c.S.Lock()
+	defer c.S.Unlock()
+	err := c.input(ctx, false)
+	if err == nil {
+		before := c.In.Behind()
+		b = c.In.Next(b)
+		c.Goes()
+		c.consumed(before)
+	}
+	return b, err
+}
+
+// CopyTo writes all input to w. An error of w is wrote, and one of reading is err.
+func (c Conn) CopyTo(w io.Writer) (n int64, wrote, err error) {
+	var l loan
+	defer func() { c.repay(l) }() // whatever w does
+	for {
+		if l, err = c.takeInput(l); err != nil {
+			return n, nil, err
+		}
+		took, err := w.Write(l.input)
+		if n += int64(took); err == nil && took < len(l.input) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return n, err, nil
+		}
+	}
+}
+
+// A loan is input that somebody is being given. Until he is done with it, it counts as
+// unread.
+type loan struct {
+	b     []byte // the buffer that it is in, or a spare one
+	input []byte
+}
+
+// takeInput waits for input, and lends all there is to somebody who is done with l.
+func (c Conn) takeInput(l loan) (loan, error) {
+	c.S.Lock()
+	defer c.S.Unlock()
+	c.repaid(l)
+	if err := c.input(context.Background(), false); err != nil {
+		return loan{}, err
+	}
+	return c.lendAll(buffer.Rest(l.b)), nil
+}
+
+// lendAll lends all input, in the buffer that it is in, for another one.
+func (c Conn) lendAll(spare []byte) (l loan) {
+	l.b, l.input = c.In.Take(spare)
+	c.Goes()
+	c.consumed(c.In.Behind())
+	return l
+}
+
+// lendElement lends the next element of the input, in the buffer b or a larger one.
+func (c Conn) lendElement(b []byte) loan {
+	before := c.In.Behind()
+	b = c.In.Next(b)
+	c.In.Lend(len(b), cap(b))
+	c.Goes()
+	c.consumed(before)
+	return loan{b, b}
+}
+
+// repay takes note that somebody is done with l.
+func (c Conn) repay(l loan) {
+	if len(l.input) == 0 {
+		return
+	}
+	c.S.Lock()
+	defer c.S.Unlock()
+	c.repaid(l)
+}
+
+// repaid is repay, called with the lock held.
+func (c Conn) repaid(l loan) {
+	if len(l.input) > 0 {
+		before := c.In.Behind()
+		c.In.Return(len(l.input), cap(l.b))
+		c.consumed(before)
+	}
+}
+
+// consumed is called when some of the input was read, or lent or repaid. There were so
+// many bytes before.
+func (c Conn) consumed(before int) { c.settle(c.M.Consumed(&c.Stream, before)) }
+
+// returns takes note that somebody comes for input. He may have gone off with some.
+func (c Conn) returns() { c.settle(c.M.Returns(&c.Stream)) }
+
+// listens takes note that the application waits for input.
+func (c Conn) listens() { c.settle(c.M.Listens(&c.Stream)) }
+
+// input waits until there is input, or there need not be any. It is called with the lock
+// held, and may release it meanwhile.
+func (c Conn) input(ctx context.Context, idle bool) error {
+	c.returns()
+	ready, err := c.readReady(idle)
+	for !ready && err == nil {
+		c.listens()
+		err = c.wait(ctx, &c.readable, &c.rdeadline)
+		if err == nil || err != os.ErrDeadlineExceeded && c.In.Len() > 0 {
+			ready, err = c.readReady(idle) // input that came before ctx was done is not lost
+		}
+	}
+	if err != nil {
+		wake(c.readable)
+	}
+	return err
+}
+
+func (c Conn) readReady(idle bool) (ready bool, err error) {
+	if c.receives() && !c.Closed() {
+		return false, errReceived
+	}
+	return c.inputReady(idle)
+}
+
+// inputReady reports whether there is input, or there need not be any.
+func (c Conn) inputReady(idle bool) (ready bool, err error) {
+	switch {
+	case c.Closed():
+		return false, net.ErrClosed
+	case c.rdeadline.Expired():
+		return false, os.ErrDeadlineExceeded
+	case idle || c.In.Len() > 0:
+		return true, nil
+	}
+	return false, c.Cause()
+}
+
+// Receive has f called with all input.
+func (c Conn) Receive(f func([]byte, error)) error {
+	c.S.Lock()
+	defer c.S.Unlock()
+	switch {
+	case f == nil:
+		return errNoReceiver
+	case c.receives():
+		return errReceived
+	}
+	c.extra().receiver = f
+	wake(c.readable) // whoever is blocked in Read
+	if ready, err := c.inputReady(false); ready || err != nil {
+		c.wakeReader()
+	} else {
+		c.listens()
+	}
+	return nil
+}
+
+// receives reports whether the input is Receive's.
+func (c Conn) receives() bool { return c.extras != nil && c.extras.receiver != nil }
+
+// Received is receives for those without the lock.
+func (c Conn) Received() bool {
+	c.S.Lock()
+	defer c.S.Unlock()
+	return c.receives()
+}
+
+// wakeReader has whoever reads go on.
+func (c Conn) wakeReader() {
+	if !c.receives() {
+		wake(c.readable)
+		return
+	}
+	if x := c.extras; !x.receiving {
+		x.receiving = true
+		go c.receive(x.receiver)
+	}
+}
+
+// receive calls f until there is no more input.
+func (c Conn) receive(f func([]byte, error)) {
+	if c.S.Direct() {
+		GrowStack(0)
+	}
+	goesOn := false
+	defer c.S.Served(&c.Stream, "Receive", &goesOn)
+	room := receiveRoom.Get().(*[]byte)
+	l := loan{b: *room}
+	defer func() {
+		c.repay(l) // f has panicked
+		*room = buffer.Rest(l.b)
+		receiveRoom.Put(room)
+	}()
+	for {
+		var err error
+		l, err = c.nextInput(l)
+		if goesOn = len(l.input) == 0 && err == nil; goesOn {
+			return
+		}
+		if f(l.input, err); err != nil {
+			return
+		}
+	}
+}
+
+// GrowStack has the goroutine's stack grow now. With the direct engine it soon would in
+// any case, since whoever makes the answer writes it, and by then many frames would have
+// to be moved, which takes 1.4 µs of the 10 of a round trip.
+//
+//go:noinline
+func GrowStack(i int) byte {
+	var frame [4 << 10]byte
+	return frame[i]
+}
+
+// receiveRoom has buffers for received input.
+var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
+
+// nextInput lends the receiver, who is done with l, the input of his next call. If there
+// is none his goroutine is no more taken to be there.
+func (c Conn) nextInput(l loan) (_ loan, err error) {
+	c.S.Lock()
+	defer c.S.Unlock()
+	c.repaid(l)
+	c.returns()
+	if c.In.Len() > 0 { // even if a deadline has passed: nobody else would read it
+		if c.Framing.ByElement() {
+			return c.lendElement(l.b[:0]), nil
+		}
+		return c.lendAll(l.b[:0]), nil
+	}
+	if _, err = c.inputReady(false); err == nil {
+		c.extras.receiving = false
+		c.listens()
+	}
+	return loan{b: l.b}, err
+}
