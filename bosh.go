@@ -118,7 +118,6 @@ package bosh
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -126,14 +125,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/defaults"
 	"github.com/gobosh/bosh/internal/framing"
-	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/logs"
-	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/pipeline"
-	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/relay"
 	"github.com/gobosh/bosh/internal/session"
 	"github.com/gobosh/bosh/internal/wire"
@@ -888,82 +883,6 @@ func checkError(e *Error) (*Error, error) {
 		return nil, fmt.Errorf("bosh: payload of an Error: %w", err)
 	}
 	return &c, nil
-}
-
-// Monitor returns a handler that shows the live sessions, a hundred at a time,
-// as a page and as JSON (by the header Accept or by ?format=json), and that
-// ends the one whose ID is posted to it as id, by policy-violation. Pages of
-// other origins cannot do so; a program sends a header Bosh-Monitor along.
-//
-// By ?q= it shows the sessions whose ID is that, or whose address, domain or label
-// has it; by ?sort=age, last, queued, unread or repeats those with the most of it
-// first; and by ?page= further ones.
-//
-// It shows addresses, domains, labels and counts, never a payload nor a sid. Even so
-// it is for operators: mount it where only they come.
-func (h *Handler) Monitor() http.Handler {
-	return monitor.New(monitor.Source[*Session]{
-		Totals: func() monitor.Totals {
-			n := h.Stats()
-			return monitor.Totals{
-				Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended, Refused: n.Refused,
-				Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
-			}
-		},
-		Sessions: h.Sessions(),
-		Look:     (*Session).shown,
-		Streams: func(s *Session) (to []string) {
-			for _, st := range s.Streams() {
-				to = append(to, st.Opening().To)
-			}
-			return to
-		},
-		End: func(s *Session) {
-			s.Terminate(&Error{Condition: PolicyViolation, Err: errors.New("ended by an operator")})
-		},
-	})
-}
-
-// A Link is a link of the documents that [Handler.HostMeta] serves.
-type Link struct {
-	// Rel is what the link is for: [LinkBOSH], [LinkWebSocket], or any other relation,
-	// as "lrdd".
-	Rel string `json:"rel"`
-
-	// Type is the media type of the target, or empty.
-	Type string `json:"type,omitempty"`
-
-	// Href is the absolute URL of the target. Template is a URL with a variable in it,
-	// as "https://example.com/who?{uri}". A link has one of the two.
-	Href     string `json:"href,omitempty"`
-	Template string `json:"template,omitempty"`
-}
-
-// The relations of the links by which clients find the endpoints of a domain.
-const (
-	LinkBOSH      = hostmeta.BOSH      // to an https URL
-	LinkWebSocket = hostmeta.WebSocket // to a wss URL
-)
-
-// HostMeta returns a handler by which clients find the endpoints of a domain:
-// it serves the links given, those to this Handler's URL and any others, at
-// /.well-known/host-meta and, as JSON, at /.well-known/host-meta.json. Mount it
-// at these two paths of the domain itself. Pages of all origins may read it,
-// which says nothing of the endpoints.
-//
-// As a client can trust only what came over TLS, an insecure request, as
-// [Options.Secure] has it, finds nothing; and HostMeta refuses links to
-// anything but https and wss URLs. XEP-0156.
-func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
-	ls := make([]hostmeta.Link, len(links))
-	for i, l := range links {
-		ls[i] = hostmeta.Link(l)
-	}
-	hm, err := hostmeta.New(func(r *http.Request) bool { return carrier.Telling(r).Secure(h.o.Secure) }, ls)
-	if err != nil {
-		return nil, fmt.Errorf("bosh: host-meta: %w", err)
-	}
-	return hm, nil
 }
 
 // PipelineListener returns a listener for an [http.Server] whose clients

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -14,14 +13,15 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/direct"
+	"github.com/gobosh/bosh/internal/hostmeta"
 	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/gobosh/bosh/internal/logs"
+	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/netconn"
 	"github.com/gobosh/bosh/internal/prebind"
 	"github.com/gobosh/bosh/internal/registry"
@@ -51,7 +51,7 @@ type Handler struct {
 	opened   atomic.Pointer[session.Opening] // see share
 	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
 	bodies   httpio.Budget                   // of those that are being received
-	requests sync.Pool                       // of *wire.Request
+	requests wire.Pool                       // that are being parsed and taken in
 	carriers carrier.Pool                    // of requests of net/http
 	accept   *netconn.Listener
 	past     registry.Totals        // of all sessions, and those that have ended
@@ -64,12 +64,7 @@ type Handler struct {
 	owner    *relay.Owner           // where those of other nodes go
 	suffix   string                 // of the sids
 	lines    relay.Lines            // of the answers of other nodes
-	policed  sync.Once              // see takeOver
-	hurried  sync.Once              // see hurries
-	alone    sync.Once              // see unattended
-	cutoffs  logs.Cutoffs           // see cutOff
-	large    logs.Limiter           // see tooLarge
-	refusals [2]logs.Limiter        // by MaxSessions and by MaxPerAddr: see logRefusal
+	notices  logs.Notices           // for operators
 }
 
 // New returns a Handler. It copies o. It panics if Node is no name, or Relay is set
@@ -81,6 +76,7 @@ func New(o Options) *Handler {
 		seed:  maphash.MakeSeed(),
 	}
 	h.idle = timers.NewIdle(h.now, (*Session).look)
+	h.notices.Logger = h.o.Logger
 	h.replays = replay.New(afterlife, h.now, &h.memory)
 	h.terms, h.config = h.o.terms(), h.o.config()
 	reading, writing := httpio.NewLimit(h.o.ReadTimeout, h.o.MinRate), httpio.NewLimit(h.o.WriteTimeout, h.o.MinRate)
@@ -101,7 +97,7 @@ func New(o Options) *Handler {
 	h.joins()
 	h.quota.Max, h.quota.MaxEach = h.o.MaxSessions, h.o.MaxPerAddr
 	h.inflight = registry.NewInFlight(func() bool { return h.quota.Taken() > 0 })
-	h.requests.New = func() any { return new(wire.Request) }
+	h.requests.Limits = wire.Limits{Payloads: h.o.MaxPayloads}
 	h.carriers.Seed, h.carriers.Sockets = h.seed, h.o.Proof != ByProtocol
 	h.accept = netconn.NewListener(reqinfo.Name("bosh"), h.o.Backlog, func(c net.Conn) {
 		c.(*Stream).CloseWithError(h.farewell())
@@ -116,30 +112,6 @@ func New(o Options) *Handler {
 func (h *Handler) now() time.Duration { return h.clock.Now() }
 
 func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
-
-// maxPooled is the largest request buffer that is used again, in bytes, as is what
-// else a request takes.
-const maxPooled = 64 << 10
-
-func (h *Handler) free(req *wire.Request) {
-	if cap(req.Body) <= maxPooled && req.Size() <= maxPooled {
-		req.Reset()
-		h.requests.Put(req)
-	}
-}
-
-// parse parses the body of a request.
-func (h *Handler) parse(req *wire.Request) error {
-	return req.Parse(wire.Limits{Payloads: h.o.MaxPayloads})
-}
-
-// reread returns a request whose body has been parsed before, without a fault.
-func (h *Handler) reread(body []byte) *wire.Request {
-	req := h.requests.Get().(*wire.Request)
-	req.Body = body
-	h.parse(req)
-	return req
-}
 
 // ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
 // for the curious by GET.
@@ -166,41 +138,6 @@ func (h *Handler) caught(what string) {
 	if v := recover(); v != nil {
 		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
 	}
-}
-
-// joins makes the Handler a node, if it is to be one.
-func (h *Handler) joins() {
-	if h.o.Node != "" {
-		if err := CheckNode(h.o.Node); err != nil {
-			panic(err)
-		}
-		h.suffix = "." + h.o.Node
-	} else if h.o.Relay != nil {
-		panic("bosh: Options.Relay needs Options.Node, the name by which other nodes find this one")
-	}
-	h.front = relay.NewFront(h.o.Node, h.o.Relay, h.o.Logger)
-	h.owner = &relay.Owner{
-		Serve: h.serveRelayed, Peers: h.front.Peers(), Logger: h.o.Logger,
-		Gone: func(c *relay.Call) { h.left(c.Context.(*carrier.Written)) },
-		Done: func(c *relay.Call) { h.done(c.Context.(*carrier.Written)) },
-		Hurry: func(c *relay.Call) {
-			w := c.Context.(*carrier.Written)
-			if s := sessionOf(&w.Exchange); s != nil {
-				s.releaseNow(&w.Exchange)
-			}
-		},
-	}
-}
-
-// ServeRelay serves a message that the Relay of another node's Handler was called with.
-// It does not block, and message is not used after it has returned. answer is called
-// once, from any goroutine, unless it is nil; its message is good until it returns. An
-// error is to be the answer of that Relay, too.
-//
-// Messages say who a request is from, and are believed: whoever can have them served is
-// as trusted as a node.
-func (h *Handler) ServeRelay(message []byte, answer func(message []byte, err error)) {
-	h.owner.Message(message, answer)
 }
 
 // terminal returns the answer that ends a session by a condition.
@@ -235,48 +172,35 @@ func (h *Handler) create(ex *carrier.Exchange, req *wire.Request, bad error) (s 
 // refused tells the application that ex gets no session, and the log.
 func (h *Handler) refused(ex *carrier.Exchange, e *Error) {
 	h.turned.Add(string(e.Condition))
-	h.logRefusal(ex, e)
+	cause := logs.ByClient
+	switch {
+	case e.Err == registry.ErrMax:
+		cause = logs.BySessions
+	case e.Err == registry.ErrMaxEach:
+		cause = logs.ByAddress
+	case e.trouble() && !ex.Via().Left():
+		cause = logs.Trouble
+	}
+	h.notices.Refused(h.now(), cause, string(e.Condition), func() string { return h.remote(ex) },
+		func() string { return strings.Join(ex.Via().Header("Origin"), ", ") }, e.why())
 	if t := h.o.Trace; t != nil && t.Refused != nil {
 		defer h.caught("Trace.Refused")
 		t.Refused(ex.Via().Request(), e)
 	}
 }
 
-// logRefusal has the log say why ex gets no session. What is the application's trouble
-// is a warning. Limits that have been reached an operator should know of, but not by
-// a line for each client. All else is what clients do, which is no news.
-func (h *Handler) logRefusal(ex *carrier.Exchange, e *Error) {
-	level, more := slog.LevelDebug, int64(0)
-	limit := -1
-	switch e.Err {
-	case registry.ErrMax:
-		limit = 0
-	case registry.ErrMaxEach:
-		limit = 1
-	case netconn.ErrFull, errUnattended:
-	default:
-		if e.Condition == InternalServerError && !ex.Via().Left() {
-			level = slog.LevelWarn
-		}
+// streamRefused has the log say why s gets no further stream.
+func (h *Handler) streamRefused(s *Session, e *Error) {
+	level := slog.LevelDebug
+	if e.trouble() {
+		level = slog.LevelWarn
 	}
-	if limit >= 0 {
-		var ok bool
-		if more, ok = h.refusals[limit].Take(h.now()); ok {
-			level = slog.LevelInfo
-		}
-	}
-	ctx := context.Background()
-	if !h.o.Logger.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.String("condition", string(e.Condition)), slog.String("remote", h.remote(ex)),
-		slog.String("origin", logs.Text(strings.Join(ex.Via().Header("Origin"), ", "))), slog.Any("cause", logs.Error(e.why())),
-	}
-	if more > 0 {
-		attrs = append(attrs, slog.Int64("unlogged", more))
-	}
-	h.o.Logger.LogAttrs(ctx, level, "bosh: session refused", attrs...)
+	h.notices.Stream(level, "bosh: stream refused", s.ID(), string(e.Condition), s.RemoteAddr().String(), e.why())
+}
+
+// trouble reports whether a refusal by e is trouble of the application, for the log.
+func (e *Error) trouble() bool {
+	return e.Condition == InternalServerError && e.Err != netconn.ErrFull && e.Err != errUnattended
 }
 
 // why returns the cause of e, for the log.
@@ -294,25 +218,6 @@ func (h *Handler) remote(ex *carrier.Exchange) string {
 		}()
 	}
 	return logs.Text(addr.String())
-}
-
-// streamRefused has the log say why s gets no further stream.
-func (h *Handler) streamRefused(s *Session, e *Error) {
-	level := slog.LevelDebug
-	if e.Condition == InternalServerError && e.Err != netconn.ErrFull && e.Err != errUnattended {
-		level = slog.LevelWarn
-	}
-	h.logStream(level, "bosh: stream refused", s, e)
-}
-
-// streamLapsed has the log say that a further stream of s has ended by e.
-func (h *Handler) streamLapsed(s *Session, e *Error) {
-	h.logStream(slog.LevelInfo, "bosh: stream ends", s, e)
-}
-
-func (h *Handler) logStream(level slog.Level, message string, s *Session, e *Error) {
-	h.o.Logger.LogAttrs(context.Background(), level, message, slog.String("session", s.ID()),
-		slog.String("condition", string(e.Condition)), slog.String("remote", logs.Text(s.RemoteAddr().String())), slog.Any("cause", logs.Error(e.why())))
 }
 
 // settle settles what a creation request asks for.
@@ -397,13 +302,13 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 	}
 	values := ex.Via().Values()
 	asked, opening := h.asked(ex.Via()), h.opening(session.Wanted(req), Opening{Framing: h.o.Framing, Wait: g.Wait})
-	large := asked != nil && req.Size() > maxPooled
+	large := asked != nil && req.Size() > wire.MaxPooled
 	if large { // Admit may take its time, and nothing counts this
 		req.Drop()
 	}
 	ctx, o, e := h.admit(values, asked, opening)
 	if large {
-		h.parse(req)
+		h.requests.Parse(req)
 	}
 	var st *Stream
 	if e == nil {
@@ -447,116 +352,6 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 	return s, nil
 }
 
-// opening returns what a request says of the stream that it opens. What it
-// does not say is as in def.
-func (h *Handler) opening(w session.Wants, def Opening) Opening {
-	o := Opening{
-		To: w.To, From: w.From, Lang: w.Lang, Route: w.Route, Version: w.Version,
-		Framing: def.Framing, Wait: def.Wait,
-	}
-	if o.Lang == "" {
-		o.Lang = def.Lang
-	}
-	if f := o.Framing.bytes(); o.Version == "" && f != nil && f.Headed() {
-		o.Version = "1.0"
-	}
-	if len(w.Attr) > 0 {
-		o.Attr = make([]Attr, len(w.Attr))
-	}
-	for i, a := range w.Attr {
-		o.Attr[i] = Attr(a)
-	}
-	return o
-}
-
-// newStream returns a stream for s that a request asks for which came in on the
-// address local.
-func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
-	st := &Stream{s: s, local: local}
-	st.state.Stream = session.Stream{Opening: h.share(o), Framing: o.Framing.bytes(), Owner: st}
-	if h.o.MaxStreams > 1 {
-		st.state.Name = rand.Text()
-	}
-	return st
-}
-
-// share returns what o says, for the machine. Many streams say the same: those that do
-// not say who they are from, and have no Attr.
-func (h *Handler) share(o Opening) *session.Opening {
-	shared := session.Opening{
-		To: o.To, From: o.From, Lang: o.Lang, Route: o.Route, Version: o.Version,
-		Framing: o.Framing.bytes(), Wait: o.Wait,
-	}
-	for _, a := range o.Attr {
-		shared.Attr = append(shared.Attr, wire.Attr(a))
-	}
-	last := h.opened.Load()
-	if last != nil && last.Same(&shared) {
-		return last
-	}
-	kept := shared
-	if o.Attr == nil && o.From == "" {
-		h.opened.Store(&kept)
-	}
-	return &kept
-}
-
-// admit asks the application whether a stream may be that is opened by o. It returns
-// the context that the stream is to have, and o as the application left it, in any
-// case. The request r is not looked at without Options.Admit.
-func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (context.Context, Opening, *Error) {
-	if h.o.Admit != nil {
-		asked := o // which takes an allocation, and o none
-		c, e := h.callAdmit(ctx, r, &asked)
-		if o = asked; c != nil {
-			ctx = c
-		}
-		if e == nil && ctx.Err() != nil {
-			e = lapsed(ctx)
-		}
-		if e != nil {
-			return ctx, o, e
-		}
-	}
-	switch f := o.Framing.bytes(); {
-	case f == nil:
-		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use XMPP, Elements or Opaque: %v", o.Framing)}
-	case f.Headed() && o.To == "":
-		return ctx, o, &Error{Condition: ImproperAddressing, Err: errNowhere}
-	}
-	return ctx, o, nil
-}
-
-// asked returns the request that the application is to be asked about, if it is.
-func (h *Handler) asked(via carrier.Carrier) *http.Request {
-	if h.o.Admit == nil {
-		return nil
-	}
-	return via.Request()
-}
-
-func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
-	defer func() {
-		if v := recover(); v != nil {
-			h.o.Logger.Error("bosh: Admit panicked", "panic", v, "stack", string(debug.Stack()))
-			c, e = nil, &Error{Condition: InternalServerError, Err: errPanic}
-		}
-	}()
-	c, err := h.o.Admit(ctx, r, o)
-	if c != nil {
-		c.Done() // one that panics, as a nil pointer does, should do so here
-	}
-	if err == nil {
-		return c, nil
-	}
-	if errors.As(err, &e) && wire.Defined(string(e.Condition)) {
-		if e, err = checkError(e); err == nil {
-			return c, e
-		}
-	}
-	return c, &Error{Condition: InternalServerError, Err: err}
-}
-
 // reserve sees to it that a new stream can be delivered.
 func (h *Handler) reserve() *Error {
 	if h.o.Serve != nil {
@@ -578,18 +373,8 @@ func (h *Handler) reserve() *Error {
 // What is wrong with Options.Serve and Handler.Listener if both are used, or neither.
 var (
 	errServed     = errors.New("Options.Serve is set, and gets the streams: leave it out to accept them")
-	errUnattended = errors.New("backlog is full, and " + alone)
+	errUnattended = errors.New("backlog is full, and " + logs.Unaccepted)
 )
-
-const alone = "nobody takes the streams: set Options.Serve, or call Accept of Handler.Listener"
-
-// unattended has it logged, once, if a session has ended before anybody has ever taken
-// a stream.
-func (h *Handler) unattended(s *Session) {
-	if h.o.Serve == nil && !h.accept.Attended() && !h.accept.Closed() {
-		h.alone.Do(func() { h.o.Logger.Warn("bosh: "+alone, "session", s.ID()) })
-	}
-}
 
 // deliver hands a new stream, for which there is room, to the application. It reports
 // whether that takes any still.
@@ -617,9 +402,7 @@ func (h *Handler) run(st *Stream) {
 // began takes note of a new session.
 func (h *Handler) began(s *Session) {
 	h.sessions.Put(s.m.SID, s)
-	if h.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
-		h.o.Logger.Debug("bosh: session begins", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()))
-	}
+	h.notices.Begins(s.ID, func() string { return s.RemoteAddr().String() })
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
 		defer h.caught("Trace.SessionStart")
 		t.SessionStart(s)
@@ -640,7 +423,9 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()),
 			"reason", e.reason(), "requests", s.Stats().Requests, "label", s.Label(), "error", logs.Error(e))
 	}
-	h.unattended(s)
+	if h.o.Serve == nil && !h.accept.Attended() && !h.accept.Closed() {
+		h.notices.Alone(s.ID())
+	}
 	if t := h.o.Trace; t != nil && t.SessionEnd != nil {
 		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
@@ -856,3 +641,79 @@ func (p *Prebound) Restart(ctx context.Context) ([]byte, error) {
 // Attach returns what the page needs: the sid, and the rid of the last request.
 // The page's first request must have the next one.
 func (p *Prebound) Attach() (sid string, rid int64) { return p.c.Attach() }
+
+// Monitor returns a handler that shows the live sessions, a hundred at a time,
+// as a page and as JSON (by the header Accept or by ?format=json), and that
+// ends the one whose ID is posted to it as id, by policy-violation. Pages of
+// other origins cannot do so; a program sends a header Bosh-Monitor along.
+//
+// By ?q= it shows the sessions whose ID is that, or whose address, domain or label
+// has it; by ?sort=age, last, queued, unread or repeats those with the most of it
+// first; and by ?page= further ones.
+//
+// It shows addresses, domains, labels and counts, never a payload nor a sid. Even so
+// it is for operators: mount it where only they come.
+func (h *Handler) Monitor() http.Handler {
+	return monitor.New(monitor.Source[*Session]{
+		Totals: func() monitor.Totals {
+			n := h.Stats()
+			return monitor.Totals{
+				Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended, Refused: n.Refused,
+				Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
+			}
+		},
+		Sessions: h.Sessions(),
+		Look:     (*Session).shown,
+		Streams: func(s *Session) (to []string) {
+			for _, st := range s.Streams() {
+				to = append(to, st.Opening().To)
+			}
+			return to
+		},
+		End: func(s *Session) {
+			s.Terminate(&Error{Condition: PolicyViolation, Err: errors.New("ended by an operator")})
+		},
+	})
+}
+
+// A Link is a link of the documents that [Handler.HostMeta] serves.
+type Link struct {
+	// Rel is what the link is for: [LinkBOSH], [LinkWebSocket], or any other relation,
+	// as "lrdd".
+	Rel string `json:"rel"`
+
+	// Type is the media type of the target, or empty.
+	Type string `json:"type,omitempty"`
+
+	// Href is the absolute URL of the target. Template is a URL with a variable in it,
+	// as "https://example.com/who?{uri}". A link has one of the two.
+	Href     string `json:"href,omitempty"`
+	Template string `json:"template,omitempty"`
+}
+
+// The relations of the links by which clients find the endpoints of a domain.
+const (
+	LinkBOSH      = hostmeta.BOSH      // to an https URL
+	LinkWebSocket = hostmeta.WebSocket // to a wss URL
+)
+
+// HostMeta returns a handler by which clients find the endpoints of a domain:
+// it serves the links given, those to this Handler's URL and any others, at
+// /.well-known/host-meta and, as JSON, at /.well-known/host-meta.json. Mount it
+// at these two paths of the domain itself. Pages of all origins may read it,
+// which says nothing of the endpoints.
+//
+// As a client can trust only what came over TLS, an insecure request, as
+// [Options.Secure] has it, finds nothing; and HostMeta refuses links to
+// anything but https and wss URLs. XEP-0156.
+func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
+	ls := make([]hostmeta.Link, len(links))
+	for i, l := range links {
+		ls[i] = hostmeta.Link(l)
+	}
+	hm, err := hostmeta.New(func(r *http.Request) bool { return carrier.Telling(r).Secure(h.o.Secure) }, ls)
+	if err != nil {
+		return nil, fmt.Errorf("bosh: host-meta: %w", err)
+	}
+	return hm, nil
+}

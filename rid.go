@@ -11,6 +11,7 @@ import (
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/gobosh/bosh/internal/pipeline"
+	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/relay"
 	"github.com/gobosh/bosh/internal/replay"
 	"github.com/gobosh/bosh/internal/reqinfo"
@@ -20,7 +21,7 @@ import (
 
 // post serves one BOSH request.
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
-	req := h.requests.Get().(*wire.Request)
+	req := h.requests.Get()
 	pipelined := pipeline.Watch(r)
 	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
@@ -33,7 +34,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	if errors.Is(err, httpio.ErrBroken) {
 		// The client will repeat what it could not send. Whatever of it
 		// has arrived must not be held against it.
-		h.free(req)
+		h.requests.Put(req)
 		h.abandon(w)
 		return
 	}
@@ -49,7 +50,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	answered := true
 	switch {
 	case s != nil:
-		h.hurries(s, ex)
+		if g := s.m.Grant; ex.Limit > 0 && ex.Limit < ex.Arrived+g.Patience() {
+			h.notices.Hurried(ex.Limit-ex.Arrived, g.Wait)
+		}
 		answered = h.attend(w, s, wt, info, pipelined)
 	case away:
 		answered = h.travels(w, wt, pipelined)
@@ -104,35 +107,6 @@ func (h *Handler) limit(r *http.Request) time.Duration {
 // shortest is the least time that is of use.
 const shortest = 100 * time.Millisecond
 
-// hurries has a limit that cuts waiting short logged, which is known best at the first
-// request.
-func (h *Handler) hurries(s *Session, ex *carrier.Exchange) {
-	if ex.Limit > 0 && ex.Limit < ex.Arrived+s.m.Grant.Patience() {
-		h.hurried.Do(func() {
-			h.o.Logger.Warn("bosh: something in front of the Handler gives requests a time limit that is shorter than their wait;"+
-				" they are answered a little before it is over, so clients ask more often: raise the limit, or lower Options.Wait",
-				"limit", (ex.Limit - ex.Arrived).Round(time.Millisecond), "wait", s.m.Grant.Wait)
-		})
-	}
-}
-
-// tooLarge has the log say that a request is larger than MaxBody. Its client hears no more
-// than that it is bad.
-func (h *Handler) tooLarge(ex *carrier.Exchange) {
-	if more, ok := h.large.Take(h.now()); ok {
-		h.o.Logger.Info("bosh: a request is too large", "max-body", h.o.MaxBody, "remote", h.remote(ex), "unlogged", more)
-	}
-}
-
-// cutOff takes note that a request of s was given up which had been held for so long. If
-// that is a habit, the log says so: the client sees only that requests fail.
-func (h *Handler) cutOff(s *Session, age, now time.Duration) {
-	if age < s.m.Grant.Wait && h.cutoffs.GivenUp(s.serial, age, now) {
-		h.o.Logger.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
-			" in front of the Handler, or lower Options.Wait", "session", s.ID(), "after", age.Round(10*time.Millisecond), "wait", s.m.Grant.Wait)
-	}
-}
-
 // abandon ends a request that gets no answer. For one whose client has left that is
 // nothing to speak of, and only if it cannot be had that nothing is sent, which would
 // be taken for an answer if the client is there, it is a panic, as handlers may.
@@ -147,11 +121,11 @@ func (h *Handler) abandon(w http.ResponseWriter) {
 // more. If err is not nil the request has not been read whole.
 func (h *Handler) begin(ex *carrier.Exchange, req *wire.Request, err error) (s *Session, info RequestInfo, away bool) {
 	ex.Content = wire.TextXML
-	if perr := h.parse(req); err == nil {
+	if perr := h.requests.Parse(req); err == nil {
 		err = perr
 	}
 	if err == httpio.ErrTooLarge {
-		h.tooLarge(ex)
+		h.notices.TooLarge(h.now(), h.o.MaxBody, func() string { return h.remote(ex) })
 	}
 	switch {
 	case err == httpio.ErrNoRoom:
@@ -176,7 +150,7 @@ func (h *Handler) begin(ex *carrier.Exchange, req *wire.Request, err error) (s *
 		h.resume(s, ex, req, err != nil)
 		s = sessionOf(ex)
 	}
-	h.free(req)
+	h.requests.Put(req)
 	return s, info, away
 }
 
@@ -221,9 +195,7 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 		return false
 	}
 	if httpio.Policed(w.Header()) {
-		h.policed.Do(func() {
-			h.o.Logger.Warn("bosh: a handler in front sets headers for CORS, so Direct takes no connection over from it")
-		})
+		h.notices.Policed()
 		return false
 	}
 	q := h.engine.Take(w, r)
@@ -236,7 +208,7 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 // serveDirect serves a request on a connection that was taken over.
 func (h *Handler) serveDirect(q *direct.Request, body []byte) {
 	w := h.enter(q)
-	req := h.requests.Get().(*wire.Request)
+	req := h.requests.Get()
 	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
 	var err error
@@ -316,6 +288,41 @@ func (h *Handler) render(w *carrier.Written) (a httpio.RawAnswer, ok bool) {
 	return w.Render(h.edge), true
 }
 
+// joins makes the Handler a node, if it is to be one.
+func (h *Handler) joins() {
+	if h.o.Node != "" {
+		if err := CheckNode(h.o.Node); err != nil {
+			panic(err)
+		}
+		h.suffix = "." + h.o.Node
+	} else if h.o.Relay != nil {
+		panic("bosh: Options.Relay needs Options.Node, the name by which other nodes find this one")
+	}
+	h.front = relay.NewFront(h.o.Node, h.o.Relay, h.o.Logger)
+	h.owner = &relay.Owner{
+		Serve: h.serveRelayed, Peers: h.front.Peers(), Logger: h.o.Logger,
+		Gone: func(c *relay.Call) { h.left(c.Context.(*carrier.Written)) },
+		Done: func(c *relay.Call) { h.done(c.Context.(*carrier.Written)) },
+		Hurry: func(c *relay.Call) {
+			w := c.Context.(*carrier.Written)
+			if s := sessionOf(&w.Exchange); s != nil {
+				s.releaseNow(&w.Exchange)
+			}
+		},
+	}
+}
+
+// ServeRelay serves a message that the Relay of another node's Handler was called with.
+// It does not block, and message is not used after it has returned. answer is called
+// once, from any goroutine, unless it is nil; its message is good until it returns. An
+// error is to be the answer of that Relay, too.
+//
+// Messages say who a request is from, and are believed: whoever can have them served is
+// as trusted as a node.
+func (h *Handler) ServeRelay(message []byte, answer func(message []byte, err error)) {
+	h.owner.Message(message, answer)
+}
+
 // serveRelayed serves a request that came in at another node.
 func (h *Handler) serveRelayed(c *relay.Call) {
 	h.inflight.Enter()
@@ -323,7 +330,7 @@ func (h *Handler) serveRelayed(c *relay.Call) {
 	if c.Left > 0 {
 		w.Limit = h.now() + c.Left
 	}
-	req := h.requests.Get().(*wire.Request)
+	req := h.requests.Get()
 	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
 	var err error
@@ -537,4 +544,123 @@ func (s *Session) answerLocked() {
 		s.lock()
 	}
 	s.unlock()
+}
+
+// start makes the creation request the session's first one. The session is not yet known
+// to anyone else.
+func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
+	s.lock()
+	defer s.unlock()
+	now := s.h.now()
+	ex.Via().Arrived(&s.desk)
+	s.m.Start(now, session.Request{Request: req, Spare: s.h.idle.Spare(now)}, &ex.Exchange)
+}
+
+// receive takes a request of the session. Its answer becomes ready on ex. If req could
+// not be parsed to its end, malformed is set.
+func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed bool) {
+	r := session.Request{Request: req, Sum: s.h.sum(req.Body), Malformed: malformed, Share: -1}
+	if s.h.crowded() {
+		r.Share = s.h.o.MaxMemory / max(s.h.quota.Taken(), 1)
+	}
+	s.lock()
+	defer s.unlock()
+	now := s.h.now()
+	ex.Via().Arrived(&s.desk)
+	s.m.Arrive(now, req, &ex.Exchange)
+	if s.told {
+		s.h.past.Add(registry.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
+	}
+	if s.m.Phase() == session.Ended {
+		s.m.Override(&ex.Exchange, s.resend(req))
+		return
+	}
+	r.Spare = s.spare(req, now)
+	s.m.Receive(now, r, &ex.Exchange)
+	for body, ok := s.m.Early(); ok; body, ok = s.m.Early() {
+		s.unlock()
+		req := s.h.requests.Again(body)
+		s.lock()
+		now = s.h.now()
+		s.m.TakeEarly(now, session.Request{Request: req, Spare: s.spare(req, now)})
+		s.h.requests.Put(req)
+	}
+	s.m.Settle(now)
+}
+
+// spare reports whether the process has time to spare, if that matters for the request.
+func (s *Session) spare(req *wire.Request, now time.Duration) bool {
+	return len(req.Payloads) > 0 && s.h.o.Grace > 0 && s.h.idle.Spare(now)
+}
+
+// resend returns the answer to a request to a session that has ended meanwhile.
+func (s *Session) resend(req *wire.Request) session.Reply {
+	entry, ok := s.h.replays.Get(req.SID)
+	if !ok {
+		return s.h.terminal(ItemNotFound, s.m.Grant.Legacy)
+	}
+	return s.h.again(entry, req)
+}
+
+// take takes the answer for ex, which was woken. There is none after a false alarm.
+func (s *Session) take(ex *carrier.Exchange) (ok bool) {
+	s.lock()
+	defer s.unlock()
+	return s.give(ex)
+}
+
+// give puts the answer for ex on it, if there is one. It is called with the lock held.
+func (s *Session) give(ex *carrier.Exchange) (ok bool) {
+	ok = s.m.Give(s.h.now(), &ex.Exchange)
+	if ok && s.told {
+		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.Reply.Body))})
+	}
+	return ok
+}
+
+// releaseNow has ex answered as if its wait were over, and what must be answered before it.
+func (s *Session) releaseNow(ex *carrier.Exchange) {
+	s.lock()
+	defer s.unlock()
+	s.m.Release(s.h.now(), &ex.Exchange)
+}
+
+// abandon ends the session because its creation on ex has panicked, and nobody will
+// attend to it.
+func (s *Session) abandon(ex *carrier.Exchange) {
+	s.lock()
+	s.m.Abandon(s.h.now(), &ex.Exchange)
+	s.unlock()
+	if ex.Via().Abandoned() {
+		s.done(ex)
+	}
+}
+
+// done takes note that ex is over. If it has not been answered its connection has
+// broken: no payload is spent on it, and its rid stays open for a repeat.
+func (s *Session) done(ex *carrier.Exchange) {
+	s.lock()
+	now, age := s.h.now(), time.Duration(0)
+	if s.m.Done(now, &ex.Exchange) {
+		age = now - ex.Arrived
+	}
+	s.unlock()
+	if age > 0 {
+		s.h.notices.CutOff(s.serial, s.ID(), age, now, s.m.Grant.Wait)
+	}
+}
+
+// comes takes note that the body of a request is on its way, which may take long. As long
+// as it is, the client is not inactive.
+func (s *Session) comes() {
+	s.lock()
+	defer s.unlock()
+	s.m.Comes()
+}
+
+// comesNoMore takes note that it has arrived, or will not.
+func (s *Session) comesNoMore() {
+	s.lock()
+	defer s.unlock()
+	s.m.ComesNoMore(s.h.now())
 }

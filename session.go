@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -239,6 +241,62 @@ func (s *Session) admitStream(rid int64, local net.Addr, r *http.Request, o Open
 	}
 }
 
+// admit asks the application whether a stream may be that is opened by o. It returns
+// the context that the stream is to have, and o as the application left it, in any
+// case. The request r is not looked at without Options.Admit.
+func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (context.Context, Opening, *Error) {
+	if h.o.Admit != nil {
+		asked := o // which takes an allocation, and o none
+		c, e := h.callAdmit(ctx, r, &asked)
+		if o = asked; c != nil {
+			ctx = c
+		}
+		if e == nil && ctx.Err() != nil {
+			e = lapsed(ctx)
+		}
+		if e != nil {
+			return ctx, o, e
+		}
+	}
+	switch f := o.Framing.bytes(); {
+	case f == nil:
+		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use XMPP, Elements or Opaque: %v", o.Framing)}
+	case f.Headed() && o.To == "":
+		return ctx, o, &Error{Condition: ImproperAddressing, Err: errNowhere}
+	}
+	return ctx, o, nil
+}
+
+// asked returns the request that the application is to be asked about, if it is.
+func (h *Handler) asked(via carrier.Carrier) *http.Request {
+	if h.o.Admit == nil {
+		return nil
+	}
+	return via.Request()
+}
+
+func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.o.Logger.Error("bosh: Admit panicked", "panic", v, "stack", string(debug.Stack()))
+			c, e = nil, &Error{Condition: InternalServerError, Err: errPanic}
+		}
+	}()
+	c, err := h.o.Admit(ctx, r, o)
+	if c != nil {
+		c.Done() // one that panics, as a nil pointer does, should do so here
+	}
+	if err == nil {
+		return c, nil
+	}
+	if errors.As(err, &e) && wire.Defined(string(e.Condition)) {
+		if e, err = checkError(e); err == nil {
+			return c, e
+		}
+	}
+	return c, &Error{Condition: InternalServerError, Err: err}
+}
+
 // proves has whoever wants to know told if more is proven than before, and what is not
 // delivered. It is called with the lock held.
 func (s *Session) proves() {
@@ -272,21 +330,6 @@ func (s *Session) bequeath() {
 		s.seldom().legacy = l
 		runtime.AddCleanup(s, func(l *legacy) { l.memory.Add(-l.bytes) }, l)
 	}
-}
-
-// comes takes note that the body of a request is on its way, which may take long. As long
-// as it is, the client is not inactive.
-func (s *Session) comes() {
-	s.lock()
-	defer s.unlock()
-	s.m.Comes()
-}
-
-// comesNoMore takes note that it has arrived, or will not.
-func (s *Session) comesNoMore() {
-	s.lock()
-	defer s.unlock()
-	s.m.ComesNoMore(s.h.now())
 }
 
 // afterlife is how long the answers of a session are kept that has ended.
@@ -602,108 +645,4 @@ func (s *Session) begin(g *session.Grant, st *Stream, req *wire.Request) *Error 
 		return &Error{Condition: Condition(c), Err: errPayload}
 	}
 	return nil
-}
-
-// start makes the creation request the session's first one. The session is not yet known
-// to anyone else.
-func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
-	s.lock()
-	defer s.unlock()
-	now := s.h.now()
-	ex.Via().Arrived(&s.desk)
-	s.m.Start(now, session.Request{Request: req, Spare: s.h.idle.Spare(now)}, &ex.Exchange)
-}
-
-// receive takes a request of the session. Its answer becomes ready on ex. If req could
-// not be parsed to its end, malformed is set.
-func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed bool) {
-	r := session.Request{Request: req, Sum: s.h.sum(req.Body), Malformed: malformed, Share: -1}
-	if s.h.crowded() {
-		r.Share = s.h.o.MaxMemory / max(s.h.quota.Taken(), 1)
-	}
-	s.lock()
-	defer s.unlock()
-	now := s.h.now()
-	ex.Via().Arrived(&s.desk)
-	s.m.Arrive(now, req, &ex.Exchange)
-	if s.told {
-		s.h.past.Add(registry.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
-	}
-	if s.m.Phase() == session.Ended {
-		s.m.Override(&ex.Exchange, s.resend(req))
-		return
-	}
-	r.Spare = s.spare(req, now)
-	s.m.Receive(now, r, &ex.Exchange)
-	for body, ok := s.m.Early(); ok; body, ok = s.m.Early() {
-		s.unlock()
-		req := s.h.reread(body)
-		s.lock()
-		now = s.h.now()
-		s.m.TakeEarly(now, session.Request{Request: req, Spare: s.spare(req, now)})
-		s.h.free(req)
-	}
-	s.m.Settle(now)
-}
-
-// spare reports whether the process has time to spare, if that matters for the request.
-func (s *Session) spare(req *wire.Request, now time.Duration) bool {
-	return len(req.Payloads) > 0 && s.h.o.Grace > 0 && s.h.idle.Spare(now)
-}
-
-// resend returns the answer to a request to a session that has ended meanwhile.
-func (s *Session) resend(req *wire.Request) session.Reply {
-	entry, ok := s.h.replays.Get(req.SID)
-	if !ok {
-		return s.h.terminal(ItemNotFound, s.m.Grant.Legacy)
-	}
-	return s.h.again(entry, req)
-}
-
-// take takes the answer for ex, which was woken. There is none after a false alarm.
-func (s *Session) take(ex *carrier.Exchange) (ok bool) {
-	s.lock()
-	defer s.unlock()
-	return s.give(ex)
-}
-
-// give puts the answer for ex on it, if there is one. It is called with the lock held.
-func (s *Session) give(ex *carrier.Exchange) (ok bool) {
-	ok = s.m.Give(s.h.now(), &ex.Exchange)
-	if ok && s.told {
-		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.Reply.Body))})
-	}
-	return ok
-}
-
-// releaseNow has ex answered as if its wait were over, and what must be answered before it.
-func (s *Session) releaseNow(ex *carrier.Exchange) {
-	s.lock()
-	defer s.unlock()
-	s.m.Release(s.h.now(), &ex.Exchange)
-}
-
-// abandon ends the session because its creation on ex has panicked, and nobody will
-// attend to it.
-func (s *Session) abandon(ex *carrier.Exchange) {
-	s.lock()
-	s.m.Abandon(s.h.now(), &ex.Exchange)
-	s.unlock()
-	if ex.Via().Abandoned() {
-		s.done(ex)
-	}
-}
-
-// done takes note that ex is over. If it has not been answered its connection has
-// broken: no payload is spent on it, and its rid stays open for a repeat.
-func (s *Session) done(ex *carrier.Exchange) {
-	s.lock()
-	now, age := s.h.now(), time.Duration(0)
-	if s.m.Done(now, &ex.Exchange) {
-		age = now - ex.Arrived
-	}
-	s.unlock()
-	if age > 0 {
-		s.h.cutOff(s, age, now)
-	}
 }

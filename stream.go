@@ -3,11 +3,13 @@ package bosh
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/gobosh/bosh/internal/netconn"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/wire"
 )
 
 // A Stream is one stream of a BOSH session, the [net.Conn] that an application
@@ -95,6 +98,60 @@ func openingOf(o *session.Opening) Opening {
 // An Attr is an attribute, its value without references. Space is its namespace, which
 // is empty if it has none.
 type Attr struct{ Space, Local, Value string }
+
+// opening returns what a request says of the stream that it opens. What it
+// does not say is as in def.
+func (h *Handler) opening(w session.Wants, def Opening) Opening {
+	o := Opening{
+		To: w.To, From: w.From, Lang: w.Lang, Route: w.Route, Version: w.Version,
+		Framing: def.Framing, Wait: def.Wait,
+	}
+	if o.Lang == "" {
+		o.Lang = def.Lang
+	}
+	if f := o.Framing.bytes(); o.Version == "" && f != nil && f.Headed() {
+		o.Version = "1.0"
+	}
+	if len(w.Attr) > 0 {
+		o.Attr = make([]Attr, len(w.Attr))
+	}
+	for i, a := range w.Attr {
+		o.Attr[i] = Attr(a)
+	}
+	return o
+}
+
+// share returns what o says, for the machine. Many streams say the same: those that do
+// not say who they are from, and have no Attr.
+func (h *Handler) share(o Opening) *session.Opening {
+	shared := session.Opening{
+		To: o.To, From: o.From, Lang: o.Lang, Route: o.Route, Version: o.Version,
+		Framing: o.Framing.bytes(), Wait: o.Wait,
+	}
+	for _, a := range o.Attr {
+		shared.Attr = append(shared.Attr, wire.Attr(a))
+	}
+	last := h.opened.Load()
+	if last != nil && last.Same(&shared) {
+		return last
+	}
+	kept := shared
+	if o.Attr == nil && o.From == "" {
+		h.opened.Store(&kept)
+	}
+	return &kept
+}
+
+// newStream returns a stream for s that a request asks for which came in on the
+// address local.
+func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
+	st := &Stream{s: s, local: local}
+	st.state.Stream = session.Stream{Opening: h.share(o), Framing: o.Framing.bytes(), Owner: st}
+	if h.o.MaxStreams > 1 {
+		st.state.Name = rand.Text()
+	}
+	return st
+}
 
 // Read reads what the client sent. It blocks until there is something, the
 // read deadline passes, the stream is closed, or the session ends. With the
@@ -418,7 +475,7 @@ func (st *Stream) lapse(ctx context.Context) {
 	}
 	st.s.m.LapseStream(st.s.h.now(), &st.state.Stream, newEnd(e))
 	st.s.unlock()
-	st.s.h.streamLapsed(st.s, e)
+	st.s.h.notices.Stream(slog.LevelInfo, "bosh: stream ends", st.s.ID(), string(e.Condition), st.RemoteAddr().String(), e.why())
 }
 
 // Close ends the stream in good order. What was written is still delivered: the

@@ -1,0 +1,42 @@
+package wire
+
+import "sync"
+
+// A Pool has Requests that are parsed within Limits. The zero value is ready for use, by
+// several goroutines at once.
+type Pool struct {
+	Limits Limits
+
+	free sync.Pool
+}
+
+// MaxPooled is the largest buffer that is used again, in bytes. The same goes for all
+// else that a Request takes.
+const MaxPooled = 64 << 10
+
+// Get returns an empty Request.
+func (p *Pool) Get() *Request {
+	if r, ok := p.free.Get().(*Request); ok {
+		return r
+	}
+	return new(Request)
+}
+
+// Parse parses the body of a Request.
+func (p *Pool) Parse(r *Request) error { return r.Parse(p.Limits) }
+
+// Again returns the Request of a body that has been parsed before, without a fault.
+func (p *Pool) Again(body []byte) *Request {
+	r := p.Get()
+	r.Body = body
+	p.Parse(r)
+	return r
+}
+
+// Put takes back a Request that nobody uses any more.
+func (p *Pool) Put(r *Request) {
+	if cap(r.Body) <= MaxPooled && r.Size() <= MaxPooled {
+		r.Reset()
+		p.free.Put(r)
+	}
+}
