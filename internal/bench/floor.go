@@ -20,6 +20,7 @@ import (
 // for net.Conn.
 type floor struct {
 	goroutines bool
+	router     *router // the application in place of an echo, or nil
 
 	mu       sync.RWMutex // guards sessions
 	sessions map[string]*floorSession
@@ -28,6 +29,9 @@ type floor struct {
 type floorSession struct {
 	wait time.Duration
 	wake chan struct{} // for the application's goroutine; nil if it has none
+
+	user *user      // of the router, if there is one
+	turn sync.Mutex // of the router's user
 
 	mu    sync.Mutex    // guards the following
 	last  int64         // highest rid
@@ -50,6 +54,7 @@ func newFloor(goroutines bool) *floor {
 // The answers, as the library makes them.
 const (
 	floorOpen    = "<body xmlns='http://jabber.org/protocol/httpbind'"
+	floorStream  = "' authid='s1' xmpp:version='1.0' xmlns:xmpp='urn:xmpp:xbosh' xmlns:stream='http://etherx.jabber.org/streams'>"
 	floorGranted = "' hold='1' requests='2' inactivity='75' maxpause='120' ver='1.11' accept='gzip,deflate' ack='"
 )
 
@@ -90,11 +95,18 @@ func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
 			s.wake = make(chan struct{}, 1)
 			go s.echo()
 		}
-		b := append(make([]byte, 0, 256), floorOpen+" sid='"...)
+		if f.router != nil {
+			s.user = &user{write: s.write}
+		}
+		b := append(make([]byte, 0, 768), floorOpen+" sid='"...)
 		b = append(append(b, id...), "' wait='"...)
 		b = append(append(b, field(body, " wait='")...), floorGranted...)
 		b = strconv.AppendInt(b, rid, 10)
-		return append(append(append(b, "' from='"...), field(body, " to='")...), "'/>"...), nil
+		b = append(append(b, "' from='"...), field(body, " to='")...)
+		if f.router != nil {
+			return append(b, floorStream+mechanisms+"</body>"...), nil
+		}
+		return append(b, "'/>"...), nil
 	}
 	f.mu.RLock()
 	s := f.sessions[string(sid)]
@@ -106,9 +118,28 @@ func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
 		f.mu.Lock()
 		delete(f.sessions, string(sid))
 		f.mu.Unlock()
+		if f.router != nil {
+			f.router.leave(s.user)
+		}
 		return s.terminate(rid), nil
 	}
-	return s.receive(rid, payload(body))
+	if f.router == nil {
+		return s.receive(rid, payload(body), payload(body))
+	}
+	if bytes.Contains(body[:bytes.IndexByte(body, '>')], []byte(" xmpp:restart=")) {
+		return s.receive(rid, nil, []byte(features))
+	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.receive(rid, payload(body), f.router.take(s.user, payload(body)))
+}
+
+// write sends b, to whom the router has handed it on.
+func (s *floorSession) write(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = append(s.out, b...)
+	s.speak()
 }
 
 func (s *floorSession) terminate(rid int64) []byte {
@@ -125,7 +156,8 @@ func (s *floorSession) terminate(rid int64) []byte {
 	return floorBlank
 }
 
-func (s *floorSession) receive(rid int64, payload []byte) ([]byte, *floorRequest) {
+// receive takes a payload, and what the application says to it if it has no goroutine.
+func (s *floorSession) receive(rid int64, payload, reply []byte) ([]byte, *floorRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = rid
@@ -139,11 +171,11 @@ func (s *floorSession) receive(rid int64, payload []byte) ([]byte, *floorRequest
 		default:
 		}
 		return nil, s.held
-	case older != nil && len(payload) == 0:
+	case older != nil && len(reply) == 0 && len(s.out) == 0:
 		older.answer <- floorBlank
 		return nil, s.held
 	}
-	s.out = append(s.out, payload...) // the application: an echo
+	s.out = append(s.out, reply...)
 	switch {
 	case older != nil:
 		older.answer <- s.take(older)
@@ -183,6 +215,9 @@ func (s *floorSession) take(r *floorRequest) []byte {
 	b := append(make([]byte, 0, len(floorOpen)+len(s.out)+32), floorOpen...)
 	if s.last != r.rid {
 		b = append(strconv.AppendInt(append(b, " ack='"...), s.last, 10), '\'')
+	}
+	if s.user != nil {
+		b = append(b, " xmlns:stream='http://etherx.jabber.org/streams'"...)
 	}
 	b = append(append(append(b, '>'), s.out...), "</body>"...)
 	s.out = s.out[:0]

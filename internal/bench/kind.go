@@ -23,6 +23,8 @@ const (
 	doesReceive   = "receive"   // echo, by Receive and WriteElement
 	doesBytes     = "bytes"     // echo, by io.Copy
 	doesPipelined = "pipelined" // echo, to clients that pipeline
+	doesRoute     = "route"     // XMPP, with a goroutine for each session: see router
+	doesRouting   = "routing"   // see router, behind the floor
 )
 
 // A kind is a kind of server.
@@ -66,6 +68,9 @@ var kinds = []kind{
 	{"direct", doesElements, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 	{"direct-received", doesReceive, "direct, received", direct, library(bosh.Options{Serve: echoReceived, Direct: true})},
 	{"direct-bytes", doesBytes, "direct, bytes", direct, library(bosh.Options{Serve: echoBytes, Direct: true})},
+	{"floor-route", doesRouting, "floor", standard, routingFloor},
+	{"route", doesRoute, "elements", standard, routing(bosh.Options{})},
+	{"direct-route", doesRoute, "direct", direct, routing(bosh.Options{Direct: true})},
 	{"direct-pipelined", doesPipelined, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 }
 
@@ -85,9 +90,12 @@ func floorServer(goroutines bool) func() server {
 	}
 }
 
+// isFloor reports whether others are compared with k.
+func (k *kind) isFloor() bool { return k.does == doesFloor || k.does == doesRouting }
+
 // judged reports whether the targets are for k.
 func (k *kind) judged() bool {
-	return k.column != "" && k.does != doesFloor && k.does != doesGoroutine
+	return k.column != "" && !k.isFloor() && k.does != doesGoroutine
 }
 
 // library returns what makes a server with the library.

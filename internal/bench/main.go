@@ -69,7 +69,7 @@ func command() error {
 		return measureGrowth(*growth)
 	}
 	t := newTable(os.Stdout)
-	for _, sc := range scenarios {
+	for _, sc := range append(scenarios, closed...) {
 		if !wanted.MatchString(sc.name) {
 			continue
 		}
@@ -89,6 +89,16 @@ func machine() string {
 
 // results are what the runs of a scenario measured, by the name of the kind.
 type results map[string][]figures
+
+// floor returns the kind that the others are compared with.
+func (rs results) floor() *kind {
+	for i := range kinds {
+		if k := &kinds[i]; k.isFloor() && rs[k.name] != nil {
+			return k
+		}
+	}
+	return &kind{}
+}
 
 // measure runs a scenario, the servers taking turns.
 func (sc *scenario) measure() (results, error) {
@@ -113,13 +123,21 @@ func (sc *scenario) measure() (results, error) {
 }
 
 func (sc *scenario) once(k *kind) (figures, error) {
+	if sc.lean() {
+		pin(0) // the server inherits it
+		defer pin(1)
+	}
 	s, err := k.start(sc.name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	r := &run{server: s}
+	if sc.lean() {
+		pin(1)
+	}
+	r := &run{server: s, close: func() {}}
 	defer r.load.close()
+	defer func() { r.close() }()
 	f, err := sc.run(r)
 	if err == nil && *profileDir != "" {
 		_, err = s.do("profile")

@@ -112,6 +112,7 @@ var rateRows = []row{
 type run struct {
 	server *process
 	load   load
+	close  func() // closes what else there is
 }
 
 // start opens n clients that hold a request each.

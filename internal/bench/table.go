@@ -62,7 +62,7 @@ func (r row) cell(column string, rs results) string {
 			continue
 		}
 		value := short(r.value(rs, &k))
-		if ratio := r.toFloor(rs, &k); ratio == ratio && k.does != doesFloor {
+		if ratio := r.toFloor(rs, &k); ratio == ratio && !k.isFloor() {
 			value += " (" + short(ratio) + ")"
 		}
 		return value
@@ -149,12 +149,13 @@ func (r row) toFloor(rs results, k *kind) float64 {
 		return math.NaN()
 	}
 	if r.best {
-		return r.value(rs, k) / r.value(rs, &kind{name: "floor"})
+		return r.value(rs, k) / r.value(rs, rs.floor())
 	}
 	var ratios []float64
+	floor := r.values(rs, rs.floor())
 	for i, v := range r.values(rs, k) {
-		if i < len(rs["floor"]) {
-			ratios = append(ratios, v/rs["floor"][i][r.figure])
+		if i < len(floor) {
+			ratios = append(ratios, v/floor[i])
 		}
 	}
 	return median(ratios)
