@@ -2,10 +2,13 @@ package bosh_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -249,4 +252,53 @@ func TestAnswersDoNotYield(t *testing.T) {
 			assert.Less(t, least, 100*time.Millisecond, "twenty time slices took 200 ms")
 		})
 	}
+}
+
+// A client that comes again at once lets others have their turn before it, but not
+// again and again in a process that computes.
+func TestTurns(t *testing.T) {
+	begin := func(t *testing.T) (next func()) {
+		t.Cleanup(func(n int) func() { return func() { runtime.GOMAXPROCS(n) } }(runtime.GOMAXPROCS(1)))
+		h := withEngine(t, elements(), false)
+		rid := int64(1000)
+		post := func(attrs string) *boshtest.Body {
+			w := httptest.NewRecorder()
+			body := fmt.Sprintf("<body rid='%d' %s xmlns='%s'/>", rid, attrs, boshtest.NSBind)
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
+			rid++
+			b, err := boshtest.ParseBody(w.Body.Bytes())
+			require.NoError(t, err)
+			return b
+		}
+		sid := post("to='example.com' wait='60' hold='1' ver='1.11'").Attr("sid")
+		app := accept(t, h)
+		return func() {
+			write(t, app, x("a"))
+			post("sid='" + sid + "'")
+		}
+	}
+
+	t.Run("others come first", func(t *testing.T) {
+		next, first := begin(t), 0
+		next()
+		for range 50 {
+			var ran atomic.Bool
+			go ran.Store(true)
+			if next(); ran.Load() {
+				first++
+			}
+		}
+		assert.Greater(t, first, 2)
+	})
+
+	t.Run("a process that computes", func(t *testing.T) {
+		next := begin(t)
+		compute(t)
+		took := elapsed(func() {
+			for range 300 {
+				next()
+			}
+		})
+		assert.Less(t, took, time.Second, "300 time slices took 3 s")
+	})
 }

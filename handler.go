@@ -58,6 +58,7 @@ type Handler struct {
 	turned   registry.ByName        // sessions refused, by condition
 	inflight *registry.InFlight     // closed by Shutdown; counts the requests being served
 	idle     *timers.Idle[*Session] // see Session.defers
+	turns    timers.Turns           // of clients
 	parking  carrier.Parking        // of the sessions
 	engine   *direct.Engine         // nil without Options.Direct
 	front    *relay.Front           // where requests go whose sessions are other nodes'

@@ -566,6 +566,12 @@ func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed boo
 	s.lock()
 	defer s.unlock()
 	now := s.h.now()
+	if _, waits := ex.Via().(*carrier.NetHTTP); waits && s.h.turns.Begin(s.m.Heard, now) {
+		s.unlock()
+		s.h.turns.Yield(s.h.now)
+		s.lock()
+		now = s.h.now()
+	}
 	ex.Via().Arrived(&s.desk)
 	s.m.Arrive(now, req, &ex.Exchange)
 	if s.told {

@@ -160,7 +160,7 @@ func (ps *people) gather() error {
 func (ps *people) run(done func() bool, limit time.Duration) error {
 	end := time.Now().Add(limit)
 	late := false
-	err := ps.l.Run(func() bool { late = time.Now().After(end); return late || done() }, nil)
+	err := ps.l.Run(func() bool { late = time.Now().After(end); return late || done() })
 	if err == nil && late && !done() {
 		err = errors.New("a client waits in vain")
 	}
@@ -170,7 +170,7 @@ func (ps *people) run(done func() bool, limit time.Duration) error {
 // measure runs the loop for the duration, and returns what that was.
 func (ps *people) measure() (figures, error) {
 	return ps.measureBy(func(end time.Time) error {
-		return ps.l.Run(func() bool { return !time.Now().Before(end) }, nil)
+		return ps.l.Run(func() bool { return !time.Now().Before(end) })
 	})
 }
 
@@ -389,7 +389,7 @@ func open(perSecond, computing int) func(*run) (figures, error) {
 					}
 				}
 				return !now.Before(end)
-			}, func() time.Time { return due })
+			})
 		})
 	}
 }

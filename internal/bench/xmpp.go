@@ -98,6 +98,9 @@ func (a *router) leave(u *user) {
 	}
 }
 
+// rooms are what users are read into. The floor needs none.
+var rooms = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
 // routing returns what makes a router behind the library.
 func routing(o bosh.Options) func() server {
 	return func() server {
@@ -106,7 +109,9 @@ func routing(o bosh.Options) func() server {
 		o.Serve = func(st *bosh.Stream) {
 			u := &user{write: func(b []byte) { st.Write(b) }}
 			defer a.leave(u)
-			in, authenticated := make([]byte, 64<<10), false
+			room := rooms.Get().(*[64 << 10]byte)
+			defer rooms.Put(room)
+			in, authenticated := room[:], false
 			for {
 				n, err := st.Read(in)
 				if err != nil {

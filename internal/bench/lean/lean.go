@@ -3,7 +3,8 @@
 // Package lean is a load generator: one thread, an epoll descriptor, and sockets that
 // it reads and writes itself. Nothing of it runs in goroutines, so that what it
 // measures is the server, and no scheduler of its own. It knows HTTP/1.1 as far as
-// answers with a Content-Length.
+// answers with a Content-Length. It never sleeps, since to wake it would be work of the
+// server's, the more of it the slower the server is.
 package lean
 
 import (
@@ -13,7 +14,6 @@ import (
 	"net"
 	"strconv"
 	"syscall"
-	"time"
 )
 
 // A Loop is all connections of one generator. One goroutine uses it.
@@ -143,16 +143,10 @@ func (c *Conn) flush() {
 }
 
 // Run calls back for what comes until done reports that it is enough. It looks at done
-// after all that has come at a time, and when wake has passed, if it is set.
-func (l *Loop) Run(done func() bool, wake func() time.Time) error {
+// again and again.
+func (l *Loop) Run(done func() bool) error {
 	for l.err == nil && !done() {
-		timeout := 100
-		if wake != nil {
-			if d := time.Until(wake()); d < 100*time.Millisecond {
-				timeout = max(int(d/time.Millisecond), 0)
-			}
-		}
-		n, err := syscall.EpollWait(l.poll, l.events[:], timeout)
+		n, err := syscall.EpollWait(l.poll, l.events[:], 0)
 		if err != nil && err != syscall.EINTR {
 			return err
 		}

@@ -1,0 +1,48 @@
+package timers
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// Turns has clients take turns in a process at its limit. A client whose next request is
+// there already when the goroutine of the last one comes back could be served again and
+// again, while others wait in the network poller. The zero value is ready for use. It
+// may be used by several goroutines at once.
+type Turns struct {
+	begun atomic.Int64 // requests
+	again atomic.Int64 // until then nobody is put off
+}
+
+const (
+	// soon is how soon after the last request of a client another one waits for others
+	// to have their turn. With more clients than can be served in that time, all wait
+	// in the poller.
+	shortly = 4 * time.Millisecond
+
+	// slice is how long a goroutine that computes runs at a time.
+	slice = 10 * time.Millisecond
+
+	// respite is how long nobody is put off after the process was busy with something
+	// else than requests.
+	respite = 100 * time.Millisecond
+)
+
+// Begin takes note of a request. It reports whether others are to have their turn before
+// it: see Yield. The one before it of the same client came at last, or never if that is 0.
+func (t *Turns) Begin(last, now time.Duration) (yields bool) {
+	t.begun.Add(1)
+	return last > 0 && now-last < shortly && int64(now) >= t.again.Load()
+}
+
+// Yield lets others have their turn. In a process that computes, where that may take
+// long, it is rarely called for.
+func (t *Turns) Yield(now func() time.Duration) {
+	began, others := now(), t.begun.Load()
+	runtime.Gosched()
+	ended := now()
+	if took := ended - began; took > slice/2 && t.begun.Load()-others < int64(took/long) {
+		t.again.Store(int64(ended + respite))
+	}
+}

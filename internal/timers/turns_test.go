@@ -1,0 +1,52 @@
+package timers
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTurns(t *testing.T) {
+	const began = time.Second
+	var turns Turns
+	assert.False(t, turns.Begin(0, began), "a client's first request")
+	assert.True(t, turns.Begin(began, began), "at the same time")
+	assert.True(t, turns.Begin(began, began+shortly-1))
+	assert.False(t, turns.Begin(began, began+shortly), "it has waited long enough")
+
+	t.Run("others are first", func(t *testing.T) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		ran := 0
+		for range 10 {
+			done := make(chan struct{})
+			go func() { close(done) }()
+			turns.Yield(func() time.Duration { return 0 })
+			select {
+			case <-done:
+				ran++
+			default:
+			}
+		}
+		assert.Greater(t, ran, 5)
+	})
+
+	for name, requests := range map[string]int{"a process that computes": 0, "one that serves requests": 20} {
+		t.Run(name, func(t *testing.T) {
+			var turns Turns
+			var reads time.Duration // each reading of the clock is 10 ms after the last one
+			now := func() time.Duration {
+				for range requests {
+					turns.Begin(0, 0)
+				}
+				reads += 10 * time.Millisecond
+				return began + reads
+			}
+			turns.Yield(now)
+			ended := began + reads
+			assert.Equal(t, requests > 0, turns.Begin(ended, ended))
+			assert.True(t, turns.Begin(ended+respite, ended+respite))
+		})
+	}
+}
