@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -310,6 +311,21 @@ func (h *Handler) joins() {
 			}
 		},
 	}
+}
+
+// RelayStats are counts of the requests passed on between this node and another one. They
+// only grow.
+type RelayStats = relay.Counts
+
+// ErrNoNode is the answer of an [Options.Relay] if there is no node of that name.
+var ErrNoNode = relay.ErrNoNode
+
+// CheckNode returns the fault of a name for [Options.Node], or nil.
+func CheckNode(name string) error {
+	if err := relay.CheckName(name); err != nil {
+		return fmt.Errorf("bosh: %w", err)
+	}
+	return nil
 }
 
 // ServeRelay serves a message that the Relay of another node's Handler was called with.
@@ -669,4 +685,20 @@ func (s *Session) comesNoMore() {
 	s.lock()
 	defer s.unlock()
 	s.m.ComesNoMore(s.h.now())
+}
+
+// RequestInfo describes a request of a session, the first excepted.
+type RequestInfo struct {
+	Rid      int64
+	Bytes    int // of its body
+	Payloads int
+	Repeat   bool // it was received before
+	Early    bool // a lower rid is missing
+}
+
+// ResponseInfo describes the answer to a request.
+type ResponseInfo struct {
+	Rid   int64
+	Bytes int           // of its body
+	Open  time.Duration // from the request's arrival to the end of writing
 }

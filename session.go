@@ -450,6 +450,17 @@ func (e *Error) cause() error {
 	return e
 }
 
+// reason returns the name by which the end is counted.
+func (e *Error) reason() string {
+	switch {
+	case e.Condition != "":
+		return string(e.Condition)
+	case e.Err == session.ErrInactive, e.Err == session.ErrUncreated:
+		return "inactive"
+	}
+	return "closed"
+}
+
 // ID returns a name for the session that is safe to log and to show: it is not
 // the sid, and does not tell it.
 func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
@@ -534,6 +545,19 @@ func (s *Session) Streams() []*Stream {
 		}
 	}
 	return open
+}
+
+// SessionStats are counts of one session.
+type SessionStats struct {
+	Requests    int64 // received, repeats included
+	Repeats     int64
+	PayloadsIn  int64 // elements
+	PayloadsOut int64 // elements; writes for Opaque
+	BytesIn     int64 // of request bodies
+	BytesOut    int64 // of response bodies
+	Open        int   // requests that are held, early, or being answered
+	Queued      int   // bytes that wait for the client
+	Unread      int   // bytes that wait for the application, or that WriteTo or Receive is giving it
 }
 
 // Stats returns the session's counts.

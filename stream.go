@@ -549,6 +549,30 @@ func (st *Stream) undelivered() (lost []Payload) {
 	return lost
 }
 
+// A Proof says how a client proves that it has an answer: see [Options.Proof].
+type Proof uint8
+
+const (
+	// ByProtocol believes only the protocol: the client's ack, and requests beyond the number
+	// `requests` of open ones, which the client could not send without the answer. It is true
+	// with anything between the client and this process. XEP-0124, sections 9.2 and 14.
+	ByProtocol Proof = iota
+
+	// ByConnection also believes a new request on the HTTP/1.1 connection of the answer: the
+	// client has read it. That is one request sooner than by the protocol. The connections must
+	// be the clients' own: a proxy reads answers for others, and a client that pipelines sends
+	// requests before it reads. Requests with a header of a proxy, as X-Forwarded-For or Via,
+	// and HTTP/2 are not believed.
+	ByConnection
+
+	// ByKernel also believes, on Linux and with [Options.Direct], the client's operating
+	// system: it has acknowledged the last byte of the answer. It is asked 5 ms after the
+	// write, and then ever less often. This is weaker: the client itself may be gone without
+	// reading the answer. It is for services whose own end is the danger, not their clients'.
+	// Elsewhere it is [ByConnection].
+	ByKernel
+)
+
 // Proven returns how much of what was written to the stream the client has beyond
 // doubt: so many elements, or bytes if it is Opaque, from the first on. It has an
 // answer that it has acknowledged, and one without which it could not have sent its

@@ -132,3 +132,22 @@ func TestConformanceNamesWhatExists(t *testing.T) {
 		}
 	}
 }
+
+// The root has five sources, and none is so long that nobody reads it.
+func TestRootIsSmall(t *testing.T) {
+	sources, err := filepath.Glob("../*.go")
+	require.NoError(t, err)
+	sources = slices.DeleteFunc(sources, func(path string) bool { return strings.HasSuffix(path, "_test.go") })
+	assert.Equal(t, []string{"../bosh.go", "../handler.go", "../rid.go", "../session.go", "../stream.go"}, sources)
+	for _, path := range sources {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+		code := slices.DeleteFunc(slices.Clone(lines), func(l string) bool {
+			l = strings.TrimSpace(l)
+			return l == "" || strings.HasPrefix(l, "//")
+		})
+		assert.LessOrEqual(t, len(lines), 750, "%s: move mechanism to a package of internal", path)
+		assert.LessOrEqual(t, len(code), 600, "%s: move mechanism to a package of internal", path)
+	}
+}
