@@ -21,6 +21,8 @@ type NetHTTP struct {
 	Ready chan struct{} // of capacity 1
 
 	pool *Pool
+	line uint64 // see Connection
+	told bool   // line is known
 }
 
 // A Pool has NetHTTPs. Sockets says whether two connections from the same port must be
@@ -83,6 +85,13 @@ func (c *NetHTTP) Secure(ask func(*http.Request) bool) bool {
 // Connection returns 0 for a connection that keeps no answers in order: those of HTTP/2
 // are written side by side, and all of a Unix socket have the same name.
 func (c *NetHTTP) Connection() uint64 {
+	if !c.told { // a session asks several times
+		c.line, c.told = c.connection(), true
+	}
+	return c.line
+}
+
+func (c *NetHTTP) connection() uint64 {
 	addr := c.R.RemoteAddr
 	if _, _, err := net.SplitHostPort(addr); err != nil || c.R.ProtoMajor != 1 {
 		return 0
