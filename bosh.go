@@ -442,9 +442,9 @@ type Options struct {
 	// calls.
 	//
 	// After the answer [ErrNoNode] the client is told item-not-found. Any other error, as
-	// after a time-out, closes the client's connection, and the client repeats the request. A
-	// client's departure before the answer is a message as well. A message without an
-	// answer keeps its memory.
+	// after a time-out, closes the client's connection, and the client repeats the request.
+	// That error, or a client's departure before the answer, is a message as well. A message
+	// without an answer keeps its memory.
 	//
 	// All nodes need the same Options but for Node. New sessions are not passed on: Admit,
 	// ClientAddr and the limits on sessions, memory and bodies are each node's own. For

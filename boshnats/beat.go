@@ -9,27 +9,35 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A heartbeat is the node's name, its instance, and how many it has sent: a gap tells
-// that messages have been lost.
+// A heartbeat is the node's name, its instance, how many it has sent, and its address,
+// if it has one. A gap in the numbers tells that messages have been lost.
 
 // beat sends a heartbeat.
 func (n *Node) beat() {
 	n.beating.Lock()
 	defer n.beating.Unlock()
 	n.beats++
-	n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" "+strconv.FormatUint(n.beats, 10)))
+	n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" "+strconv.FormatUint(n.beats, 10)+" "+n.o.Addr))
 }
 
-// heard gets the heartbeats of all nodes.
+// heard gets the heartbeats of all nodes, and their questions after others.
 func (n *Node) heard(m *nats.Msg) {
 	f := bytes.Fields(m.Data)
-	if len(f) != 3 || bosh.CheckNode(string(f[0])) != nil {
+	if len(f) == 0 || bosh.CheckNode(string(f[0])) != nil {
 		return
 	}
-	name, instance, bye := string(f[0]), string(f[1]), string(f[2]) == "bye"
+	name := string(f[0])
+	if len(f) < 3 {
+		n.asked(name, m.Reply)
+		return
+	}
+	instance, addr, bye := string(f[1]), "", string(f[2]) == "bye"
 	beats, err := strconv.ParseUint(string(f[2]), 10, 64)
 	if err != nil && !bye {
 		return
+	}
+	if len(f) > 3 {
+		addr = string(f[3])
 	}
 	if name == n.o.Name {
 		if instance != n.instance && !bye {
@@ -47,22 +55,28 @@ func (n *Node) heard(m *nats.Msg) {
 		return
 	}
 	var lost, gone []*call
+	var before *peer
 	known := p != nil && !p.dead && p.instance == instance
 	switch {
 	case p == nil || p.instance != instance:
-		if p != nil { // another process has taken its place
+		if before = p; p != nil { // another process has taken its place
 			gone = n.take(func(c *call) bool { return c.to == name })
+			lost = n.leaveWay(name)
 		}
 		p = &peer{name: name, instance: instance}
 		n.peers[name] = p
 	case beats != p.beats+1:
-		lost = n.take(func(c *call) bool { return c.to == name })
+		lost = n.take(func(c *call) bool { return c.to == name && c.via == "" || c.via == name })
 	}
-	p.heard, p.beats, p.dead = time.Now(), beats, false
+	now := time.Now()
+	p.heard, p.beat, p.beats, p.addr = now, now, beats, addr
+	p.dead, p.absent, p.via = false, false, ""
+	replaced := n.replacedBy(p)
 	n.mu.Unlock()
-	n.tell(gone)
-	for _, c := range lost {
-		c.answer(nil, errLost)
+	n.tell(before, gone)
+	answerAll(lost, errLost)
+	if replaced != nil {
+		n.gone(replaced, "another process has its address")
 	}
 	if !known {
 		n.o.Logger.Info("boshnats: a node is there", "node", name)
@@ -70,15 +84,29 @@ func (n *Node) heard(m *nats.Msg) {
 	}
 }
 
+// replacedBy returns the node whose address another one has now. It is called with the
+// lock.
+func (n *Node) replacedBy(p *peer) *peer {
+	if p.addr == "" {
+		return nil
+	}
+	for _, q := range n.peers {
+		if q != p && !q.dead && q.addr == p.addr && q.beat.Before(p.beat.Add(-2*n.o.Heartbeat)) {
+			return q
+		}
+	}
+	return nil
+}
+
 // forget is after how long nothing is known any more of a node that is gone.
 const forget = time.Hour
 
 // run sends heartbeats, and looks after those of others.
 func (n *Node) run(lost chan nats.Status) {
-	tick := time.NewTicker(n.o.Heartbeat)
+	tick := time.NewTicker(max(n.o.Heartbeat/3, time.Millisecond))
 	defer tick.Stop()
 	var dropped int
-	for {
+	for i := 1; ; i++ {
 		select {
 		case <-n.quit:
 			return
@@ -86,6 +114,12 @@ func (n *Node) run(lost chan nats.Status) {
 			n.lose()
 			continue
 		case <-tick.C:
+		}
+		if n.look(); i%3 != 0 {
+			continue
+		}
+		if !n.nc.IsConnected() {
+			n.lose() // clients may find another front, which is connected
 		}
 		// What NATS has dropped because we were too slow, somebody waits for.
 		sum := 0
@@ -101,7 +135,6 @@ func (n *Node) run(lost chan nats.Status) {
 			n.lose()
 		}
 		n.beat()
-		n.look()
 	}
 }
 
@@ -110,23 +143,22 @@ func (n *Node) lose() {
 	n.mu.Lock()
 	lost := n.take(func(c *call) bool { return !c.probe })
 	n.mu.Unlock()
-	for _, c := range lost {
-		c.answer(nil, errLost)
-	}
+	answerAll(lost, errLost)
 }
 
-// look asks after nodes that have not been heard.
+// look sees which nodes have not been heard for too long.
 func (n *Node) look() {
 	now := time.Now()
-	var silent, late []*peer
+	connected := n.nc.IsConnected()
+	var late []*peer
 	n.mu.Lock()
 	for name, p := range n.peers {
 		switch age := now.Sub(p.heard); {
 		case p.dead && age > forget:
 			delete(n.peers, name)
 		case p.dead:
-		case age > n.o.Patience:
-			silent = append(silent, p)
+		case !connected: // nobody can be heard
+			p.heard = now
 		case age > 2*n.o.Heartbeat:
 			late = append(late, p)
 		}
@@ -150,16 +182,7 @@ func (n *Node) look() {
 	for _, id := range strange {
 		n.fail(id, bosh.ErrNoNode)
 	}
-	for _, p := range silent {
-		n.gone(p, "it is silent")
-	}
 	for _, p := range late {
-		id := n.ids.Add(1)
-		n.mu.Lock()
-		n.waiting[id] = &call{to: p.name, probe: true, answer: func([]byte, error) {}}
-		n.mu.Unlock()
-		if n.nc.PublishRequest(n.subject(p.name), n.reply+strconv.FormatUint(id, 36), []byte{ping}) != nil {
-			n.fail(id, errLost)
-		}
+		n.seek(p)
 	}
 }

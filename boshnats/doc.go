@@ -3,7 +3,7 @@
 // sessions:
 //
 //	server, nc, err := embed.Start(embed.Config{Listen: "10.0.0.1:6222", Routes: routes}) // or nats.Connect(url)
-//	node, err := boshnats.Join(nc, boshnats.Options{})
+//	node, err := boshnats.Join(nc, boshnats.Options{Addr: embed.Addr(server)})
 //	h := bosh.New(bosh.Options{Node: node.Name(), Relay: node.Relay})
 //	node.Serve(h)
 //	…
@@ -16,13 +16,18 @@
 // closed, and the client repeats its request, as BOSH has it. If the process is gone the
 // client is told item-not-found, within a second.
 //
+// A process that cannot be reached is not gone if others hear it: then they pass on what
+// is for it, so a route between two NATS servers that breaks ends nothing. If none of
+// them hears it, [Options.Addr] tells a dead process, told of at once, from one that
+// is cut off, which has [Options.Patience] to come back.
+//
 // # Subjects
 //
 // With the default [Options.Subject] they are:
 //
 //	bosh.node.<name>                   requests of the sessions of that node
 //	bosh.reply.<name>.<instance>.<id>  answers to those that it has passed on
-//	bosh.up                            heartbeats of all nodes
+//	bosh.up                            heartbeats of all nodes, and questions after some
 //	bosh.stats                         asks all nodes for their counts
 //
 // Names are checked; sids are in no subject, and in no log.

@@ -13,6 +13,9 @@ const (
 	ping    = '?' // is anybody there?
 	pong    = '!' // the instance is
 	counts  = 'c' // of a node, in JSON
+	via     = 'v' // a message for another node, whose name is in front: see seal
+	nobody  = 'n' // the answer to such a one: that node is gone
+	word    = 'k' // what is known of a node
 )
 
 // overhead is how much of a NATS message is not the piece.
@@ -33,6 +36,20 @@ func cut(buf, message []byte, max int, send func([]byte) error) error {
 		}
 	}
 	return nil
+}
+
+// seal appends what goes to a node that is to pass message on to another one.
+func seal(b []byte, to string, message []byte) []byte {
+	return append(append(append(b, via, byte(len(to))), to...), message...)
+}
+
+// unseal is the reverse, without the first byte.
+func unseal(data []byte) (to string, message []byte, ok bool) {
+	if len(data) == 0 || len(data) < 1+int(data[0]) {
+		return "", nil, false
+	}
+	n := 1 + int(data[0])
+	return string(data[1:n]), data[n:], true
 }
 
 var (

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,12 +28,19 @@ type Options struct {
 	// account. The default is "bosh".
 	Subject string
 
+	// Addr is a TCP address of this process where others can see whether it lives, as
+	// [embed.Addr] of the server in it, or where it serves HTTP. Without it, or on all
+	// interfaces, as ":80", they take it for dead if no node can reach it by NATS for twice
+	// Heartbeat; with it they also try to connect, and if that is not refused
+	// they wait for Patience.
+	Addr string
+
 	// Heartbeat is how often the node says that it is there. The default is 300 ms, and
 	// all nodes must have the same. A node of which nothing has been heard for twice as
-	// long is asked, and is gone if NATS has nobody of that name. One that cannot be
-	// reached is gone after Patience, which is 3 s by default. A route between NATS
-	// servers that breaks looks like a death from its two ends: requests that come in
-	// at one of them are told that the sessions of the other one are gone. Heartbeat must
+	// long is asked, and others are asked after it. If one of them hears it, a route
+	// between NATS servers is broken, and requests go by way of that one. If none
+	// does, the node is gone: at once if NATS has nobody of that name, and nobody listens
+	// at its Addr; or else after Patience, which is 3 s by default. Heartbeat must
 	// be shorter than a broken route takes to come back, which is a second or more: by a
 	// missing heartbeat nodes see that messages were lost.
 	Heartbeat, Patience time.Duration
@@ -83,20 +91,29 @@ type Node struct {
 	// Calls to nodes that have never been heard, and since when. NATS mostly knows that
 	// they are none, but not if somebody listens to all subjects.
 	strangers map[uint64]time.Time
+	inquired  time.Time // when others were last asked after one
+	leaving   bool      // nothing begins to run any more
 }
 
 // A peer is another node.
 type peer struct {
 	name     string
 	instance string
-	heard    time.Time // when its last heartbeat came
-	beats    uint64
+	addr     string    // of TCP, or empty
+	heard    time.Time // when it was last known to live
+	beat     time.Time // when its last heartbeat came
+	beats    uint64    // the number of that
+	told     uint64    // the highest number that others have heard
+	via      string    // the node by which it can be reached; empty for itself
+	absent   bool      // NATS has said that there is nobody of its name, after all that was heard
+	sought   bool      // seek runs
 	dead     bool
 }
 
 // A call is a request that was passed on.
 type call struct {
 	to      string
+	via     string // by which node; or empty
 	message []byte // to be sent again, if it is not large
 	tries   int
 	answer  func([]byte, error)
@@ -140,6 +157,15 @@ func Join(nc *nats.Conn, o Options) (*Node, error) {
 	o.Spread = max(cmp.Or(o.Spread, 2*time.Second), 0)
 	if o.MaxMessage <= 0 {
 		o.MaxMessage = 64 << 20
+	}
+	if o.Addr != "" {
+		host, _, err := net.SplitHostPort(o.Addr)
+		if err != nil || strings.ContainsAny(o.Addr, " \t\r\n") {
+			return nil, fmt.Errorf("boshnats: Addr: %q is no address", o.Addr)
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			o.Addr = ""
+		}
 	}
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	n := &Node{
@@ -189,7 +215,7 @@ func (n *Node) join() error {
 	if err := n.subscribe(n.o.Subject+".up", n.heard); err != nil {
 		return err
 	}
-	if err := n.subscribe(n.o.Subject+".stats", n.asked); err != nil {
+	if err := n.subscribe(n.o.Subject+".stats", n.askedForStats); err != nil {
 		return err
 	}
 	if err := n.nc.Flush(); err != nil {
@@ -241,6 +267,9 @@ func (n *Node) Serve(h *bosh.Handler) { n.h.Store(h) }
 // [bosh.Handler.Shutdown] has returned. It does not close the connection.
 func (n *Node) Leave() {
 	n.left.Do(func() {
+		n.mu.Lock()
+		n.leaving = true
+		n.mu.Unlock()
 		close(n.quit)
 		n.running.Wait()
 		for _, s := range n.subs {
@@ -292,9 +321,29 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 		return
 	}
 	if answer == nil {
-		n.send(n.subject(node), "", m)
+		n.mu.Lock()
+		by := n.way(node)
+		n.mu.Unlock()
+		n.dispatch(node, "", "", m)
+		if by != "" { // and behind what was sent before
+			n.dispatch(node, by, "", m)
+		}
 		return
 	}
+	n.relay(node, m, answer, true)
+}
+
+// way returns by which node another one can be reached, if not directly. It is called
+// with the lock.
+func (n *Node) way(node string) string {
+	if p := n.peers[node]; p != nil {
+		return p.via
+	}
+	return ""
+}
+
+// relay is Relay, if need be by way of a third node.
+func (n *Node) relay(node string, m []byte, answer func(message []byte, err error), around bool) {
 	c := &call{to: node, answer: answer}
 	if len(m) <= maxKept {
 		c.message = bytes.Clone(m)
@@ -302,7 +351,12 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 	id := n.ids.Add(1)
 	n.mu.Lock()
 	p := n.peers[node]
+	c.via = n.way(node)
 	switch {
+	case !around && c.via != "":
+		n.mu.Unlock()
+		answer(nil, errLost)
+		return
 	case n.over:
 		n.mu.Unlock()
 		answer(nil, errLeft)
@@ -317,9 +371,23 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 		n.strangers[id] = time.Now()
 	}
 	n.mu.Unlock()
-	if err := n.send(n.subject(node), n.reply+strconv.FormatUint(id, 36), m); err != nil {
+	if err := n.dispatch(node, c.via, n.replyTo(id), m); err != nil {
 		n.fail(id, err)
 	}
+}
+
+func (n *Node) replyTo(id uint64) string { return n.reply + strconv.FormatUint(id, 36) }
+
+// dispatch sends a message to a node, or to one that passes it on.
+func (n *Node) dispatch(to, by, reply string, m []byte) error {
+	if by == "" {
+		return n.send(n.subject(to), reply, m)
+	}
+	b := seal(nil, to, m)
+	if len(b) > n.max {
+		return errLost
+	}
+	return n.nc.PublishMsg(&nats.Msg{Subject: n.subject(by), Reply: reply, Data: b})
 }
 
 // fail has a request fail, if it still waits.
@@ -350,10 +418,10 @@ func (n *Node) answered(m *nats.Msg) {
 	if err != nil {
 		return
 	}
-	nobody := len(m.Data) == 0 && m.Header.Get("Status") == "503"
+	absent := len(m.Data) == 0 && m.Header.Get("Status") == "503"
 	if id == 0 {
 		who := ""
-		if !nobody && len(m.Data) > 1 {
+		if !absent && len(m.Data) > 1 {
 			who = string(m.Data[1:])
 		}
 		select {
@@ -362,8 +430,8 @@ func (n *Node) answered(m *nats.Msg) {
 		}
 		return
 	}
-	if nobody {
-		n.nobody(id)
+	if absent {
+		n.absent(id)
 		return
 	}
 	if len(m.Data) == 0 {
@@ -371,7 +439,7 @@ func (n *Node) answered(m *nats.Msg) {
 	}
 	data := m.Data[1:]
 	n.mu.Lock()
-	if to := n.gather[id]; to != nil && m.Data[0] == counts {
+	if to := n.gather[id]; to != nil && (m.Data[0] == counts || m.Data[0] == word) {
 		n.mu.Unlock()
 		select {
 		case to <- data:
@@ -387,7 +455,7 @@ func (n *Node) answered(m *nats.Msg) {
 	switch m.Data[0] {
 	case pong:
 		if p := n.peers[c.to]; c.probe && p != nil && p.instance == string(data) {
-			p.heard = time.Now()
+			p.heard, p.absent, p.via = time.Now(), false, ""
 		}
 	case piece:
 		var done bool
@@ -397,6 +465,8 @@ func (n *Node) answered(m *nats.Msg) {
 		}
 		data = c.pieces.b
 	case whole:
+	case nobody:
+		err = bosh.ErrNoNode
 	default:
 		err = errRefused
 	}
@@ -408,9 +478,10 @@ func (n *Node) answered(m *nats.Msg) {
 	c.answer(data, err)
 }
 
-// nobody is called when NATS knows nobody who has the node's name. It may have ended a
-// moment ago; or has joined just now, and not all servers know.
-func (n *Node) nobody(id uint64) {
+// absent is called when NATS knows nobody who has the name of the node that a message was
+// sent to. That one may have ended a moment ago; or has joined just now, and not all
+// servers know; or a route between servers is broken.
+func (n *Node) absent(id uint64) {
 	n.mu.Lock()
 	c := n.waiting[id]
 	if c == nil {
@@ -418,18 +489,31 @@ func (n *Node) nobody(id uint64) {
 		return
 	}
 	p := n.peers[c.to]
-	fresh := p != nil && time.Since(p.heard) < 2*n.o.Heartbeat
-	if c.tries++; !c.probe && c.message != nil && (fresh || p == nil && c.tries == 1) {
+	c.tries++
+	switch {
+	case c.via != "":
+		if p != nil && p.via == c.via {
+			p.via = ""
+		}
+	case p != nil:
+		p.absent = true
+	}
+	if !c.probe && c.message != nil && (p != nil || c.tries == 1) {
 		n.mu.Unlock()
-		time.AfterFunc(max(n.o.Heartbeat/3, time.Millisecond), func() { n.again(id, c) })
+		if p != nil {
+			n.seek(p)
+		}
+		time.AfterFunc(max(n.o.Heartbeat/3, time.Millisecond), func() { n.again(id) })
+		return
+	}
+	if p == nil && c.tries == 2 && n.inquire(id, c.to) {
+		n.mu.Unlock()
 		return
 	}
 	delete(n.waiting, id)
 	n.mu.Unlock()
-	if p != nil && !fresh {
-		n.gone(p, "NATS has nobody of its name")
-	}
-	if fresh {
+	if p != nil && !c.probe {
+		n.seek(p)
 		c.answer(nil, errLost)
 	} else {
 		c.answer(nil, bosh.ErrNoNode)
@@ -437,14 +521,18 @@ func (n *Node) nobody(id uint64) {
 }
 
 // again sends a request again for which there was nobody.
-func (n *Node) again(id uint64, c *call) {
+func (n *Node) again(id uint64) {
 	n.mu.Lock()
-	_, waits := n.waiting[id]
+	c := n.waiting[id]
+	if c == nil {
+		n.mu.Unlock()
+		return
+	}
+	c.via = n.way(c.to)
+	to, by, m := c.to, c.via, c.message
 	n.mu.Unlock()
-	if waits {
-		if err := n.send(n.subject(c.to), n.reply+strconv.FormatUint(id, 36), c.message); err != nil {
-			n.fail(id, err)
-		}
+	if err := n.dispatch(to, by, n.replyTo(id), m); err != nil {
+		n.fail(id, err)
 	}
 }
 
@@ -455,16 +543,35 @@ func (n *Node) gone(p *peer, why string) {
 		n.mu.Unlock()
 		return
 	}
-	p.dead = true
-	lost := n.take(func(c *call) bool { return c.to == p.name })
+	p.dead, p.via = true, ""
+	gone := n.take(func(c *call) bool { return c.to == p.name })
+	lost := n.leaveWay(p.name)
 	n.mu.Unlock()
-	n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(lost))
-	n.tell(lost)
+	n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(gone))
+	n.tell(p, gone)
+	answerAll(lost, errLost)
+}
+
+// leaveWay has nothing go by way of a node any more. It is called with the lock, and
+// returns the calls that may be lost.
+func (n *Node) leaveWay(name string) []*call {
+	for _, p := range n.peers {
+		if p.via == name {
+			p.via = ""
+		}
+	}
+	return n.take(func(c *call) bool { return c.via == name })
+}
+
+func answerAll(calls []*call, err error) {
+	for _, c := range calls {
+		c.answer(nil, err)
+	}
 }
 
 // tell tells clients that their node is gone: a thousand a second, or more if that would
-// take too long.
-func (n *Node) tell(lost []*call) {
+// take too long. If it turns out that it lives the others are not told.
+func (n *Node) tell(p *peer, lost []*call) {
 	if len(lost) == 0 {
 		return
 	}
@@ -481,7 +588,13 @@ func (n *Node) tell(lost []*call) {
 				case <-time.After(tick):
 				}
 			}
-			c.answer(nil, bosh.ErrNoNode)
+			n.mu.Lock()
+			err := bosh.ErrNoNode
+			if !p.dead && n.peers[p.name] == p {
+				err = errLost
+			}
+			n.mu.Unlock()
+			c.answer(nil, err)
 		}
 	}()
 }
@@ -497,6 +610,9 @@ func (n *Node) serve(m *nats.Msg) {
 		n.nc.Publish(m.Reply, append([]byte{pong}, n.instance...))
 		return
 	case whole:
+	case via:
+		n.forward(m.Reply, data)
+		return
 	case piece:
 		var ok bool
 		if data, ok = n.assemble(m.Reply, data); !ok {
@@ -526,6 +642,29 @@ func (n *Node) serve(m *nats.Msg) {
 			n.refuse(reply)
 		}
 	})
+}
+
+// forward passes a message on that another node cannot send where it is to go.
+func (n *Node) forward(reply string, data []byte) {
+	to, m, ok := unseal(data)
+	switch {
+	case !ok || bosh.CheckNode(to) != nil || to == n.o.Name:
+		n.refuse(reply)
+	case reply == "":
+		n.send(n.subject(to), "", m)
+	default:
+		n.relay(to, m, func(a []byte, err error) {
+			if err == nil {
+				err = n.send(reply, "", a)
+			}
+			switch {
+			case errors.Is(err, bosh.ErrNoNode):
+				n.nc.Publish(reply, []byte{nobody})
+			case err != nil:
+				n.refuse(reply)
+			}
+		}, false)
+	}
 }
 
 func (n *Node) refuse(reply string) {

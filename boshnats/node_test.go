@@ -1,6 +1,7 @@
 package boshnats_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,6 +71,7 @@ func cluster(t *testing.T, n int, tune ...func(*server.Options, *boshnats.Option
 		s.server, s.nc, err = embed.Start(embed.Config{Routes: routes, Options: so})
 		require.NoError(t, err)
 		routes = append(routes, embed.Addr(s.server))
+		no.Addr = cmp.Or(no.Addr, embed.Addr(s.server))
 		s.node, err = boshnats.Join(s.nc, no)
 		require.NoError(t, err)
 		ho.Node, ho.Relay = s.node.Name(), s.node.Relay

@@ -20,8 +20,8 @@ type NodeStats struct {
 	bosh.HandlerStats
 }
 
-// asked gets the question of a node for our counts.
-func (n *Node) asked(m *nats.Msg) {
+// askedForStats gets the question of a node for our counts.
+func (n *Node) askedForStats(m *nats.Msg) {
 	h := n.h.Load()
 	if h == nil || !strings.HasPrefix(m.Reply, n.o.Subject+".reply.") {
 		return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -30,8 +31,8 @@ type Cluster struct {
 	Latency time.Duration
 
 	// Notice is how long it takes until the others notice that a node has been
-	// killed, and Patience until one that cannot be reached counts as gone. The
-	// defaults are none, and 3 s.
+	// killed, or that the way to it is cut, and Patience until one that nobody can
+	// reach counts as gone. The defaults are none, and 3 s.
 	Notice, Patience time.Duration
 
 	// Seed is for the choice of nodes.
@@ -75,6 +76,9 @@ type delivery struct {
 
 // A passage is a message that waits for its answer.
 type passage struct {
+	from   string
+	to     string
+	ways   []*way // it goes
 	once   sync.Once
 	answer func([]byte, error)
 }
@@ -128,36 +132,85 @@ func (c *Cluster) pass(from, to string, message []byte, answer func([]byte, erro
 	if answer == nil {
 		answer = func([]byte, error) {}
 	}
-	l := c.way(from, to)
 	there := c.nodes[to]
 	if here := c.nodes[from]; here == nil || here.dead.Err() != nil {
 		return // nobody hears of it
 	}
-	p := &passage{answer: answer}
-	if there == nil || there.dead.Err() != nil && !l.cut {
+	p := &passage{from: from, to: to, answer: answer}
+	l := c.way(from, to)
+	stops := c.route(from, to)
+	if there == nil || there.dead.Err() != nil && stops != nil {
 		c.carry(l, c.Notice, func() { p.end(nil, relay.ErrNoNode) })
 		return
 	}
-	l.waiting[p] = struct{}{}
-	if l.cut {
+	p.ways = []*way{l}
+	if stops != nil {
+		p.ways = c.along(stops)
+	}
+	for _, w := range p.ways {
+		w.waiting[p] = struct{}{}
+	}
+	if stops == nil {
 		return
 	}
-	back := c.way(to, from)
-	c.carry(l, c.Latency+l.slow, func() {
+	back := slices.Clone(stops)
+	slices.Reverse(back)
+	c.travel(p.ways, func() {
 		there.h.ServeRelay(message, func(m []byte, err error) {
 			m = bytes.Clone(m)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if there.dead.Err() != nil || back.cut {
+			if there.dead.Err() != nil {
 				return
 			}
-			c.carry(back, c.Latency+back.slow, func() {
+			c.travel(c.along(back), func() {
 				c.mu.Lock()
-				delete(l.waiting, p)
+				for _, w := range p.ways {
+					delete(w.waiting, p)
+				}
 				c.mu.Unlock()
 				p.end(m, err)
 			})
 		})
+	})
+}
+
+// route returns the nodes that a message passes, by way of a third one if need be; or nil
+// if there is no way. It is called with the lock.
+func (c *Cluster) route(from, to string) []string {
+	if !c.way(from, to).cut {
+		return []string{from, to}
+	}
+	for _, by := range c.names {
+		if by != from && by != to && !c.way(from, by).cut && !c.way(by, to).cut {
+			return []string{from, by, to}
+		}
+	}
+	return nil
+}
+
+// along returns the ways between the stops of a route. It is called with the lock.
+func (c *Cluster) along(stops []string) (ways []*way) {
+	for i := range stops[1:] {
+		ways = append(ways, c.way(stops[i], stops[i+1]))
+	}
+	return ways
+}
+
+// travel has something done when a message has gone all these ways, unless one of them is
+// cut. It is called with the lock.
+func (c *Cluster) travel(ways []*way, do func()) {
+	if ways[0].cut {
+		return
+	}
+	c.carry(ways[0], c.Latency+ways[0].slow, func() {
+		if len(ways) == 1 {
+			do()
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.travel(ways[1:], do)
 	})
 }
 
@@ -202,8 +255,9 @@ func (c *Cluster) Kill(name string) {
 	for k, l := range c.ways {
 		switch name {
 		case k[0]:
-			clear(l.waiting)
+			maps.DeleteFunc(l.waiting, func(p *passage, _ struct{}) bool { return p.from == name })
 			l.queue = nil
+			c.failAfter(l, c.Notice, errLost) // what others had it pass on
 		case k[1]:
 			l.queue = nil
 			if !l.cut {
@@ -217,12 +271,21 @@ func (c *Cluster) Kill(name string) {
 // failAfter has those that wait on l fail after a while. It is called with the lock.
 func (c *Cluster) failAfter(l *way, after time.Duration, err error) {
 	for p := range l.waiting {
+		err := err
+		if err == relay.ErrNoNode && l != c.way(p.from, p.to) && c.nodes[p.to].dead.Err() == nil {
+			err = errLost // it is not its own node that is gone
+		}
+		for _, w := range p.ways {
+			delete(w.waiting, p)
+		}
 		time.AfterFunc(after, func() { p.end(nil, err) })
 	}
-	clear(l.waiting)
 }
 
-// Partition cuts the network between two nodes. What is on its way is lost.
+// Partition cuts the network between two nodes. What is on its way is lost. A node that
+// reaches both passes on what they send each other from then on, and what has been lost
+// fails after Notice. If there is none, each of them takes the other for gone after
+// Patience.
 func (c *Cluster) Partition(a, b string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,12 +295,19 @@ func (c *Cluster) Partition(a, b string) {
 			continue
 		}
 		l.cut, l.queue = true, nil
-		c.watch(l)
+		time.AfterFunc(c.Notice, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if l.cut && c.route(k[0], k[1]) != nil {
+				c.failAfter(l, 0, errLost)
+			}
+		})
+		c.watch(l, k)
 	}
 }
 
 // watch has those that wait on a cut way fail when it has been so for too long.
-func (c *Cluster) watch(l *way) {
+func (c *Cluster) watch(l *way, k [2]string) {
 	patience := c.Patience
 	if patience == 0 {
 		patience = 3 * time.Second
@@ -246,8 +316,12 @@ func (c *Cluster) watch(l *way) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if l.cut {
-			c.failAfter(l, 0, relay.ErrNoNode)
-			c.watch(l)
+			err := relay.ErrNoNode
+			if c.route(k[0], k[1]) != nil {
+				err = errLost
+			}
+			c.failAfter(l, 0, err)
+			c.watch(l, k)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -99,6 +100,83 @@ func TestCluster(t *testing.T) {
 			assert.Positive(t, handlers["a"].Stats().Relayed["b"].In)
 		})
 	}
+}
+
+// A cut between two nodes ends no session for as long as a third one reaches both; nor
+// one of two, if it is short. One that is long ends those that come in at its other end,
+// within 4 s.
+func TestClusterCut(t *testing.T) {
+	for _, test := range []struct {
+		nodes string
+		cut   time.Duration
+		whole bool
+	}{{"abc", 10 * time.Second, true}, {"ab", 2 * time.Second, true}, {"ab", 10 * time.Second, false}} {
+		for _, direct := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				defer time.Sleep(time.Minute)
+				c := &boshtest.Cluster{Latency: time.Millisecond, Notice: 300 * time.Millisecond}
+				for _, name := range strings.Split(test.nodes, "") {
+					h := bosh.New(bosh.Options{
+						Framing: bosh.Elements, Node: name, Relay: c.Relay(name), Direct: direct, Serve: echoElements, Logger: slog.New(slog.DiscardHandler),
+					})
+					defer h.Close()
+					c.Add(name, h)
+				}
+				var clients []*boshtest.Client
+				for i := range 4 {
+					rt := &first{rt: c.Node("ab"[i%2:][:1]), first: c.Node("ba"[i%2:][:1])}
+					cl, err := boshtest.Dial(t.Context(), boshtest.Config{To: "x", Transport: rt, Acks: i < 2, Backoff: 100 * time.Millisecond, GiveUp: time.Hour})
+					require.NoError(t, err)
+					defer cl.Close()
+					clients = append(clients, cl)
+				}
+				go func() {
+					time.Sleep(5 * time.Second)
+					c.Partition("a", "b")
+					began := time.Now()
+					if !test.whole {
+						for _, cl := range clients {
+							<-cl.Done()
+							assert.ErrorContains(t, cl.Err(), "item-not-found")
+							assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+						}
+					}
+					time.Sleep(test.cut)
+					c.Heal("a", "b")
+				}()
+				for i, whole := range echoes(t, clients, 200, 100*time.Millisecond) {
+					assert.Equal(t, test.whole, whole, "%+v: client %d", test, i)
+				}
+			})
+		}
+	}
+}
+
+// Who passes on what others cannot send each other may die: that loses nothing.
+func TestClusterThirdDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Minute)
+		c := &boshtest.Cluster{Latency: time.Millisecond, Notice: 300 * time.Millisecond}
+		for _, name := range []string{"a", "b", "c", "d"} {
+			h := bosh.New(bosh.Options{Framing: bosh.Elements, Node: name, Relay: c.Relay(name), Serve: echoElements, Logger: slog.New(slog.DiscardHandler)})
+			defer h.Close()
+			c.Add(name, h)
+		}
+		cl, err := boshtest.Dial(t.Context(), boshtest.Config{To: "x", Transport: &first{rt: c.Node("b"), first: c.Node("a")}, Backoff: 100 * time.Millisecond, GiveUp: time.Hour})
+		require.NoError(t, err)
+		defer cl.Close()
+		c.Partition("a", "b")
+		go func() {
+			time.Sleep(5 * time.Second)
+			c.Kill("c")
+			time.Sleep(5 * time.Second)
+			c.Kill("a")
+		}()
+		began := time.Now()
+		assert.False(t, echoes(t, []*boshtest.Client{cl}, 1000, 100*time.Millisecond)[0])
+		assert.ErrorContains(t, cl.Err(), "item-not-found")
+		assert.InDelta(t, 10, time.Since(began).Seconds(), 1, "only when its own node has died")
+	})
 }
 
 // first sends the first request elsewhere.

@@ -40,7 +40,7 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	}
 	defer ns.Shutdown()
 	defer nc.Close()
-	node, err := boshnats.Join(nc, boshnats.Options{Logger: log})
+	node, err := boshnats.Join(nc, boshnats.Options{Addr: embed.Addr(ns), Logger: log})
 	if err != nil {
 		return err
 	}

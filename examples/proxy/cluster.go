@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -87,8 +88,9 @@ type member struct {
 	close []func() // in reverse order
 }
 
-// join makes the proxy one of the cluster, if there is one, and tells its options.
-func (c *clustering) join(o *bosh.Options, log *slog.Logger) (m *member, err error) {
+// join makes the proxy one of the cluster, if there is one, and tells its options. It
+// serves HTTP at an address.
+func (c *clustering) join(o *bosh.Options, http string, log *slog.Logger) (m *member, err error) {
 	o.Node = c.node
 	if !c.on() {
 		return nil, nil
@@ -106,7 +108,7 @@ func (c *clustering) join(o *bosh.Options, log *slog.Logger) (m *member, err err
 	}
 	// As much as a request, or an answer, may be with the limits that there are.
 	most := max(int(o.MaxBody)+64<<10, 4*o.MaxElement, 64<<20)
-	if m.node, err = boshnats.Join(nc, boshnats.Options{Name: c.node, MaxMessage: most, Logger: log}); err != nil {
+	if m.node, err = boshnats.Join(nc, boshnats.Options{Name: c.node, Addr: cmp.Or(c.listen, http), MaxMessage: most, Logger: log}); err != nil {
 		return nil, err
 	}
 	o.Node, o.Relay = m.node.Name(), m.node.Relay

@@ -81,7 +81,7 @@ const descriptorsEach = 3
 func run(ctx context.Context, cfg *config, output io.Writer, ready func(*web)) error {
 	log := logger(cfg, output)
 	o := cfg.options
-	m, err := cfg.cluster.join(&o, log)
+	m, err := cfg.cluster.join(&o, cfg.http, log)
 	if err != nil {
 		return err
 	}

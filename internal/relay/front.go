@@ -152,6 +152,11 @@ func (t *Trip) answered(message []byte, err error) {
 		a, err = readAnswer(message, t.f.content)
 	}
 	t.f.peers.out(t.to, err)
+	if err != nil && !errors.Is(err, ErrNoNode) {
+		// The node may have the request, or get it late, when the client has gone on:
+		// then nobody waits for its answer.
+		t.notice(isCancel)
+	}
 	t.done(a, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -109,6 +110,28 @@ func TestHead(t *testing.T) {
 	assert.NotNil(t, got.TLS)
 	assert.Nil(t, (&Call{}).HTTP().TLS)
 	assert.Equal(t, http.MethodPost, (&Call{Request: Request{Head: []byte("\x01garbage")}}).HTTP().Method)
+}
+
+// A request that may have been lost may arrive late, when its client has gone on: its node
+// is told that nobody waits for it.
+func TestLostIsCancelled(t *testing.T) {
+	for err, cancelled := range map[error]bool{errors.New("lost"): true, ErrNoNode: false, nil: false} {
+		var sent []kind
+		f := NewFront("a", func(_ string, m []byte, answer func([]byte, error)) {
+			sent = append(sent, kind(m[0]))
+			if answer != nil {
+				answer(appendAnswer(nil, &Answer{}), err)
+			}
+		}, slog.Default())
+		var got error
+		f.Go("b", &Request{}, func(*Trip) {}, func(_ Answer, err error) { got = err })
+		assert.Equal(t, err, got)
+		want := []kind{isRequest}
+		if cancelled {
+			want = append(want, isCancel)
+		}
+		assert.Equal(t, want, sent)
+	}
 }
 
 // Nobody has more peers counted than there may be.

@@ -1,0 +1,214 @@
+package boshnats
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gobosh/bosh"
+)
+
+// A node that is not heard is either gone or behind a route that is broken. Those who
+// hear it can tell, and pass on what is for it.
+
+// An account is what a node says of another one.
+type account struct {
+	by       string // who says it
+	instance string // or "-" if it does not live, as far as that one knows
+	beats    uint64
+	age      time.Duration // of its last heartbeat
+	addr     string
+}
+
+// asked answers a question after a node: with its last heartbeat here.
+func (n *Node) asked(name, reply string) {
+	if !strings.HasPrefix(reply, n.o.Subject+".reply.") || strings.HasPrefix(reply, n.reply) || name == n.o.Name {
+		return
+	}
+	text := n.o.Name + " - 0 0"
+	n.mu.Lock()
+	if p := n.peers[name]; p != nil && !p.dead && p.beats > 0 {
+		text = n.o.Name + " " + p.instance + " " + strconv.FormatUint(p.beats, 10) + " " + strconv.FormatInt(time.Since(p.beat).Milliseconds(), 10) + " " + p.addr
+	}
+	n.mu.Unlock()
+	n.nc.Publish(reply, append([]byte{word}, text...))
+}
+
+func readAccount(b []byte) (a account, ok bool) {
+	f := bytes.Fields(b)
+	if len(f) < 4 || bosh.CheckNode(string(f[0])) != nil {
+		return a, false
+	}
+	a.by, a.instance = string(f[0]), string(f[1])
+	beats, err := strconv.ParseUint(string(f[2]), 10, 64)
+	age, aerr := strconv.ParseInt(string(f[3]), 10, 32)
+	a.beats, a.age = beats, time.Duration(age)*time.Millisecond
+	if len(f) > 4 {
+		a.addr = string(f[4])
+	}
+	return a, err == nil && aerr == nil
+}
+
+// ask asks all others after a node, and that one itself. It waits until all have answered
+// that live, but not for long.
+func (n *Node) ask(name string) (all []account) {
+	id, probe := n.ids.Add(1), n.ids.Add(1)
+	answers, answered := make(chan []byte, 1024), make(chan struct{}, 1)
+	n.mu.Lock()
+	expected := 0
+	for _, q := range n.peers {
+		if !q.dead && q.name != name && time.Since(q.beat) < 2*n.o.Heartbeat {
+			expected++
+		}
+	}
+	n.gather[id] = answers
+	n.waiting[probe] = &call{to: name, probe: true, answer: func([]byte, error) { answered <- struct{}{} }}
+	n.mu.Unlock()
+	defer func() {
+		n.mu.Lock()
+		delete(n.gather, id)
+		delete(n.waiting, probe)
+		n.mu.Unlock()
+	}()
+	if n.nc.PublishRequest(n.o.Subject+".up", n.replyTo(id), []byte(name)) != nil ||
+		n.nc.PublishRequest(n.subject(name), n.replyTo(probe), []byte{ping}) != nil {
+		return nil
+	}
+	late := time.NewTimer(n.o.Heartbeat / 2)
+	defer late.Stop()
+	for asked := true; asked || len(all) < expected; {
+		select {
+		case b := <-answers:
+			if a, ok := readAccount(b); ok {
+				all = append(all, a)
+			}
+		case <-answered:
+			asked = false
+		case <-late.C:
+			return all
+		case <-n.quit:
+			return nil
+		}
+	}
+	return all
+}
+
+// start runs f, unless the node leaves. It is called with the lock.
+func (n *Node) start(f func()) bool {
+	if !n.leaving {
+		n.running.Go(f)
+	}
+	return !n.leaving
+}
+
+// seek finds out whether a node lives that is not heard, until it is heard again or gone.
+func (n *Node) seek(p *peer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !p.sought && !p.dead && n.peers[p.name] == p {
+		p.sought = n.start(func() {
+			for again := true; again; {
+				again = n.find(p)
+				select {
+				case <-n.quit:
+					again = false
+				case <-time.After(n.o.Heartbeat / 3):
+				}
+			}
+			n.mu.Lock()
+			p.sought = false
+			n.mu.Unlock()
+		})
+	}
+}
+
+// find asks others, and believes those who have heard more. It reports whether it is still
+// not known how the node is.
+func (n *Node) find(p *peer) bool {
+	all := n.ask(p.name)
+	n.mu.Lock()
+	lost, turned := n.learn(p, all)
+	now := time.Now()
+	silent, absent, addr := now.Sub(p.heard), p.absent, p.addr
+	over := p.dead || n.peers[p.name] != p || n.leaving ||
+		p.via == "" && !absent && now.Sub(p.heard) < 2*n.o.Heartbeat
+	n.mu.Unlock()
+	if turned != "" {
+		n.o.Logger.Warn("boshnats: a route between NATS servers is broken: another node passes requests on", "node", p.name, "by", turned)
+	}
+	answerAll(lost, errLost)
+	switch {
+	case over:
+		return false
+	case !n.nc.IsConnected():
+	case silent > n.o.Patience:
+		n.gone(p, "it is silent")
+	case absent && silent > 2*n.o.Heartbeat && (addr == "" || refused(addr)):
+		n.gone(p, "NATS has nobody of its name")
+	}
+	return true
+}
+
+// learn takes note of what others say of a node. It is called with the lock. It returns
+// the calls whose answers may be lost, and by whom the node is reached from now on.
+func (n *Node) learn(p *peer, all []account) (lost []*call, turned string) {
+	by, most := "", max(p.beats, p.told)
+	for _, a := range all {
+		if a.instance == p.instance && a.beats > most && (by == "" || a.by == p.via) {
+			by = a.by
+			p.told = max(p.told, a.beats)
+		}
+	}
+	// One of the same age as what is known here has come to both.
+	if by == "" || p.dead || p.beats >= p.told || !p.absent && time.Since(p.beat) < 2*n.o.Heartbeat {
+		return nil, ""
+	}
+	p.heard = time.Now()
+	if p.via == by {
+		return nil, ""
+	}
+	was := p.via
+	p.via = by
+	return n.take(func(c *call) bool { return c.to == p.name && c.via == was && !c.probe }), by
+}
+
+// refused reports whether nobody listens at an address, beyond doubt.
+func refused(addr string) bool {
+	c, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// inquire asks others after a node that has never been heard, for a call. It is called
+// with the lock, and reports whether it does so: clients may name any.
+func (n *Node) inquire(id uint64, name string) bool {
+	now := time.Now()
+	if now.Sub(n.inquired) < n.o.Heartbeat/3 || len(n.peers) == 0 {
+		return false
+	}
+	n.inquired = now
+	return n.start(func() {
+		all := n.ask(name)
+		n.mu.Lock()
+		p := n.peers[name]
+		for _, a := range all {
+			if p == nil && a.instance != "-" && a.age < 2*n.o.Heartbeat {
+				p = &peer{name: name, instance: a.instance, addr: a.addr, heard: time.Now(), told: a.beats, via: a.by, absent: true}
+				n.peers[name] = p
+			}
+		}
+		n.mu.Unlock()
+		if p == nil {
+			n.fail(id, bosh.ErrNoNode)
+			return
+		}
+		n.seek(p)
+		n.again(id)
+	})
+}
