@@ -56,7 +56,7 @@ func BenchmarkAfterRest(b *testing.B) {
 			s.e.each(func(c *conn) {
 				c.look()
 				c.mu.Lock()
-				at = c.rested && !c.tired && (c.watched || !watches)
+				at = c.activity == rested && (c.reader == none || !watches)
 				c.mu.Unlock()
 			})
 		}

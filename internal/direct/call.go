@@ -18,12 +18,12 @@ var errCalled = errors.New("direct: the reader was called")
 
 // call calls the reader, or has there be one. It is called with the lock.
 func (c *conn) call() {
-	if c.called || c.gone {
+	if c.called || c.phase == gone {
 		return
 	}
 	c.called = true
 	c.rwc.SetReadDeadline(past)
-	if c.raw == nil && !c.away {
+	if c.raw == nil && c.reader != away {
 		c.limitWrite() // the reader may be writing: TLS answers some of what it reads
 	}
 	c.signal()
@@ -43,17 +43,20 @@ func (c *conn) signal() {
 // it has.
 func (c *conn) attend() bool {
 	c.mu.Lock()
-	if !c.called || c.gone {
+	if !c.called || c.phase == gone {
 		c.mu.Unlock()
 		return false
 	}
-	closing := c.closing
-	c.called, c.closing = false, false
+	c.called = false
+	closes := c.phase == closing
+	if closes {
+		c.phase = shut
+	}
 	c.rwc.SetReadDeadline(c.until)
 	c.mu.Unlock()
 	c.freeWrite()
 	c.finish()
-	if closing {
+	if closes {
 		c.finishClose()
 	}
 	return true
@@ -68,7 +71,7 @@ func (c *conn) limit(t time.Time) {
 
 // setLimit is limit, called with the lock. Those of finishClose and fail stay.
 func (c *conn) setLimit(t time.Time) {
-	if c.shut || c.gone {
+	if c.phase != open {
 		return
 	}
 	c.until = t

@@ -55,7 +55,7 @@ func TestCalledBeforeWaiting(t *testing.T) {
 	s.until("a blocked write", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.writing && !c.left && c.away
+		return c.writer == somebody && c.reader == away
 	})
 	time.Sleep(300 * time.Millisecond) // until all has come
 	c.look()

@@ -57,24 +57,71 @@ type conn struct {
 	room  uint8 // the reader waits until count is less; 0 if it does not
 	freed chan struct{}
 
-	writing bool // somebody writes answers, or has left that to the reader
-	left    bool // the latter
-	shut    bool // the client has been told that there is no more, or will be
-	closing bool // the latter, by the reader
-	given   bool // the connection has been given back
-	front   bool // something is in front, by the header of the first request; it does not change
-	gone    bool // nothing can be written any more
-
-	away    bool      // the reader is not reading, and looks at left before it does
-	called  bool      // it is called: see call
-	until   time.Time // its read deadline if it is not
-	watched bool      // by the poller: there is no reader
-
-	active bool      // a request has come lately: see Engine.sweep
-	tired  bool      // the connection is to come to rest
-	rested bool      // it is, or has, and nothing has come since
-	since  time.Time // of the last answer, if the server limits idleness
+	phase    phase
+	writer   writer
+	reader   reader
+	called   bool      // the reader is called: see call
+	until    time.Time // its read deadline if it is not
+	activity activity
+	front    bool      // something is in front, by the header of the first request; it does not change
+	since    time.Time // of the last answer, if the server limits idleness
 }
+
+// A phase says how far a connection has come.
+//
+//	open ──► closing ──► shut ──► gone
+//	  └───────────┴────────┴────► given
+//
+// A failure makes it gone at once, unless it is given.
+type phase uint8
+
+const (
+	open    phase = iota
+	closing       // the reader is to tell the client that there is no more
+	shut          // it has
+	given         // the connection has been given back to the Server
+	gone          // nothing can be written any more
+)
+
+// A writer says who writes answers.
+//
+//	nobody ──► somebody ──► theReader
+//	   ▲          │ ▲           │
+//	   └──────────┘ └───────────┘
+type writer uint8
+
+const (
+	nobody    writer = iota
+	somebody         // whoever has made an answer, or the reader
+	theReader        // somebody could not write all without waiting, and has left the rest
+)
+
+// A reader says where the goroutine is that reads.
+//
+//	away ◄──► reads ──► none
+//	            ▲         │
+//	            └─────────┘
+type reader uint8
+
+const (
+	reads reader = iota
+	away         // it serves or writes; it looks at the writer before it reads
+	none         // the poller watches the connection
+)
+
+// An activity says whether a connection may do without its goroutine: see Engine.sweep.
+//
+//	active ──► quiet ──► tired ──► rested
+//	   ▲         │         │          │
+//	   └─────────┴─────────┴──────────┘  a request
+type activity uint8
+
+const (
+	quiet  activity = iota // no request has come since the last sweep
+	active                 // one has
+	tired                  // the reader is to leave
+	rested                 // it has left, and nothing has come since
+)
 
 // Limits on what a connection reads ahead while answers are due.
 const (
@@ -238,14 +285,13 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.count >= maxCount || c.gone || c.ending.Load() {
+	if c.count >= maxCount || c.phase == gone || c.ending.Load() {
 		return nil, nil, early
 	}
-	if c.active = true; c.rested {
-		c.rested = false
+	if c.activity >= tired {
 		c.e.unrest()
 	}
-	c.away = true
+	c.activity, c.reader = active, away
 	q := newRequest(c)
 	q.head, q.length = h, length
 	c.push(q)

@@ -12,10 +12,10 @@ import (
 func (c *conn) fail() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.given {
+	if c.phase == given {
 		return // it is somebody else's
 	}
-	c.gone = true
+	c.phase = gone
 	c.rwc.SetDeadline(past)
 	c.signal()
 	c.unwatch()
@@ -64,10 +64,10 @@ const linger = 500 * time.Millisecond
 func (c *conn) closeWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.shut || c.gone {
+	if c.phase != open {
 		return
 	}
-	c.shut, c.closing = true, true
+	c.phase = closing
 	c.call()
 }
 
@@ -81,7 +81,7 @@ func (c *conn) finishClose() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.until = time.Now().Add(linger); !c.gone {
+	if c.until = time.Now().Add(linger); c.phase != gone {
 		c.rwc.SetReadDeadline(c.until)
 	}
 }
@@ -98,12 +98,12 @@ func (c *conn) drain() {
 // giveBack gives the connection back to the server.
 func (c *conn) giveBack() {
 	c.mu.Lock()
-	if c.gone {
+	if c.phase == gone {
 		c.mu.Unlock()
 		c.leave()
 		return
 	}
-	c.shut, c.given = true, true // for us; nobody may set a limit any more
+	c.phase = given // nobody may set a limit any more
 	c.rwc.SetDeadline(time.Time{})
 	c.mu.Unlock()
 	c.e.remove(c)
@@ -131,5 +131,5 @@ func (c *conn) back() func(*conn) {
 func (c *conn) cut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && !c.gone && !c.shut
+	return c.err == io.EOF && len(c.buf) > c.used && c.count == 0 && c.phase == open
 }

@@ -81,7 +81,7 @@ func TestNoPoller(t *testing.T) {
 				c.look()
 				c.mu.Lock()
 				defer c.mu.Unlock()
-				return c.rested && !c.tired
+				return c.activity == rested
 			})
 			assert.Equal(t, before+1, settled())
 			s.answers("a", "1")

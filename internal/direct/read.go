@@ -186,14 +186,14 @@ func (c *conn) flowed() {
 func (c *conn) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.shut || c.gone || c.first == nil && time.Since(c.since) >= c.route.server.idle
+	return c.phase != open || c.first == nil && time.Since(c.since) >= c.route.server.idle
 }
 
 // expired has the log say that the connection is closed for being idle, if it is one of
 // something in front.
 func (c *conn) expired(idle time.Duration) {
 	c.mu.Lock()
-	told := c.front && !c.shut && !c.gone
+	told := c.front && c.phase == open
 	c.mu.Unlock()
 	if told {
 		c.e.expired.Do(func() { logs.IdleClosed(c.e.Logger, idle) })
@@ -217,7 +217,7 @@ func (c *conn) wait(n uint8) bool {
 	defer func() { c.busy = false }()
 	for {
 		c.mu.Lock()
-		if c.gone {
+		if c.phase == gone {
 			c.mu.Unlock()
 			return false
 		}

@@ -25,7 +25,7 @@ func (r Receipt) Arrived() (all, known bool) {
 	all, known = acknowledged(raw)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone { // there may be answers that were not even written
+	if c.phase == gone { // there may be answers that were not even written
 		return false, false
 	}
 	return all, known

@@ -36,17 +36,17 @@ func (c *conn) look() (again bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.shut || c.gone:
+	case c.phase != open:
 		return false
-	case c.watched:
+	case c.reader == none:
 		return c.lookAtRest()
-	case c.rested:
+	case c.activity >= tired:
 		return false
-	case c.active || c.room > 0:
-		c.active = false
+	case c.activity == active || c.room > 0:
+		c.activity = quiet
 		return true
 	}
-	c.rested, c.tired = true, true
+	c.activity = tired
 	c.call()
 	return false
 }
@@ -69,9 +69,11 @@ func (c *conn) lookAtRest() (again bool) {
 func (c *conn) rests() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	tired := c.tired
-	c.tired = false
-	return tired
+	if c.activity != tired {
+		return false
+	}
+	c.activity = rested
+	return true
 }
 
 // rest has the connection go on without this goroutine.
@@ -85,24 +87,27 @@ func (c *conn) rest() {
 func (c *conn) watch() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.raw == nil || c.buf != nil || c.called || c.shut || c.gone {
+	if c.raw == nil || c.buf != nil || c.called || c.phase != open {
 		return false
 	}
 	c.setLimit(time.Time{})
-	c.watched = c.e.poller.watch(c)
-	if c.watched && c.route.server.idle > 0 {
+	if !c.e.poller.watch(c) {
+		return false
+	}
+	c.reader = none
+	if c.route.server.idle > 0 {
 		c.e.unrest() // for lookAtRest: the reader does not look at the clock any more
 	}
-	return c.watched
+	return true
 }
 
 // unwatch gives the connection a reader if there is none. It is called with the
 // lock.
 func (c *conn) unwatch() {
-	if !c.watched {
+	if c.reader != none {
 		return
 	}
-	c.watched, c.rested = false, false
+	c.reader, c.activity = reads, quiet
 	c.e.poller.unwatch(c)
 	c.e.unrest()
 	go c.serve()

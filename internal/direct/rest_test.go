@@ -23,7 +23,7 @@ func (s *site) rest() {
 		s.e.each(func(c *conn) {
 			c.look()
 			c.mu.Lock()
-			at = at && c.rested && !c.tired && (c.watched || !watches || s.TLS != nil)
+			at = at && c.activity == rested && (c.reader == none || !watches || s.TLS != nil)
 			c.mu.Unlock()
 		})
 		return at
@@ -92,7 +92,7 @@ func TestRest(t *testing.T) {
 		s.until("rest", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return c.rested && !c.tired
+			return c.activity == rested
 		})
 		s.answers("a", "1")
 		v.hears("1")

@@ -290,7 +290,7 @@ func TestSlowReaders(t *testing.T) {
 		s.until("a blocked write", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return c.writing && !c.left && c.away
+			return c.writer == somebody && c.reader == away
 		})
 		c.fail()
 		s.until("the end", func() bool { return s.e.Conns() == 0 })

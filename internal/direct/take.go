@@ -38,7 +38,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	first.Body = http.NoBody
 	c := &conn{
 		e: e, tls: r.TLS, share: httpio.Share{Budget: e.Budget}, route: s.route(first),
-		skip: maxSkip, buf: ahead(rw), away: true, front: reqinfo.Forwarded(r.Header),
+		skip: maxSkip, buf: ahead(rw), reader: away, front: reqinfo.Forwarded(r.Header),
 	}
 	if back, ok := rwc.(*returned); ok {
 		if len(back.unread) > 0 {

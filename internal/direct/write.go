@@ -6,8 +6,8 @@ import "time"
 // It is called with the lock, which it releases.
 func (c *conn) settle(q *Request, s status) {
 	q.status = s
-	if c.first.status != waiting && !c.writing {
-		c.writing = true
+	if c.first.status != waiting && c.writer == nobody {
+		c.writer = somebody
 		c.flush()
 		return
 	}
@@ -31,13 +31,13 @@ func (c *conn) over(q *Request) {
 
 // flush writes the answer to the oldest request, and what else can be written, as
 // long as that does not block: then the rest is left to the reader. It is called
-// with the lock, which it releases, by whoever has set writing.
+// with the lock, which it releases, by the writer.
 func (c *conn) flush() {
 	for more := true; more; {
-		q, gone := c.first, c.gone
+		q, over := c.first, c.phase == gone
 		c.mu.Unlock()
 		switch {
-		case gone:
+		case over:
 		case q.status == aborted:
 			c.fail()
 		case !c.write(q.out) && c.leaveRest():
@@ -57,7 +57,7 @@ func (c *conn) pop() (more bool) {
 	}
 	c.count--
 	if c.route.server.idle > 0 {
-		if c.since = time.Now(); c.watched {
+		if c.since = time.Now(); c.reader == none {
 			c.e.unrest()
 		}
 	}
@@ -65,9 +65,11 @@ func (c *conn) pop() (more bool) {
 		c.room = 0
 		c.call()
 	}
-	shared := c.gone || q.finished // leave or settle may have it
+	shared := c.phase == gone || q.finished // leave or settle may have it
 	more = c.first != nil && c.first.status != waiting
-	c.writing = more
+	if c.writer = nobody; more {
+		c.writer = somebody
+	}
 	end := c.first == nil && c.ending.Load()
 	c.mu.Unlock()
 	putBuffer(q.out)
@@ -105,11 +107,11 @@ func (c *conn) write(b []byte) (done bool) {
 func (c *conn) leaveRest() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gone {
+	if c.phase == gone {
 		return false
 	}
-	c.left = true
-	if !c.away {
+	c.writer = theReader
+	if c.reader != away {
 		c.call()
 	}
 	return true
@@ -118,8 +120,8 @@ func (c *conn) leaveRest() bool {
 // finish writes what has been left to the reader, which calls it before it reads.
 func (c *conn) finish() {
 	c.mu.Lock()
-	for c.left {
-		c.left, c.away = false, true
+	for c.writer == theReader {
+		c.writer, c.reader = somebody, away
 		c.mu.Unlock()
 		c.writeRest()
 		c.mu.Lock()
@@ -128,7 +130,7 @@ func (c *conn) finish() {
 		}
 		c.mu.Lock()
 	}
-	c.away = false
+	c.reader = reads
 	c.held = c.first != nil
 	c.mu.Unlock()
 }
@@ -138,9 +140,9 @@ func (c *conn) writeRest() {
 	b := c.unsent
 	c.unsent = nil
 	c.mu.Lock()
-	gone := c.gone
+	over := c.phase == gone
 	c.mu.Unlock()
-	if gone {
+	if over {
 		return
 	}
 	if err := c.sendPaced(b); err != nil {
@@ -206,7 +208,7 @@ func (c *conn) limitWrite() {
 
 // setWriteLimit sets the time when writing must end. It is called with the lock.
 func (c *conn) setWriteLimit(t time.Time) {
-	if !c.gone {
+	if c.phase != gone {
 		c.rwc.SetWriteDeadline(t)
 	}
 }
