@@ -54,13 +54,18 @@ func rated(what string, t targets, others ...row) []row {
 }
 
 var closed = []scenario{
-	{"xmpp", "200 sessions, one ping each way, as fast as it goes; XMPP, generator of one thread", routed, pings(200, 1),
+	{"xmpp", "200 sessions, one ping each way, as fast as it goes; XMPP, generator of one thread", routed, pings(200, 1, nil),
 		rated("round trips", targets{0.9, 2.8}, tails(targets{1.2, 0.4}, targets{1.5, 0.5})...)},
 	{"fanout", "one session sends 10 messages a body to 500 that wait", routed, fanout,
 		rated("deliveries", targets{0.85, 1.7}, append(tails(targets{}, targets{}),
 			row{figure: "cpu", what: "CPU µs per delivery", ratio: true, targets: targets{1.15, 0.6}})...)},
-	{"bodies", "20 sessions, 50 pings a body", routed, pings(20, 50),
+	{"bodies", "20 sessions, 50 pings a body", routed, pings(20, 50, nil),
 		rated("stanzas", targets{0.6, 0.95}, tails(targets{1.2, 1.0}, targets{})...)},
+	{"heads", "as xmpp, with 300 forwarded addresses, trace ids, ten query strings and two Hosts by turns, to one head repeated", routed, heads, []row{
+		{figure: "addresses", what: "CPU of a round trip, addresses and trace ids to one head", targets: targets{1.05, 1.1}},
+		{figure: "queries", what: "CPU of a round trip, query strings to one head", targets: targets{1.05, 1.1}},
+		{figure: "hosts", what: "CPU of a round trip, two Hosts to one head", targets: targets{1.05, 1.1}},
+	}},
 	{"logins", "50 clients create a session, authenticate, bind, and end it", routed, logins,
 		rated("sessions", targets{0.8, 1.3}, tails(targets{}, targets{})...)},
 	{"sends500", "one client only sends, 500 bytes a request", routed, sends(500), sendsRows},
@@ -209,7 +214,7 @@ func (p *person) held() {
 
 // pings has each of n clients send a number of pings as soon as the last ones have come
 // back.
-func pings(n, number int) func(*run) (figures, error) {
+func pings(n, number int, heads func() string) func(*run) (figures, error) {
 	body := []byte(strings.Repeat(ping, number))
 	return func(r *run) (figures, error) {
 		ps, err := r.people(n, 2)
@@ -218,6 +223,9 @@ func pings(n, number int) func(*run) (figures, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		for _, p := range ps.all {
+			p.Heads = heads
 		}
 		for _, p := range ps.all {
 			next := func() {
@@ -237,6 +245,46 @@ func pings(n, number int) func(*run) (figures, error) {
 		}
 		return ps.measure()
 	}
+}
+
+// heads compares requests whose heads differ with those whose heads are the same.
+func heads(r *run) (figures, error) {
+	i := 0
+	head := func(query, host, address, trace int) string {
+		return fmt.Sprintf("POST /http-bind?room=%d HTTP/1.1\r\nHost: %d.bench.example\r\nX-Forwarded-For: 192.0.2.%d\r\n"+
+			"Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-%016x-01\r\nX-Forwarded-Proto: https\r\n"+
+			"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\nAccept: */*\r\n"+
+			"Accept-Encoding: gzip, deflate, br\r\nContent-Type: text/xml; charset=utf-8\r\ncontent-length: ", query, host, address, trace)
+	}
+	series := func(make func(i int) string) (all []string) {
+		for i := range 600 {
+			all = append(all, make(i))
+		}
+		return all
+	}
+	kinds := map[string][]string{
+		"same":      series(func(int) string { return head(0, 0, 0, 0) }),
+		"addresses": series(func(i int) string { return head(0, 0, i%300, i) }),
+		"queries":   series(func(i int) string { return head(i%10, 0, 0, 0) }),
+		"hosts":     series(func(i int) string { return head(0, i%2, 0, 0) }),
+	}
+	f := make(figures)
+	before, last := 0.0, ""
+	for n, name := range []string{"same", "addresses", "same", "queries", "same", "hosts", "same"} {
+		all := kinds[name]
+		got, err := pings(100, 1, func() string { i++; return all[i%len(all)] })(r)
+		if err != nil {
+			return nil, err
+		}
+		r.close()
+		f[name] = got["cpu"]
+		if name == "same" && n > 0 { // before and after, since sessions are left behind
+			f[last] /= (f[name] + before) / 2
+		}
+		before, last = f["same"], name
+	}
+	r.close = func() {}
+	return f, nil
 }
 
 // fanout has one client send to all others, again when all of them have got it.

@@ -50,6 +50,7 @@ type caller interface {
 	cert() []byte
 	secure(w *Written, ask func(*http.Request) bool) bool
 	relayed() bool
+	forwarded() bool
 	receipt() any
 	render(e *httpio.Endpoint, a httpio.Answer) httpio.RawAnswer
 	send(a httpio.RawAnswer)
@@ -61,6 +62,9 @@ type engineCaller struct{ *direct.Request }
 func (q engineCaller) cert() []byte  { return reqinfo.Certificate(q.TLS()) }
 func (q engineCaller) relayed() bool { return false }
 
+// forwarded does not ask for values, which are not there any more when there is an answer.
+func (q engineCaller) forwarded() bool { return q.Forwarded() }
+
 func (q engineCaller) secure(w *Written, ask func(*http.Request) bool) bool {
 	if ask != nil {
 		return ask(w.Request())
@@ -69,7 +73,7 @@ func (q engineCaller) secure(w *Written, ask func(*http.Request) bool) bool {
 }
 
 func (q engineCaller) receipt() any {
-	if forwarded(q.Header) {
+	if q.forwarded() {
 		return nil
 	}
 	return q.Receipt()
@@ -86,6 +90,7 @@ type nodeCaller struct{ *relay.Call }
 
 func (q nodeCaller) cert() []byte                                   { return q.Cert }
 func (q nodeCaller) relayed() bool                                  { return true }
+func (q nodeCaller) forwarded() bool                                { return forwarded(q.Header) }
 func (q nodeCaller) receipt() any                                   { return nil }
 func (q nodeCaller) secure(*Written, func(*http.Request) bool) bool { return q.Secure }
 
@@ -136,7 +141,7 @@ func (w *Written) Secure(ask func(*http.Request) bool) bool { return w.q.secure(
 func (w *Written) Relayed() bool                            { return w.q.relayed() }
 func (w *Written) Left() bool                               { return false }
 func (w *Written) Connection() uint64                       { return w.q.Connection() }
-func (w *Written) Forwarded() bool                          { return forwarded(w.q.Header) }
+func (w *Written) Forwarded() bool                          { return w.q.forwarded() }
 func (w *Written) Receipt() any                             { return w.q.receipt() }
 func (w *Written) Arrived(d *Desk)                          { d.attending++ }
 func (w *Written) Abandoned() bool                          { return false } // it is over with its connection

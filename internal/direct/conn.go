@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"iter"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -23,6 +24,7 @@ type conn struct {
 	raw   syscall.RawConn // of rwc, if it can be read and written without waiting; or else nil
 	tls   *tls.ConnectionState
 	route *route
+	more  []*route // others that it has been taken over with
 
 	// What follows is for the goroutine that reads.
 
@@ -37,7 +39,9 @@ type conn struct {
 	buf      []byte          // what has been read, and not been served
 	used     int             // how much of it has
 	share    httpio.Share    // that buf takes
-	head     *head           // of the last request
+	head     *head           // of the last request, or like it
+	text     []byte          // of the head of the request that is being served, if it is but like that
+	strange  bool            // a request has come whose route is another one
 	readable func(fd uintptr) bool
 	err      error // of the last read
 
@@ -47,6 +51,8 @@ type conn struct {
 	writable func(fd uintptr) bool
 	unsent   []byte // what is still to be written
 	broken   bool   // that failed
+
+	now atomic.Pointer[Request] // the one that text is of: see Request.read
 
 	ending atomic.Bool // close when all has been answered; set with the lock
 
@@ -161,8 +167,15 @@ func (c *conn) accept(q *Request, body []byte) {
 		c.limit(time.Time{})
 		c.freeWrite()
 	}
+	if c.text != nil {
+		c.now.Store(q)
+	}
 	if !c.e.guard(func(q *Request) { c.e.Serve(q, body) }, q) {
 		c.fail()
+	}
+	if c.text != nil {
+		c.now.Store(nil)
+		c.text = nil
 	}
 	c.flowed()
 	c.consumed()
@@ -256,11 +269,11 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 		}
 		c.skip = 0
 	}
-	h := c.head
-	var size, length int
+	r := reading{head: c.head}
+	var size int
 	ok := false
-	if h != nil {
-		size, length, ok = h.match(b)
+	if c.head != nil {
+		size, r.length, ok = c.head.match(b)
 	}
 	if !ok {
 		end := bytes.Index(b, emptyLine) + len(emptyLine)
@@ -270,12 +283,13 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 		case end < len(emptyLine):
 			return nil, nil, partial
 		}
-		if h = c.e.heads.get(b[:end]); h == nil || h.uri != c.route.uri || h.host != c.route.host {
+		size = end
+		if r = c.readHead(b[:end]); r.head == nil {
 			return nil, nil, foreign
 		}
-		size, length, _ = h.match(b)
-		c.head = h
+		c.head = r.head
 	}
+	length := r.length
 	if int64(length) > c.e.MaxBody {
 		return nil, nil, foreign
 	}
@@ -293,11 +307,55 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 	}
 	c.activity, c.reader = active, away
 	q := newRequest(c)
-	q.head, q.length = h, length
+	q.head, q.length, q.varied, q.own = r.head, length, r.varied, r.own
+	if r.varied {
+		c.text = b[:size]
+	}
 	c.push(q)
 	c.used += size + length
 	return q, b[size : size+length], whole
 }
+
+// readHead reads the head that b is, if it is of a request that may be served here.
+func (c *conn) readHead(b []byte) (r reading) {
+	if c.head != nil {
+		if r = c.head.read(b); r.head != nil {
+			return r
+		}
+	}
+	if r = c.e.heads.get(b); r.head != nil && c.routeOf(r.head) == nil {
+		c.strange = true
+		return reading{}
+	}
+	return r
+}
+
+// routeOf returns the route by which a request with the head h has come, or nil if the
+// connection has not been taken over with it.
+func (c *conn) routeOf(h *head) *route {
+	for rt := range c.routes() {
+		if rt.path == h.path && rt.host == h.host {
+			return rt
+		}
+	}
+	return nil
+}
+
+// routes yields all routes of the connection.
+func (c *conn) routes() iter.Seq[*route] {
+	return func(yield func(*route) bool) {
+		if yield(c.route) {
+			for _, rt := range c.more {
+				if !yield(rt) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// maxMore is how many other routes a connection may have.
+const maxMore = 8
 
 var emptyLine = []byte("\r\n\r\n")
 
@@ -305,11 +363,11 @@ var emptyLine = []byte("\r\n\r\n")
 // is served here. Nobody should have to wait for an end when net/http has seen
 // enough.
 func (c *conn) hopeless(b []byte) bool {
-	want := "POST " + c.route.uri + " HTTP/1.1\r\n"
-	if n := min(len(b), len(want)); string(b[:n]) != want[:n] {
+	b, ok := c.target(b)
+	if !ok {
 		return true
 	}
-	for b = b[min(len(b), len(want)):]; ; {
+	for {
 		line, rest, ok := bytes.Cut(b, []byte("\n"))
 		if !ok {
 			return false
@@ -320,6 +378,30 @@ func (c *conn) hopeless(b []byte) bool {
 		}
 		b = rest
 	}
+}
+
+// target cuts off the first line of b, as far as it has come. It reports whether it may
+// be one of ours.
+func (c *conn) target(b []byte) (rest []byte, ok bool) {
+	for rt := range c.routes() {
+		want := "POST " + rt.path
+		if n := min(len(b), len(want)); string(b[:n]) != want[:n] {
+			continue
+		} else if n == len(b) {
+			return nil, true
+		}
+		rest = b[len(want):]
+		if rest[0] == '?' {
+			for len(rest) > 0 && ' ' < rest[0] && rest[0] < 0x7f {
+				rest = rest[1:]
+			}
+		}
+		const version = " HTTP/1.1\r\n"
+		if n := min(len(rest), len(version)); string(rest[:n]) == version[:n] {
+			return rest[n:], true
+		}
+	}
+	return nil, false
 }
 
 // push puts q behind the others.

@@ -1,8 +1,8 @@
 package direct
 
 import (
-	"bytes"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -113,9 +113,24 @@ func (c *conn) giveBack() {
 	c.buf = nil
 	c.share.Give()
 	c.route.server.serve(&returned{
-		Conn: c.rwc, unread: unread, tls: c.tls,
-		kept: bytes.HasPrefix(unread, []byte("POST "+c.route.uri+" ")),
+		Conn: c.rwc, unread: unread, tls: c.tls, routes: append(c.more, c.route),
+		kept: c.kept(unread),
 	})
+}
+
+// kept reports whether a connection that is given back with b is not to be taken over
+// again, since it has requests for us that are none of ours.
+func (c *conn) kept(b []byte) bool {
+	if c.strange {
+		return len(c.more) == maxMore // or else it goes on with one route more
+	}
+	for rt := range c.routes() {
+		rest, ok := strings.CutPrefix(string(b[:min(len(b), len("POST ")+len(rt.path)+1)]), "POST "+rt.path)
+		if ok && (rest == " " || rest == "?") {
+			return true
+		}
+	}
+	return false
 }
 
 // back returns how to give the connection back, if that can be done.

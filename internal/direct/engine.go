@@ -4,7 +4,7 @@
 // connection one after the other.
 //
 // It serves one kind of request only: a POST with a Content-Length, to the host
-// and URI of the request that the connection was taken over with, and with
+// and path of a request that the connection was taken over with, and with
 // nothing in its head that would change how it is to be read. For whatever else
 // comes, well-formed or not, the connection is given back to the Server with all
 // that has been read of it, and net/http answers.

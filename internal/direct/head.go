@@ -10,12 +10,44 @@ import (
 
 // A head is the head of a request without the digits of its Content-Length. The
 // requests of a client rarely differ in anything else, and are read by comparing
-// them with the one before.
+// them with the one before. Those of many clients behind a proxy differ in the values of
+// a few fields: see like.
 type head struct {
-	prefix, suffix string // before the digits, and behind them to the end
-	uri, host      string
-	header         http.Header // but for Host and Content-Length; not to be changed
-	encoding       []string    // of the body
+	prefix, suffix  string      // before the digits, and behind them to the end
+	uri, path, host string      // the path is the URI to its query
+	header          http.Header // but for Host and Content-Length; not to be changed
+	encoding        []string    // of the body
+	lines           []line
+}
+
+// A line is a line of a head, with its end.
+type line struct {
+	text  string
+	value int // where the value begins, behind the colon; or the digits of the Content-Length
+	kind  kind
+}
+
+// A kind says in what another head may differ that is taken for the same one.
+type kind uint8
+
+const (
+	fixed   kind = iota // in nothing: it tells how a request is read, or whom it is for
+	digits              // the Content-Length
+	loose               // the value of a field, which is for those who look at it
+	lasting             // the same, but it is looked at when there is an answer
+)
+
+// kindOf returns the kind of a field, by its name in lower case.
+func kindOf(name string) kind {
+	switch name {
+	case "content-length":
+		return digits
+	case "host", "connection", "proxy-connection", "keep-alive", "te", "content-encoding":
+		return fixed
+	case "origin", "accept-encoding":
+		return lasting
+	}
+	return loose
 }
 
 // Limits on what is read directly.
@@ -37,6 +69,97 @@ func (h *head) match(b []byte) (size, length int, ok bool) {
 		return 0, 0, false
 	}
 	return n + len(h.suffix), length, true
+}
+
+// An own is what a request has of its own as long as it waits for its answer.
+type own struct{ origin, accept []string }
+
+// like is match for a head that b is to its end, and which may differ in what means
+// nothing to how a request is read: in the query of its URI, and in the values of fields.
+// If it does, varied is set, and own if that is to last.
+func (h *head) like(b []byte) (length int, varied bool, o *own, ok bool) {
+	for i := range h.lines {
+		l := &h.lines[i]
+		if len(b) >= len(l.text) && string(b[:len(l.text)]) == l.text && l.kind != digits {
+			b = b[len(l.text):]
+			continue
+		}
+		n := 0
+		switch {
+		case i == 0:
+			n = h.likeTarget(b)
+		case l.kind == fixed || len(b) < l.value || string(b[:l.value]) != l.text[:l.value]:
+			return 0, false, nil, false
+		case l.kind == digits:
+			var size int
+			length, size = number(b[l.value:])
+			_, was := number([]byte(l.text[l.value:]))
+			if rest := l.text[l.value+was:]; size > 0 && len(b) >= l.value+size+len(rest) && string(b[l.value+size:][:len(rest)]) == rest {
+				n = l.value + size + len(rest)
+			}
+		default:
+			n = l.value + fieldEnd(b[l.value:])
+			if n > l.value && l.kind == lasting {
+				o = o.with(l.text[0], strings.Trim(string(b[l.value:n-2]), " \t"))
+			}
+			if n == l.value {
+				n = 0
+			}
+		}
+		if n == 0 {
+			return 0, false, nil, false
+		}
+		varied = varied || l.kind != digits
+		b = b[n:]
+	}
+	return length, varied, o, string(b) == "\r\n"
+}
+
+// with returns o with the value of a field whose name begins with a letter: Origin or
+// Accept-Encoding.
+func (o *own) with(letter byte, value string) *own {
+	if o == nil {
+		o = new(own)
+	}
+	if letter|0x20 == 'o' {
+		o.origin = append(o.origin, value)
+	} else {
+		o.accept = append(o.accept, value)
+	}
+	return o
+}
+
+// likeTarget returns the length of the first line of b if it is that of h but for the
+// query, or 0.
+func (h *head) likeTarget(b []byte) int {
+	const post, version = "POST ", " HTTP/1.1\r\n"
+	n := len(post) + len(h.path)
+	if len(b) <= n || h.path == "" || h.path[0] != '/' || string(b[:len(post)]) != post || string(b[len(post):n]) != h.path {
+		return 0
+	}
+	if b[n] == '?' {
+		for n < len(b) && ' ' < b[n] && b[n] < 0x7f {
+			n++
+		}
+	}
+	if len(b) < n+len(version) || string(b[n:n+len(version)]) != version {
+		return 0
+	}
+	return n + len(version)
+}
+
+// fieldEnd returns the length of the value of a field at the beginning of b, with the end
+// of the line, or 0.
+func fieldEnd(b []byte) int {
+	for i, c := range b {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			if c == '\r' && i+1 < len(b) && b[i+1] == '\n' {
+				return i + 2
+			}
+			return 0
+		}
+	}
+	return 0
 }
 
 // number reads the digits at the beginning of b, if there are not too many.
@@ -62,13 +185,16 @@ func parseHead(b []byte) *head {
 		return nil
 	}
 	h := &head{uri: uri}
+	h.path, _, _ = strings.Cut(uri, "?")
 	at, hosts := len(lines[0])+2, 0
-	for _, line := range lines[1:] {
-		name, value, ok := cutField(line)
+	h.lines = append(h.lines, line{text: text[:at]})
+	for _, field := range lines[1:] {
+		name, value, ok := cutField(field)
 		if !ok {
 			return nil
 		}
 		trimmed := strings.Trim(value, " \t")
+		l := line{text[at : at+len(field)+2], len(name) + 1, kindOf(strings.ToLower(name))}
 		switch strings.ToLower(name) {
 		case "content-length":
 			if _, digits := number([]byte(trimmed)); h.prefix != "" || digits == 0 || digits != len(trimmed) {
@@ -76,6 +202,7 @@ func parseHead(b []byte) *head {
 			}
 			from := at + len(name) + 1 + strings.Index(value, trimmed)
 			h.prefix, h.suffix = text[:from], text[from+len(trimmed):]
+			l.value = from - at
 		case "host":
 			h.host = trimmed
 			hosts++
@@ -86,7 +213,8 @@ func parseHead(b []byte) *head {
 		case "transfer-encoding", "expect", "upgrade", "trailer", "http2-settings":
 			return nil
 		}
-		at += len(line) + 2
+		h.lines = append(h.lines, l)
+		at += len(field) + 2
 	}
 	if h.prefix == "" || hosts != 1 || h.host == "" {
 		return nil
@@ -142,47 +270,75 @@ func isFieldValue(s string) bool {
 // browsers of a kind.
 type heads struct {
 	mu sync.RWMutex       // guards the following
-	m  map[string][]*head // by prefix
+	m  map[string][]*head // by the line of their Host, as most write it
 	n  int                // of heads
 }
 
-// maxHeads is how many are kept.
-const maxHeads = 256
+// Limits on the heads that are kept, and on those of one Host.
+const (
+	maxHeads   = 256
+	maxOfAHost = 16
+)
+
+// A reading is how the head of a request has been read.
+type reading struct {
+	*head
+	length int // of the body
+	varied bool
+	own    *own
+}
 
 // get returns the head that b is, or nil if that is none for us.
-func (hs *heads) get(b []byte) *head {
-	if h := hs.find(b); h != nil {
-		return h
+func (hs *heads) get(b []byte) (r reading) {
+	key := hostLine(b)
+	if r = hs.find(key, b); r.head != nil {
+		return r
 	}
 	h := parseHead(b)
 	if h == nil {
-		return nil
+		return r
 	}
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	if hs.n++; hs.m == nil || hs.n > maxHeads {
 		hs.m, hs.n = make(map[string][]*head), 1
 	}
-	hs.m[h.prefix] = append(hs.m[h.prefix], h)
-	return h
+	same := hs.m[string(key)]
+	if len(same) == maxOfAHost {
+		hs.n -= len(same)
+		same = nil
+	}
+	hs.m[string(key)] = append(same, h)
+	r.head = h
+	_, r.length, _ = h.match(b)
+	return r
 }
 
-// find returns the head that b is if it is known. It does not read b, but looks
-// for the first place where its prefix may end.
-func (hs *heads) find(b []byte) *head {
-	i := bytes.Index(b, contentLength)
-	if i < 0 {
-		return nil
-	}
+// find returns the head that b is, or is like, if it is known.
+func (hs *heads) find(key, b []byte) (r reading) {
 	hs.mu.RLock()
 	defer hs.mu.RUnlock()
-	for _, h := range hs.m[string(b[:i+len(contentLength)])] {
-		if size, _, ok := h.match(b); ok && size == len(b) {
-			return h
+	for _, h := range hs.m[string(key)] {
+		if r = h.read(b); r.head != nil {
+			return r
 		}
 	}
-	return nil
+	return r
 }
 
-// contentLength is how most clients write it.
-var contentLength = []byte("\r\nContent-Length: ")
+// read reads b if it is h, or like it.
+func (h *head) read(b []byte) reading {
+	if length, varied, own, ok := h.like(b); ok {
+		return reading{h, length, varied, own}
+	}
+	return reading{}
+}
+
+// hostLine returns the value of the Host as most clients write it, or nothing.
+func hostLine(b []byte) []byte {
+	_, rest, _ := bytes.Cut(b, host)
+	value, _, _ := bytes.Cut(rest, crlf)
+	return value
+}
+
+var host, crlf = []byte("\r\nHost: "), []byte("\r\n")

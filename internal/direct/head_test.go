@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -88,13 +90,114 @@ func TestMatch(t *testing.T) {
 
 func TestHeads(t *testing.T) {
 	var hs heads
-	first := hs.get([]byte(aHead()))
-	assert.Same(t, first, hs.get([]byte(strings.Replace(aHead(), "12", "345", 1))))
-	assert.Nil(t, hs.get([]byte(aHead("Connection: close"))))
+	first := hs.get([]byte(aHead("X-A: b"))).head
+	require.NotNil(t, first)
+	assert.Same(t, first, hs.get([]byte(strings.Replace(aHead("X-A: b"), "12", "345", 1))).head)
+	assert.Nil(t, hs.get([]byte(aHead("Connection: close"))).head)
 	for i := range 3 * maxHeads {
-		require.NotNil(t, hs.get([]byte(aHead(fmt.Sprint("X-A: ", i)))))
-		require.LessOrEqual(t, len(hs.m), maxHeads)
+		assert.Same(t, first, hs.get([]byte(aHead(fmt.Sprint("X-A: ", i)))).head)
 	}
+	for i := range 3 * maxHeads {
+		for _, text := range []string{aHead(fmt.Sprintf("X-%d: ", i)), strings.Replace(aHead(), "a.test", fmt.Sprint(i), 1)} {
+			require.NotNil(t, hs.get([]byte(text)).head)
+			kept := 0
+			for _, same := range hs.m {
+				kept += len(same)
+				require.LessOrEqual(t, len(same), maxOfAHost)
+			}
+			require.LessOrEqual(t, kept, maxHeads)
+		}
+	}
+}
+
+// What a head may differ in that is taken for another one.
+func TestLike(t *testing.T) {
+	text := aHead("X-Forwarded-For: 192.0.2.1", "Origin: https://a.test", "Content-Encoding: gzip", "traceparent:", "content-type: text/xml")
+	h := parseHead([]byte(text))
+	require.NotNil(t, h)
+	for name, test := range map[string]struct {
+		old, new string
+		varied   bool
+	}{
+		"nothing":              {"", "", false},
+		"the length":           {"12", "0345", false},
+		"an address":           {"192.0.2.1", "2001:db8::1, 192.0.2.7", true},
+		"no value":             {" 192.0.2.1", "", true},
+		"a value in its place": {"traceparent:", "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-01", true},
+		"not ASCII":            {"192.0.2.1", "\xff\t", true},
+		"a query":              {"/b", "/b?", true},
+		"a longer query":       {"/b", "/b?a=b&%zz#c?d", true},
+		"an origin":            {"https://a.test", "https://b.test", true},
+	} {
+		b := strings.Replace(text, test.old, test.new, 1)
+		length, varied, own, ok := h.like([]byte(b))
+		assert.True(t, ok, name)
+		assert.Equal(t, test.varied, varied, name)
+		assert.Equal(t, parseHead([]byte(b)).read([]byte(b)).length, length, name)
+		assert.Equal(t, name == "an origin", own != nil, name)
+	}
+	for name, change := range map[string][2]string{
+		"another name":         {"X-Forwarded-For", "X-Forwarded-Fox"},
+		"its case":             {"X-Forwarded-For", "x-Forwarded-For"},
+		"a line more":          {"Origin", "X-A: b\r\nOrigin"},
+		"a line less":          {"Origin: https://a.test\r\n", ""},
+		"folded":               {"https", "\r\n https"},
+		"bare LF":              {"https://a.test\r", "https://a.test"},
+		"bare CR":              {"https", "a\rb"},
+		"NUL":                  {"https", "\x00"},
+		"another coding":       {"gzip", "br"},
+		"another path":         {"/b", "/bc"},
+		"a path in the query":  {"/b ", "/b ? "},
+		"a blank in the query": {"/b", "/b?a b"},
+		"another host":         {"Host: a.test", "Host: b.test"},
+		"another method":       {"POST", "PUT"},
+		"another version":      {"1.1", "1.0"},
+		"no length":            {"12", ""},
+		"a long length":        {"12", "1234567890"},
+		"a signed length":      {"12", "-12"},
+	} {
+		_, _, _, ok := h.like([]byte(strings.Replace(text, change[0], change[1], 1)))
+		assert.False(t, ok, name)
+	}
+	for i := range text {
+		_, _, _, ok := h.like([]byte(text[:i]))
+		assert.False(t, ok, "%q", text[:i])
+	}
+}
+
+// FuzzLike compares what is read without net/http with what is read by it.
+func FuzzLike(f *testing.F) {
+	f.Add(aHead("X-A: b"), aHead("X-A: c"))
+	f.Add(aHead("Origin: b", "origin: c"), aHead("Origin: d", "origin: "))
+	f.Add(aHead("Pragma: a", "Accept-Encoding:\tgzip "), aHead("Pragma: no-cache", "Accept-Encoding: br"))
+	f.Add(aHead("Cookie: a"), strings.Replace(aHead("Cookie: b"), "/b", "/b?c", 1))
+	f.Fuzz(func(t *testing.T, known, text string) {
+		h := parseHead([]byte(known))
+		if h == nil {
+			return
+		}
+		length, varied, own, ok := h.like([]byte(text))
+		if !ok {
+			return
+		}
+		want := parseHead([]byte(text))
+		if want == nil {
+			t.Fatalf("%q is taken for %q", text, known)
+		}
+		_, l, _ := want.match([]byte(text))
+		if l != length || want.host != h.host || want.path != h.path || !slices.Equal(want.encoding, h.encoding) || len(want.header) != len(h.header) && varied == false {
+			t.Fatalf("%q is taken for %q", text, known)
+		}
+		for _, name := range [...]string{"Origin", "Accept-Encoding"} {
+			q := Request{head: h, varied: varied, own: own}
+			if got := q.Header(name); !slices.Equal(got, want.header[name]) {
+				t.Fatalf("%s of %q, which is taken for %q, is %q", name, text, known, got)
+			}
+		}
+		if reqinfo.Forwarded(h.header) != reqinfo.Forwarded(want.header) {
+			t.Fatalf("%q is taken for %q", text, known)
+		}
+	})
 }
 
 // FuzzParseHead compares what is accepted with what net/http makes of it, with a

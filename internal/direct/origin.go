@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 
 	"github.com/gobosh/bosh/internal/reqinfo"
 )
@@ -23,7 +24,10 @@ func (q *Request) Origin() reqinfo.Info {
 	if q.first != nil {
 		return reqinfo.Keep(q.first)
 	}
-	return &source{q.head, q.c.route, q.c.remote(), q.c.tls}
+	if q.varied {
+		return reqinfo.Keep(q.HTTP())
+	}
+	return &source{q.head, q.c.routeOf(q.head), q.c.remote(), q.c.tls}
 }
 
 // remote returns the address of the client. Somebody's own connection may have none.
@@ -43,6 +47,12 @@ func (s *source) Request() *http.Request    { return s.request(context.Backgroun
 func (s *source) request(ctx context.Context) *http.Request {
 	r := s.route.request.Clone(ctx)
 	r.Header = s.head.header.Clone()
+	if r.RequestURI != s.head.uri {
+		r.RequestURI = s.head.uri
+		if u, err := url.ParseRequestURI(s.head.uri); err == nil {
+			r.URL = u
+		}
+	}
 	r.RemoteAddr, r.TLS = s.remote.String(), s.tls
 	r.Body, r.ContentLength = http.NoBody, 0
 	return r

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"github.com/gobosh/bosh/internal/httpio"
+	"github.com/gobosh/bosh/internal/reqinfo"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,8 @@ type Request struct {
 
 	c      *conn
 	head   *head         // nil for the first one
+	varied bool          // it is but like that
+	own    *own          // what it has of its own, and lasts
 	length int           // of the body, unless it is the first one
 	first  *http.Request // what net/http made of that
 	extra  http.Header   // what others have put into the answer to it
@@ -64,11 +68,57 @@ func (q *Request) HTTP() *http.Request {
 		return q.first.Clone(q.first.Context())
 	}
 	c := q.c
-	s := source{q.head, c.route, c.remote(), c.tls}
+	h := q.read()
+	s := source{h, c.routeOf(h), c.remote(), c.tls}
 	r := s.request(c.context())
 	r.ContentLength = int64(q.length)
 	r.Header["Content-Length"] = []string{strconv.Itoa(q.length)}
 	return r
+}
+
+// read returns the head as it came. That is known while the request is being served;
+// after that, fields that others have different values of have none.
+func (q *Request) read() *head {
+	if !q.varied {
+		return q.head
+	}
+	if q.c.now.Load() == q {
+		if h := parseHead(q.c.text); h != nil {
+			return h
+		}
+	}
+	h := *q.head
+	h.uri, h.header = h.path, make(http.Header, len(h.header))
+	for name, values := range q.head.header {
+		if kindOf(strings.ToLower(name)) == fixed {
+			h.header[name] = values
+		} else {
+			h.header[name] = q.lasting(name, make([]string, len(values)))
+		}
+	}
+	return &h
+}
+
+// lasting returns the values of a field that last as long as the request waits, or def.
+func (q *Request) lasting(name string, def []string) []string {
+	switch {
+	case name != "Origin" && name != "Accept-Encoding":
+		return def
+	case q.own == nil:
+	case name == "Origin" && q.own.origin != nil:
+		return q.own.origin
+	case name == "Accept-Encoding" && q.own.accept != nil:
+		return q.own.accept
+	}
+	return q.head.header[name]
+}
+
+// Forwarded reports whether something in front has passed the request on.
+func (q *Request) Forwarded() bool {
+	if q.first != nil {
+		return reqinfo.Forwarded(q.first.Header)
+	}
+	return reqinfo.Forwarded(q.head.header)
 }
 
 // Values returns a context that has the values of the request's, and outlives it.
@@ -96,7 +146,14 @@ func (q *Request) Header(name string) []string {
 	if q.first != nil {
 		return q.first.Header[name]
 	}
-	return q.head.header[name]
+	values := q.head.header[name]
+	if len(values) == 0 || !q.varied {
+		return values
+	}
+	if kindOf(strings.ToLower(name)) == loose {
+		return q.read().header[name]
+	}
+	return q.lasting(name, values)
 }
 
 // Encoding returns the values of Content-Encoding.
@@ -200,7 +257,7 @@ func date() string {
 type route struct {
 	server  *server
 	host    string
-	uri     string
+	path    string        // the URI to its query
 	request *http.Request // without what belongs to a single request
 }
 
@@ -210,5 +267,6 @@ func newRoute(s *server, r *http.Request) *route {
 	shared.Header, shared.Trailer, shared.TLS, shared.RemoteAddr = nil, nil, nil, ""
 	shared.Body, shared.GetBody, shared.Response = nil, nil, nil
 	shared.Form, shared.PostForm, shared.MultipartForm = nil, nil, nil
-	return &route{server: s, host: r.Host, uri: r.RequestURI, request: shared}
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return &route{server: s, host: r.Host, path: path, request: shared}
 }

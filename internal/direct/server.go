@@ -168,7 +168,8 @@ const maxRoutes = 64
 
 // route returns the route that r has come.
 func (s *server) route(r *http.Request) *route {
-	key := r.Host + " " + r.RequestURI
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	key := r.Host + " " + path
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if rt := s.routes[key]; rt != nil {
@@ -206,7 +207,8 @@ type returned struct {
 	net.Conn
 	unread []byte
 	tls    *tls.ConnectionState
-	kept   bool // it is not to be taken over again
+	kept   bool     // it is not to be taken over again
+	routes []*route // that it has been taken over with
 }
 
 func (c *returned) Read(p []byte) (int, error) {

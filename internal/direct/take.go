@@ -45,6 +45,11 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 			c.buf = append(c.buf, back.unread...)
 		}
 		rwc = back.Conn
+		for _, rt := range back.routes {
+			if rt != c.route {
+				c.more = append(c.more, rt)
+			}
+		}
 	}
 	c.rwc = rwc
 	c.initRaw()

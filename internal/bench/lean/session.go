@@ -17,6 +17,9 @@ type Session struct {
 	// Restarted is called for the answers to Create and Restart in place of Got.
 	Restarted func(payloads []byte)
 
+	// Heads, if it is not nil, returns the Head of each request.
+	Heads func() string
+
 	l         *Loop
 	conns     []*Conn
 	idle      []*Conn
@@ -90,6 +93,9 @@ func (s *Session) post(payloads []byte) {
 	n := len(s.idle) - 1
 	c := s.idle[n]
 	s.idle = s.idle[:n]
+	if s.Heads != nil {
+		s.Head = s.Heads()
+	}
 	if len(payloads) == 0 {
 		s.start = append(s.start, "/>"...)
 		c.Post(s.Head, s.start, nil)
