@@ -117,12 +117,12 @@ func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
 // ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
 // for the curious by GET.
 //
-// It returns without an answer, and has the connection closed, if the client has left
-// or the request does not arrive whole. It panics with [http.ErrAbortHandler], as
-// handlers may do, where silence could be taken for an answer: when the request is
-// less secure than its session, when it has a context whose deadline passes before it
-// can be answered, and in the first cases if w has no write deadline. A request whose
-// context has a deadline is answered a little before, if it can be.
+// It returns without an answer, and has the connection closed, if the client has left or
+// the request does not arrive whole. It panics with [http.ErrAbortHandler], as handlers may
+// do, where silence could be taken for an answer. That is so for a request less secure than
+// its session, for one whose context's deadline passes before the answer, and in the first
+// two cases if w has no write deadline. A request with a deadline in its context is
+// answered a little before, if possible.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.inflight.Enter()
 	defer h.inflight.Leave()
@@ -133,26 +133,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// caught is to be deferred where the application is called. It has a panic logged
-// that is to have no other consequence.
+// caught is to be deferred where the application is called. It logs a panic without other
+// consequence.
 func (h *Handler) caught(what string) {
 	if v := recover(); v != nil {
 		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
 	}
 }
 
-// terminal returns the answer that ends a session by a condition.
+// terminal returns the answer for the end of a session by a condition.
 func (h *Handler) terminal(c Condition, legacy bool) session.Reply {
 	return h.refusal(&Error{Condition: c}, legacy)
 }
 
-// refusal returns the answer to a creation request that e refuses.
+// refusal returns the answer to a creation request refused by e.
 func (h *Handler) refusal(e *Error, legacy bool) session.Reply {
 	return session.Refusal(newEnd(e), legacy)
 }
 
-// create opens the session that a request asks for, and returns it. If there is
-// to be none, the answer is on ex. With bad the request could not be read to its end.
+// create opens and returns the session of a creation request. If there is to be none, the
+// answer is on ex. With bad the request could not be read to its end.
 func (h *Handler) create(ex *carrier.Exchange, req *wire.Request, bad error) (s *Session) {
 	ex.Creates = true
 	g, err := h.settle(req, bad)
@@ -170,7 +170,7 @@ func (h *Handler) create(ex *carrier.Exchange, req *wire.Request, bad error) (s 
 	return s
 }
 
-// refused tells the application that ex gets no session, and the log.
+// refused tells the application and the log about a refused session.
 func (h *Handler) refused(ex *carrier.Exchange, e *Error) {
 	h.turned.Add(string(e.Condition))
 	cause := logs.ByClient
@@ -221,7 +221,7 @@ func (h *Handler) remote(ex *carrier.Exchange) string {
 	return logs.Text(addr.String())
 }
 
-// settle settles what a creation request asks for.
+// settle settles the terms of a creation request.
 func (h *Handler) settle(req *wire.Request, bad error) (session.Grant, *Error) {
 	g, err := h.terms.Settle(req)
 	if bad != nil {
@@ -234,7 +234,7 @@ func (h *Handler) settle(req *wire.Request, bad error) (session.Grant, *Error) {
 	return g, nil
 }
 
-// malformed returns the refusal of a body that cannot be read to its end because of err.
+// malformed returns the refusal of a body with the fault err.
 func malformed(err error) *Error {
 	return &Error{Condition: BadRequest, Err: fmt.Errorf("malformed body: %w", err)}
 }
@@ -270,7 +270,7 @@ func (h *Handler) crowded() bool {
 	return h.o.MaxMemory > 0 && h.memory.Load() > h.o.MaxMemory
 }
 
-// farewell is what clients are told at shutdown.
+// farewell is the end of all sessions at shutdown.
 func (h *Handler) farewell() *Error {
 	if h.o.SeeOther != "" {
 		return &Error{Condition: SeeOtherURI, URI: h.o.SeeOther}
@@ -278,7 +278,7 @@ func (h *Handler) farewell() *Error {
 	return &Error{Condition: SystemShutdown}
 }
 
-// shut is farewell for who comes too late.
+// shut is farewell for late comers.
 func (h *Handler) shut() *Error {
 	e := h.farewell()
 	e.Err = errShut
@@ -353,7 +353,7 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 	return s, nil
 }
 
-// reserve sees to it that a new stream can be delivered.
+// reserve makes sure of a place for a new stream.
 func (h *Handler) reserve() *Error {
 	if h.o.Serve != nil {
 		return nil
@@ -371,14 +371,14 @@ func (h *Handler) reserve() *Error {
 	}
 }
 
-// What is wrong with Options.Serve and Handler.Listener if both are used, or neither.
+// The faults of Options.Serve and Handler.Listener: both are used, or neither.
 var (
 	errServed     = errors.New("Options.Serve is set, and gets the streams: leave it out to accept them")
 	errUnattended = errors.New("backlog is full, and " + logs.Unaccepted)
 )
 
-// deliver hands a new stream, for which there is room, to the application. It reports
-// whether that takes any still.
+// deliver hands a new stream with a reserved place to the application. It reports whether
+// the application takes streams still.
 func (h *Handler) deliver(st *Stream) bool {
 	st.owes(h.o.Undelivered != nil)
 	if h.o.Serve != nil {
@@ -410,7 +410,7 @@ func (h *Handler) began(s *Session) {
 	}
 }
 
-// over takes note that a session has ended by e. It has the values of ctx.
+// over takes note of a session's end by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	h.sessions.Delete(s.m.SID)
 	h.leaves(s.owner())
@@ -477,7 +477,7 @@ func (h *Handler) sameSecurity(ex *carrier.Exchange, cert []byte) bool {
 	return h.secure(ex) && bytes.Equal(cert, ex.Via().Cert())
 }
 
-// owner returns whose the session is, as far as [Options.MaxPerAddr] goes.
+// owner returns the owner of the session for [Options.MaxPerAddr].
 func (s *Session) owner() string {
 	if s.h.o.MaxPerAddr == 0 {
 		return ""
@@ -485,7 +485,7 @@ func (s *Session) owner() string {
 	return reqinfo.Owner(s.RemoteAddr(), s.h.o.AddrPrefix)
 }
 
-// Sessions returns the sessions that have not ended.
+// Sessions returns the sessions without the ended ones.
 func (h *Handler) Sessions() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
 		for s := range h.sessions.All() {
@@ -496,12 +496,11 @@ func (h *Handler) Sessions() iter.Seq[*Session] {
 	}
 }
 
-// Listener returns the listener that new streams come out of when
-// [Options.Serve] is nil. Its Accept returns a *Stream, and fails if Serve is set. Its
-// Close makes Accept fail with an error that is [net.ErrClosed], and lets no further
-// session begin, but leaves the accepted streams alone. Shutdown and Close of the Handler
-// do the same to Accept; the first Close of the listener returns nil all the same.
-// All calls return the same listener.
+// Listener returns the listener of new streams, for a Handler without [Options.Serve]. Its
+// Accept returns a *Stream, and fails if Serve is set. Its Close makes Accept fail with
+// [net.ErrClosed], and lets no further session begin, but leaves the accepted streams
+// alone. Shutdown and Close of the Handler do the same to Accept; the first Close of the
+// listener returns nil all the same. All calls return the same listener.
 func (h *Handler) Listener() net.Listener { return h.accept }
 
 // Drain refuses new sessions by system-shutdown, or by see-other-uri if
@@ -526,25 +525,23 @@ func (h *Handler) Drain(ctx context.Context) error {
 }
 
 // Draining reports whether there are no new sessions any more, since Drain, Shutdown or
-// Close has been called. A health check should say so, and ask for nothing else: the
-// sessions that live are served as ever.
+// Close has been called. A health check should say so, and ask for nothing else: live
+// sessions are served as ever.
 func (h *Handler) Draining() bool { return h.inflight.Draining() }
 
-// Shutdown refuses new sessions, ends all others by system-shutdown, or by
-// see-other-uri if [Options.SeeOther] is set, and waits until every client has
-// been told or ctx is done, whose error it returns then. A client between two
-// requests is told at its next one, so call Shutdown before the one of the
-// [http.Server], which stops listening:
+// Shutdown refuses new sessions. It ends all others by system-shutdown, or by see-other-uri
+// if [Options.SeeOther] is set. It waits until every client has been told, or until ctx is
+// done, and then returns the error of ctx. A client between two requests is told at its
+// next one. So call it before the Shutdown of the [http.Server], which stops listening:
 //
 //	h.Shutdown(ctx)
 //	server.Shutdown(ctx)
 //
-// What was written before is delivered along. Streams can be read until their
-// client has been told. One that does not come back is waited for as long as it
-// may be inactive. Being told means that the answer was written: a client that
-// did not get it cannot ask again once the http.Server has stopped. So in the
-// place of a process behind a proxy start the new one first, send new sessions
-// to it, and then shut down the old one, which goes on answering its own.
+// Earlier output is delivered along. Streams can be read until their client has been told.
+// A client without a further request is waited for until it is inactive. Told means a
+// written answer: a client without it cannot ask again once the http.Server has stopped. To
+// replace a process behind a proxy, start the new one first, send new sessions to it, and
+// then shut down the old one: it goes on answering its own.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.end()
 	defer h.closeConns()
@@ -561,7 +558,7 @@ func (h *Handler) end() {
 	h.front.Hurry()
 }
 
-// closeConns ends the connections that were taken over.
+// closeConns ends the connections of the direct engine.
 func (h *Handler) closeConns() {
 	if h.engine != nil {
 		h.engine.Close()
@@ -581,18 +578,17 @@ func (h *Handler) Close() error {
 	return nil
 }
 
-// Prebind opens a session in this process, for a page that is to go on with it:
-// the server logs its user in, and hands sid and rid to the page, which calls
-// what its client library has for that, such as Strophe's attach. r is the
-// request of that page; the session gets its address and security.
+// Prebind opens a session in this process for a page. The server logs its user in, and
+// hands sid and rid to the page, for a call of its client library such as Strophe's attach.
+// The session gets the address and security of r, the request of that page.
 //
-// Whoever has sid and rid has the session, logged in as it is: hand them out
-// over TLS only, in an answer that is not cached, to the one who proved to be
-// the user. The page must connect before [Options.Inactivity] is over.
+// The sid and the rid are enough to take over the session, logged in as it is. Hand them
+// out over TLS only, in an answer without caching, to the proven user. The page must
+// connect before [Options.Inactivity] is over.
 //
-// It blocks as long as the answer to a creation does: see [Options.CreateTimeout]. If
-// ctx is done before, the session ends. A session that is refused, or has ended, is an
-// *[Error], also for the methods of the Prebound.
+// It blocks as long as the answer to a creation does: see [Options.CreateTimeout]. If ctx
+// is done before, the session ends. If the session is refused, or has ended, the error is
+// an *[Error], also from the methods of the Prebound.
 func (h *Handler) Prebind(ctx context.Context, r *http.Request, o Opening) (*Prebound, error) {
 	c, first, err := prebind.Open(ctx, h, r, map[string]string{
 		"to": o.To, "from": o.From, "xml:lang": o.Lang, "route": o.Route, "xmpp:version": o.Version,
@@ -617,16 +613,16 @@ func prebindError(err error) error {
 // A Prebound is a session opened by [Handler.Prebind] and not yet handed over.
 // It is for one goroutine.
 type Prebound struct {
-	// First is what the application said first: the stream features in XMPP.
+	// First is the application's first output: the stream features in XMPP.
 	First []byte
 
 	c *prebind.Client
 }
 
-// Exchange sends elements to the stream, none or more, and returns what the
-// application answers. It blocks until there is something, for at most a minute,
-// or until ctx is done. The elements have been sent then, unless ctx was done from the
-// start, and the answer to them is in that to the next Exchange, or in the page's.
+// Exchange sends elements to the stream, none or more, and returns the application's
+// answer. It blocks until there is something, for at most a minute, or until ctx is done.
+// The elements have been sent then, unless ctx was done from the start. Their answer comes
+// with the next Exchange, or to the page.
 func (p *Prebound) Exchange(ctx context.Context, elements []byte) ([]byte, error) {
 	answer, err := p.c.Exchange(ctx, elements)
 	return answer, prebindError(err)
@@ -639,18 +635,18 @@ func (p *Prebound) Restart(ctx context.Context) ([]byte, error) {
 	return answer, prebindError(err)
 }
 
-// Attach returns what the page needs: the sid, and the rid of the last request.
-// The page's first request must have the next one.
+// Attach returns the data for the page: the sid, and the rid of the last request. The
+// page's first request must have the next one.
 func (p *Prebound) Attach() (sid string, rid int64) { return p.c.Attach() }
 
-// Monitor returns a handler that shows the live sessions, a hundred at a time,
-// as a page and as JSON (by the header Accept or by ?format=json), and that
-// ends the one whose ID is posted to it as id, by policy-violation. Pages of
-// other origins cannot do so; a program sends a header Bosh-Monitor along.
+// Monitor returns a handler for operators. It shows the live sessions, a hundred at a time,
+// as a page and as JSON (by the header Accept or by ?format=json). It ends the session with
+// the posted id by policy-violation. Pages of other origins cannot do so; a program sends a
+// header Bosh-Monitor along.
 //
-// By ?q= it shows the sessions whose ID is that, or whose address, domain or label
-// has it; by ?sort=age, last, queued, unread or repeats those with the most of it
-// first; and by ?page= further ones.
+// By ?q= it shows the sessions with this ID, or with this text in address, domain or label.
+// By ?sort=age, last, queued, unread or repeats the highest come first. By ?page= it shows
+// further ones.
 //
 // It shows addresses, domains, labels and counts, never a payload nor a sid. Even so
 // it is for operators: mount it where only they come.
@@ -677,36 +673,34 @@ func (h *Handler) Monitor() http.Handler {
 	})
 }
 
-// A Link is a link of the documents that [Handler.HostMeta] serves.
+// A Link is a link of the documents of [Handler.HostMeta].
 type Link struct {
-	// Rel is what the link is for: [LinkBOSH], [LinkWebSocket], or any other relation,
-	// as "lrdd".
+	// Rel is the relation: [LinkBOSH], [LinkWebSocket], or any other relation, as "lrdd".
 	Rel string `json:"rel"`
 
 	// Type is the media type of the target, or empty.
 	Type string `json:"type,omitempty"`
 
-	// Href is the absolute URL of the target. Template is a URL with a variable in it,
-	// as "https://example.com/who?{uri}". A link has one of the two.
+	// Href is the absolute URL of the target. Template is a URL with a variable, as
+	// "https://example.com/who?{uri}". A link has one of the two.
 	Href     string `json:"href,omitempty"`
 	Template string `json:"template,omitempty"`
 }
 
-// The relations of the links by which clients find the endpoints of a domain.
+// The relations of the links to the endpoints of a domain.
 const (
 	LinkBOSH      = hostmeta.BOSH      // to an https URL
 	LinkWebSocket = hostmeta.WebSocket // to a wss URL
 )
 
-// HostMeta returns a handler by which clients find the endpoints of a domain:
-// it serves the links given, those to this Handler's URL and any others, at
-// /.well-known/host-meta and, as JSON, at /.well-known/host-meta.json. Mount it
-// at these two paths of the domain itself. Pages of all origins may read it,
-// which says nothing of the endpoints.
+// HostMeta returns a handler that leads clients to the endpoints of a domain. It serves the
+// given links, to this Handler's URL and any others, at /.well-known/host-meta and, as
+// JSON, at /.well-known/host-meta.json. Mount it at these two paths of the domain itself.
+// Pages of all origins may read it, without leave to use the endpoints.
 //
-// As a client can trust only what came over TLS, an insecure request, as
-// [Options.Secure] has it, finds nothing; and HostMeta refuses links to
-// anything but https and wss URLs. XEP-0156.
+// Clients can trust only documents from TLS, so an insecure request, as [Options.Secure]
+// has it, finds nothing. HostMeta refuses links to anything but https and wss URLs.
+// XEP-0156.
 func (h *Handler) HostMeta(links ...Link) (http.Handler, error) {
 	ls := make([]hostmeta.Link, len(links))
 	for i, l := range links {

@@ -33,8 +33,8 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		body.Flowing(b, r.Header["Content-Encoding"], h.coming)
 	})
 	if errors.Is(err, httpio.ErrBroken) {
-		// The client will repeat what it could not send. Whatever of it
-		// has arrived must not be held against it.
+		// The client will repeat the lost part. The part that has arrived must not be held
+		// against it.
 		h.requests.Put(req)
 		h.abandon(w)
 		return
@@ -65,7 +65,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// coming returns the session of a body that is on its way, which takes note of it.
+// coming returns the session of a body on its way, and tells it so.
 func (h *Handler) coming(sid []byte) (s *Session, ok bool) {
 	if s, ok = h.sessions.Get(sid); ok {
 		s.comes()
@@ -73,8 +73,8 @@ func (h *Handler) coming(sid []byte) (s *Session, ok bool) {
 	return s, ok
 }
 
-// flowingDirect is called by the direct engine when some of a body has come, and not
-// all. It returns what the engine has for the next body of the connection.
+// flowingDirect is called by the direct engine when some of a body has come, and not all.
+// It returns the state for the engine's next body of the connection.
 func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
 	body, ok := state.(*httpio.Incoming[*Session])
 	if !ok {
@@ -84,15 +84,14 @@ func (h *Handler) flowingDirect(state any, b []byte, encoding []string) any {
 	return body
 }
 
-// flowedDirect is called when that body has been served, or will not come.
+// flowedDirect is called when that body has been served, or is lost.
 func (h *Handler) flowedDirect(state any) {
 	state.(*httpio.Incoming[*Session]).Over((*Session).comesNoMore)
 }
 
-// limit returns when r must have been answered at the latest, because something in
-// front of the Handler has given it a deadline, and answers it when that has passed,
-// or cuts it off: a little before. It returns 0 if nothing has, or one that is so
-// short that nothing can be had before.
+// limit returns the latest time for the answer to r. Something in front of the Handler may
+// have given r a deadline, and answers it or cuts it off then: the limit is a little
+// before. It returns 0 without a deadline, or if the deadline is too short.
 func (h *Handler) limit(r *http.Request) time.Duration {
 	deadline, ok := r.Context().Deadline()
 	if !ok {
@@ -105,21 +104,21 @@ func (h *Handler) limit(r *http.Request) time.Duration {
 	return h.now() + left - min(left/10, time.Second)
 }
 
-// shortest is the least time that is of use.
+// shortest is the least useful time.
 const shortest = 100 * time.Millisecond
 
-// abandon ends a request that gets no answer. For one whose client has left that is
-// nothing to speak of, and only if it cannot be had that nothing is sent, which would
-// be taken for an answer if the client is there, it is a panic, as handlers may.
+// abandon ends a request without an answer. If the client has left, nothing else matters.
+// Otherwise silence must not be taken for an answer: if silence is impossible it panics, as
+// handlers may.
 func (h *Handler) abandon(w http.ResponseWriter) {
 	if !httpio.Silence(w) {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// begin takes in a request and returns its session. For one that has none the
-// answer is on ex, unless it is away to another node: then ex is not the caller's any
-// more. If err is not nil the request has not been read whole.
+// begin takes in a request and returns its session. Without a session the answer is on ex,
+// unless ex is away to another node: then the caller may not use ex any more. If err is not
+// nil the request has not been read whole.
 func (h *Handler) begin(ex *carrier.Exchange, req *wire.Request, err error) (s *Session, info RequestInfo, away bool) {
 	ex.Content = wire.TextXML
 	if perr := h.requests.Parse(req); err == nil {
@@ -172,7 +171,7 @@ func (h *Handler) resume(s *Session, ex *carrier.Exchange, req *wire.Request, ma
 	s.receive(req, ex, malformed)
 }
 
-// late answers a request whose session is over, or never was.
+// late answers a request whose session is over or unknown.
 func (h *Handler) late(ex *carrier.Exchange, req *wire.Request) {
 	entry, ok := h.replays.Get(req.SID)
 	if !ok {
@@ -189,8 +188,8 @@ func (h *Handler) late(ex *carrier.Exchange, req *wire.Request) {
 	}
 }
 
-// takeOver serves a request, and all that follow it on its connection, by the
-// direct engine, if there is one, and the connection can be taken over.
+// takeOver serves a request, and its successors on the connection, by the direct engine, if
+// there is one and it can take the connection over.
 func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Request, share *httpio.Share) bool {
 	if h.engine == nil {
 		return false
@@ -206,7 +205,7 @@ func (h *Handler) takeOver(w http.ResponseWriter, r *http.Request, req *wire.Req
 	return q != nil
 }
 
-// serveDirect serves a request on a connection that was taken over.
+// serveDirect serves a request of the direct engine.
 func (h *Handler) serveDirect(q *direct.Request, body []byte) {
 	w := h.enter(q)
 	req := h.requests.Get()
@@ -217,15 +216,15 @@ func (h *Handler) serveDirect(q *direct.Request, body []byte) {
 	h.serveRequest(w, req, err, &share)
 }
 
-// enter counts a request on a connection that was taken over, until doneDirect, and
-// returns its exchange. It comes before all that may panic.
+// enter counts a request of the direct engine until doneDirect, and returns its exchange.
+// It comes before anything with a panic.
 func (h *Handler) enter(q *direct.Request) *carrier.Written {
 	h.inflight.Enter()
 	return carrier.OfEngine(q)
 }
 
-// serveRequest serves a request whose body is req, which has share. Nobody waits for
-// its answer: whoever makes it writes it, and then doneDirect is called.
+// serveRequest serves a request with the body req, which has share. Nobody waits for its
+// answer: the maker writes it, and then doneDirect is called.
 func (h *Handler) serveRequest(w *carrier.Written, req *wire.Request, err error, share *httpio.Share) {
 	refused := false
 	defer func() { // also if somebody panics
@@ -317,7 +316,7 @@ func (h *Handler) joins() {
 // only grow.
 type RelayStats = relay.Counts
 
-// ErrNoNode is the answer of an [Options.Relay] if there is no node of that name.
+// ErrNoNode is the answer of an [Options.Relay] without a node of that name.
 var ErrNoNode = relay.ErrNoNode
 
 // CheckNode returns the fault of a name for [Options.Node], or nil.
@@ -328,18 +327,17 @@ func CheckNode(name string) error {
 	return nil
 }
 
-// ServeRelay serves a message that the Relay of another node's Handler was called with.
-// It does not block, and message is not used after it has returned. answer is called
-// once, from any goroutine, unless it is nil; its message is good until it returns. An
-// error is to be the answer of that Relay, too.
+// ServeRelay serves a message from the Relay of another node's Handler. It does not block,
+// and message is not used after its return. Unless answer is nil, it is called once, from
+// any goroutine; its message is good until it returns. Pass an error on to the answer of
+// the Relay, too.
 //
-// Messages say who a request is from, and are believed: whoever can have them served is
-// as trusted as a node.
+// Messages name the client of a request, and are believed: trust their senders like a node.
 func (h *Handler) ServeRelay(message []byte, answer func(message []byte, err error)) {
 	h.owner.Message(message, answer)
 }
 
-// serveRelayed serves a request that came in at another node.
+// serveRelayed serves a request from another node.
 func (h *Handler) serveRelayed(c *relay.Call) {
 	h.inflight.Enter()
 	w := carrier.OfNode(c)
@@ -363,7 +361,7 @@ func (h *Handler) serveRelayed(c *relay.Call) {
 	h.serveRequest(w, req, err, &share)
 }
 
-// sent reports whether it has sent a request to the node that has its session. The
+// sent sends a request to the node of its session, and reports whether there is one. The
 // answer comes by travelled.
 func (h *Handler) sent(ex *carrier.Exchange, req *wire.Request, malformed bool) bool {
 	if ex.Via().Relayed() {
@@ -390,8 +388,7 @@ func (h *Handler) sent(ex *carrier.Exchange, req *wire.Request, malformed bool) 
 	return true
 }
 
-// travelled is called when a request that was sent to another node has been answered
-// there, or will not be.
+// travelled is called when another node has answered a request, or will not.
 func (h *Handler) travelled(ex *carrier.Exchange, a relay.Answer, err error) {
 	switch {
 	case err == nil:
@@ -402,8 +399,8 @@ func (h *Handler) travelled(ex *carrier.Exchange, a relay.Answer, err error) {
 	ex.Via().Travelled(&h.lines, h.answer)
 }
 
-// travels waits until a request that was sent to another node has been answered, and
-// answers it. It reports whether there was an answer.
+// travels waits for another node's answer to a request, and writes it. It reports whether
+// there was an answer.
 func (h *Handler) travels(w http.ResponseWriter, wt *carrier.NetHTTP, pipelined *pipeline.Request) bool {
 	if pipelined != nil {
 		defer pipelined.Hold(wt.Away.Trip.Hurry)()
@@ -426,8 +423,8 @@ func (h *Handler) travels(w http.ResponseWriter, wt *carrier.NetHTTP, pipelined 
 	return true
 }
 
-// again returns the answer to a request whose session is over: the one that it has had,
-// or why the session ended, or else that there is no such session.
+// again returns the answer to a request after the end of its session: its earlier answer,
+// or the reason of the end, or item-not-found.
 func (h *Handler) again(entry replay.Entry, req *wire.Request) session.Reply {
 	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
 		return session.Reply{Body: body}
@@ -436,8 +433,7 @@ func (h *Handler) again(entry replay.Entry, req *wire.Request) session.Reply {
 	return h.refusal(&Error{Condition: cmp.Or(Condition(was.Condition), ItemNotFound), URI: was.URI, Payload: []byte(was.Payload)}, was.Legacy)
 }
 
-// attend attends to a request that has been received. It reports whether it was
-// answered.
+// attend attends to a received request. It reports whether it was answered.
 func (h *Handler) attend(w http.ResponseWriter, s *Session, wt *carrier.NetHTTP, info RequestInfo, pipelined *pipeline.Request) bool {
 	ex := &wt.Exchange
 	defer s.done(ex) // also if somebody panics
@@ -493,8 +489,8 @@ func (h *Handler) serve(w http.ResponseWriter, s *Session, wt *carrier.NetHTTP) 
 	return true
 }
 
-// reply writes the answer to wt. Without one it closes the connection, whatever those
-// in front make of a panic.
+// reply writes the answer to wt. Without one it closes the connection, in spite of any
+// recovery in front.
 func (h *Handler) reply(w http.ResponseWriter, wt *carrier.NetHTTP) {
 	if !wt.Reply.Given() {
 		httpio.Silence(w)
@@ -509,8 +505,8 @@ func sessionOf(ex *carrier.Exchange) *Session {
 	return s
 }
 
-// attended waits for an answer that comes before any alarm is due, to write it: nobody
-// else need be woken for that.
+// attended waits for an answer before any alarm is due, and writes it: no other goroutine
+// need wake for that.
 func (s *Session) attended(w *carrier.Written) {
 	s.lock()
 	wait := s.desk.Attended(s.m.Watched() && !w.Relayed(), &s.h.parking)
@@ -524,7 +520,7 @@ func (s *Session) attended(w *carrier.Written) {
 	}
 }
 
-// leave takes note that the client has left before w was answered. It reports whether
+// leave takes note of the client's departure before the answer of w. It reports whether
 // nobody is answering it.
 func (s *Session) leave(w *carrier.Written) bool {
 	s.lock()
@@ -538,7 +534,7 @@ func (s *Session) answerQueue() {
 	s.answerLocked()
 }
 
-// answerOrUnlock is unlock for those who may answer the requests on the desk.
+// answerOrUnlock is unlock for a goroutine that may answer the requests on the desk.
 func (s *Session) answerOrUnlock() {
 	if s.desk.Begin() {
 		s.answerLocked()
@@ -547,8 +543,8 @@ func (s *Session) answerOrUnlock() {
 	}
 }
 
-// answerLocked answers the requests on the desk: its caller is the one who does. It is
-// called with the lock, which it releases.
+// answerLocked answers the requests on the desk: its caller has claimed it. It is called
+// with the lock, and releases it.
 func (s *Session) answerLocked() {
 	for w := s.desk.Next(); w != nil; w = s.desk.Next() {
 		if !s.give(&w.Exchange) {
@@ -610,12 +606,12 @@ func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed boo
 	s.m.Settle(now)
 }
 
-// spare reports whether the process has time to spare, if that matters for the request.
+// spare reports whether the process has time to spare, if the request needs that.
 func (s *Session) spare(req *wire.Request, now time.Duration) bool {
 	return len(req.Payloads) > 0 && s.h.o.Grace > 0 && s.h.idle.Spare(now)
 }
 
-// resend returns the answer to a request to a session that has ended meanwhile.
+// resend returns the answer to a request of a session that has meanwhile ended.
 func (s *Session) resend(req *wire.Request) session.Reply {
 	entry, ok := s.h.replays.Get(req.SID)
 	if !ok {
@@ -624,7 +620,7 @@ func (s *Session) resend(req *wire.Request) session.Reply {
 	return s.h.again(entry, req)
 }
 
-// take takes the answer for ex, which was woken. There is none after a false alarm.
+// take takes the answer for ex after it was woken. There is none after a false alarm.
 func (s *Session) take(ex *carrier.Exchange) (ok bool) {
 	s.lock()
 	defer s.unlock()
@@ -640,7 +636,7 @@ func (s *Session) give(ex *carrier.Exchange) (ok bool) {
 	return ok
 }
 
-// releaseNow has ex answered as if its wait were over, and what must be answered before it.
+// releaseNow answers ex and all requests before it as if their wait were over.
 func (s *Session) releaseNow(ex *carrier.Exchange) {
 	s.lock()
 	defer s.unlock()
@@ -658,8 +654,8 @@ func (s *Session) abandon(ex *carrier.Exchange) {
 	}
 }
 
-// done takes note that ex is over. If it has not been answered its connection has
-// broken: no payload is spent on it, and its rid stays open for a repeat.
+// done takes note of the end of ex. If it has not been answered its connection has broken:
+// no payload is spent on it, and its rid stays open for a repeat.
 func (s *Session) done(ex *carrier.Exchange) {
 	s.lock()
 	now, age := s.h.now(), time.Duration(0)
@@ -672,15 +668,15 @@ func (s *Session) done(ex *carrier.Exchange) {
 	}
 }
 
-// comes takes note that the body of a request is on its way, which may take long. As long
-// as it is, the client is not inactive.
+// comes takes note of a request's body on its way, perhaps for long. As long as it is, the
+// client is not inactive.
 func (s *Session) comes() {
 	s.lock()
 	defer s.unlock()
 	s.m.Comes()
 }
 
-// comesNoMore takes note that it has arrived, or will not.
+// comesNoMore takes note of its arrival, or loss.
 func (s *Session) comesNoMore() {
 	s.lock()
 	defer s.unlock()

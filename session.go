@@ -29,8 +29,8 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A Session is one BOSH session: the rid window, the requests that are held,
-// and the streams that share them. XEP-0124.
+// A Session is one BOSH session: the rid window, the held requests, and their streams.
+// XEP-0124.
 //
 // All its methods may be called from any goroutine, also from the callbacks of
 // [Options].
@@ -57,7 +57,7 @@ type Session struct {
 	rare  *rare        // nil until one of them is needed
 }
 
-// rare is what few sessions need.
+// rare is for few sessions.
 type rare struct {
 	label  string  // see SetLabel
 	legacy *legacy // nil while the session lives, and mostly behind that
@@ -71,7 +71,7 @@ func (s *Session) seldom() *rare {
 	return s.rare
 }
 
-// newSession returns a session that ex creates.
+// newSession returns a session created by ex.
 func (h *Handler) newSession(ex *carrier.Exchange) *Session {
 	s := &Session{h: h, alarm: h.clock.Alarm(), info: ex.Via().Info(), secure: h.secure(ex)}
 	if h.o.ClientAddr != nil {
@@ -83,15 +83,15 @@ func (h *Handler) newSession(ex *carrier.Exchange) *Session {
 // lock takes the lock. It is given back by unlock, or by release.
 func (s *Session) lock() { s.mu.Lock() }
 
-// unlock does what the machine wants done, releases the lock, and then does what must
-// not be done with it.
+// unlock does the machine's work, releases the lock, and then does the work without the
+// lock.
 func (s *Session) unlock() {
 	if s.release() {
 		go s.answerQueue()
 	}
 }
 
-// release is unlock for those who see to it that the queue is answered, if that is to be.
+// release is unlock for callers who answer the queue themselves, if it reports so.
 func (s *Session) release() (answer bool) {
 	var after []func()
 	m := &s.m
@@ -132,8 +132,8 @@ func (s *Session) release() (answer bool) {
 	return answer
 }
 
-// actForStreams takes the effects of streams of which there are several, or may be. It
-// is called with the lock held, and returns what is to be done without.
+// actForStreams takes the effects of streams, if there may be several. It is called with
+// the lock held, and returns the work without the lock.
 func (s *Session) actForStreams() (after []func()) {
 	for _, asked := range s.m.TakeAsked() {
 		after = append(after, s.openStream(asked))
@@ -183,8 +183,7 @@ func (l *locker) Fault(err error) *session.End {
 	return newEnd(&Error{Condition: InternalServerError, Err: err})
 }
 
-// Served closes a stream when a callback that served it is done, unless the stream goes
-// on.
+// Served closes a stream after a callback, unless the stream goes on.
 func (l *locker) Served(x *session.Stream, callback string, goesOn *bool) {
 	st := owner(x)
 	var e *Error
@@ -197,11 +196,11 @@ func (l *locker) Served(x *session.Stream, callback string, goesOn *bool) {
 	st.CloseWithError(e)
 }
 
-// settle has the machine see what is due now.
+// settle has the machine see the work that is due now.
 func (s *Session) settle() { s.m.Settle(s.h.now()) }
 
 // openStream asks the application for a further stream, in a goroutine, since the other
-// streams go on meanwhile. It is called with the lock held, and what it returns without.
+// streams go on meanwhile. It is called with the lock held, and its result without.
 func (s *Session) openStream(asked session.Asked) (after func()) {
 	first := owner(s.m.Streams()[0])
 	o := s.h.opening(asked.Request, openingOf(first.state.Opening))
@@ -241,9 +240,9 @@ func (s *Session) admitStream(rid int64, local net.Addr, r *http.Request, o Open
 	}
 }
 
-// admit asks the application whether a stream may be that is opened by o. It returns
-// the context that the stream is to have, and o as the application left it, in any
-// case. The request r is not looked at without Options.Admit.
+// admit asks the application for leave to open a stream by o. In any case it returns the
+// context of the stream, and o as the application left it. The request r is not looked at
+// without Options.Admit.
 func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (context.Context, Opening, *Error) {
 	if h.o.Admit != nil {
 		asked := o // which takes an allocation, and o none
@@ -267,7 +266,7 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 	return ctx, o, nil
 }
 
-// asked returns the request that the application is to be asked about, if it is.
+// asked returns the request for the application's Admit, or nil without one.
 func (h *Handler) asked(via carrier.Carrier) *http.Request {
 	if h.o.Admit == nil {
 		return nil
@@ -297,8 +296,8 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	return c, &Error{Condition: InternalServerError, Err: err}
 }
 
-// proves has whoever wants to know told if more is proven than before, and what is not
-// delivered. It is called with the lock held.
+// proves tells listeners of OnProven about new proof, and hands back undelivered output. It
+// is called with the lock held.
 func (s *Session) proves() {
 	for _, x := range s.m.Streams() {
 		owner(x).conn().Proves()
@@ -313,14 +312,14 @@ func (s *Session) proves() {
 	})
 }
 
-// A legacy is what a session keeps that is over: input that the application has not read.
+// A legacy is the unread input of a session after its end.
 type legacy struct {
 	bytes  int64
 	memory *atomic.Int64 // which counts it
 }
 
-// bequeath notes what a session keeps that is over, so that it does not count any more
-// when the application has forgotten the session without having closed its streams.
+// bequeath notes the memory of a session after its end. It counts no more when the
+// application has forgotten the session without closing its streams.
 func (s *Session) bequeath() {
 	kept := s.m.Kept()
 	if s.rare != nil && s.rare.legacy != nil {
@@ -332,7 +331,7 @@ func (s *Session) bequeath() {
 	}
 }
 
-// afterlife is how long the answers of a session are kept that has ended.
+// afterlife is how long answers are kept after the end of their session.
 const afterlife = 30 * time.Second
 
 // tick is called by the clock.
@@ -345,8 +344,7 @@ func (s *Session) tick() {
 	s.m.Tick(now)
 }
 
-// collect asks for a receipt that is due. It does so without the lock, since that is a
-// system call.
+// collect asks for a due receipt. It does so without the lock: it is a system call.
 func (s *Session) collect() {
 	if s.h.o.Proof != ByKernel {
 		return
@@ -363,8 +361,8 @@ func (s *Session) collect() {
 	s.m.ReceiptAsked(s.h.now(), r, all, known)
 }
 
-// look sets the alarm that the machine has put off, unless nothing is to be waited for
-// any more. It reports whether that is over. See [timers.NewIdle].
+// look sets the alarm postponed by the machine, unless nothing is left to wait for. It
+// reports whether the wait is over. See [timers.NewIdle].
 func (s *Session) look(last bool) (done bool) {
 	s.lock()
 	defer s.unlock()
@@ -375,8 +373,8 @@ func (s *Session) look(last bool) (done bool) {
 	return done
 }
 
-// keepAnswers has the answers that were given kept for repeats, after the end, and why
-// the session has ended, for requests that come late.
+// keepAnswers keeps the given answers for repeats after the end, and the reason of the end
+// for late requests.
 func (s *Session) keepAnswers() {
 	l := replay.Session{SID: s.m.SID, Content: s.m.Grant.Content, Legacy: s.m.Grant.Legacy, Secure: s.secure}
 	if s.secure {
@@ -392,10 +390,10 @@ func (s *Session) keepAnswers() {
 	s.h.replays.Put(s.h.now(), &l, s.m.Answers(room[:0]))
 }
 
-// maxLast is the largest Payload of an Error that requests are told which come late.
+// maxLast is the largest Payload of an Error for late requests.
 const maxLast = 4 << 10
 
-// over tells the application that the session has ended.
+// over tells the application about the end of the session.
 func (s *Session) over(scope reqinfo.LazyContext) {
 	scope.Cancel()(s.Err())
 	s.h.over(scope.Values(), s, errorOf(s.m.Final()))
@@ -420,7 +418,7 @@ func orGraceful(e *Error) *session.End {
 	return newEnd(e)
 }
 
-// byClient is the end that a client has asked for.
+// byClient is an end by the client.
 var byClient = &Error{Remote: true}
 
 // errorOf returns an end as the application is told of it.
@@ -450,7 +448,7 @@ func (e *Error) cause() error {
 	return e
 }
 
-// reason returns the name by which the end is counted.
+// reason returns the name under which the end is counted.
 func (e *Error) reason() string {
 	switch {
 	case e.Condition != "":
@@ -461,13 +459,12 @@ func (e *Error) reason() string {
 	return "closed"
 }
 
-// ID returns a name for the session that is safe to log and to show: it is not
-// the sid, and does not tell it.
+// ID returns a name for the session, safe to log and to show: it is not the sid, and does
+// not tell it.
 func (s *Session) ID() string { return strconv.FormatInt(s.serial, 36) }
 
-// Context returns the session's context. It descends from the one that Admit
-// returned and is cancelled when the session ends, by the cause that Err
-// returns.
+// Context returns the session's context. It descends from Admit's context. The end of the
+// session cancels it, with the error of Err as its cause.
 func (s *Session) Context() context.Context {
 	s.lock()
 	defer s.unlock()
@@ -482,35 +479,34 @@ func (s *Session) Err() error {
 	return s.cause()
 }
 
-// Request returns a copy of the request that created the session, without its
-// body, Content-Length and context.
+// Request returns a copy of the session's first request, without its body, Content-Length
+// and context.
 func (s *Session) Request() *http.Request { return s.info.Request() }
 
-// TLS returns the state of the connection that the session was created over,
-// with the client's certificates for SASL EXTERNAL; nil if that was not TLS.
+// TLS returns the state of the first request's connection, with the client's certificates
+// for SASL EXTERNAL; nil without TLS.
 func (s *Session) TLS() *tls.ConnectionState { return s.info.TLS() }
 
 // Secure reports whether the session was created over TLS, as
 // [Options.Secure] has it. A secure session takes no insecure request.
 func (s *Session) Secure() bool { return s.secure }
 
-// RemoteAddr returns the address that the session was created from, as
-// [Options.ClientAddr] has it. Later requests may come from others.
+// RemoteAddr returns the address of the first request, as [Options.ClientAddr] has it.
+// Later requests may come from others.
 func (s *Session) RemoteAddr() net.Addr { return s.info.RemoteAddr() }
 
-// LastRequest returns the time at which the client's last request arrived, repeats
-// and the first one included. Between two of them there may be as much as
-// [Options.Wait] and [Options.Inactivity], or a pause, together.
+// LastRequest returns the arrival time of the client's last request, repeats and the first
+// one included. Between two of them there may be as much as [Options.Wait] and
+// [Options.Inactivity], or a pause, together.
 func (s *Session) LastRequest() time.Time {
 	s.lock()
 	defer s.unlock()
 	return s.h.clock.Time(s.m.Heard)
 }
 
-// SetLabel sets a text that operators find the session by on the page of
-// [Handler.Monitor], as the name of its user. It stands in the log at the session's
-// end, too. It is cut at 256 bytes, and counts towards [Options.MaxMemory]. The last
-// one set stands.
+// SetLabel sets a text for operators, such as the user's name: they find the session by it
+// on the page of [Handler.Monitor]. It stands in the log at the session's end, too. It is
+// cut at 256 bytes, and counts towards [Options.MaxMemory]. The last one set stands.
 func (s *Session) SetLabel(label string) {
 	label = strings.Clone(logs.Text(strings.ToValidUTF8(label, "\uFFFD")))
 	s.lock()
@@ -519,7 +515,7 @@ func (s *Session) SetLabel(label string) {
 	s.m.SetExtra(s.info.Size() + len(label))
 }
 
-// Label returns the text that SetLabel has set last.
+// Label returns the last text of SetLabel.
 func (s *Session) Label() string {
 	s.lock()
 	defer s.unlock()
@@ -577,7 +573,7 @@ func (s *Session) counted() registry.Counts {
 	}
 }
 
-// shown returns what Monitor shows of s, but for what never changes.
+// shown returns the changing part of s for Monitor.
 func (s *Session) shown() monitor.Look {
 	s.lock()
 	defer s.unlock()
@@ -592,7 +588,7 @@ func (s *Session) shown() monitor.Look {
 	return l
 }
 
-// state returns what s does just now, in a word.
+// state returns the present state of s, in a word.
 func (s *Session) state() string {
 	switch {
 	case s.m.Final() != nil:
@@ -607,10 +603,9 @@ func (s *Session) state() string {
 	return monitor.Away
 }
 
-// Terminate ends the session: every stream, and every request. The client gets
-// the condition of e behind all that was written, as by
-// [Stream.CloseWithError]; nil is a graceful end. It does not wait. A session
-// that is ending already is left alone.
+// Terminate ends the session: every stream, and every request. The client gets the
+// condition of e behind all output, as by [Stream.CloseWithError]; nil is a graceful end.
+// It does not wait. During an earlier end it does nothing.
 func (s *Session) Terminate(e *Error) error {
 	e, err := checkError(e)
 	if err != nil {
@@ -629,7 +624,7 @@ func (s *Session) abort(e *Error) {
 	s.m.Abort(s.h.now(), newEnd(e))
 }
 
-// follow ends the session when ctx is done, which Admit has returned for it.
+// follow ends the session when ctx is done, the context of Admit.
 func (s *Session) follow(ctx context.Context) {
 	if ctx.Done() == nil {
 		return // mostly
@@ -641,15 +636,15 @@ func (s *Session) follow(ctx context.Context) {
 	}
 }
 
-// lapse ends the session because ctx is done. The client, which may have no right to be
-// here any more, is told as by Terminate, but nothing of it is taken.
+// lapse ends the session because ctx is done. The client may have no right to be here any
+// more. It is told as by Terminate, but its input is dropped.
 func (s *Session) lapse(ctx context.Context) {
 	s.lock()
 	defer s.unlock()
 	s.m.Lapse(s.h.now(), newEnd(lapsed(ctx)))
 }
 
-// lapsed returns the end by a context that Admit has returned, which is done.
+// lapsed returns the end by a context of Admit.
 func lapsed(ctx context.Context) *Error {
 	return &Error{Condition: PolicyViolation, Err: lapse{context.Cause(ctx)}}
 }
@@ -660,9 +655,9 @@ type lapse struct{ error }
 func (l lapse) Error() string { return "the context that Admit returned is done: " + l.error.Error() }
 func (l lapse) Unwrap() error { return l.error }
 
-// begin makes the session's machine, and gives its first stream what the creation request
-// has for it. It returns why the request is unacceptable, or nil. The session is not yet
-// known to anyone else.
+// begin makes the session's machine, and gives its first stream the input of the creation
+// request. It returns why the request is unacceptable, or nil. The session is not yet known
+// to anyone else.
 func (s *Session) begin(g *session.Grant, st *Stream, req *wire.Request) *Error {
 	s.m = session.New(&s.h.config, g, rand.Text()+s.h.suffix, s.info.Size(), &st.state.Stream)
 	if c := s.m.Fill(req); c != "" {

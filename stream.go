@@ -20,15 +20,14 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A Stream is one stream of a BOSH session, the [net.Conn] that an application
-// reads and writes. What its bytes are is a matter of its [Framing].
+// A Stream is one stream of a BOSH session: the application's [net.Conn]. Its [Framing]
+// says what its bytes are.
 //
-// Read and Write may be used by several goroutines, with the usual semantics
-// of a net.Conn: deadlines, set before or meanwhile, end what is blocked with
-// an error that is [os.ErrDeadlineExceeded]; Close ends it with one that is
-// [net.ErrClosed]; and once the session has ended both return the cause, which
-// is [io.EOF] if the client ended it in good order. Read returns what arrived
-// before the end first. But for io.EOF their errors are in a [*net.OpError].
+// Several goroutines may use Read and Write, with the usual semantics of a net.Conn.
+// Deadlines, set before or meanwhile, end a blocked call with [os.ErrDeadlineExceeded].
+// Close ends it with [net.ErrClosed]. After the end of the session both return the cause:
+// [io.EOF] if the client ended it in good order. Before that, Read returns the input from
+// before the end. But for io.EOF their errors are in a [*net.OpError].
 //
 // Besides bytes, a stream of [Elements] can be read and written by whole
 // elements, and any stream of XML by tokens. Use one way of reading and one way
@@ -43,7 +42,7 @@ type Stream struct {
 	scope *reqinfo.LazyContext // nil unless the session may have several streams
 }
 
-// owner returns the Stream that keeps x.
+// owner returns the Stream around x.
 func owner(x *session.Stream) *Stream { return x.Owner.(*Stream) }
 
 // conn returns the stream as package netconn sees it.
@@ -51,8 +50,8 @@ func (st *Stream) conn() netconn.Conn {
 	return netconn.Conn{State: &st.state, M: &st.s.m, S: (*locker)(st.s)}
 }
 
-// woken has those look again who wait for the stream. It is called with the lock held,
-// and adds to after what is to be done without.
+// woken wakes the waiting users of the stream. It is called with the lock held, and adds to
+// after the work without it.
 func (st *Stream) woken(w session.Wake, after []func()) []func() {
 	st.conn().Woken(w)
 	if w&session.WakeEnd != 0 && st.scope != nil {
@@ -62,28 +61,26 @@ func (st *Stream) woken(w session.Wake, after []func()) []func() {
 	return after
 }
 
-// Opening is what the client said when it opened a stream. None of it is
-// verified. To is the host or domain that it wants, From who it says it is, and
-// Lang its xml:lang.
+// Opening is the client's request for a stream. None of it is verified. To is the wanted
+// host or domain, From the client's name for itself, and Lang its xml:lang.
 type Opening struct {
 	To, From, Lang, Route string
 
-	// Version is the version of XMPP that the client asks for.
+	// Version is the wanted version of XMPP.
 	Version string
 
-	// Framing is what the stream will carry. Admit may change it.
+	// Framing is the stream's framing. Admit may change it.
 	Framing Framing
 
-	// Wait is how long the client waits for an answer, as it is granted: an
-	// Admit that takes longer comes too late. It is 0 for a client that asks
-	// for that, to poll. To change it has no effect. XEP-0124, section 7.1.
+	// Wait is the granted wait for an answer: a longer Admit comes too late. It is 0 for a
+	// client in polling mode. To change it has no effect. XEP-0124, section 7.1.
 	Wait time.Duration
 
-	// Attr holds the attributes of the request that mean nothing to BOSH.
+	// Attr holds the attributes of the request without a meaning for BOSH.
 	Attr []Attr
 }
 
-// openingOf returns what the application is told of o.
+// openingOf returns o for the application.
 func openingOf(o *session.Opening) Opening {
 	said := Opening{
 		To: o.To, From: o.From, Lang: o.Lang, Route: o.Route, Version: o.Version,
@@ -95,12 +92,10 @@ func openingOf(o *session.Opening) Opening {
 	return said
 }
 
-// An Attr is an attribute, its value without references. Space is its namespace, which
-// is empty if it has none.
+// An Attr is an attribute, its value without references. Space is its namespace, or empty.
 type Attr struct{ Space, Local, Value string }
 
-// opening returns what a request says of the stream that it opens. What it
-// does not say is as in def.
+// opening returns a request's wishes for its stream. Missing ones are as in def.
 func (h *Handler) opening(w session.Wants, def Opening) Opening {
 	o := Opening{
 		To: w.To, From: w.From, Lang: w.Lang, Route: w.Route, Version: w.Version,
@@ -121,8 +116,7 @@ func (h *Handler) opening(w session.Wants, def Opening) Opening {
 	return o
 }
 
-// share returns what o says, for the machine. Many streams say the same: those that do
-// not say who they are from, and have no Attr.
+// share returns o for the machine. Many streams share one: those without From and Attr.
 func (h *Handler) share(o Opening) *session.Opening {
 	shared := session.Opening{
 		To: o.To, From: o.From, Lang: o.Lang, Route: o.Route, Version: o.Version,
@@ -142,8 +136,7 @@ func (h *Handler) share(o Opening) *session.Opening {
 	return &kept
 }
 
-// newStream returns a stream for s that a request asks for which came in on the
-// address local.
+// newStream returns a stream for s, opened by a request to the address local.
 func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
 	st := &Stream{s: s, local: local}
 	st.state.Stream = session.Stream{Opening: h.share(o), Framing: o.Framing.bytes(), Owner: st}
@@ -153,18 +146,17 @@ func (h *Handler) newStream(s *Session, local net.Addr, o Opening) *Stream {
 	return st
 }
 
-// Read reads what the client sent. It blocks until there is something, the
-// read deadline passes, the stream is closed, or the session ends. With the
-// framings XMPP and Elements one Read never returns bytes of two requests.
+// Read reads input from the client. It blocks until there is something, the read deadline
+// passes, the stream is closed, or the session ends. With the framings XMPP and Elements
+// one Read never returns bytes of two requests.
 func (st *Stream) Read(p []byte) (n int, err error) {
 	n, err = st.conn().Read(p)
 	return n, st.ioError("read", err)
 }
 
-// WriteTo writes what the client sends to w, until the stream has ended, or w fails.
-// It waits and fails as Read does, but for the end, which is not an error here. By it
-// [io.Copy] needs no buffer for a stream that says nothing. What w is being given
-// counts as unread until its Write returns.
+// WriteTo writes the client's input to w until the stream has ended, or w fails. It waits
+// and fails as Read does, but the end is no error here. By it [io.Copy] needs no buffer for
+// a silent stream. Bytes count as unread until the Write of w returns.
 func (st *Stream) WriteTo(w io.Writer) (n int64, err error) {
 	n, wrote, err := st.conn().CopyTo(w)
 	if err == io.EOF {
@@ -181,21 +173,21 @@ func (st *Stream) ioError(op string, err error) error {
 	return st.opError(op, public(err))
 }
 
-// ReadElement returns the next element that the client sent, with all the
-// namespaces it needs declared on itself. The caller owns it. It blocks as Read
-// does, and until ctx is done. It is for streams of [Elements].
+// ReadElement returns the client's next element, with all its namespaces declared on
+// itself. The caller owns it. It blocks as Read does, and until ctx is done. It is for
+// streams of [Elements].
 func (st *Stream) ReadElement(ctx context.Context) ([]byte, error) {
 	return st.AppendElement(ctx, nil)
 }
 
-// AppendElement is ReadElement into a buffer of the caller's: it appends the element
-// to b, and returns b as it is after an error. A loop that is done with an element
-// before it reads the next spares an allocation for each.
+// AppendElement is ReadElement into a buffer of the caller's: it appends the element to b,
+// and returns b as it is after an error. A loop that is done with an element before the
+// next one spares an allocation for each.
 func (st *Stream) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
 	return st.appendElement(ctx, "ReadElement", b)
 }
 
-// appendElement is AppendElement for a method of that name.
+// appendElement is AppendElement for a method with a name.
 func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_ []byte, err error) {
 	if !st.state.Framing.ByElement() {
 		return b, st.opError("read", st.notElements(method, "Read"))
@@ -204,21 +196,20 @@ func (st *Stream) appendElement(ctx context.Context, method string, b []byte) (_
 	return b, st.ioError("read", err)
 }
 
-// Receive has f called with what the client sends: with each element of a stream of
-// [Elements], as ReadElement returns it, or else with the bytes that have come, cut
-// anywhere. It returns at once, and [Options.Serve] may return then, too, without the
-// stream being closed. There is no goroutine while nothing comes, so that a stream
-// which says nothing takes some 3 KB less than with one that is blocked in Read.
+// Receive calls f with the client's input: with each element of a stream of [Elements], as
+// from ReadElement, and otherwise with the bytes so far, cut anywhere. It returns at once,
+// and [Options.Serve] may return then, too, without the stream being closed. There is no
+// goroutine without input: a silent stream takes some 3 KB less than with a blocked Read.
 //
-// The calls come one after the other, and b is f's until it returns, and counts as
-// unread: the client waits as it does for a slow reader. See [Options.ReadBuffer].
-// When nothing more will come f is called for the last time, with the error of Read:
-// [io.EOF] if the client has ended the stream, [os.ErrDeadlineExceeded] if the read
-// deadline has passed, and what came before it is f's. The stream is closed when that
-// call returns, unless f has closed it itself, as by CloseWithError. If f panics, that
-// is logged, and the stream ends by [InternalServerError].
+// The calls come one after the other, and b is f's until it returns, and counts as unread:
+// the client waits as it does for a slow reader. See [Options.ReadBuffer]. When nothing
+// more will come f is called for the last time, with the error of Read: [io.EOF] if the
+// client has ended the stream, [os.ErrDeadlineExceeded] if the read deadline has passed.
+// Earlier input is f's. The stream is closed when that last call returns, unless f has
+// closed it itself, as by CloseWithError. A panic of f is logged, and ends the stream by
+// [InternalServerError].
 //
-// All input is f's: Read and all others that read fail, as does another Receive.
+// All input is f's: Read and its kin fail, as does another Receive.
 func (st *Stream) Receive(f func(b []byte, err error)) error {
 	g := f
 	if f != nil {
@@ -227,11 +218,10 @@ func (st *Stream) Receive(f func(b []byte, err error)) error {
 	return st.ioError("read", st.conn().Receive(g))
 }
 
-// Token returns the next token of the input, so that a Stream is an
-// [xml.TokenReader]. It blocks and fails as Read does, but after an error every
-// later call returns the same one, since it may have come in the middle of a token:
-// where a read deadline is to be survived, use ReadElement. It is for one
-// goroutine, as are EncodeToken and Flush.
+// Token returns the next token of the input: a Stream is an [xml.TokenReader]. It blocks
+// and fails as Read does, but after an error every later call returns the same one: it may
+// have come in the middle of a token. To survive a read deadline, use ReadElement. It is
+// for one goroutine, as are EncodeToken and Flush.
 func (st *Stream) Token() (xml.Token, error) {
 	x := st.conn().Tokens()
 	if x.Dec == nil {
@@ -243,35 +233,33 @@ func (st *Stream) Token() (xml.Token, error) {
 
 var errForeignStream = errors.New("stream of another Handler")
 
-// notElements returns the error of a method that is for streams of Elements only, and
-// says what to call in its place.
+// notElements returns the error of a method only for streams of Elements, with its
+// replacement.
 func (st *Stream) notElements(method, instead string) error {
 	return fmt.Errorf("%s is for a stream of %v, and this one is of %v: see Options.Framing, or use %s",
 		method, Elements, st.state.Framing, instead)
 }
 
-// Write sends to the client. It returns when everything is queued, and blocks
-// while [Options.WriteBuffer] is full, until the client has taken some of it,
-// the write deadline passes, the stream is closed, or the session ends. The
-// bytes may be cut anywhere; an element goes to the client when it is whole.
+// Write sends to the client. It returns when everything is queued. It blocks while
+// [Options.WriteBuffer] is full, until the client has taken some of it, the write deadline
+// passes, the stream is closed, or the session ends. The bytes may be cut anywhere; an
+// element goes to the client when it is whole.
 //
-// With the framings XMPP and Elements a Write of what is not well-formed, or of
-// an element larger than [Options.MaxElement], fails and ends the stream by
-// [InternalServerError].
+// With the framings XMPP and Elements a Write fails if its bytes are not well-formed, or an
+// element is larger than [Options.MaxElement]. It ends the stream by [InternalServerError].
 func (st *Stream) Write(p []byte) (n int, err error) {
 	n, err = st.conn().Write(p)
 	return n, st.ioError("write", err)
 }
 
-// WriteElement sends one element, or several, which must be whole: either all
-// of b is queued, or nothing. Unlike Write it does no harm to the stream if b
-// is no good. It blocks as Write does, and until ctx is done. It is for streams
-// of [Elements].
+// WriteElement sends one or several whole elements: either all of b is queued, or nothing.
+// Unlike Write it does no harm to the stream if b is no good. It blocks as Write does, and
+// until ctx is done. It is for streams of [Elements].
 func (st *Stream) WriteElement(ctx context.Context, b []byte) error {
 	return st.ioError("write", st.writeWhole(ctx, "WriteElement", b))
 }
 
-// writeWhole is WriteElement for a method of that name.
+// writeWhole is WriteElement for a method with a name.
 func (st *Stream) writeWhole(ctx context.Context, method string, b []byte) error {
 	if !st.state.Framing.ByElement() {
 		return st.notElements(method, "Write")
@@ -283,22 +271,21 @@ func (st *Stream) writeWhole(ctx context.Context, method string, b []byte) error
 	return st.conn().WriteWhole(ctx, b, n)
 }
 
-// TryWrite is a Write that never waits. It queues as much of p as there is room for,
-// as Write does, and returns how much that was. If that is not all, the error is
-// [ErrFull], as it is while another Write is blocked. An element that has begun to fit
-// is taken whole.
+// TryWrite is a Write without waiting. It queues as much of p as there is room for, as
+// Write does, and returns how much. If some is left the error is [ErrFull], as it is while
+// another Write is blocked. An element is taken whole once its beginning fits.
 func (st *Stream) TryWrite(p []byte) (n int, err error) {
 	n, err = st.conn().TryWrite(p)
 	return n, st.ioError("write", err)
 }
 
-// ErrFull is the error of what does not wait, when the stream has no room: its client
-// is slow.
+// ErrFull is the error of calls without waiting, when the stream has no room: its client is
+// slow.
 var ErrFull = netconn.ErrNoRoom
 
 // WriteJSON sends v, as encoding/json has it, in an element of its own: a container of
-// XEP-0335. It blocks and fails as WriteElement does. If v is not fit for JSON the error
-// is that of [json.Marshal], and nothing is sent.
+// XEP-0335. It blocks and fails as WriteElement does. If v is not fit for JSON it returns
+// the error of [json.Marshal], and nothing is sent.
 func (st *Stream) WriteJSON(ctx context.Context, v any) error {
 	b, err := EncodeJSON(v)
 	if err != nil {
@@ -309,8 +296,8 @@ func (st *Stream) WriteJSON(ctx context.Context, v any) error {
 
 // ReadJSON reads the next element, and stores the JSON in it in v, as [json.Unmarshal]
 // does. It blocks and fails as ReadElement does. If the element is no container of
-// XEP-0335, or what is in it is not fit for v, the error is a [*JSONError], which has the
-// element: it has been read, and the next call reads the next one.
+// XEP-0335, or its JSON does not fit v, the error is a [*JSONError] with the element. The
+// element has been read, and the next call reads the next one.
 func (st *Stream) ReadJSON(ctx context.Context, v any) error {
 	b, err := st.appendElement(ctx, "ReadJSON", nil)
 	if err != nil {
@@ -319,12 +306,12 @@ func (st *Stream) ReadJSON(ctx context.Context, v any) error {
 	return DecodeJSON(b, v)
 }
 
-// EncodeJSON returns v as the element that WriteJSON sends, for [Handler.Broadcast] and
-// for all that writes elements. Its errors are those of [json.Marshal].
+// EncodeJSON returns v as an element as of WriteJSON, for [Handler.Broadcast] and other
+// writers of elements. Its errors are those of [json.Marshal].
 func EncodeJSON(v any) ([]byte, error) { return framing.AppendJSON(nil, v) }
 
-// DecodeJSON stores the JSON in an element in v, as ReadJSON does, for
-// [Stream.Receive] and for all that reads elements. Every error is a [*JSONError].
+// DecodeJSON stores the JSON of an element in v, as ReadJSON does, for [Stream.Receive] and
+// other readers of elements. Every error is a [*JSONError].
 func DecodeJSON(element []byte, v any) error {
 	if err := framing.DecodeJSON(element, v); err != nil {
 		return &JSONError{element, err}
@@ -332,12 +319,12 @@ func DecodeJSON(element []byte, v any) error {
 	return nil
 }
 
-// A JSONError is an element without the JSON that was expected.
+// A JSONError is an element without the expected JSON.
 type JSONError struct {
 	Element []byte // as it was read
 
-	// Err is an error of encoding/json if the element is a container of XEP-0335, and
-	// otherwise says that it is none.
+	// Err is an error of encoding/json, or says that the element is no container of
+	// XEP-0335.
 	Err error
 }
 
@@ -346,20 +333,19 @@ func (e *JSONError) Error() string { return "bosh: no JSON: " + e.Err.Error() }
 // Unwrap returns e.Err.
 func (e *JSONError) Unwrap() error { return e.Err }
 
-// Broadcast sends one element, or several, which must be whole, to each of the streams,
-// which are of [Elements]. It checks them once, and keeps their bytes once for all
-// streams: they count towards [Options.MaxMemory] once, until no client waits for them
-// or may ask for them again, and the garbage collector has noticed. If to is nil, it
-// sends to all streams of Elements that the Handler has.
+// Broadcast sends one or several whole elements to each of the streams. They are of
+// [Elements]. It checks them once, and keeps their bytes once for all streams. They count
+// towards [Options.MaxMemory] once, until no client needs them and the garbage collector
+// has noticed. If to is nil, it sends to all streams of Elements of the Handler.
 //
-// It never waits. A stream that cannot take the element now is skipped, and gets nothing
-// of it. The result says which they are, and why: [ErrFull] for a slow client, and
-// otherwise the error of WriteElement. Broadcast fails only if b is no good, as
-// WriteElement does, and then nobody is sent anything. To have everybody get
-// everything, let those that are skipped fetch what they have missed, or end them.
+// It never waits. A stream without room is skipped, and gets nothing. The result lists them
+// with a reason: [ErrFull] for a slow client, and otherwise the error of WriteElement.
+// Broadcast fails only if b is no good, as WriteElement does, and then nobody is sent
+// anything. For complete delivery let the skipped ones fetch the missing elements, or end
+// them.
 //
-// It is not atomic: streams that begin or end meanwhile may get it or not, and of
-// two Broadcasts at the same time either may be the first that a stream gets.
+// It is not atomic. Streams may get it or not while they begin or end. Of two Broadcasts at
+// the same time either may come first at a stream.
 func (h *Handler) Broadcast(b []byte, to iter.Seq[*Stream]) (skipped []Skipped, err error) {
 	b, n, err := framing.Elements(b, h.o.MaxElement)
 	if err != nil || n == 0 {
@@ -383,7 +369,7 @@ func (h *Handler) Broadcast(b []byte, to iter.Seq[*Stream]) (skipped []Skipped, 
 	return skipped, nil
 }
 
-// Skipped is a stream that a [Handler.Broadcast] has not been sent to.
+// Skipped is a stream without the [Handler.Broadcast].
 type Skipped struct {
 	Stream *Stream
 	Err    error // why: see Broadcast
@@ -402,8 +388,8 @@ func (h *Handler) listeners() iter.Seq[*Stream] {
 	}
 }
 
-// share queues an event of h, unless the stream cannot take it now. It reports whether
-// the caller must see to it that the queue is answered.
+// share queues an event of h, unless the stream cannot take it now. It reports whether the
+// caller must have the queue answered.
 func (st *Stream) share(h *Handler, e *session.Event) (answer bool, err error) {
 	if st.s.h != h {
 		return false, errForeignStream
@@ -416,8 +402,7 @@ func (st *Stream) share(h *Handler, e *session.Event) (answer bool, err error) {
 	return st.s.release(), err
 }
 
-// A rush is sessions that have something to say at the same time. A few goroutines do it
-// for all of them.
+// A rush is sessions with output at the same time. A few goroutines do it for all of them.
 type rush struct{ sessions []*Session }
 
 // rushSize is how many sessions have one goroutine.
@@ -429,7 +414,7 @@ func (r *rush) add(s *Session) {
 	}
 }
 
-// start has the queues answered of those that were added.
+// start has the queues of the added ones answered.
 func (r *rush) start() {
 	if sessions := r.sessions; len(sessions) > 0 {
 		r.sessions = nil
@@ -442,10 +427,10 @@ func (r *rush) start() {
 	}
 }
 
-// EncodeToken adds a token to the output, and Flush writes what was added. The
-// namespaces of elements and attributes are those of their names; declarations
-// among the attributes are not needed, and left out. An element whose name has
-// no namespace is in that of its parent, unless it has an attribute xmlns="".
+// EncodeToken adds a token to the output, and Flush writes the added ones. The namespaces
+// of elements and attributes are those of their names; declarations among the attributes
+// are not needed, and left out. An element without a namespace is in its parent's, unless
+// it has an attribute xmlns="".
 func (st *Stream) EncodeToken(t xml.Token) error {
 	x := st.conn().Tokens()
 	if x.Enc == nil {
@@ -464,8 +449,8 @@ func (st *Stream) Flush() error {
 	return enc.Flush()
 }
 
-// lapse ends the stream because ctx is done, which Admit has returned for it; unless
-// that is so because the session's is.
+// lapse ends the stream because ctx is done, the context of Admit for it; unless the
+// session's is done, too.
 func (st *Stream) lapse(ctx context.Context) {
 	e := lapsed(ctx)
 	st.s.lock()
@@ -478,20 +463,18 @@ func (st *Stream) lapse(ctx context.Context) {
 	st.s.h.notices.Stream(slog.LevelInfo, "bosh: stream ends", st.s.ID(), string(e.Condition), st.RemoteAddr().String(), e.why())
 }
 
-// Close ends the stream in good order. What was written is still delivered: the
-// client has as long as it may be inactive to fetch it, and the session ends
-// then, or at once if nobody is left to tell. Close does not wait for that. A
-// Read or Write that is blocked ends with an error that is [net.ErrClosed], as
-// do all later ones.
+// Close ends the stream in good order. Earlier output is still delivered. The client has
+// its inactivity time to fetch it. Then the session ends, or at once if nobody is left to
+// tell. Close does not wait for any of this. A blocked Read or Write ends with
+// [net.ErrClosed], as do all later ones.
 func (st *Stream) Close() error { return st.CloseWithError(nil) }
 
-// CloseWithError is Close with a condition for the client. The error's Payload
-// goes out behind all that was written. Nil, or an error without Condition, is
-// a graceful end. If the end has begun already, for example by a stream error
-// that was written, that stands.
+// CloseWithError is Close with a condition for the client. The error's Payload goes out
+// behind all output. Nil, or an error without Condition, is a graceful end. An earlier end
+// stands, for example by a written stream error.
 //
-// An error that is not fit to be sent, with an unknown Condition or a Payload
-// that is not well-formed, is returned, and the stream stays open.
+// An error unfit for sending, with an unknown Condition or a malformed Payload, is
+// returned, and the stream stays open.
 func (st *Stream) CloseWithError(e *Error) error {
 	e, err := checkError(e)
 	if err == nil {
@@ -500,26 +483,23 @@ func (st *Stream) CloseWithError(e *Error) error {
 	return err
 }
 
-// A Payload is something that was written to a stream and is not known to have
-// reached the client.
+// A Payload is output without proof of its arrival.
 type Payload struct {
 	// Data is one element, or any bytes if the stream is Opaque.
 	Data []byte
 
-	// Sent says that an answer carried it, but nothing proves that the
-	// client received that answer: by an ack, or by a later request that it
-	// could not have sent without. After the client's own end it counts as
-	// delivered; see [Stream.Undelivered].
+	// Sent says that an answer carried it, but that nothing proves the answer's arrival:
+	// neither an ack, nor a later request that depends on the answer. After the client's
+	// own end it counts as delivered; see [Stream.Undelivered].
 	Sent bool
 }
 
-// Undelivered yields what the stream could not deliver, in the order in which
-// it was written, once the stream has ended; before that it yields nothing, so
-// wait for the end of [Stream.Context], which after Close may take some time.
-// What is marked Sent may have arrived all the same. It counts as delivered if the
-// client has ended the session, so that [Session.Err] is [io.EOF]: such a client
-// has read the answers that it got. An XMPP server drops presence, bounces iq and
-// stores messages (XEP-0206, section 7).
+// Undelivered yields the undelivered output, in its order, once the stream has ended.
+// Before that it yields nothing: wait for the end of [Stream.Context], which may take some
+// time after Close. Sent payloads may have arrived all the same. They count as delivered if
+// the client has ended the session, with [io.EOF] from [Session.Err]: such a client has
+// read its answers. An XMPP server drops presence, bounces iq and stores messages
+// (XEP-0206, section 7).
 func (st *Stream) Undelivered() iter.Seq[Payload] {
 	return func(yield func(Payload) bool) {
 		for _, p := range st.undelivered() {
@@ -549,49 +529,46 @@ func (st *Stream) undelivered() (lost []Payload) {
 	return lost
 }
 
-// A Proof says how a client proves that it has an answer: see [Options.Proof].
+// A Proof says how a client proves the arrival of an answer: see [Options.Proof].
 type Proof uint8
 
 const (
-	// ByProtocol believes only the protocol: the client's ack, and requests beyond the number
-	// `requests` of open ones, which the client could not send without the answer. It is true
-	// with anything between the client and this process. XEP-0124, sections 9.2 and 14.
+	// ByProtocol believes only the protocol: the client's ack, and requests beyond the
+	// number `requests` of open ones, impossible without the answer. It is true with
+	// anything between the client and this process. XEP-0124, sections 9.2 and 14.
 	ByProtocol Proof = iota
 
-	// ByConnection also believes a new request on the HTTP/1.1 connection of the answer: the
-	// client has read it. That is one request sooner than by the protocol. The connections must
-	// be the clients' own: a proxy reads answers for others, and a client that pipelines sends
-	// requests before it reads. Requests with a header of a proxy, as X-Forwarded-For or Via,
-	// and HTTP/2 are not believed.
+	// ByConnection also believes a new request on the HTTP/1.1 connection of the answer:
+	// the client has read it. This is one request sooner than by the protocol. The
+	// connections must be the clients' own: a proxy reads answers for others, and
+	// pipelining clients send requests before they read. Requests with a header of a proxy,
+	// as X-Forwarded-For or Via, and HTTP/2 are not believed.
 	ByConnection
 
 	// ByKernel also believes, on Linux and with [Options.Direct], the client's operating
 	// system: it has acknowledged the last byte of the answer. It is asked 5 ms after the
-	// write, and then ever less often. This is weaker: the client itself may be gone without
-	// reading the answer. It is for services whose own end is the danger, not their clients'.
-	// Elsewhere it is [ByConnection].
+	// write, and then ever less often. This is weaker: the client itself may be gone
+	// without reading the answer. It is for services in danger of their own end, not of
+	// their clients'. Elsewhere it is [ByConnection].
 	ByKernel
 )
 
-// Proven returns how much of what was written to the stream the client has beyond
-// doubt: so many elements, or bytes if it is Opaque, from the first on. It has an
-// answer that it has acknowledged, and one without which it could not have sent its
-// last request: of a client that does not acknowledge, it may be as many requests
-// later as it may have open. See [Options.Proof] for more. That the client has it does
-// not mean that a page has looked at it. XEP-0124, sections 9.2 and 14.
+// Proven returns how much of the output the client has beyond doubt: elements, or bytes if
+// the stream is Opaque, from the first on. The client has its acknowledged answers, and all
+// those without which it could not have sent its last request. Without acks the proof may
+// come as many requests later as the client may have open. See [Options.Proof] for more.
+// The client's page may not have looked at it yet. XEP-0124, sections 9.2 and 14.
 //
 // The header and the end tag of an XMPP stream are no elements, nor is a stream error.
-// What is queued after the client's end is not proven any more: see
-// [Stream.Undelivered].
+// Output queued after the client's end is not proven any more: see [Stream.Undelivered].
 func (st *Stream) Proven() int64 { return st.conn().Proven() }
 
-// OnProven has f called with what Proven returns, when that has grown; and soon if it
-// is not 0 by now. The calls come one after the other, in a goroutine that there is
-// only meanwhile, and n grows from each to the next, by what has been proven in
-// between: f may block, and nothing but f waits for it. There may be calls after the
-// end of the stream, but none when [Options.Undelivered] has been called. If f panics, that
-// is logged, and the stream ends by [InternalServerError]. A later OnProven replaces
-// f, and nil ends the calls.
+// OnProven calls f with the number of Proven when it grows, and soon if it is not 0 now.
+// The calls come one after the other, in a goroutine only for them. n grows from each to
+// the next by the proof in between. f may block, and only f waits for it. There may be
+// calls after the end of the stream, but none when [Options.Undelivered] has been called. A
+// panic of f is logged, and ends the stream by [InternalServerError]. A later OnProven
+// replaces f, and nil ends the calls.
 func (st *Stream) OnProven(f func(n int64)) { st.conn().OnProven(f) }
 
 // why returns why the stream has ended.
@@ -619,7 +596,7 @@ func (st *Stream) owes(yes bool) {
 	st.state.Owed = yes
 }
 
-// HandBack tells the application what a stream has not delivered. See netconn.Session.
+// HandBack tells the application the undelivered output of a stream. See netconn.Session.
 func (l *locker) HandBack(x *session.Stream) {
 	st, h := owner(x), l.h
 	go func() {
@@ -637,9 +614,9 @@ func (st *Stream) SetDeadline(t time.Time) error {
 	return st.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the time at which a Read, ReadElement, AppendElement or Token
-// that is blocked, and every later one, fails by [os.ErrDeadlineExceeded], and Receive
-// ends. The zero time means never. It fails only if the stream is closed.
+// SetReadDeadline sets the time from which a blocked or later Read, ReadElement,
+// AppendElement or Token fails by [os.ErrDeadlineExceeded], and Receive ends. The zero time
+// means never. It fails only if the stream is closed.
 func (st *Stream) SetReadDeadline(t time.Time) error {
 	return st.ioError("set", st.conn().SetReadDeadline(t))
 }
@@ -649,8 +626,7 @@ func (st *Stream) SetWriteDeadline(t time.Time) error {
 	return st.ioError("set", st.conn().SetWriteDeadline(t))
 }
 
-// LocalAddr returns the address that the request which opened the stream came
-// in on. It is never nil.
+// LocalAddr returns the local address of the opening request. It is never nil.
 func (st *Stream) LocalAddr() net.Addr { return st.local }
 
 // RemoteAddr returns the address of the client, as [Session.RemoteAddr] does.
@@ -661,19 +637,19 @@ func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 // [Options.MaxStreams] allows for several streams.
 func (st *Stream) Name() string { return st.state.Name }
 
-// Opening returns what the client said when it opened the stream, as Admit left
-// it; and, after a restart, as the restart changed it.
+// Opening returns the client's wishes at the opening, as Admit left them, and as the last
+// restart changed them.
 func (st *Stream) Opening() Opening {
 	st.s.lock()
 	defer st.s.unlock()
 	return openingOf(st.state.Opening)
 }
 
-// Session returns the session that the stream belongs to.
+// Session returns the session of the stream.
 func (st *Stream) Session() *Session { return st.s }
 
-// Context returns a context that is cancelled when the stream ends. It descends
-// from the one that Admit returned.
+// Context returns a context. The end of the stream cancels it. It descends from Admit's
+// context.
 func (st *Stream) Context() context.Context {
 	if st.scope == nil {
 		return st.s.Context()
