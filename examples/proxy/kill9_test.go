@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,10 @@ var (
 	messages = flag.Int("messages", 100, "how many messages there are at each kill of TestKill9")
 )
 
+// lostMachine is the kind of client whose proxy is lost with its machine: the server hears
+// nothing, and finds out late.
+const lostMachine = "lost machine"
+
 // Killed in the middle of it all, the proxy loses nothing of what the server says. The
 // client has it, or the server stores it or returns it to its sender; and both only for
 // what the last answers carried.
@@ -42,7 +48,7 @@ func TestKill9(t *testing.T) {
 			}
 			for _, proof := range proofs {
 				sent, twice := 0, 0
-				for _, kind := range []string{"acking", "not acking", "polling", "pausing", "slow"} {
+				for _, kind := range []string{"acking", "not acking", "polling", "pausing", "slow", lostMachine} {
 					t.Run(fmt.Sprint(kind, proof), func(t *testing.T) {
 						before := kill9Tally{}
 						for range *kills {
@@ -173,9 +179,76 @@ func (r mailing) Recv(ctx context.Context) ([]byte, error) {
 	return el, err
 }
 
+// A cable is between the proxy and its server.
+type cable struct {
+	addr      string
+	unplugged atomic.Bool
+
+	mu    sync.Mutex
+	conns []*net.TCPConn // to the server
+}
+
+func newCable(t *testing.T, server string) *cable {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	c := &cable{addr: l.Addr().String()}
+	go func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", server)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			c.mu.Lock()
+			c.conns = append(c.conns, b.(*net.TCPConn))
+			c.mu.Unlock()
+			go c.carry(a, b)
+			go c.carry(b, a)
+		}
+	}()
+	return c
+}
+
+// carry carries bytes until the cable is unplugged. Then they are gone, and so is the end.
+func (c *cable) carry(from, to net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if !c.unplugged.Load() {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				err = werr
+			}
+		}
+		if err != nil {
+			if !c.unplugged.Load() {
+				to.Close()
+			}
+			return
+		}
+	}
+}
+
+func (c *cable) unplug() { c.unplugged.Store(true) }
+
+// giveUp has the server find out, as its kernel does when nothing was acknowledged for long.
+func (c *cable) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.SetLinger(0)
+		conn.Close()
+	}
+}
+
 // kill9 kills a proxy while a client of some kind is being sent messages.
 func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9Tally) {
-	p := startProxy(t, append([]string{"-upstream", s.c2s, "-insecure"}, args...)...)
+	line := newCable(t, s.c2s)
+	p := startProxy(t, append([]string{"-upstream", line.addr, "-insecure"}, args...)...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var background sync.WaitGroup
@@ -230,11 +303,20 @@ func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9
 		bob.say(message(alice.jid, fmt.Sprint("m", i), "hello"))
 		time.Sleep(2 * time.Millisecond)
 		if i == kill {
+			if kind == lostMachine {
+				line.unplug()
+			}
 			require.NoError(t, p.process.cmd.Process.Signal(syscall.SIGKILL))
 			<-p.process.done
+			if kind == lostMachine {
+				continue // the server does not know
+			}
 			n = i + 1 // what comes later never was the proxy's
 			break
 		}
+	}
+	if kind == lostMachine {
+		line.giveUp()
 	}
 	again := dialTCP(t, s.c2s)
 	login(t, mailing{again, &kept}, sasl.Plain, "alice")
