@@ -9,9 +9,9 @@ import (
 
 var blank = []byte(wire.Blank)
 
-// Give puts the answer for x, which was woken, on it. Only now is it made, so that it
-// carries all there is. There is none after a false alarm: x was woken, and before it
-// could be given its answer another request took its place.
+// Give puts the answer for x on it, after x was woken. It is made only now, with all the
+// output there is. There is none after a false alarm: x was woken, and before it could be
+// given its answer another request took its place.
 func (m *Machine) Give(now time.Duration, x *Exchange) (ok bool) {
 	if !x.Reply.Given() {
 		if m.writing != x {
@@ -28,9 +28,9 @@ func (m *Machine) Give(now time.Duration, x *Exchange) (ok bool) {
 	return true
 }
 
-// Done takes note that x is over. If it has not been answered its connection has broken:
-// no payload is spent on it, and its rid stays open for a repeat. It reports whether
-// that is so.
+// Done takes note of the end of x. If it has not been answered its connection has broken:
+// no payload is spent on it, and its rid stays open for a repeat. It reports whether x was
+// given up.
 func (m *Machine) Done(now time.Duration, x *Exchange) (gaveUp bool) {
 	if r := m.win.Find(x.Rid); r != nil {
 		if r.Wrote(x.Reply.Body) {
@@ -142,20 +142,20 @@ func (m *Machine) carry(a *wire.Response, st, opener *Stream) {
 	}
 }
 
-// farewell makes a the last answer of a session or stream that ends by e.
+// farewell makes a the last answer of a session or stream ending by e.
 func farewell(a *wire.Response, e *End) {
 	a.Terminate = true
 	a.Condition, a.URI, a.Last = e.Condition, e.URI, e.Payload
 	a.XMPP = a.XMPP || e.Condition == RemoteStreamError
 }
 
-// terminal returns the answer that ends the session by a condition.
+// terminal returns the answer with the end of the session by a condition.
 func (m *Machine) terminal(condition string) Reply {
 	return Refusal(&End{Condition: condition}, m.Grant.Legacy)
 }
 
-// Answers appends the answers that were given, and are kept for repeats, to as.
+// Answers appends the given answers, kept for repeats, to as.
 func (m *Machine) Answers(as []replay.Answer) []replay.Answer { return m.win.Answers(as) }
 
-// Unproven returns the answers with payloads that the client may not have.
+// Unproven returns the answers with payloads without proof of their arrival.
 func (m *Machine) Unproven() [][]byte { return m.win.Unproven() }

@@ -8,7 +8,7 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// The conditions by which a Machine ends a session itself, or knows.
+// The conditions by which a Machine itself ends a session, or known to it.
 const (
 	BadRequest        = "bad-request"
 	ItemNotFound      = "item-not-found"
@@ -30,10 +30,10 @@ type End struct {
 	Public    error  // what the application calls it; its owner's
 }
 
-// Error makes an End the cause of what a stream says.
+// Error makes an End the cause of a stream's errors.
 func (e *End) Error() string { return "session ended: " + e.Condition }
 
-// streamCause returns what a stream says after the end by e.
+// streamCause returns the cause of a stream's errors after the end by e.
 func (e *End) streamCause() error {
 	if e.Condition == "" || e.Condition == RemoteStreamError && !e.Remote {
 		return io.EOF
@@ -44,14 +44,13 @@ func (e *End) streamCause() error {
 // Graceful reports whether the client has ended the session in good order.
 func (e *End) Graceful() bool { return e.Remote && e.Condition == "" && e.Err == nil }
 
-// Told reports whether e is something that the client has to be told, which has not
-// brought it about itself.
+// Told reports whether the client has to be told of e, because it did not bring it about.
 func (e *End) Told() bool { return !e.Remote && e.Condition != "" }
 
-// ByClient is the end that a client has asked for.
+// ByClient is an end at the client's wish.
 var ByClient = &End{Remote: true}
 
-// The causes of an End that has none.
+// The causes of an End without one.
 var (
 	ErrInactive  = errors.New("client inactive")
 	ErrUncreated = errors.New("client left before it was told of its session")
@@ -64,7 +63,7 @@ func (m *Machine) finish(e *End) {
 	}
 }
 
-// Terminate ends the session by e, behind all that was written.
+// Terminate ends the session by e, behind all output.
 func (m *Machine) Terminate(now time.Duration, e *End) {
 	if m.phase == Running {
 		m.finish(e)
@@ -72,8 +71,8 @@ func (m *Machine) Terminate(now time.Duration, e *End) {
 	}
 }
 
-// Lapse is Terminate for a client that may have no right to be here any more: nothing
-// of it is taken.
+// Lapse is Terminate for a client without a right to be here any more: its input is
+// dropped.
 func (m *Machine) Lapse(now time.Duration, e *End) {
 	for _, st := range m.streams.All() {
 		st.intake = max(st.intake, lapsed)
@@ -96,7 +95,7 @@ func (m *Machine) Abandon(now time.Duration, x *Exchange) {
 	m.Settle(now)
 }
 
-// settleEnd ends a session whose client has asked for it and left without waiting for
+// settleEnd ends a session whose client has asked for the end and left without waiting for
 // the answer.
 func (m *Machine) settleEnd(now time.Duration) {
 	if m.final == nil || !m.final.Remote {
@@ -110,8 +109,8 @@ func (m *Machine) settleEnd(now time.Duration) {
 	}
 }
 
-// terminated ends the session, or the stream that the request names, by the client's
-// wish. XEP-0124, sections 13 and 16.5.
+// terminated ends the session, or the named stream, at the client's wish. XEP-0124,
+// sections 13 and 16.5.
 func (m *Machine) terminated(req *wire.Request) (condition string) {
 	if len(req.Stream) > 0 && m.Grant.Streams {
 		st := m.streams.find(req.Stream)
@@ -135,9 +134,9 @@ func (m *Machine) terminated(req *wire.Request) (condition string) {
 	return ""
 }
 
-// dismiss ends the session by e after its last answer has been made. What else is open
-// gets an answer of its own: an empty one if the client asked for the end. XEP-0124,
-// section 13.
+// dismiss ends the session by e after its last answer has been made. Each other open
+// request gets an answer of its own: an empty one if the client asked for the end.
+// XEP-0124, section 13.
 func (m *Machine) dismiss(e *End, now time.Duration) {
 	body := blank
 	if !e.Remote {
@@ -166,7 +165,7 @@ func (m *Machine) dismiss(e *End, now time.Duration) {
 	m.end(e)
 }
 
-// dismissed has x answered after those that are being answered already.
+// dismissed answers x after those in progress.
 func (m *Machine) dismissed(x *Exchange, a Reply) {
 	x.Reply = a
 	if m.writing != x {
@@ -174,8 +173,8 @@ func (m *Machine) dismissed(x *Exchange, a Reply) {
 	}
 }
 
-// fail ends the session because of the request on x, which gets the condition, after
-// all other open ones got other-request. XEP-0124, section 17.
+// fail ends the session because of the request on x. That one gets the condition, after all
+// other open ones got other-request. XEP-0124, section 17.
 func (m *Machine) fail(x *Exchange, condition string) {
 	records := m.win.Records()
 	for i := range records {
@@ -189,7 +188,7 @@ func (m *Machine) fail(x *Exchange, condition string) {
 	m.end(&End{Condition: condition, Remote: true})
 }
 
-// expire ends the session because of silence, or a gap that was not filled.
+// expire ends the session because of silence, or of an unfilled gap.
 func (m *Machine) expire() {
 	if m.live > 0 {
 		m.giveUp()

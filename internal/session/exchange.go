@@ -6,8 +6,8 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// An Exchange is one HTTP request under way, as a Machine sees it: a place to answer.
-// It is its owner's, who may keep it in something larger.
+// An Exchange is one HTTP request under way, as a Machine sees it: a place to answer. Its
+// owner may keep it in something larger.
 type Exchange struct {
 	Rid     int64
 	Reply   Reply         // not given until there is an answer for it
@@ -23,14 +23,13 @@ type Exchange struct {
 
 // A Carrier is where an Exchange came in, and where its answer goes.
 type Carrier interface {
-	// Connection returns a number for a connection that keeps answers in order, or 0.
+	// Connection returns a number for a connection with answers in order, or 0.
 	Connection() uint64
 
-	// Forwarded reports whether a proxy says that it has forwarded the request.
+	// Forwarded reports whether the request names a proxy.
 	Forwarded() bool
 
-	// Receipt returns what tells whether the client has all of the answer that was
-	// written, if anything does: see Receipt.
+	// Receipt returns the proof of the client's receipt of the answer, or nil: see Receipt.
 	Receipt() any
 }
 
@@ -43,7 +42,7 @@ type Reply struct {
 // Given reports whether there is a reply.
 func (a Reply) Given() bool { return a.Body != nil || a.Status != 0 }
 
-// Refusal returns the answer to a request that e refuses. A legacy client has sent no
+// Refusal returns the answer to a request refused by e. A legacy client has sent no
 // version.
 func Refusal(e *End, legacy bool) Reply {
 	if status := wire.LegacyStatus(e.Condition); legacy && status != 0 {
@@ -54,7 +53,7 @@ func Refusal(e *End, legacy bool) Reply {
 	return Reply{Body: a.Bytes(nil)}
 }
 
-// A Line is a queue of Exchanges, of which each is in one Line at most.
+// A Line is a queue of Exchanges. Each is in one Line at most.
 type Line struct{ first *Exchange }
 
 // Empty reports whether there is none.

@@ -13,19 +13,19 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// MaxRid is the largest request id: the largest integer that a double holds
-// exactly. XEP-0124, section 14.1.
+// MaxRid is the largest request id: the largest exact integer of a double. XEP-0124,
+// section 14.1.
 const MaxRid = 1<<53 - 1
 
-// MaxSeconds is the largest time that the schema allows, in seconds.
+// MaxSeconds is the largest time of the schema, in seconds.
 const MaxSeconds = 1<<16 - 1
 
-// Terms are what the server offers. Times of 0 mean none.
+// Terms are the server's offer. Times of 0 mean none.
 type Terms struct {
 	Wait, Inactivity, Pause time.Duration
 
-	// Polling is for all sessions. If it is 0, those that poll have the usual
-	// one all the same; if it is negative, they have none either.
+	// Polling is for all sessions. If it is 0, polling sessions have the usual one all the
+	// same; if it is negative, they have none either.
 	Polling time.Duration
 
 	Hold    int
@@ -34,7 +34,7 @@ type Terms struct {
 	Content []string
 }
 
-// A Grant is what a session's creation has settled.
+// A Grant is the result of a session's creation.
 type Grant struct {
 	Wait       time.Duration
 	Inactivity time.Duration // 0: no limit
@@ -49,11 +49,11 @@ type Grant struct {
 	Content    string // the Content-Type of every answer
 }
 
-// A GrantCache has few Grants stand for many that are the same. The zero value is
-// ready for use, by several goroutines at once.
+// A GrantCache shares one Grant among sessions with the same terms. The zero value is ready
+// for use, by several goroutines at once.
 type GrantCache struct{ last atomic.Pointer[Grant] }
 
-// Share returns g, or its like that it returned last. Nobody may change it.
+// Share returns g, or its like from the last call. Nobody may change it.
 func (c *GrantCache) Share(g Grant) *Grant {
 	if last := c.last.Load(); last != nil && *last == g {
 		return last
@@ -63,7 +63,7 @@ func (c *GrantCache) Share(g Grant) *Grant {
 	return &shared
 }
 
-// What is asked for if a client does not say.
+// The client's wishes by default.
 const (
 	usualWait = 60 * time.Second
 	usualHold = 1
@@ -71,8 +71,8 @@ const (
 
 const usualPolling = 5 * time.Second
 
-// Settle settles what a creation request asks for. What it returns is good for
-// the answer also if it fails, which means bad-request.
+// Settle settles the terms of a creation request. Its result is good for the answer also
+// after an error, bad-request.
 func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
 	g = Grant{Content: wire.TextXML, Legacy: req.Ver == nil, Acks: t.Acks, Streams: t.Streams, Pause: t.Pause}
 	if c := strings.Trim(string(req.Content), " "); ContentType(c, t.Content) {
@@ -108,12 +108,12 @@ func (t *Terms) Settle(req *wire.Request) (g Grant, err error) {
 // Polls reports whether requests are never kept waiting. XEP-0124, section 12.
 func (g *Grant) Polls() bool { return g.Wait == 0 || g.Hold == 0 }
 
-// Patience is how long a request is held: a little less than the wait that was
-// granted, since there are clients that give up at just that time.
+// Patience is how long a request is held: a little less than the granted wait, since some
+// clients give up at just that time.
 func (g *Grant) Patience() time.Duration { return g.Wait - min(g.Wait/20, time.Second) }
 
-// Attributes returns the numbers of the creation response. A limit that is not
-// enforced is left out: a client may take polling='0' for the period of a timer.
+// Attributes returns the numbers of the creation response. A limit without enforcement is
+// left out: a client may take polling='0' for the period of a timer.
 func (g *Grant) Attributes() *wire.Granted {
 	a := &wire.Granted{
 		Ver: g.Ver, Accept: "gzip,deflate",
@@ -132,8 +132,8 @@ func (g *Grant) Attributes() *wire.Granted {
 	return a
 }
 
-// Pauses returns the pause that is granted to a request, or 0. One that asks
-// for the end gets none. XEP-0124, section 10.
+// Pauses returns the granted pause of a request, or 0. A request for the end gets none.
+// XEP-0124, section 10.
 func (g *Grant) Pauses(req *wire.Request) time.Duration {
 	if !req.Pause.OK || Terminates(req) {
 		return 0
@@ -158,11 +158,11 @@ func (g *Grant) Opens(req *wire.Request) bool {
 // section 11.
 func (g *Grant) Extra(req *wire.Request) bool { return Terminates(req) || g.Pauses(req) > 0 }
 
-// maxContent is the longest media type that is used, in bytes: every answer has it.
+// maxContent is the longest media type in use, in bytes: every answer has it.
 const maxContent = 128
 
-// ContentType returns whether the media type that a client asked for is one of
-// those allowed, in UTF-8, and fit for a header.
+// ContentType returns whether the client's media type is among the allowed ones, in UTF-8,
+// and fit for a header.
 func ContentType(content string, allowed []string) bool {
 	if len(content) > maxContent || strings.ContainsFunc(content, unfit) {
 		return false
@@ -180,16 +180,15 @@ func ContentType(content string, allowed []string) bool {
 // unfit reports whether r may not be in a header.
 func unfit(r rune) bool { return r < ' ' || r > '~' }
 
-// The version of XEP-0124 that is spoken here, and the one that stands for a
-// version that cannot be read.
+// The version of XEP-0124 spoken here, and the one for an unreadable version.
 const (
 	major, minor = 1, 11
 	ours         = "1.11"
 	odd          = "1.6"
 )
 
-// Version returns the lower of our version and the client's, which is empty if
-// the client did not tell. XEP-0124, section 7.2.
+// Version returns the lower of our version and the client's; the latter is empty if the
+// client did not tell. XEP-0124, section 7.2.
 func Version(client string) string {
 	if client == "" {
 		return ours

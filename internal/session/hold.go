@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// openingWait is how long the answer that opens st waits for its first output.
+// openingWait is how long the opening answer of st waits for its first output.
 func (m *Machine) openingWait(st *Stream) time.Duration {
 	if !st.Framing.Headed() || m.Grant.Polls() {
 		return m.cfg.Grace
@@ -13,9 +13,9 @@ func (m *Machine) openingWait(st *Stream) time.Duration {
 	return min(m.cfg.CreateTimeout, m.Grant.Patience())
 }
 
-// Listens takes note that the application waits for input on st, and reports whether
-// Settle is to be called. If the client waits for what it says first there, that is
-// nothing; but an XMPP server always has something to say.
+// Listens takes note of an application waiting for input on st, and reports whether Settle
+// is to be called. If the client waits for the first output there, this ends the wait; but
+// an XMPP server always has something to say.
 func (m *Machine) Listens(st *Stream) (settle bool) {
 	if m.created && st.naming != hidden || st.Framing.Headed() {
 		return false
@@ -30,8 +30,8 @@ func (m *Machine) Listens(st *Stream) (settle bool) {
 	return false
 }
 
-// rests takes note that the application may have done with all that the client sent. It
-// reports whether Settle is to be called.
+// rests takes note of an application without work left, perhaps. It reports whether Settle
+// is to be called.
 func (m *Machine) rests() (settle bool) {
 	if m.working && !m.busy() {
 		m.working = false
@@ -40,16 +40,16 @@ func (m *Machine) rests() (settle bool) {
 	return false
 }
 
-// Hasten takes note that output has no room, and reports whether Settle is to be called:
-// what is there must go, or nothing would for the rest of Grace.
+// Hasten takes note of output without room, and reports whether Settle is to be called: the
+// output there must go, or nothing would for the rest of Grace.
 func (m *Machine) Hasten() (settle bool) {
 	settle = m.working || m.cfg.Throttle
 	m.working = false
 	return settle
 }
 
-// lapses takes note that the application has taken too long to be waited for. Whoever
-// went off with input may never come back.
+// lapses takes note of an application too slow to be waited for. A reader may have gone off
+// with input for good.
 func (m *Machine) lapses() {
 	m.working = false
 	for _, st := range m.streams.All() {
@@ -57,27 +57,27 @@ func (m *Machine) lapses() {
 	}
 }
 
-// inVain reports whether the last bodies had no reply within Grace, so that the client
-// does not wait for one to the next.
+// inVain reports whether the last bodies had no reply within Grace. Then the client does
+// not wait for one to the next.
 func (m *Machine) inVain() bool { return m.vain > 3 }
 
-// works takes note that the application has been given a body with payloads.
+// works takes note of a body with payloads for the application.
 func (m *Machine) works(now time.Duration) {
 	m.grace = now + m.cfg.Grace
 	m.vain = min(m.vain+1, 100)
 	m.working = m.cfg.Grace > 0 && m.busy()
 }
 
-// defers has what the session waits for looked at soon, instead of setting an alarm for
-// it, if the process has time to spare. Most applications answer a request at once.
+// defers has the session's next work looked at soon, instead of by an alarm, if the process
+// has time to spare. Most applications answer a request at once.
 func (m *Machine) defers(spare bool) {
 	m.watched = spare
 	m.watch = m.watch || spare
 }
 
-// Look sets the alarm that defers has put off, unless nothing is to be waited for any
-// more. It reports whether that is over, and whether Settle is to be called. With last
-// set there will be no other Look.
+// Look sets the alarm postponed by defers, unless nothing is left to wait for. It reports
+// whether the wait is over, and whether Settle is to be called. With last set there will be
+// no other Look.
 func (m *Machine) Look(last bool) (done, settle bool) {
 	_, live := m.win.OldestLive()
 	over := m.phase == Ended || m.writing != nil || m.created && live <= m.Grant.Hold && !m.working
@@ -129,7 +129,7 @@ func (m *Machine) throttled() bool {
 		!slices.ContainsFunc(m.streams.All(), func(st *Stream) bool { return m.Space(st) <= 0 })
 }
 
-// full reports whether the application is behind with reading, so that the client must
+// full reports whether the application is so far behind with reading that the client must
 // wait.
 func (m *Machine) full() bool {
 	for _, st := range m.streams.All() {
@@ -140,9 +140,9 @@ func (m *Machine) full() bool {
 	return false
 }
 
-// limit returns when an open request must be answered whatever it waits for, or
-// somebody in front of the Handler will. Those that are open before it are answered
-// then, too.
+// limit returns the latest time for the answer to an open request, whatever it waits for:
+// somebody in front of the Handler would answer it then. The open ones before it are
+// answered then, too.
 func (m *Machine) limit() time.Duration {
 	at := never
 	if m.limited {
@@ -159,13 +159,11 @@ func (m *Machine) limit() time.Duration {
 // as their connections deliver them, and not in the order of their rids. So:
 //
 //   - While the application works on a body (working), its replies gather, and go out in
-//     one answer. It works on it as long as there is input that it has not read, and
-//     until all that went off with input are back for more; but not if its output has no
-//     room, or the answer must go (Release).
-//   - While an answer with payloads is on its way (sent, Window.InDoubt), other
-//     connections could overtake it. It has arrived if the client proves that, by an ack
-//     or a request that it could not have sent otherwise. A poll proves nothing: it may
-//     have been sent before.
+//     one answer. It is at work while there is unread input, and until all readers are back
+//     for more; but not if its output has no room, or the answer must go (Release).
+//   - While an answer with payloads is on its way (sent, Window.InDoubt), other connections
+//     could overtake it. The proof of its arrival is an ack, or a request impossible
+//     without it. A poll proves nothing: it may have been sent before.
 //
 // Neither lasts longer than Grace, from the body and from the last byte written.
 func (m *Machine) ready(r *heldRecord) (at time.Duration) {
@@ -177,8 +175,7 @@ func (m *Machine) ready(r *heldRecord) (at time.Duration) {
 	return max(at, m.clear(r.Exchange))
 }
 
-// clear returns when nothing on x can overtake an answer that is on its way on another
-// connection.
+// clear returns when nothing on x can overtake an answer on its way on another connection.
 func (m *Machine) clear(x *Exchange) time.Duration {
 	if m.cfg.Grace <= 0 || m.sent == 0 || !m.win.InDoubt(x.Rid) || m.follows(x) {
 		return 0
@@ -186,19 +183,19 @@ func (m *Machine) clear(x *Exchange) time.Duration {
 	return m.sent + m.cfg.Grace
 }
 
-// sends takes note that x brings payloads to the client.
+// sends takes note of x, an answer with payloads.
 func (m *Machine) sends(x *Exchange, now time.Duration) {
 	m.sent, m.carrier, m.carried, m.receipt = now, x.Carrier.Connection(), x.Rid, nil
 }
 
-// follows reports whether x came on the connection that the last payloads went out on. A
-// connection of a proxy is none of the client's.
+// follows reports whether x came on the connection of the last payloads. A connection of a
+// proxy is none of the client's.
 func (m *Machine) follows(x *Exchange) bool {
 	return m.carrier != 0 && m.carrier == x.Carrier.Connection() && !x.Carrier.Forwarded()
 }
 
-// stall is how long a polling session waits for an application that does not read, or
-// that is asked to admit a stream.
+// stall is how long a polling session waits for an application to read, or to admit a
+// stream.
 const stall = 10 * time.Second
 
 // output reports whether there is anything to say on an open request.
@@ -209,8 +206,8 @@ func (m *Machine) output(o *openRequest) bool {
 	return m.streams.pending()
 }
 
-// settleOrphans answers the requests below rid whose connection broke by an empty body
-// that waits for their repeat.
+// settleOrphans answers requests below rid with a broken connection, by an empty body. It
+// waits for their repeat.
 func (m *Machine) settleOrphans(rid int64, now time.Duration) {
 	for {
 		r, _ := m.win.Oldest()
@@ -221,8 +218,8 @@ func (m *Machine) settleOrphans(rid int64, now time.Duration) {
 	}
 }
 
-// settlePassed answers those that the client cannot ask about any more, as
-// settleOrphans does: one that breaks off all its requests would leave ever more.
+// settlePassed answers requests too old for a repeat, as settleOrphans does: a client that
+// breaks off all its requests would leave ever more.
 func (m *Machine) settlePassed(now time.Duration) {
 	for {
 		r, _ := m.win.Oldest()
@@ -233,8 +230,7 @@ func (m *Machine) settlePassed(now time.Duration) {
 	}
 }
 
-// settleOrphan answers one of them. The name that it has asked for goes with the next
-// answer.
+// settleOrphan answers one of them. The name of its stream goes with the next answer.
 func (m *Machine) settleOrphan(r *heldRecord, now time.Duration) {
 	if st := r.Held.opener; st != nil {
 		st.naming = untold
@@ -242,7 +238,7 @@ func (m *Machine) settleOrphan(r *heldRecord, now time.Duration) {
 	m.win.Answer(r.Rid, blank, false, now)
 }
 
-// Release has x answered as if its wait were over, and what must be answered before it.
+// Release answers x, and all before it, as if its wait were over.
 func (m *Machine) Release(now time.Duration, x *Exchange) {
 	if r := m.win.Find(x.Rid); r != nil && r.Exchange == x {
 		m.win.Release(x.Rid)

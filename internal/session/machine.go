@@ -7,7 +7,7 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A Config is what the Machines of a Handler have in common: its options.
+// A Config is the common part of a Handler's Machines: its options.
 type Config struct {
 	Grace, CreateTimeout, ReportAfter    time.Duration
 	MaxBody                              int64
@@ -26,10 +26,9 @@ type Config struct {
 //	Running ──► Ending ──► Ended
 //	   └─────────────────────▲
 //
-// It is Running from its creation on. It is Ending when the application has ended it, or
-// the client has asked for the end: the next answer tells the client, unless it does
-// not come for it in time. It is Ended when that answer has been made, or when there
-// was a fault, or silence.
+// It is Running from its creation on. It is Ending after the application or the client has
+// asked for the end: the next answer tells the client, if it comes for it in time. It is
+// Ended after that answer, or after a fault, or silence.
 type Phase uint8
 
 const (
@@ -38,13 +37,13 @@ const (
 	Ended // nothing is done for the client any more
 )
 
-// A Machine is a BOSH session: the window of rids, the requests that are held, the
-// streams that share them, and what is due when. It has no lock, no clock and no
-// connection, and it calls nobody back. Its owner tells it what happens and what time it
-// is; it notes what there is to do, which the owner takes afterwards: see Effects.
+// A Machine is a BOSH session: the window of rids, the held requests, their streams, and
+// the time of each duty. It has no lock, no clock and no connection, and it calls nobody
+// back. Its owner tells it events with their time. It notes the work to do, for the owner
+// to take afterwards: see Effects.
 //
-// All of its state is data. But for the Exchanges that are under way, it can be written
-// down and read back.
+// All of its state is data. Without the Exchanges under way, it can be written down and
+// read back.
 type Machine struct {
 	Grant *Grant // shared
 	SID   string // the secret
@@ -84,7 +83,7 @@ type Machine struct {
 	limited bool // there has been a request with a Limit
 	vain    int8 // how many of the last bodies had no reply within Grace, the last one included; at most 100
 
-	// What follows are the effects.
+	// The effects follow.
 
 	watch   bool          // see Effects
 	account bool          // it is time to account for what is kept
@@ -94,10 +93,10 @@ type Machine struct {
 	alarm   time.Duration // when to call Tick at the latest; 0 if that has not changed
 }
 
-// Counters count what a session does.
+// Counters count the work of a session.
 type Counters struct{ Requests, Repeats, PayloadsIn, PayloadsOut, BytesIn, BytesOut int64 }
 
-// An openRequest is what a session knows of a request that is being held.
+// An openRequest is the session's part of a held request.
 type openRequest struct {
 	until   time.Duration // when its wait is over
 	opener  *Stream       // the answer names this new stream
@@ -105,37 +104,36 @@ type openRequest struct {
 	opening bool          // it opens a stream that the application has not admitted yet
 }
 
-// A lost is an answer that the client seems to have lost.
+// A lost is an answer that seems to have been lost.
 type lost struct {
 	rid int64
 	age time.Duration
 }
 
-// A record is what the window keeps of a request.
+// A record is the window's part of a request.
 type heldRecord = Record[Exchange, openRequest]
 
-// New returns the Machine of a session whose first stream is st. Its owner keeps extra
+// New returns the Machine of a session with the first stream st. Its owner keeps extra
 // bytes for it.
 func New(cfg *Config, grant *Grant, sid string, extra int, st *Stream) Machine {
 	return Machine{cfg: cfg, Grant: grant, SID: sid, extra: uint32(extra), streams: streams{RoundRobinOf[*Stream, company](st)}}
 }
 
-// never is a time that does not come.
+// never is a time without end.
 const never = time.Duration(1<<63 - 1)
 
-// The effects of what has happened are taken by the following methods, which all return
-// the zero value if there is none. They are to be called after each event, with no other
-// event in between, in this order.
+// The following methods take the effects. All return the zero value if there is none. They
+// are to be called after each event, with no other event in between, in this order.
 
-// TakeWatch reports whether Look is to be called when the goroutines that are ready have
-// run, and again until it reports that it is done.
+// TakeWatch reports whether Look is to be called, after the ready goroutines have run,
+// until it reports the end.
 func (m *Machine) TakeWatch() bool {
 	w := m.watch
 	m.watch = false
 	return w
 }
 
-// TakeWoken returns an exchange for which there is an answer to be taken: see Give.
+// TakeWoken returns an exchange with an answer to be taken: see Give.
 func (m *Machine) TakeWoken() *Exchange {
 	x := m.woken.Pop()
 	if x != nil {
@@ -158,7 +156,7 @@ func (m *Machine) TakeKeep() bool {
 	return k
 }
 
-// TakeMemory returns by how much the memory has grown that the session keeps.
+// TakeMemory returns the growth of the session's memory.
 func (m *Machine) TakeMemory() int64 {
 	if !m.account {
 		return 0
@@ -198,7 +196,7 @@ func (m *Machine) Created() bool { return m.created }
 // Paused reports whether the client has a pause.
 func (m *Machine) Paused() bool { return m.pause > 0 }
 
-// SetExtra takes note that its owner keeps so many bytes for the session.
+// SetExtra takes note of its owner's bytes for the session.
 func (m *Machine) SetExtra(n int) {
 	m.extra = uint32(n)
 	m.account = m.phase != Ended
@@ -207,12 +205,12 @@ func (m *Machine) SetExtra(n int) {
 // Watched reports whether Look is being called.
 func (m *Machine) Watched() bool { return m.watched }
 
-// Streams returns the streams that are open, or have something to say. They are not to
-// be changed, and good until the next event.
+// Streams returns the streams that are open, or have output. They are not to be changed,
+// and good until the next event.
 func (m *Machine) Streams() []*Stream { return m.streams.All() }
 
-// Settle wakes the oldest open request if something is due on it, and sets the alarm
-// for what comes next. It is called after everything that happens to a session.
+// Settle wakes the oldest open request if something is due on it, and sets the alarm for
+// the next duty. It is called after every event of a session.
 func (m *Machine) Settle(now time.Duration) {
 	if m.vain > 0 && now < m.grace && m.streams.pending() {
 		m.vain = 0
@@ -260,8 +258,8 @@ func (m *Machine) wake(x *Exchange) {
 	}
 }
 
-// recount counts what the session keeps, and returns by how much that has grown, if it
-// is by enough to be worth it. Most sessions never keep so much.
+// recount counts the session's memory, and returns its growth, if it is worth it. Most
+// sessions never keep so much.
 func (m *Machine) recount() int64 {
 	n := 0
 	for _, st := range m.streams.All() {
@@ -285,9 +283,8 @@ func (m *Machine) recount() int64 {
 // worthCounting is how many bytes of a session go uncounted.
 const worthCounting = 1 << 10
 
-// worthAccounting reports whether it is time to account for output that grows little by
-// little: each time that it crosses a multiple of often. The next request or answer
-// accounts for what is left.
+// worthAccounting reports whether slowly growing output is to be accounted for: each time
+// it crosses a multiple of often. The next request or answer accounts for the rest.
 func worthAccounting(before, after int) bool { return before/often != after/often }
 
 // often is after how many bytes of a buffer it is.
@@ -314,11 +311,11 @@ func (m *Machine) nextExpiry() time.Duration {
 	return at
 }
 
-// Comes takes note that the body of a request is on its way, which may take long. As long
-// as it is, the client is not inactive.
+// Comes takes note of a request's body on its way, perhaps for long. As long as it is, the
+// client is not inactive.
 func (m *Machine) Comes() { m.coming++ }
 
-// ComesNoMore takes note that it has arrived, or will not.
+// ComesNoMore takes note of its arrival, or loss.
 func (m *Machine) ComesNoMore(now time.Duration) {
 	m.coming--
 	m.came = now
@@ -336,8 +333,8 @@ func (m *Machine) inactivity() time.Duration {
 // DefaultInactivity is how long a client may be silent when it is not told.
 const DefaultInactivity = 75 * time.Second
 
-// overtime is how much longer than it was told a client may be silent: it counts from
-// when the last answer arrived, its timer is late, and its request needs to arrive.
+// overtime is added to a client's time of silence: it counts from the arrival of the last
+// answer, its timer is late, and its request needs to arrive.
 const overtime = 2 * time.Second
 
 // Tick is called at the time of the alarm, or later.
@@ -357,10 +354,10 @@ func (m *Machine) Waiting() (queued, unread int) {
 	return queued, unread
 }
 
-// busy reports whether the application has something to do with what the client sent.
+// busy reports whether the application has input to work on.
 func (m *Machine) busy() bool { return slices.ContainsFunc(m.streams.All(), (*Stream).busy) }
 
-// key returns what must be remembered of the request's key.
+// key returns the part of the request's key to be remembered.
 func (m *Machine) key(req *wire.Request) *string {
 	if !m.win.Keyed() {
 		return nil

@@ -15,8 +15,8 @@ type Event struct {
 	n        int64
 }
 
-// NewEvent returns an Event of n elements, which it copies. What it takes counts on
-// memory until nobody has its bytes any more, as the garbage collector finds out.
+// NewEvent returns an Event of n elements, a copy. Its bytes count on memory until nobody
+// has them any more, as the garbage collector finds out.
 func NewEvent(elements []byte, n int64, memory *atomic.Int64) *Event {
 	e := &Event{n: n}
 	e.whole, e.payloads = wire.Wrap(elements)
@@ -26,8 +26,8 @@ func NewEvent(elements []byte, n int64, memory *atomic.Int64) *Event {
 	return e
 }
 
-// An Outbox keeps what an application has written until its client is given it. Events
-// for many clients are kept once. The zero value is empty.
+// An Outbox keeps the application's output until its client is given it. Events for many
+// clients are kept once. The zero value is empty.
 type Outbox struct {
 	b    []byte
 	n    int64  // payloads, those of Events included
@@ -88,7 +88,7 @@ func (o *Outbox) Share(e *Event) {
 // alone reports whether there is one Event, and nothing else.
 func (o *Outbox) alone() bool { return len(o.b) == 0 && o.last != nil && o.last.before == nil }
 
-// Bytes returns all that waits. It is good until the next call of another method, and
+// Bytes returns all waiting output. It is good until the next call of another method, and
 // must not be changed.
 func (o *Outbox) Bytes() []byte {
 	if o.last == nil {
@@ -113,8 +113,8 @@ func (o *Outbox) Bytes() []byte {
 	return b
 }
 
-// Answer returns the answer that carries what waits and says nothing else, if there is
-// one already, or nil. It is shared.
+// Answer returns the answer with this output and nothing else, if there is one already, or
+// nil. It is shared.
 func (o *Outbox) Answer() []byte {
 	if o.alone() {
 		return o.last.e.whole

@@ -2,8 +2,8 @@ package session
 
 import "time"
 
-// A Receipt is asked for until the client's operating system has acknowledged the answer
-// that was written last. The owner asks, by the Handle.
+// A Receipt is asked for until the client's operating system has acknowledged the last
+// answer. The owner asks, by the Handle.
 type Receipt struct {
 	Handle      any
 	next, pause time.Duration // when it is asked for, and how long before it was
@@ -28,8 +28,7 @@ const (
 	lastReceipt  = 5 * time.Second
 )
 
-// ReceiptDue returns the Receipt that is to be asked for, or nil. It is followed by
-// ReceiptAsked.
+// ReceiptDue returns the due Receipt, or nil. It is followed by ReceiptAsked.
 func (m *Machine) ReceiptDue(now time.Duration) *Receipt {
 	if m.receipt.due() > now {
 		return nil
@@ -37,7 +36,7 @@ func (m *Machine) ReceiptDue(now time.Duration) *Receipt {
 	return m.receipt
 }
 
-// ReceiptAsked takes note whether all of the answer has arrived, if that is known.
+// ReceiptAsked takes note whether all of the answer has arrived, if known.
 func (m *Machine) ReceiptAsked(now time.Duration, r *Receipt, all, known bool) {
 	switch {
 	case m.receipt != r: // there is a later answer
@@ -52,7 +51,7 @@ func (m *Machine) ReceiptAsked(now time.Duration, r *Receipt, all, known bool) {
 	}
 }
 
-// handle returns what receipts of the answer to x are asked for by, or nil.
+// handle returns the handle of receipts for the answer to x, or nil.
 func (m *Machine) handle(x *Exchange) any {
 	if !m.cfg.ByKernel {
 		return nil

@@ -15,9 +15,8 @@ const (
 	Written               // the same, and nobody is writing the answer any more
 )
 
-// A Record is what a Window keeps of one request. X is the type of what it is
-// answered on, and H that of what its session knows of it while it is open; the
-// Window looks into neither.
+// A Record is the Window's part of one request. X is the type of its exchange, and H that
+// of its session's part while it is open; the Window looks into neither.
 type Record[X, H any] struct {
 	Rid     int64
 	At      time.Duration // when it arrived; and once it is answered, when that was
@@ -26,14 +25,13 @@ type Record[X, H any] struct {
 	Repeats int16
 	State   State
 
-	// Pause says that the request asks for a pause, and End that it asks for
-	// the end of the session or of a stream. The client may send it with the
-	// window full, so its answer takes no place there. XEP-0124, sections 11
-	// and 14.3.
+	// Pause says that the request asks for a pause, and End that it asks for the end of the
+	// session or of a stream. The client may send it with the window full, so its answer
+	// takes no place there. XEP-0124, sections 11 and 14.3.
 	Pause, End bool
 
-	// Empty says that the request carried nothing that calls for attention,
-	// which is what the rules on frequency are about.
+	// Empty says that the request carried nothing of importance; the rules on frequency are
+	// about such requests.
 	Empty bool
 
 	Release bool   // early, open: it is to be answered at once
@@ -48,8 +46,8 @@ type Record[X, H any] struct {
 
 	seen bool // answered: the client has the answer: see Prove
 
-	// Load is how much of a stream's output the answer carries, in the caller's units,
-	// and Of the number that the stream has in its session. They are set before Answer.
+	// Load is the amount of a stream's output in the answer, in the caller's units, and Of
+	// the stream's number in its session. They are set before Answer.
 	Of   uint16
 	Load uint32
 
@@ -57,11 +55,11 @@ type Record[X, H any] struct {
 	Held     H  // open
 }
 
-// recordSize is what a record takes besides what it refers to, about.
+// recordSize is the size of a record without its references, about.
 const recordSize = 120
 
-// weight returns how many bytes r takes, about. Room for an answer does not count: to
-// have it must not make a session one that keeps too much.
+// weight returns how many bytes r takes, about. Room for an answer does not count: it must
+// not make a session look greedy.
 func (r *Record[X, H]) weight() int { return recordSize + r.burden() }
 
 // burden returns how many bytes of them are outside of it.
@@ -75,9 +73,8 @@ func (r *Record[X, H]) burden() (n int) {
 	return n + cap(r.Early)
 }
 
-// room returns the buffer of the answer for another one, once r is forgotten, if
-// nobody else has it. That is certain of an answer with payloads that has been
-// written once.
+// room returns the buffer of the answer for another one, once r is forgotten, if nobody
+// else has it. It is certain after one write of an answer with payloads.
 func (r *Record[X, H]) room() []byte {
 	if r.State != Written || !r.Payload || r.Shared || r.Repeats > 0 || cap(r.Body) > maxRoom {
 		return nil
@@ -85,13 +82,12 @@ func (r *Record[X, H]) room() []byte {
 	return r.Body[:0]
 }
 
-// maxRoom is the largest buffer that is used again, in bytes. A session keeps one for
-// each request that is not answered, and one more, and they were those of answers
-// not long ago: see wire.Response.Bytes.
+// maxRoom is the largest reused buffer, in bytes. A session keeps one for each unanswered
+// request, and one more. They were those of recent answers: see wire.Response.Bytes.
 const maxRoom = 64 << 10
 
-// Wrote takes note that somebody has written body, or given up, which is the answer to
-// r or something else. It reports whether the client has been sent payloads by it.
+// Wrote takes note of the end of a write of body: the answer to r, or something else. It
+// reports whether the client has been sent payloads by it.
 func (r *Record[X, H]) Wrote(body []byte) (payload bool) {
 	if r.State < Answered || len(body) == 0 || len(r.Body) == 0 || &body[0] != &r.Body[0] {
 		return false
@@ -109,12 +105,11 @@ func (r *Record[X, H]) Repeat() int {
 	return int(r.Repeats)
 }
 
-// Matches reports whether a request whose body has the hash sum is a repeat of
-// r. The request that created the session cannot be repeated word for word: it
-// had no sid.
+// Matches reports whether a request with the hash sum is a repeat of r. The creation
+// request cannot be repeated word for word: it had no sid.
 func (r *Record[X, H]) Matches(sum uint64) bool { return r.Sum == sum || r.creates() }
 
-// creates reports whether r is of the request that created the session.
+// creates reports whether r is the creation request.
 func (r *Record[X, H]) creates() bool { return r.Sum == 0 }
 
 // extra reports whether r was allowed one place beyond the window.

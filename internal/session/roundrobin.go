@@ -2,8 +2,8 @@ package session
 
 import "slices"
 
-// A RoundRobin is the members of a group. Those of several members, and those that were
-// made ready for them, have a W besides. Make it by RoundRobinOf.
+// A RoundRobin is the members of a group. Groups with several members, or ready for them,
+// have a W besides. Make it by RoundRobinOf.
 type RoundRobin[T comparable, W any] struct {
 	one     [1]T // the only one, if several is nil
 	several *several[T, W]
@@ -39,7 +39,7 @@ func (r *RoundRobin[T, W]) Several() *W {
 	return &r.several.with
 }
 
-// With returns the W of a group that is ready for several members, or else nil.
+// With returns the W of a group ready for several members, or else nil.
 func (r *RoundRobin[T, W]) With() *W {
 	if r.several == nil {
 		return nil
@@ -53,7 +53,7 @@ func (r *RoundRobin[T, W]) Add(x T) {
 	r.several.list = append(r.several.list, x)
 }
 
-// Remove removes a member of that name.
+// Remove removes a member by its name.
 func (r *RoundRobin[T, W]) Remove(x T, name string) {
 	r.Several()
 	s := r.several
@@ -64,13 +64,13 @@ func (r *RoundRobin[T, W]) Remove(x T, name string) {
 	}
 }
 
-// Left reports whether one of that name was removed, of late.
+// Left reports whether one of that name was removed lately.
 func (r *RoundRobin[T, W]) Left(name string) bool {
 	return r.several != nil && slices.Contains(r.several.left, name)
 }
 
-// Next returns the member for which ready is true whose turn it is, if there is one.
-// It will have its next turn after all others.
+// Next returns the next member in turn for which ready is true, if there is one. It will
+// have its next turn after all others.
 func (r *RoundRobin[T, W]) Next(ready func(T) bool) (x T, ok bool) {
 	s := r.several
 	if s == nil {

@@ -19,8 +19,8 @@ import (
 //	client sends   ──► In ──► the application reads
 //	client is told ◄── Out ◄── the application writes
 //
-// The stream is open until cause is set, which is when nothing more comes in. It has an
-// end of its own, final, only if the session has other streams.
+// The stream is open until cause is set, and nothing more comes in. It has an end of its
+// own, final, only if the session has other streams.
 type Stream struct {
 	Opening *Opening // shared, so it is not changed, but may be replaced
 	Framing framing.Framing
@@ -87,7 +87,7 @@ const (
 	called                   // the server has called for it
 )
 
-// A Wake says who that waits for a stream is to look again.
+// A Wake says which waiting user of a stream is to look again.
 type Wake uint8
 
 const (
@@ -96,14 +96,14 @@ const (
 	WakeEnd                     // the stream has ended
 )
 
-// TakeWake returns who is to look again. It is an effect, like those of the Machine.
+// TakeWake returns the users to look again. It is an effect, like those of the Machine.
 func (st *Stream) TakeWake() Wake {
 	w := st.wake
 	st.wake = 0
 	return w
 }
 
-// Opening is what a client said when it opened a stream.
+// Opening is the client's wish at the opening of a stream.
 type Opening struct {
 	To, From, Lang, Route, Version string
 	Framing                        framing.Framing
@@ -111,7 +111,7 @@ type Opening struct {
 	Attr                           []wire.Attr
 }
 
-// attrSize is what an Attr takes besides its texts, each of which is rounded up, in bytes.
+// attrSize is the size of an Attr besides its texts, each rounded up, in bytes.
 const attrSize = 48 + 3*8
 
 // size returns how many bytes the client has had us keep.
@@ -135,13 +135,13 @@ func (st *Stream) Open() bool { return st.cause == nil }
 // Cause returns why the stream has ended, or nil: io.EOF, or an End.
 func (st *Stream) Cause() error { return st.cause }
 
-// Final returns how the stream has ended, or is to end, if that is an end of its own.
+// Final returns the past or future end of the stream, if it is one of its own.
 func (st *Stream) Final() *End { return st.final }
 
 // Closed reports whether the application has closed the stream.
 func (st *Stream) Closed() bool { return st.intake == closed }
 
-// Late returns what was written after the client's end.
+// Late returns the output after the client's end.
 func (st *Stream) Late() []byte {
 	if st.late == nil {
 		return nil
@@ -158,10 +158,10 @@ func (st *Stream) pending() bool { return st.naming != hidden && st.speaks() }
 // speaks is pending for the answer to the stream's own opening.
 func (st *Stream) speaks() bool { return !st.Out.Empty() || st.final != nil || st.naming == untold }
 
-// busy reports whether the application has something to do with what the client sent.
+// busy reports whether the application has input to work on.
 func (st *Stream) busy() bool { return st.intake != closed && (st.In.Len() > 0 || st.away > 0) }
 
-// Greet makes up the header that an XMPP client would have sent.
+// Greet makes up the header of an XMPP client.
 func (st *Stream) Greet() {
 	if !st.Framing.Headed() {
 		return
@@ -171,8 +171,7 @@ func (st *Stream) Greet() {
 	st.wake |= WakeReader
 }
 
-// restart begins the XMPP stream anew. What the request does not say is as at the
-// beginning.
+// restart begins the XMPP stream anew. Missing values are as at the beginning.
 func (st *Stream) restart(req *wire.Request) {
 	o := *st.Opening
 	o.To, o.Lang, o.From = or(req.To, o.To), or(req.Lang, o.Lang), or(req.From, o.From)
@@ -192,8 +191,7 @@ func or(value []byte, def string) string {
 }
 
 // feed appends the payloads of a request to the input of st: all or none. The client is
-// told that there is none of the upgrades that it asks for, and the application does not
-// see that it asks.
+// refused all upgrades, and the application does not see its wish.
 func (m *Machine) feed(st *Stream, req *wire.Request) (condition string) {
 	if st.intake != takes {
 		return "" // it reads no more
@@ -217,8 +215,7 @@ func (m *Machine) feed(st *Stream, req *wire.Request) (condition string) {
 	return ""
 }
 
-// refuseUpgrades tells the client that there is none of those that it asks for: once,
-// until it has taken that.
+// refuseUpgrades refuses the client's upgrades: once, until it has taken the refusal.
 func (m *Machine) refuseUpgrades(st *Stream, asked framing.Upgrade) {
 	for _, u := range framing.Upgrades {
 		failure := []byte(u.Failure())
@@ -229,10 +226,9 @@ func (m *Machine) refuseUpgrades(st *Stream, asked framing.Upgrade) {
 	}
 }
 
-// keepAlive has the streams that a request without payloads is about read a space: what
-// a client on TCP would have sent to show that it is there. It is left out if something
-// else waits to be read, or the next that the application expects is the header of a new
-// stream. RFC 6120, section 4.6.1.
+// keepAlive puts a space into the streams of a request without payloads: a client on TCP
+// shows its presence by one. It is left out if other input waits, or if the application
+// next expects the header of a new stream. RFC 6120, section 4.6.1.
 func (m *Machine) keepAlive(req *wire.Request) {
 	for _, st := range m.streams.All() {
 		if !st.Open() || len(req.Stream) > 0 && m.Grant.Streams && st.Name != string(req.Stream) {
@@ -245,11 +241,11 @@ func (m *Machine) keepAlive(req *wire.Request) {
 	}
 }
 
-// Goes takes note that whoever has read something goes off with it.
+// Goes takes note of a reader going off with input.
 func (st *Stream) Goes() { st.away = min(st.away+1, math.MaxInt16-1) }
 
-// Returns takes note that somebody comes for input of st: it may be one that has gone.
-// It reports whether Settle is to be called.
+// Returns takes note of a reader coming for input of st, perhaps once more. It reports
+// whether Settle is to be called.
 func (m *Machine) Returns(st *Stream) (settle bool) {
 	if st.away = max(st.away-1, 0); !st.busy() {
 		return m.rests()
@@ -257,8 +253,8 @@ func (m *Machine) Returns(st *Stream) (settle bool) {
 	return false
 }
 
-// Consumed takes note that some of the input of st was read, or lent or repaid, of which
-// there were so many bytes before. It reports whether Settle is to be called.
+// Consumed takes note of input of st that was read, lent or repaid. There were so many
+// bytes before. It reports whether Settle is to be called.
 func (m *Machine) Consumed(st *Stream, before int) (settle bool) {
 	if st.In.Len() > 0 {
 		st.wake |= WakeReader
@@ -272,8 +268,7 @@ func (m *Machine) Consumed(st *Stream, before int) (settle bool) {
 	return false
 }
 
-// countInput counts the input that a stream keeps, and returns how much more that is
-// than the last time.
+// countInput counts the kept input of a stream, and returns its growth since the last time.
 func (m *Machine) countInput(st *Stream) (d int) {
 	d = st.In.Size() - st.counted
 	st.counted += d
@@ -284,14 +279,13 @@ func (m *Machine) countInput(st *Stream) (d int) {
 // Space returns how many bytes st may queue.
 func (m *Machine) Space(st *Stream) int { return m.cfg.WriteBuffer - st.Out.Len() - len(st.Late()) }
 
-// Cutter returns what cuts the output of st, or nil if it may be cut anywhere.
+// Cutter returns the cutter for the output of st, or nil if it may be cut anywhere.
 func (m *Machine) Cutter(st *Stream) *framing.Cutter {
 	return st.Framing.Cutter(m.cfg.MaxElement, m.cfg.PassUpgrades)
 }
 
-// Lingers reports whether writes are still taken although the client has ended the
-// stream: an XMPP server has to end its own side, and may be in the middle of a reply.
-// What is written then is undelivered.
+// Lingers reports whether writes are still taken after the client's end: an XMPP server has
+// to end its own side, and may be in the middle of a reply. Such output is undelivered.
 func (st *Stream) Lingers() bool { return st.Framing.Headed() && st.cause == io.EOF && !st.ended }
 
 // WriteErr returns why nothing can be written, or nil.
@@ -323,10 +317,10 @@ func (st *Stream) Queue(b []byte, n int64) error {
 	return nil
 }
 
-// Called takes note that the application has called for a restart.
+// Called takes note of the application's call for a restart.
 func (st *Stream) Called() { st.restarts = called }
 
-// Item does what an item means that is no element for the client.
+// Item handles an item that is no element for the client.
 func (m *Machine) Item(st *Stream, it *framing.Item) {
 	switch it.Kind {
 	case framing.Header:
@@ -343,10 +337,9 @@ func (m *Machine) Item(st *Stream, it *framing.Item) {
 	}
 }
 
-// Spoken is called when there is more output of st, of which there were so many bytes
-// before, or its end has come. It reports whether Settle is to be called. What was there
-// already has been settled, and an answer that is under way takes the rest along, or is
-// settled when it is done.
+// Spoken is called when there is more output of st, or its end has come. There were so many
+// bytes before. It reports whether Settle is to be called. Earlier output has been settled.
+// An answer under way takes the rest along, or is settled when it is done.
 func (m *Machine) Spoken(st *Stream, before int) (settle bool) {
 	switch {
 	case m.writing == nil && (before == 0 || m.final != nil || st.final != nil):
@@ -357,13 +350,12 @@ func (m *Machine) Spoken(st *Stream, before int) (settle bool) {
 	return false
 }
 
-// carried returns how much of what the application has written is in Out.
+// carried returns the amount of the application's output in Out.
 func (st *Stream) carried() uint32 {
 	return st.Framing.Amount(st.Out.Bytes(), st.Out.Count()-int64(st.foreign))
 }
 
-// taken is called when the client is given the output. It returns how many payloads that
-// is.
+// taken is called when the client is given the output. It returns the number of payloads.
 func (st *Stream) taken() (n int64) {
 	st.given += int64(st.carried())
 	n, st.foreign = st.Out.Take(), 0
@@ -371,10 +363,10 @@ func (st *Stream) taken() (n int64) {
 	return n
 }
 
-// Proven returns how much of what was written to st the client has beyond doubt.
+// Proven returns the amount of output of st that the client has beyond doubt.
 func (m *Machine) Proven(st *Stream) int64 { return st.given - m.win.Doubtful(st.number) }
 
-// AllProven reports whether the client has all that it was given.
+// AllProven reports whether the client has all output given to it.
 func (m *Machine) AllProven(st *Stream) bool { return m.win.Doubtful(st.number) == 0 }
 
 // Finish makes st end by e, or gracefully, when its output has gone. Reading goes on
@@ -393,14 +385,14 @@ func (m *Machine) Finish(st *Stream, e *End) {
 	}
 }
 
-// LapseStream is Finish for a client that may have no right to the stream any more.
+// LapseStream is Finish for a client without a right to the stream any more.
 func (m *Machine) LapseStream(now time.Duration, st *Stream, e *End) {
 	st.intake = max(st.intake, lapsed)
 	m.Finish(st, e)
 	m.Settle(now)
 }
 
-// Close closes st, which ends by e, or gracefully.
+// Close closes st by e, or gracefully.
 func (m *Machine) Close(now time.Duration, st *Stream, e *End) {
 	st.intake = closed
 	m.Finish(st, e)
@@ -421,7 +413,7 @@ func (st *Stream) end(cause error) {
 		return
 	}
 	st.cause = cause
-	// An XMPP server is told by the end tag, whoever ended first.
+	// An XMPP server is told by the end tag, after any end.
 	if end := st.Framing.End(); cause == io.EOF && end != "" && st.intake != closed {
 		st.In.Element(append(st.In.Buffer(0), end...), true)
 	}

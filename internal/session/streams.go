@@ -7,12 +7,12 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// streams are the streams of a session that are open, or have something to say.
+// streams are the streams of a session that are open, or have output.
 type streams struct {
 	RoundRobin[*Stream, company]
 }
 
-// company is what there is to streams of which there are several, or may be.
+// company is the additional state for several streams, present or possible.
 type company struct {
 	named   bool      // there has been a second one: answers name their stream
 	opened  uint16    // how many there have been besides the first
@@ -21,7 +21,7 @@ type company struct {
 	removed []*Stream // see Removed
 }
 
-// Asked is a further stream that a client asks for.
+// Asked is a client's wish for a further stream.
 type Asked struct {
 	Rid      int64
 	Exchange *Exchange // where it asks, or nil if that is over
@@ -29,13 +29,13 @@ type Asked struct {
 	TooMany  bool // there are as many as there may be
 }
 
-// Wants is what a client says of a stream that it asks for.
+// Wants is a client's wish for a stream.
 type Wants struct {
 	To, From, Lang, Route, Version string
 	Attr                           []wire.Attr
 }
 
-// Wanted returns what a request says of the stream that it opens.
+// Wanted returns the wish of a request for its stream.
 func Wanted(req *wire.Request) Wants {
 	return Wants{
 		To: string(req.To), From: string(req.From), Lang: string(req.Lang), Route: string(req.Route),
@@ -73,7 +73,7 @@ func (ss *streams) others(st *Stream) bool {
 // pending reports whether there is anything to say.
 func (ss *streams) pending() bool { return slices.ContainsFunc(ss.All(), (*Stream).pending) }
 
-// speaker returns the stream whose output goes next, or nil.
+// speaker returns the stream with the next output, or nil.
 func (ss *streams) speaker() *Stream {
 	if st, ok := ss.Next((*Stream).pending); ok {
 		return st
@@ -81,10 +81,10 @@ func (ss *streams) speaker() *Stream {
 	return nil
 }
 
-// Several reports whether there may be several streams, whose effects are to be taken.
+// Several reports whether there may be several streams with effects to be taken.
 func (m *Machine) Several() bool { return m.streams.With() != nil }
 
-// remove removes a stream whose end has been told.
+// remove removes a stream after its end was told.
 func (m *Machine) remove(st *Stream) {
 	st.end(st.final.streamCause())
 	m.countInput(st) // nobody does it any more but who reads
@@ -93,8 +93,8 @@ func (m *Machine) remove(st *Stream) {
 	m.streams.Remove(st, st.Name)
 }
 
-// Removed returns the streams that were removed, until Forget is called for them. They
-// may have effects.
+// Removed returns the removed streams until Forget is called for them. They may have
+// effects.
 func (m *Machine) Removed() []*Stream {
 	if c := m.streams.With(); c != nil {
 		return c.removed
@@ -102,13 +102,13 @@ func (m *Machine) Removed() []*Stream {
 	return nil
 }
 
-// Forget forgets those of the removed streams that are not wanted.
+// Forget forgets the unwanted ones of the removed streams.
 func (m *Machine) Forget(wanted func(*Stream) bool) {
 	c := m.streams.Several()
 	c.removed = slices.DeleteFunc(c.removed, func(st *Stream) bool { return !wanted(st) })
 }
 
-// stream returns the open stream that the request is about, or nil.
+// stream returns the open stream of the request, or nil.
 func (m *Machine) stream(req *wire.Request) *Stream {
 	if !m.Grant.Streams {
 		return m.streams.find(nil)
@@ -142,18 +142,17 @@ func (m *Machine) forward(req *wire.Request) (condition string) {
 	return ""
 }
 
-// Fill gives the first stream what the creation request has for it. It returns why the
-// request is unacceptable, if it is.
+// Fill gives the first stream the input of the creation request. It returns why the request
+// is unacceptable, if it is.
 func (m *Machine) Fill(req *wire.Request) (condition string) {
 	m.streams.All()[0].Greet()
 	return m.forward(req)
 }
 
 // restarts reports whether the request restarts its stream, and whether it says so in a
-// valid way. A restart that nothing calls for becomes an empty request, and is excused
-// from the rules on frequency once: there are clients that send one before they
-// authenticate, and a server that is used to TCP ends the stream at a second header.
-// XEP-0206, section 5.
+// valid way. A restart without a call for it becomes an empty request, and is excused from
+// the rules on frequency once. Some clients send one before they authenticate, and a server
+// from TCP ends the stream at a second header. XEP-0206, section 5.
 func (m *Machine) restarts(req *wire.Request) (yes, excused, ok bool) {
 	if req.Restart == nil {
 		return false, false, true
@@ -171,9 +170,9 @@ func (m *Machine) restarts(req *wire.Request) (yes, excused, ok bool) {
 	return false, excused, true
 }
 
-// restart begins the request's stream anew. Older requests are answered with what there
-// is now, so that the features go where clients look for them: into the answer to the
-// restart. Payloads beside a restart are ignored, as the XEP has it.
+// restart begins the request's stream anew. Older requests are answered with the present
+// output. The features then go into the answer to the restart, where clients look for them.
+// Payloads beside a restart are ignored, as the XEP has it.
 func (m *Machine) restart(req *wire.Request, now time.Duration) {
 	st := m.stream(req)
 	for m.final == nil {
@@ -190,8 +189,8 @@ func (m *Machine) restart(req *wire.Request, now time.Duration) {
 	st.restart(req)
 }
 
-// openStream asks for a further stream, which the open request r opens. The other
-// streams go on meanwhile.
+// openStream asks for a further stream, opened by the request r. The other streams go on
+// meanwhile.
 func (m *Machine) openStream(r *heldRecord, req *wire.Request) {
 	c := m.streams.Several()
 	asked := Asked{Rid: r.Rid, Exchange: r.Exchange, Request: Wanted(req)}
@@ -204,7 +203,7 @@ func (m *Machine) openStream(r *heldRecord, req *wire.Request) {
 	c.asked = append(c.asked, asked)
 }
 
-// TakeAsked returns the streams that were asked for. Each is followed by AddStream.
+// TakeAsked returns the wanted streams. Each is followed by AddStream.
 func (m *Machine) TakeAsked() []Asked {
 	c := m.streams.With()
 	if c == nil {
@@ -215,9 +214,9 @@ func (m *Machine) TakeAsked() []Asked {
 	return asked
 }
 
-// AddStream adds the stream that the request rid has opened, or that was refused, which
-// the client is told in the stream's name: by the answer to that request, or if it has
-// had one already, by the next.
+// AddStream adds the stream of the request rid, admitted or refused. The client is told in
+// the stream's name: by the answer to that request, or, if it has had one already, by the
+// next.
 func (m *Machine) AddStream(now time.Duration, rid int64, st *Stream, refused *End) {
 	c := m.streams.Several()
 	c.asking--

@@ -7,7 +7,7 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A Request is what a client has sent.
+// A Request is a client's request.
 type Request struct {
 	*wire.Request
 	Sum       uint64 // hash of its body
@@ -38,7 +38,7 @@ func (m *Machine) Start(now time.Duration, req Request, x *Exchange) {
 	m.Settle(now)
 }
 
-// Arrive takes note of a request, which is over when Done is called.
+// Arrive takes note of a request. It is over with Done.
 func (m *Machine) Arrive(now time.Duration, req *wire.Request, x *Exchange) {
 	m.live++
 	m.Stats.Requests++
@@ -47,8 +47,8 @@ func (m *Machine) Arrive(now time.Duration, req *wire.Request, x *Exchange) {
 	m.limited = m.limited || x.Limit > 0
 }
 
-// Receive takes a request that has arrived. Its answer becomes ready on x. The session
-// has not ended. It is followed by Early, until there is no more, and Settle.
+// Receive takes an arrived request. Its answer becomes ready on x. The session has not
+// ended. It is followed by Early, until there is no more, and Settle.
 func (m *Machine) Receive(now time.Duration, req Request, x *Exchange) {
 	verdict := m.win.Classify(x.Rid, m.Grant.Extra(req.Request))
 	if (verdict == Turn || verdict == Ahead) && req.Share >= 0 && m.kept > req.Share && !Terminates(req.Request) {
@@ -84,16 +84,16 @@ func (m *Machine) Receive(now time.Duration, req Request, x *Exchange) {
 	m.proved = true
 }
 
-// infers takes note of what a new request proves by the connection that it has come on.
+// infers takes note of the proof by the connection of a new request.
 func (m *Machine) infers(x *Exchange) {
 	if m.cfg.ByConnection && m.follows(x) {
 		m.win.Prove(m.carried)
 	}
 }
 
-// Early returns the body of a request that came early and whose turn it is, if there is
-// one. It is to be parsed again, and given to TakeEarly. Meanwhile there may be other
-// events: nobody else takes a turn, since this one is taken.
+// Early returns the body of an early request in its turn, if there is one. It is to be
+// parsed again, and given to TakeEarly. Meanwhile there may be other events: nobody else
+// takes a turn, since this one is taken.
 func (m *Machine) Early() (body []byte, ok bool) {
 	if !m.goesOn() {
 		return nil, false
@@ -101,7 +101,7 @@ func (m *Machine) Early() (body []byte, ok bool) {
 	return m.win.Fetch()
 }
 
-// TakeEarly takes the request that Early has returned the body of.
+// TakeEarly takes the request of that body.
 func (m *Machine) TakeEarly(now time.Duration, req Request) {
 	if !m.goesOn() {
 		m.win.Leave()
@@ -111,8 +111,8 @@ func (m *Machine) TakeEarly(now time.Duration, req Request) {
 	m.proved = true
 }
 
-// takeTurn processes the request whose turn has come. XEP-0124, section 8, and the
-// order of the checks in sections 11, 14 and 15.
+// takeTurn processes the request in turn. XEP-0124, section 8, and the order of the checks
+// in sections 11, 14 and 15.
 func (m *Machine) takeTurn(now time.Duration, req Request) {
 	r := m.win.Find(m.win.Last() + 1)
 	x := r.Exchange
@@ -178,7 +178,7 @@ func (m *Machine) takeTurn(now time.Duration, req Request) {
 	}
 }
 
-// seconds returns a granted time, which is at most MaxSeconds, in seconds.
+// seconds returns a granted time in seconds, at most MaxSeconds.
 func seconds(d time.Duration) uint16 { return uint16(d / time.Second) }
 
 // flooded reports whether more input waits for the application than may come while
@@ -189,8 +189,8 @@ func (m *Machine) flooded() bool {
 	return slices.ContainsFunc(m.streams.All(), func(st *Stream) bool { return int64(st.In.Behind()) > limit })
 }
 
-// lost takes note of what the request rid acknowledges, and returns the answer that the
-// client should be told it has lost, or nil. XEP-0124, section 9.2.
+// lost takes note of the acks of the request rid, and returns the lost answer to report to
+// the client, or nil. XEP-0124, section 9.2.
 func (m *Machine) lost(rid int64, ack wire.Number, now time.Duration) *lost {
 	r := m.win.Ack(rid, ack)
 	if r == nil || !m.Grant.Acks || m.cfg.ReportAfter < 0 || now-r.At < m.cfg.ReportAfter {
@@ -199,16 +199,15 @@ func (m *Machine) lost(rid int64, ack wire.Number, now time.Duration) *lost {
 	return &lost{r.Rid, now - r.At}
 }
 
-// goesOn reports whether the client may still send: it has not asked for the end, and
-// has done nothing that brings it about.
+// goesOn reports whether the client may still send: it has neither asked for the end nor
+// caused it.
 func (m *Machine) goesOn() bool { return m.phase != Ended && m.streams.find(nil) != nil }
 
-// given is how long a request may be without an answer before a repeat of it is nobody's
-// fault but ours, or of somebody between us and the client who has cut it short. Such a
-// repeat does not count.
+// given is a request's age without an answer from which a repeat is no fault of the client:
+// we, or somebody in between, have cut the request short. Such a repeat does not count.
 const given = time.Second
 
-// repeat handles a request whose rid is known. XEP-0124, section 14.3.
+// repeat handles a request with a known rid. XEP-0124, section 14.3.
 func (m *Machine) repeat(req Request, x *Exchange) {
 	r := m.win.Find(x.Rid)
 	m.Stats.Repeats++
@@ -218,8 +217,8 @@ func (m *Machine) repeat(req Request, x *Exchange) {
 		return
 	}
 	if !r.Matches(req.Sum) {
-		// Something else under a rid that is taken. It is not acted on and
-		// gets nothing to see; the session is not at fault.
+		// Something else under a taken rid. It is not acted on and gets nothing to see; the
+		// session is not at fault.
 		m.Override(x, m.terminal(ItemNotFound))
 		return
 	}
@@ -251,9 +250,9 @@ func (m *Machine) repeat(req Request, x *Exchange) {
 	m.Override(old, Reply{Body: []byte(wire.Again)})
 }
 
-// giveWay takes their turn away from those that are to write the answer to rid, or do:
-// the client has asked for it elsewhere, so their connections are dead, and may block
-// until WriteTimeout is over.
+// giveWay takes the turn away from the writers of the answer to rid. The client has asked
+// for it elsewhere, so their connections are dead, and may block until WriteTimeout is
+// over.
 func (m *Machine) giveWay(rid int64) {
 	if m.writing != nil && m.writing.Rid == rid {
 		m.writing = nil
@@ -273,21 +272,19 @@ func (m *Machine) Override(x *Exchange, a Reply) {
 	m.wake(x)
 }
 
-// doubtful is how long a broken connection may take to be noticed. It has been
-// broken before the request was read, so that takes no time but what the process
-// waits for the processor, which is much under load or a quota, and what the end
-// of the connection takes longer to arrive than its bytes did: if it gets lost,
-// about as long as TCP takes to send it again.
+// doubtful is how long a broken connection may take to be noticed. It was broken before the
+// request was read, so only two delays remain. The process waits for the processor, which
+// may be long under load or a quota. And the end of the connection arrives later than its
+// bytes did: if it gets lost, about as long as TCP takes to send it again.
 const doubtful = time.Second
 
 // maxStale is how many stale requests there may be in a session at a time.
 const maxStale = 64
 
 // holdStale adds x to the stale requests, unless there are too many. The rid of a stale
-// request was forgotten long ago. It ends the session, as the XEP has it, unless it
-// turns out that nobody waits for its answer: then it is a copy of a request that was
-// given up, which the network or our own sluggishness has delayed, and the client has
-// done nothing wrong.
+// request was forgotten long ago. It ends the session, as the XEP has it, unless nobody
+// waits for its answer. Then it is a copy of an abandoned request, delayed by the network
+// or our own sluggishness, and the client has done nothing wrong.
 func (m *Machine) holdStale(x *Exchange) bool {
 	if m.stale.Len() == maxStale {
 		return false
@@ -304,7 +301,8 @@ func (m *Machine) decided() time.Duration {
 	return m.stale.first.Arrived + doubtful
 }
 
-// decide ends the session by a stale request whose time is over. XEP-0124, section 14.3.
+// decide ends the session by a stale request at the end of its time. XEP-0124, section
+// 14.3.
 func (m *Machine) decide(now time.Duration) {
 	if m.decided() <= now {
 		m.fail(m.stale.Pop(), ItemNotFound)

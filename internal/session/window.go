@@ -1,6 +1,6 @@
-// Package session has the parts of a BOSH session that need no lock, clock or HTTP: the
-// window of request ids, with the answers that are kept for repeats, acks and keys; what
-// client and server agreed on at the creation; and the turns of several streams.
+// Package session has the machine of a BOSH session, without lock, clock or HTTP: the
+// window of request ids, with answers kept for repeats, acks and keys; the grant at the
+// creation; and the turns of several streams.
 package session
 
 import (
@@ -14,10 +14,9 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A Window is the request-id arithmetic of one session: which rid is new,
-// early, repeated or out of bounds, which answers are kept, and which key is
-// expected. It is a plain value without clock, lock or I/O. XEP-0124,
-// sections 9.2, 14 and 15.
+// A Window is the request-id arithmetic of one session. It tells new, early, repeated and
+// invalid rids apart, keeps answers, and expects keys. It is a plain value without clock,
+// lock or I/O. XEP-0124, sections 9.2, 14 and 15.
 type Window[X, H any] struct {
 	Limit int32 // bytes of answers kept beyond the last size, for a client that acknowledges
 	Keep  bool  // the client acknowledges: answers are kept until it does
@@ -32,8 +31,8 @@ type Window[X, H any] struct {
 	next    *string        // what the SHA-1 of the next key must be; nil if there are no keys
 }
 
-// NewWindow returns the Window of a session whose first request is rid, and whose
-// client may have size of them unanswered.
+// NewWindow returns the Window of a session with the first request rid, whose client may
+// have size of them unanswered.
 func NewWindow[X, H any](rid int64, size int) Window[X, H] {
 	return Window[X, H]{last: rid - 1, size: int16(size), acked: rid - 1, records: make([]Record[X, H], 0, 1)}
 }
@@ -41,7 +40,7 @@ func NewWindow[X, H any](rid int64, size int) Window[X, H] {
 // Last returns the end of the gapless sequence of requests received.
 func (w *Window[X, H]) Last() int64 { return w.last }
 
-// Weight returns how many bytes all that is kept takes, about.
+// Weight returns the size of all kept data, about.
 func (w *Window[X, H]) Weight() int {
 	n := cap(w.records) * recordSize
 	for i := range w.records {
@@ -50,11 +49,11 @@ func (w *Window[X, H]) Weight() int {
 	return n
 }
 
-// Records returns what is kept, by rid, ascending. It is good until the next
-// Insert, Take, Answer, Ack or Abandon.
+// Records returns the kept records, by rid, ascending. It is good until the next Insert,
+// Take, Answer, Ack or Abandon.
 func (w *Window[X, H]) Records() []Record[X, H] { return w.records }
 
-// A Verdict is what a window says of a rid.
+// A Verdict is a window's judgement of a rid.
 type Verdict uint8
 
 const (
@@ -65,8 +64,8 @@ const (
 	Beyond                // above the window
 )
 
-// Classify judges a rid. A request that asks for a pause or for the end is
-// allowed one place more (extra).
+// Classify judges a rid. A request for a pause or for the end is allowed one place more
+// (extra).
 func (w *Window[X, H]) Classify(rid int64, extra bool) Verdict {
 	top := w.last + int64(w.size)
 	if extra {
@@ -114,15 +113,15 @@ func (w *Window[X, H]) Insert(r Record[X, H]) *Record[X, H] {
 	return &w.records[i]
 }
 
-// forgetCreation forgets the request that created the session, and its answer: the
-// client of a second one has it, or it would not know the sid.
+// forgetCreation forgets the creation request, and its answer: a second request proves the
+// client's receipt of the sid.
 func (w *Window[X, H]) forgetCreation() {
 	if len(w.records) > 0 && w.records[0].creates() && w.records[0].State >= Answered {
 		w.remove(0)
 	}
 }
 
-// Turn returns the record whose turn it is, if it has been received.
+// Turn returns the record in turn, if it has been received.
 func (w *Window[X, H]) Turn() *Record[X, H] {
 	if r := w.Find(w.last + 1); r != nil && r.State == Early {
 		return r
@@ -130,8 +129,8 @@ func (w *Window[X, H]) Turn() *Record[X, H] {
 	return nil
 }
 
-// Fetch returns the body of the request that was early and whose turn it is, if there
-// is one. It is followed by Take or Leave.
+// Fetch returns the body of the early request in turn, if there is one. It is followed by
+// Take or Leave.
 func (w *Window[X, H]) Fetch() (body []byte, ok bool) {
 	r := w.Turn()
 	if r == nil || r.fetched {
@@ -141,16 +140,14 @@ func (w *Window[X, H]) Fetch() (body []byte, ok bool) {
 	return r.Early, true
 }
 
-// Leave leaves the request early that Fetch has returned the body of, if it is there
-// still.
+// Leave leaves the request of Fetch early, if it is there still.
 func (w *Window[X, H]) Leave() {
 	if r := w.Turn(); r != nil {
 		r.fetched = false
 	}
 }
 
-// Gap reports whether a request waits for a missing one, and if so, when the first
-// of those that do came.
+// Gap reports whether a request waits for a missing one, and since when.
 func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 	for i := len(w.records) - 1; i >= 0 && w.records[i].State == Early; i-- {
 		if at := w.records[i].At; !ok || at < since {
@@ -161,7 +158,7 @@ func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 	return since, ok
 }
 
-// Take gives the next request its turn. What need not be kept any more goes.
+// Take gives the next request its turn. Superfluous records go.
 func (w *Window[X, H]) Take() *Record[X, H] {
 	r := w.Find(w.last + 1)
 	r.State, r.Early, r.fetched = Open, nil, false
@@ -170,14 +167,12 @@ func (w *Window[X, H]) Take() *Record[X, H] {
 	return w.Find(w.last)
 }
 
-// Overactive applies the rules on frequency to r, whose turn it is. If the
-// session polls, two empty requests may not follow each other within the
-// interval polling, unless the answer to the first had payloads. In other
-// sessions the last request that the client may have open may not be empty and
-// follow the one before so soon; and if it opens more than it may, that is
-// excused only for an extra one. One that came before its predecessor is not
-// soon: nobody can tell how late the predecessor was. XEP-0124, sections 11
-// and 12.
+// Overactive applies the rules on frequency to r, the request in turn. If the session
+// polls, two empty requests may not follow each other within the interval polling, unless
+// the answer to the first had payloads. In other sessions the last allowed request may not
+// be empty and follow its predecessor so soon. If it opens more than allowed, only an extra
+// one is excused. A request ahead of its predecessor is not soon: nobody can tell the
+// predecessor's delay. XEP-0124, sections 11 and 12.
 func (w *Window[X, H]) Overactive(r *Record[X, H], polling time.Duration, polls, extra bool) bool {
 	soon := r.Empty && r.At >= w.arrived && r.At-w.arrived < polling
 	if polls && soon && w.empty {
@@ -198,14 +193,14 @@ func (w *Window[X, H]) Overactive(r *Record[X, H], polling time.Duration, polls,
 	return false
 }
 
-// Share is Answer for a body with payloads that others keep, too.
+// Share is Answer for a body with shared payloads.
 func (w *Window[X, H]) Share(rid int64, body []byte, now time.Duration) {
 	w.Find(rid).Shared = true
 	w.Answer(rid, body, true, now)
 }
 
-// Answer keeps body as the answer to the open request rid. With payload, nobody else
-// may keep it but whoever writes it.
+// Answer keeps body as the answer to the open request rid. With payload, nobody else may
+// keep it but its writer.
 func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Duration) {
 	r := w.Find(rid)
 	r.State, r.Body, r.Payload, r.At = Answered, body, payload, now
@@ -213,10 +208,9 @@ func (w *Window[X, H]) Answer(rid int64, body []byte, payload bool, now time.Dur
 	w.trim()
 }
 
-// trim forgets the answers that need not be kept: all but the last size, and,
-// for a client that acknowledges, those that it has acknowledged or that
-// exceed the limit. An answer to an extra request takes none of these places, but
-// a repeat of it that comes late is no reason to end the session.
+// trim forgets superfluous answers: all but the last size, and, for a client with acks, the
+// acknowledged ones and those beyond the limit. An answer to an extra request takes none of
+// these places, but its late repeat is no reason to end the session.
 func (w *Window[X, H]) trim() {
 	n, kept, bytes := len(w.records), 0, 0
 	passed := w.Passed()
@@ -253,9 +247,9 @@ func (w *Window[X, H]) remove(i int) {
 	w.records = w.records[:n]
 }
 
-// Ack takes note of the ack of the request rid, or of its absence, which has a
-// meaning if the client acknowledges. It returns the answer that the client
-// seems to have lost, or nil. Acks that make no sense are ignored.
+// Ack takes note of the ack of the request rid, or of its absence. The absence has a
+// meaning if the client acknowledges. It returns the answer lost by the client, as it
+// seems, or nil. Senseless acks are ignored.
 func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
 	n := rid - 1
 	if ack.Set {
@@ -266,7 +260,7 @@ func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
 	} else if !w.Keep {
 		return nil
 	}
-	// Only what was answered can have arrived.
+	// Only given answers can have arrived.
 	for i := range w.records {
 		if r := &w.records[i]; r.Rid <= n && r.State < Answered {
 			n = r.Rid - 1
@@ -285,13 +279,12 @@ func (w *Window[X, H]) Ack(rid int64, ack wire.Number) (lost *Record[X, H]) {
 	return nil
 }
 
-// proven returns the highest rid whose answer the client has beyond doubt:
-// because it acknowledged it, or because it could not have sent its last
-// request otherwise.
+// proven returns the highest rid whose answer the client has beyond doubt: by its ack, or
+// by a request impossible without it.
 func (w *Window[X, H]) proven() int64 { return max(w.acked, w.Passed()) }
 
-// Passed returns the highest rid that must have been answered for the client to
-// send its last request.
+// Passed returns the highest rid that must have been answered for the client to send its
+// last request.
 func (w *Window[X, H]) Passed() int64 {
 	n := w.last - int64(w.size)
 	if w.beyond {
@@ -300,9 +293,9 @@ func (w *Window[X, H]) Passed() int64 {
 	return n
 }
 
-// InDoubt reports whether there are answers with payloads, besides that to rid, that
-// may still be on their way to the client. That to the creation is none: the client of
-// a second request has it.
+// InDoubt reports whether answers with payloads may still be on their way to the client,
+// besides the one to rid. The answer to the creation is none: a second request proves its
+// receipt.
 func (w *Window[X, H]) InDoubt(rid int64) bool {
 	proven := w.proven()
 	for i := range w.records {
@@ -313,11 +306,11 @@ func (w *Window[X, H]) InDoubt(rid int64) bool {
 	return false
 }
 
-// doubted reports whether the client may not have the answer to r, which has payloads.
-// Up to the rid proven it has all of them.
+// doubted reports whether the client may lack the answer to r, one with payloads. Up to the
+// rid proven it has all of them.
 func (r *Record[X, H]) doubted(proven int64) bool { return r.Payload && r.Rid > proven && !r.seen }
 
-// Unproven returns the answers with payloads that the client may not have.
+// Unproven returns the answers with payloads without proof of their arrival.
 func (w *Window[X, H]) Unproven() (bodies [][]byte) {
 	proven := w.proven()
 	for i := range w.records {
@@ -328,9 +321,8 @@ func (w *Window[X, H]) Unproven() (bodies [][]byte) {
 	return bodies
 }
 
-// Doubtful returns how much of a stream's output is in answers that the client may not
-// have, or behind such answers. With the stream's serial number it takes the output of
-// no other.
+// Doubtful returns the amount of a stream's output in unproven answers, or behind them.
+// With the stream's serial number it takes the output of no other.
 func (w *Window[X, H]) Doubtful(of uint16) (n int64) {
 	proven := w.proven()
 	for i := range w.records {
@@ -341,8 +333,8 @@ func (w *Window[X, H]) Doubtful(of uint16) (n int64) {
 	return n
 }
 
-// Prove takes note that the client has the answer to rid, as something tells that is
-// not in its requests. It reports whether that was not known.
+// Prove takes note of outside proof for the answer to rid. It reports whether the proof is
+// new.
 func (w *Window[X, H]) Prove(rid int64) bool {
 	r := w.Find(rid)
 	if r == nil || r.State < Answered || !r.doubted(w.proven()) {
@@ -364,8 +356,8 @@ func (w *Window[X, H]) Oldest() (r *Record[X, H], n int) {
 	return r, n
 }
 
-// OldestLive returns the lowest open request that has a connection, and how
-// many such there are.
+// OldestLive returns the lowest open request with a connection, and the number of such
+// requests.
 func (w *Window[X, H]) OldestLive() (r *Record[X, H], n int) {
 	for i := range w.records {
 		if x := &w.records[i]; x.State == Open && x.Exchange != nil {
@@ -386,7 +378,7 @@ func (w *Window[X, H]) Release(rid int64) {
 	}
 }
 
-// Answers appends the answers that are kept to as.
+// Answers appends the kept answers to as.
 func (w *Window[X, H]) Answers(as []replay.Answer) []replay.Answer {
 	for i := range w.records {
 		if r := &w.records[i]; r.State >= Answered {
@@ -400,7 +392,7 @@ func (w *Window[X, H]) Answers(as []replay.Answer) []replay.Answer {
 	return as
 }
 
-// Abandon forgets all requests that are not answered.
+// Abandon forgets all unanswered requests.
 func (w *Window[X, H]) Abandon() {
 	for i := len(w.records) - 1; i >= 0; i-- {
 		if w.records[i].State < Answered {
@@ -416,8 +408,8 @@ func (w *Window[X, H]) ExpectKey(newkey string) { w.next = &newkey }
 // Keyed reports whether requests are checked for their keys.
 func (w *Window[X, H]) Keyed() bool { return w.next != nil }
 
-// CheckKey checks the key of the request whose turn it is, and takes it and its
-// newkey into account. XEP-0124, section 15.
+// CheckKey checks the key of the request in turn, and takes it and its newkey into account.
+// XEP-0124, section 15.
 func (w *Window[X, H]) CheckKey(key, newkey string) bool {
 	if w.next == nil {
 		return true
