@@ -656,7 +656,7 @@ func (h *Handler) Monitor() http.Handler {
 			n := h.Stats()
 			return monitor.Totals{
 				Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended, Refused: n.Refused,
-				Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
+				Relayed: n.Relayed, Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
 			}
 		},
 		Sessions: h.Sessions(),

@@ -57,6 +57,7 @@ var (
 	repeats     = desc("bosh_requests_repeated_total", "Requests that had been received before.")
 	payloads    = desc("bosh_payloads_total", "Payloads received (in) and sent (out).", "direction")
 	bodyBytes   = desc("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction")
+	relayed     = desc("bosh_relayed_requests_total", "Requests passed on to another node (out), from it (in), and to it in vain (failed); the one without a name has never answered.", "node", "direction")
 	queuedBytes = desc("bosh_queued_bytes", "Bytes that wait for clients.")
 	unreadBytes = desc("bosh_unread_bytes", "Bytes that wait for the application.")
 	refused     = desc("bosh_sessions_refused_total", "Sessions refused at their creation, by condition.", "condition")
@@ -67,7 +68,7 @@ var (
 
 	all = []*prometheus.Desc{
 		sessions, created, ended, open, requests, repeats, payloads, bodyBytes, queuedBytes, unreadBytes,
-		refused, maxSessions, memory, maxMemory, buildInfo,
+		refused, maxSessions, relayed, memory, maxMemory, buildInfo,
 	}
 )
 
@@ -149,6 +150,13 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	counter(payloads, s.PayloadsOut, "out")
 	counter(bodyBytes, s.BytesIn, "in")
 	counter(bodyBytes, s.BytesOut, "out")
+	nodes := map[string]bosh.RelayStats{"": {}} // from the start
+	maps.Copy(nodes, s.Relayed)
+	for node, n := range nodes {
+		counter(relayed, n.Out, node, "out")
+		counter(relayed, n.In, node, "in")
+		counter(relayed, n.Failed, node, "failed")
+	}
 	gauge(queuedBytes, float64(s.Queued))
 	gauge(unreadBytes, float64(s.Unread))
 	for _, m := range c.own() {

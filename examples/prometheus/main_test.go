@@ -13,6 +13,8 @@ import (
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // scrape gets the metrics as Prometheus does: by name and labels as written.
@@ -158,4 +160,20 @@ func TestSlashes(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+// Requests between nodes are counted by node, and those that led nowhere from the start.
+func TestRelayed(t *testing.T) {
+	var o bosh.Options
+	c := NewCollector(&o)
+	c.stats = func() bosh.HandlerStats {
+		return bosh.HandlerStats{Relayed: map[string]bosh.RelayStats{"node-b": {Out: 5, In: 7}}}
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	check(t, scrape(t, boshtest.InMemory(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))), map[string]float64{
+		`bosh_relayed_requests_total{direction="out",node="node-b"}`: 5,
+		`bosh_relayed_requests_total{direction="in",node="node-b"}`:  7,
+		`bosh_relayed_requests_total{direction="failed",node=""}`:    0,
+	})
 }

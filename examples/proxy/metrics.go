@@ -62,6 +62,17 @@ func known(counts map[string]int64, labels ...string) map[string]int64 {
 	return all
 }
 
+// relayed returns the requests between nodes, by node and direction.
+func relayed(sum bosh.HandlerStats) map[string]map[string]int64 {
+	nodes := map[string]bosh.RelayStats{"": {}} // from the start
+	maps.Copy(nodes, sum.Relayed)
+	all := make(map[string]map[string]int64)
+	for node, n := range nodes {
+		all[node] = map[string]int64{"out": n.Out, "in": n.In, "failed": n.Failed}
+	}
+	return all
+}
+
 func conditionNames(more ...string) (names []string) {
 	for _, c := range conditions {
 		names = append(names, string(c))
@@ -91,6 +102,8 @@ func (m *metrics) write(out io.Writer) {
 	w.Counter("bosh_requests_repeated_total", "Requests that had been received before.", float64(sum.Repeats))
 	w.Counters("bosh_payloads_total", "Payloads received (in) and sent (out).", "direction", both(sum.PayloadsIn, sum.PayloadsOut))
 	w.Counters("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction", both(sum.BytesIn, sum.BytesOut))
+	w.CountersBy("bosh_relayed_requests_total", "Requests passed on to another node (out), from it (in), and to it in vain (failed); the one without a name has never answered.",
+		[2]string{"node", "direction"}, relayed(sum))
 	w.Gauge("bosh_queued_bytes", "Bytes that wait for clients.", float64(sum.Queued))
 	w.Gauge("bosh_unread_bytes", "Bytes that wait for the application.", float64(sum.Unread))
 	w.Gauge("bosh_memory_bytes", "Bytes that sessions and requests on their way keep, as MaxMemory counts.", float64(sum.Memory))

@@ -14,22 +14,27 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/relay"
 	"github.com/gobosh/bosh/internal/version"
 )
 
 // Totals are counts of all sessions, those that have ended included.
 type Totals struct {
 	registry.Counts
-	Sessions    int64            `json:"sessions"`
-	Created     int64            `json:"created"`
-	Ended       map[string]int64 `json:"ended"`
-	Refused     map[string]int64 `json:"refused"`
-	MaxSessions int64            `json:"maxSessions"` // 0 for no limit
-	Memory      int64            `json:"memory"`
-	MaxMemory   int64            `json:"maxMemory"` // 0 for no limit
-	Uptime      time.Duration    `json:"-"`
-	Seconds     int64            `json:"uptimeSeconds"`
-	Version     string           `json:"version"`
+	Sessions int64            `json:"sessions"`
+	Created  int64            `json:"created"`
+	Ended    map[string]int64 `json:"ended"`
+	Refused  map[string]int64 `json:"refused"`
+
+	// Relayed are requests passed on to other nodes, and from them, by their names.
+	Relayed map[string]relay.Counts `json:"relayed,omitempty"`
+
+	MaxSessions int64         `json:"maxSessions"` // 0 for no limit
+	Memory      int64         `json:"memory"`
+	MaxMemory   int64         `json:"maxMemory"` // 0 for no limit
+	Uptime      time.Duration `json:"-"`
+	Seconds     int64         `json:"uptimeSeconds"`
+	Version     string        `json:"version"`
 }
 
 // A Session is what is shown of one.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/relay"
 )
 
 // A fake is a session of a test.
@@ -49,6 +50,7 @@ func monitorOf(sessions ...*fake) http.Handler {
 		Totals: func() Totals {
 			return Totals{Counts: registry.Counts{Requests: 12345, BytesOut: 2_500_000}, Sessions: int64(len(sessions)), Created: 99,
 				Ended: map[string]int64{"closed": 3, "inactive": 7}, Refused: map[string]int64{"host-unknown": 4, "bad-request": 0},
+				Relayed:     map[string]relay.Counts{"": {Failed: 17}, "node-b": {Out: 4711, In: 815}},
 				MaxSessions: 500, Memory: 1_500_000, MaxMemory: 3_000_000, Uptime: 26 * time.Hour}
 		},
 		Sessions: iter.Seq[*fake](func(yield func(*fake) bool) {

@@ -54,7 +54,7 @@ func TestPage(t *testing.T) {
 		t.Fatalf("status %d, %s", w.Code, w.Header())
 	}
 	text := w.Body.String()
-	for _, want := range []string{`inactive <b>7</b>`, `<a href="?page=2">Next</a>`, `<a href="?page=2">Last</a>`, "1 to 100 of 101", "of 500", "1.5 MB <small>of 3.0 MB", "26 h 0 min", "host-unknown <b>4</b>", "2.5 MB", `name="id" value="2s"`} {
+	for _, want := range []string{`inactive <b>7</b>`, `Node node-b</b> <span>requests passed on to it <b>4711</b></span> <span>from it <b>815</b>`, `never heard`, `failed <b>17</b>`, `<a href="?page=2">Next</a>`, `<a href="?page=2">Last</a>`, "1 to 100 of 101", "of 500", "1.5 MB <small>of 3.0 MB", "26 h 0 min", "host-unknown <b>4</b>", "2.5 MB", `name="id" value="2s"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in the page", want)
 		}

@@ -46,6 +46,16 @@ func (w Writer) Counters(name, help, label string, values map[string]int64) {
 	}
 }
 
+// CountersBy writes counters that differ by two labels.
+func (w Writer) CountersBy(name, help string, labels [2]string, values map[string]map[string]int64) {
+	w.head(name, "counter", help)
+	for _, first := range slices.Sorted(maps.Keys(values)) {
+		for _, second := range slices.Sorted(maps.Keys(values[first])) {
+			fmt.Fprintf(w.w, "%s{%s=%q,%s=%q} %d\n", name, labels[0], escape(first), labels[1], escape(second), values[first][second])
+		}
+	}
+}
+
 // Info writes a gauge of 1 that has labels, each followed by its value.
 func (w Writer) Info(name, help string, labels ...string) {
 	w.head(name, "gauge", help)

@@ -18,6 +18,7 @@ func TestWriter(t *testing.T) {
 	w.Gauge("g", "A.", 1.5)
 	w.Counter("c", "B.", 1e9)
 	w.Counters("l", "C.", "why", map[string]int64{"b": 2, "a": 1, "\"\\\n\xff": 3})
+	w.CountersBy("m", "C.", [2]string{"node", "way"}, map[string]map[string]int64{"b": {"in": 1, "out": 2}, "": {"in": 0}})
 	w.Info("i", "D.", "version", "1", "go", "2")
 	w.Histogram("h", "E.", h)
 	assert.Equal(t, `# HELP g A.
@@ -31,6 +32,11 @@ c 1e+09
 l{why="\"\\\n�"} 3
 l{why="a"} 1
 l{why="b"} 2
+# HELP m C.
+# TYPE m counter
+m{node="",way="in"} 0
+m{node="b",way="in"} 1
+m{node="b",way="out"} 2
 # HELP i D.
 # TYPE i gauge
 i{version="1",go="2"} 1
