@@ -9,12 +9,11 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // scrape gets the metrics as Prometheus does: by name and labels as written.
