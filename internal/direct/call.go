@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// The reader is mostly in the middle of reading, where only a deadline reaches it.
-// So what others want it to do they leave to it, and call it by a deadline in the
-// past. A deadline that it has for other reasons comes into force again when it
-// has attended to that.
+// The reader is mostly in the middle of reading, where only a deadline reaches it. So
+// others leave their wishes to it, and call it by a deadline in the past. Afterwards its
+// own deadline comes into force again.
 
 var past = time.Unix(1, 0)
 
@@ -39,8 +38,7 @@ func (c *conn) signal() {
 	}
 }
 
-// attend does what the reader has been called for, if it has. It reports whether
-// it has.
+// attend does the reader's task after a call, if there is one. It reports whether it has.
 func (c *conn) attend() bool {
 	c.mu.Lock()
 	if !c.called || c.phase == gone {

@@ -16,7 +16,7 @@ import (
 	"github.com/gobosh/bosh/internal/httpio"
 )
 
-// A conn is a connection that was taken over.
+// A conn is a connection taken over.
 type conn struct {
 	e     *Engine
 	id    uint64
@@ -26,7 +26,7 @@ type conn struct {
 	route *route
 	more  []*route // others that it has been taken over with
 
-	// What follows is for the goroutine that reads.
+	// The following is for the reading goroutine.
 
 	ctx      context.Context // for context; others may use it when it is there
 	skip     int             // bytes of empty lines that may still be overlooked before the next request
@@ -45,8 +45,8 @@ type conn struct {
 	readable func(fd uintptr) bool
 	err      error // of the last read
 
-	// What follows is for the goroutine that has set writing, and for the
-	// reader if that has left it to the reader.
+	// The following is for the writer, and for the reader if the writer has left it the
+	// rest.
 
 	writable func(fd uintptr) bool
 	unsent   []byte // what is still to be written
@@ -129,7 +129,7 @@ const (
 	rested                 // it has left, and nothing has come since
 )
 
-// Limits on what a connection reads ahead while answers are due.
+// Limits on reading ahead while answers are due.
 const (
 	maxCount = 32       // requests
 	maxAhead = 64 << 10 // bytes
@@ -182,9 +182,9 @@ func (c *conn) accept(q *Request, body []byte) {
 	c.finish()
 }
 
-// acceptAll serves the requests that have been read. It reports whether nothing
-// else has. It is called while the connection is being read, and so saves to find
-// out by a system call that there is no more: see tryRead.
+// acceptAll serves the requests read so far. It reports whether nothing else has. It is
+// called while the connection is being read, and saves a system call to find out that there
+// is no more: see tryRead.
 func (c *conn) acceptAll() bool {
 	if c.busy {
 		return false
@@ -199,8 +199,7 @@ func (c *conn) acceptAll() bool {
 	return true
 }
 
-// next returns the next request and its body, or what is to be done for want of
-// one.
+// next returns the next request and its body, or the action for want of one.
 func (c *conn) next() (*Request, []byte, func(*conn)) {
 	for {
 		q, body, verdict := c.parse()
@@ -233,7 +232,7 @@ func (c *conn) next() (*Request, []byte, func(*conn)) {
 	}
 }
 
-// A verdict is what the bytes are that have been read.
+// A verdict is a judgement of the bytes read.
 type verdict uint8
 
 const (
@@ -243,13 +242,13 @@ const (
 	foreign // not ours, or not understood
 )
 
-// consumed takes note that a request has been served.
+// consumed takes note of a served request.
 func (c *conn) consumed() {
 	c.skip = maxSkip
 	c.release()
 }
 
-// release gives up a buffer that has nothing in it.
+// release gives up an empty buffer.
 func (c *conn) release() {
 	if c.used == len(c.buf) {
 		putBuffer(c.buf)
@@ -258,8 +257,8 @@ func (c *conn) release() {
 	}
 }
 
-// parse looks at what has been read. It returns the next request and its body if
-// they are whole.
+// parse looks at the bytes read. It returns the next request and its body if they are
+// whole.
 func (c *conn) parse() (*Request, []byte, verdict) {
 	b := c.buf[c.used:]
 	c.begun = 0
@@ -316,7 +315,7 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 	return q, b[size : size+length], whole
 }
 
-// readHead reads the head that b is, if it is of a request that may be served here.
+// readHead reads the head b, if it is of a request for us.
 func (c *conn) readHead(b []byte) (r reading) {
 	if c.head != nil {
 		if r = c.head.read(b); r.head != nil {
@@ -330,8 +329,8 @@ func (c *conn) readHead(b []byte) (r reading) {
 	return r
 }
 
-// routeOf returns the route by which a request with the head h has come, or nil if the
-// connection has not been taken over with it.
+// routeOf returns the route of a request with the head h, or nil if the connection was not
+// taken over with it.
 func (c *conn) routeOf(h *head) *route {
 	for rt := range c.routes() {
 		if rt.path == h.path && rt.host == h.host {
@@ -359,9 +358,8 @@ const maxMore = 8
 
 var emptyLine = []byte("\r\n\r\n")
 
-// hopeless reports whether b, which has no end of a head, cannot become one that
-// is served here. Nobody should have to wait for an end when net/http has seen
-// enough.
+// hopeless reports whether b, a head without its end, cannot become one for us. Nobody
+// should have to wait for an end when net/http has seen enough.
 func (c *conn) hopeless(b []byte) bool {
 	b, ok := c.target(b)
 	if !ok {
@@ -419,8 +417,8 @@ func (c *conn) push(q *Request) {
 // overlooks as many behind a POST, for the sake of old clients.
 const maxSkip = 4
 
-// skipEmpty takes empty lines from the beginning of b. A client that sends no more
-// than them has not begun a request, and has no time limit.
+// skipEmpty takes empty lines from the beginning of b. A client with nothing but these has
+// not begun a request, and has no time limit.
 func (c *conn) skipEmpty(b []byte) []byte {
 	for len(b) > 0 && c.skip > 0 && (b[0] == '\r' || b[0] == '\n') {
 		b = b[1:]
@@ -430,9 +428,9 @@ func (c *conn) skipEmpty(b []byte) []byte {
 	return b
 }
 
-// context returns what the requests of the connection have for a context: what
-// the server's ConnContext gives it, and nothing of the request it was taken over
-// with, which may have been somebody else's. It panics if ConnContext does.
+// context returns the context for the connection's requests: the one of the server's
+// ConnContext, without anything of the first request, perhaps somebody else's. It panics if
+// ConnContext does.
 func (c *conn) context() context.Context {
 	if c.ctx == nil {
 		s := c.route.server

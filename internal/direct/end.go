@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// fail ends the connection: nothing more can be read or written. The reader closes
-// it, since it may be the caller, and in the middle of reading, for which Close
-// would wait.
+// fail ends the connection: nothing more can be read or written. The reader closes it:
+// Close would wait for a caller in the middle of reading.
 func (c *conn) fail() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,11 +55,11 @@ func (c *conn) end() {
 	}
 }
 
-// linger is how long a client may take to read the last answer: to close a
-// connection on which something unread has come destroys what is on its way.
+// linger is a client's time to read the last answer: closing a connection with unread bytes
+// destroys the bytes on their way.
 const linger = 500 * time.Millisecond
 
-// closeWrite has the reader tell the client that nothing more will come.
+// closeWrite has the reader tell the client about the end.
 func (c *conn) closeWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,8 +70,8 @@ func (c *conn) closeWrite() {
 	c.call()
 }
 
-// finishClose tells the client that nothing more will come. The connection is
-// closed when the client does that, or soon.
+// finishClose tells the client about the end. The connection is closed when the client
+// closes it, or soon.
 func (c *conn) finishClose() {
 	cw, ok := c.rwc.(interface{ CloseWrite() error })
 	if !ok || cw.CloseWrite() != nil {
@@ -118,8 +117,8 @@ func (c *conn) giveBack() {
 	})
 }
 
-// kept reports whether a connection that is given back with b is not to be taken over
-// again, since it has requests for us that are none of ours.
+// kept reports whether a connection given back with b is not to be taken over again, since
+// it has foreign requests to us.
 func (c *conn) kept(b []byte) bool {
 	if c.strange {
 		return len(c.more) == maxMore // or else it goes on with one route more
@@ -133,7 +132,7 @@ func (c *conn) kept(b []byte) bool {
 	return false
 }
 
-// back returns how to give the connection back, if that can be done.
+// back returns the way to give the connection back, if possible.
 func (c *conn) back() func(*conn) {
 	if c.wait(1) {
 		return (*conn).giveBack
@@ -141,8 +140,8 @@ func (c *conn) back() func(*conn) {
 	return (*conn).leave
 }
 
-// cut reports whether the client has ended what it sends in the middle of a
-// request, and waits for nothing else. net/http has an answer to some of that.
+// cut reports whether the client has closed its side in the middle of a request, and waits
+// for nothing else. net/http has an answer to some of these.
 func (c *conn) cut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

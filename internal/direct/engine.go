@@ -1,21 +1,18 @@
-// Package direct serves HTTP/1.1 requests on connections that it has taken over
-// from an [http.Server]. It is for a handler that holds many requests for long:
-// net/http keeps some 30 KB for each of them, and serves the requests of a
-// connection one after the other.
+// Package direct serves HTTP/1.1 requests on connections taken over from an [http.Server].
+// It is for a handler with many held requests: net/http keeps some 30 KB for each, and
+// serves the requests of a connection one after the other.
 //
-// It serves one kind of request only: a POST with a Content-Length, to the host
-// and path of a request that the connection was taken over with, and with
-// nothing in its head that would change how it is to be read. For whatever else
-// comes, well-formed or not, the connection is given back to the Server with all
-// that has been read of it, and net/http answers.
+// It serves one kind of request only: a POST with a Content-Length, to the host and path of
+// a first request, and with nothing in its head to change how it is read. For anything
+// else, well-formed or not, the connection is given back to the Server with all bytes read,
+// and net/http answers.
 //
-// A connection has one goroutine, which reads. While it waits it has no buffer.
-// Answers are written, in the order of the requests, by whoever has them, as long
-// as that does not block; the rest is left to that goroutine, which does not read
-// meanwhile. Over TLS it writes all.
+// A connection has one goroutine for reading. While it waits it has no buffer. The maker of
+// an answer writes it, in the order of the requests, as long as it does not block. The rest
+// is left to that goroutine, without reading meanwhile. Over TLS it writes all.
 //
-// On Linux, a connection without TLS that has been waiting for a while has no
-// goroutine. All of them together have one, which waits by epoll.
+// On Linux, a connection without TLS has no goroutine after some time of waiting. All of
+// them share one, waiting by epoll.
 package direct
 
 import (
@@ -37,29 +34,26 @@ var Always = func() bool { return false }
 // An Engine has the connections of one handler. Its exported fields must be set
 // before its first use.
 type Engine struct {
-	// Serve is called for each request, with what its client sent, by the
-	// goroutine that reads the connection, but for the first. It may keep the
-	// request, but not the body. For every request exactly one of Answer and
-	// Abort must be called, at any time, by anyone. An answer that is left to
-	// the goroutine waits for Serve to return. Serve is called in the middle of
-	// reading, and so must not close the connection.
+	// Serve is called for each request, with its body, by the connection's reading
+	// goroutine, but for the first. It may keep the request, but not the body. For every
+	// request exactly one of Answer and Abort must be called, at any time, by anyone. An
+	// answer left to the goroutine waits for Serve to return. Serve is called in the middle
+	// of reading, and so must not close the connection.
 	Serve func(q *Request, body []byte)
 
 	// Gone is called when a client has left before there was an answer.
 	// Nobody will read one, but Answer or Abort are still due.
 	Gone func(*Request)
 
-	// Done is called once for each request, after its answer has been
-	// written, or has been put behind those that its connection must write
-	// before, or has turned out not to be wanted. After it the request may
-	// not be touched.
+	// Done is called once for each request: after its answer has been written, or put
+	// behind earlier ones of its connection, or has turned out to be unwanted. After it the
+	// request may not be touched.
 	Done func(*Request)
 
-	// Flowing is called when some of the body of a request has come, and not all,
-	// before the connection is waited for, with the values of its
-	// Content-Encoding. state is what it has returned for the connection before,
-	// or nil. Flowed is called after that, when the request has been served, or
-	// will not come. Both may be nil.
+	// Flowing is called when a part of a request's body has come, before the connection is
+	// waited for, with the values of its Content-Encoding. state is its last result for the
+	// connection, or nil. Flowed is called after that, when the request has been served, or
+	// is lost. Both may be nil.
 	Flowing func(state any, body []byte, encoding []string) any
 	Flowed  func(state any)
 
@@ -103,9 +97,8 @@ func (e *Engine) remove(c *conn) {
 	e.mu.Unlock()
 }
 
-// Close takes no further connections, and closes those that it has as soon as
-// what they have asked has been answered, those that were given back too. It
-// does not wait.
+// Close takes no further connections. It closes its connections, also those given back, as
+// soon as their requests have been answered. It does not wait.
 func (e *Engine) Close() {
 	var servers []*server
 	e.mu.Lock()
@@ -130,7 +123,7 @@ func (e *Engine) each(f func(*conn)) {
 	}
 }
 
-// wake has a connection go on that is at rest, if there is one with this id.
+// wake has a resting connection go on, if there is one with this id.
 func (e *Engine) wake(id uint64) {
 	e.mu.Lock()
 	c := e.conns[id]

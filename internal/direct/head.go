@@ -27,7 +27,7 @@ type line struct {
 	kind  kind
 }
 
-// A kind says in what another head may differ that is taken for the same one.
+// A kind says where another head may differ and still be taken for the same one.
 type kind uint8
 
 const (
@@ -50,7 +50,7 @@ func kindOf(name string) kind {
 	return loose
 }
 
-// Limits on what is read directly.
+// Limits on reading directly.
 const (
 	maxHead   = 8 << 10 // bytes of a head
 	maxDigits = 9       // of a Content-Length
@@ -71,12 +71,12 @@ func (h *head) match(b []byte) (size, length int, ok bool) {
 	return n + len(h.suffix), length, true
 }
 
-// An own is what a request has of its own as long as it waits for its answer.
+// An own is a request's own part while it waits for its answer.
 type own struct{ origin, accept []string }
 
-// like is match for a head that b is to its end, and which may differ in what means
-// nothing to how a request is read: in the query of its URI, and in the values of fields.
-// If it does, varied is set, and own if that is to last.
+// like is match for a complete head b. It may differ in parts without a meaning for reading
+// a request: in the query of its URI, and in the values of fields. If it does, varied is
+// set, and also own if the values are to last.
 func (h *head) like(b []byte) (length int, varied bool, o *own, ok bool) {
 	for i := range h.lines {
 		l := &h.lines[i]
@@ -115,7 +115,7 @@ func (h *head) like(b []byte) (length int, varied bool, o *own, ok bool) {
 	return length, varied, o, string(b) == "\r\n"
 }
 
-// with returns o with the value of a field whose name begins with a letter: Origin or
+// with returns o with the value of a field, whose name begins with a letter: Origin or
 // Accept-Encoding.
 func (o *own) with(letter byte, value string) *own {
 	if o == nil {
@@ -129,7 +129,7 @@ func (o *own) with(letter byte, value string) *own {
 	return o
 }
 
-// likeTarget returns the length of the first line of b if it is that of h but for the
+// likeTarget returns the length of the first line of b if it equals that of h but for the
 // query, or 0.
 func (h *head) likeTarget(b []byte) int {
 	const post, version = "POST ", " HTTP/1.1\r\n"
@@ -174,9 +174,8 @@ func number(b []byte) (n, digits int) {
 	return n, digits
 }
 
-// parseHead parses the head that b is, to the empty line. It returns nil for one
-// that is not of the only kind that is served here: what it accepts means the
-// same to it and to net/http, which it asks in the end.
+// parseHead parses the head b, to the empty line. It returns nil for any other kind of
+// request. Whatever it accepts means the same to net/http, which it asks in the end.
 func parseHead(b []byte) *head {
 	text := string(b)
 	lines := strings.Split(strings.TrimSuffix(text, "\r\n\r\n"), "\r\n")
@@ -266,15 +265,14 @@ func isFieldValue(s string) bool {
 	return true
 }
 
-// heads are the heads that several connections have in common, as those of all
-// browsers of a kind.
+// heads are the heads shared by several connections, as those of all browsers of a kind.
 type heads struct {
 	mu sync.RWMutex       // guards the following
 	m  map[string][]*head // by the line of their Host, as most write it
 	n  int                // of heads
 }
 
-// Limits on the heads that are kept, and on those of one Host.
+// Limits on the kept heads, and on those of one Host.
 const (
 	maxHeads   = 256
 	maxOfAHost = 16
@@ -288,7 +286,7 @@ type reading struct {
 	own    *own
 }
 
-// get returns the head that b is, or nil if that is none for us.
+// get returns the head of b, or nil if it is none for us.
 func (hs *heads) get(b []byte) (r reading) {
 	key := hostLine(b)
 	if r = hs.find(key, b); r.head != nil {
@@ -314,7 +312,7 @@ func (hs *heads) get(b []byte) (r reading) {
 	return r
 }
 
-// find returns the head that b is, or is like, if it is known.
+// find returns the head of b, or one like it, if it is known.
 func (hs *heads) find(key, b []byte) (r reading) {
 	hs.mu.RLock()
 	defer hs.mu.RUnlock()

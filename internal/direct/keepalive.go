@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// switchOf returns the switch of srv that [http.Server.SetKeepAlivesEnabled] sets:
-// connections are to be closed after their next answer if it is true. net/http has no
-// other way to ask, and tells nothing of it to those that take a connection over. If a
-// release has no such field the switch is never set, which a test would show.
+// switchOf returns the switch set by [http.Server.SetKeepAlivesEnabled]: if it is true,
+// connections are to be closed after their next answer. net/http has no other way to ask,
+// and does not tell the takers of connections. In a release without this field the switch
+// is never set; a test would show it.
 func switchOf(srv *http.Server) *atomic.Bool {
 	f := reflect.ValueOf(srv).Elem().FieldByName("disableKeepAlives")
 	if !f.IsValid() || f.Type() != reflect.TypeFor[atomic.Bool]() {
@@ -18,8 +18,7 @@ func switchOf(srv *http.Server) *atomic.Bool {
 	return (*atomic.Bool)(f.Addr().UnsafePointer())
 }
 
-// heed has the connection closed after the answer that is being made if the server
-// keeps none alive.
+// heed closes the connection after the answer in progress if the server keeps none alive.
 func (c *conn) heed() {
 	if !c.route.server.noKeepAlives.Load() {
 		return
@@ -29,8 +28,8 @@ func (c *conn) heed() {
 	c.mu.Unlock()
 }
 
-// heed ends the idle connections of servers that keep none alive. Others end with
-// their answers.
+// heed ends the idle connections of servers without keep-alive. Others end with their
+// answers.
 func (e *Engine) heed() {
 	e.mu.Lock()
 	off := false

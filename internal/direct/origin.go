@@ -10,8 +10,8 @@ import (
 	"github.com/gobosh/bosh/internal/reqinfo"
 )
 
-// A source is the origin of a request that was read directly. Most of it belongs
-// to others of its kind as well.
+// A source is the origin of a request read directly. Most of it belongs to others of its
+// kind as well.
 type source struct {
 	head   *head
 	route  *route

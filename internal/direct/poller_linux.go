@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A poller watches the connections of an Engine that are at rest, by an epoll
-// instance of its own. While there are some it has a goroutine, which waits for
-// that instance by the poller of the runtime, where it takes no thread.
+// A poller watches the resting connections of an Engine, by an epoll instance of its own.
+// While there are some it has a goroutine. It waits for that instance by the poller of the
+// runtime, without a thread.
 //
-// What is watched is known by the id of its connection: by the time that an event
-// is looked at, its file descriptor may belong to another one.
+// Watched connections are known by their ids: by the time of an event's handling, the file
+// descriptor may belong to another one.
 type poller struct {
 	mu   sync.Mutex // guards the following
 	n    int        // connections that are watched
@@ -43,7 +43,7 @@ func (p *poller) watch(c *conn) bool {
 	return true
 }
 
-// unwatch ends what watch has begun. It is called with the connection's lock.
+// unwatch ends watch. It is called with the connection's lock.
 func (p *poller) unwatch(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

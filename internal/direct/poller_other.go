@@ -2,7 +2,7 @@
 
 package direct
 
-// A poller would watch connections that are at rest. Here they have a goroutine.
+// A poller would watch resting connections. Here they have a goroutine.
 type poller struct{}
 
 func (p *poller) watch(c *conn) bool { return false }

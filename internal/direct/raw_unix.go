@@ -24,13 +24,11 @@ func (c *conn) initRaw() {
 	c.readable, c.writable = c.tryRead, c.tryWrite
 }
 
-// tryRead reads what there is, and serves the requests in it. It reports whether
-// it need not be called again when there is more. A read that does not fill the
-// buffer has emptied the socket, mostly (behind urgent data there may be more, which
-// the next read finds), and whatever comes later has it called again. What
-// came before that and cannot be read as data, the client's end, is noticed by the
-// next read: at once if a request waits for its answer, or else at the latest when
-// the connection comes to rest.
+// tryRead reads all there is, and serves the requests in it. It reports whether it need not
+// be called again when there is more. A read of less than the buffer has emptied the
+// socket, mostly (behind urgent data there may be more, for the next read), and later bytes
+// call it again. The client's end cannot be read as data. The next read notices it: at once
+// if a request waits for its answer, or else when the connection comes to rest.
 func (c *conn) tryRead(fd uintptr) bool {
 	for {
 		if c.buf == nil {
@@ -64,7 +62,7 @@ func (c *conn) tryRead(fd uintptr) bool {
 	}
 }
 
-// tryWrite writes of the rest what can be written now.
+// tryWrite writes as much of the rest as it can now.
 func (c *conn) tryWrite(fd uintptr) bool {
 	for len(c.unsent) > 0 {
 		n, err := syscall.Write(int(fd), c.unsent)

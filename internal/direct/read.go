@@ -27,8 +27,8 @@ func putBuffer(b []byte) {
 	buffer.Rest(b)
 }
 
-// growBuffer returns b with room for n more bytes, but no more than that if it is
-// large. It takes back the buffer that b had if it is another one.
+// growBuffer returns b with room for n more bytes, but no more if it is large. It takes
+// back the old buffer of b if it is another one.
 func growBuffer(b []byte, n int) []byte {
 	need := len(b) + n
 	if need <= cap(b) {
@@ -45,8 +45,7 @@ func growBuffer(b []byte, n int) []byte {
 	return grown
 }
 
-// read reads more into the buffer, unless the reader is called, to which it
-// attends.
+// read reads more into the buffer. If the reader is called, it attends to the call.
 func (c *conn) read() error {
 	err := c.readMore()
 	if err != nil && c.attend() {
@@ -79,8 +78,8 @@ func (c *conn) readMore() error {
 	return err
 }
 
-// receive reads from the connection. One that is somebody's own may panic, which is
-// no reason for others to end.
+// receive reads from the connection. Somebody's own connection may panic, without an end
+// for others.
 func (c *conn) receive(p []byte) (n int, err error) {
 	defer c.e.caught("Read of a connection")
 	err = errPanicked
@@ -89,7 +88,7 @@ func (c *conn) receive(p []byte) (n int, err error) {
 
 var errPanicked = errors.New("direct: the connection panicked")
 
-// makeRoom sees to it that something can be read.
+// makeRoom makes room for reading.
 func (c *conn) makeRoom() {
 	if len(c.buf) < cap(c.buf) || c.buf == nil {
 		return
@@ -145,7 +144,7 @@ type arrival struct {
 	spare any // that for another request
 }
 
-// flowing takes note of how much of a request has come, of which there is more to come.
+// flowing takes note of how much of an unfinished request has come.
 func (c *conn) flowing() {
 	if c.coming == nil {
 		c.coming = new(arrival)
@@ -173,7 +172,7 @@ func (c *conn) extend(t time.Time) {
 	c.freeWrite()
 }
 
-// flowed takes note that the request has been served, or will not come.
+// flowed takes note of a request served, or lost.
 func (c *conn) flowed() {
 	if c.coming != nil && c.coming.state != nil {
 		c.coming.state = nil
@@ -181,16 +180,14 @@ func (c *conn) flowed() {
 	}
 }
 
-// idle reports whether nothing has happened for so long that the connection is to
-// be closed.
+// idle reports whether the connection has been idle for so long that it is to be closed.
 func (c *conn) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.phase != open || c.first == nil && time.Since(c.since) >= c.route.server.idle
 }
 
-// expired has the log say that the connection is closed for being idle, if it is one of
-// something in front.
+// expired logs the end of an idle connection, if it is one of something in front.
 func (c *conn) expired(idle time.Duration) {
 	c.mu.Lock()
 	told := c.front && c.phase == open
@@ -209,9 +206,8 @@ func (c *conn) idleSince() time.Time {
 	return c.since
 }
 
-// wait waits until there are less than n requests. Meanwhile it reads on, so that
-// it is noticed when the client leaves. It reports whether the connection goes
-// on.
+// wait waits until there are less than n requests. Meanwhile it reads on, to notice the
+// client's end. It reports whether the connection goes on.
 func (c *conn) wait(n uint8) bool {
 	c.busy = true
 	defer func() { c.busy = false }()
@@ -255,8 +251,8 @@ func (c *conn) wait(n uint8) bool {
 	}
 }
 
-// plain returns the connection of the operating system that c is, or nil. It may
-// not be one that something has been put around, which would be passed over.
+// plain returns c as a connection of the operating system, or nil. It may not be a wrapped
+// one: the wrapper would be passed over.
 func plain(c net.Conn) syscallConn {
 	switch c := c.(type) {
 	case *net.TCPConn:

@@ -5,16 +5,15 @@ import (
 	"syscall"
 )
 
-// A Receipt tells whether the client has what was written to its connection, as far as
-// the operating systems know.
+// A Receipt tells whether the client has all bytes of its connection, as far as the
+// operating systems know.
 type Receipt struct{ c *conn }
 
 // Receipt returns the Receipt of the request's connection. It is asked for from Done on.
 func (q *Request) Receipt() Receipt { return Receipt{q.c} }
 
-// Arrived reports whether the client's operating system has acknowledged everything that
-// has been written to the connection. It does not block. If known is false that cannot
-// be told, now or later.
+// Arrived reports whether the client's operating system has acknowledged all bytes written
+// to the connection. It does not block. If known is false it cannot be told, now or later.
 func (r Receipt) Arrived() (all, known bool) {
 	c := r.c
 	defer c.e.caught("NetConn of a connection")
@@ -31,7 +30,7 @@ func (r Receipt) Arrived() (all, known bool) {
 	return all, known
 }
 
-// socket returns the TCP socket that is under c, if there is one.
+// socket returns the TCP socket under c, if there is one.
 func socket(c net.Conn) syscall.RawConn {
 	for range maxLayers {
 		switch t := c.(type) {

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// acknowledged reports whether nothing of what was written to a socket is still to be
-// acknowledged by the other side, and whether that can be told.
+// acknowledged reports whether the other side has acknowledged all bytes written to a
+// socket, and whether it can be told.
 func acknowledged(raw syscall.RawConn) (all, known bool) {
 	err := raw.Control(func(fd uintptr) {
 		var left int32 // SIOCOUTQ, which has the same number: see tcp(7)
@@ -14,7 +14,7 @@ func acknowledged(raw syscall.RawConn) (all, known bool) {
 		if known = errno == 0; !known {
 			return
 		}
-		// A connection that was reset has nothing left either. It has no peer.
+		// A reset connection has nothing left either. It has no peer.
 		_, perr := syscall.Getpeername(int(fd))
 		known = perr == nil
 		all = known && left == 0

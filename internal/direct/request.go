@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A Request is one request on a connection that was taken over.
+// A Request is one request on a connection taken over.
 type Request struct {
 	// Context is the handler's own. It is kept when the Request is used for
 	// another one.
@@ -29,7 +29,7 @@ type Request struct {
 	first  *http.Request // what net/http made of that
 	extra  http.Header   // what others have put into the answer to it
 
-	// What follows is guarded by the connection's lock.
+	// The following is guarded by the connection's lock.
 
 	next     *Request // behind this one on its connection
 	out      []byte   // the answer
@@ -59,7 +59,7 @@ func (q *Request) free() {
 	requests.Put(q)
 }
 
-// Connection returns a number for the connection that the request came on. It is not 0.
+// Connection returns a number for the connection of the request. It is not 0.
 func (q *Request) Connection() uint64 { return q.c.id }
 
 // HTTP returns the request. It is the caller's.
@@ -76,8 +76,8 @@ func (q *Request) HTTP() *http.Request {
 	return r
 }
 
-// read returns the head as it came. That is known while the request is being served;
-// after that, fields that others have different values of have none.
+// read returns the head as it came. They are known while the request is being served; after
+// that, fields with varying values have none.
 func (q *Request) read() *head {
 	if !q.varied {
 		return q.head
@@ -99,7 +99,7 @@ func (q *Request) read() *head {
 	return &h
 }
 
-// lasting returns the values of a field that last as long as the request waits, or def.
+// lasting returns the values of a field for as long as the request waits, or def.
 func (q *Request) lasting(name string, def []string) []string {
 	switch {
 	case name != "Origin" && name != "Accept-Encoding":
@@ -121,7 +121,7 @@ func (q *Request) Forwarded() bool {
 	return reqinfo.Forwarded(q.head.header)
 }
 
-// Values returns a context that has the values of the request's, and outlives it.
+// Values returns a context with the values of the request's. It outlives that one.
 func (q *Request) Values() context.Context {
 	if q.first != nil {
 		return q.first.Context()
@@ -133,7 +133,7 @@ func (q *Request) Values() context.Context {
 	return ctx
 }
 
-// Host returns the host that the request is for.
+// Host returns the host of the request.
 func (q *Request) Host() string {
 	if q.first != nil {
 		return q.first.Host
@@ -164,9 +164,8 @@ func (q *Request) Encoding() []string {
 	return q.head.encoding
 }
 
-// Extra returns the fields that others have set for the answer: the middleware
-// around the handler of the connection's first request. All others have none. They
-// are the caller's.
+// Extra returns the answer fields of others: of middleware around the handler of the
+// connection's first request. All others have none. They are the caller's.
 func (q *Request) Extra() http.Header { return q.extra }
 
 // TLS returns the state of the connection, or nil.
@@ -181,7 +180,7 @@ func (q *Request) Answer(a httpio.RawAnswer) {
 	q.c.settle(q, answered)
 }
 
-// Abort closes the connection instead, after what is to be answered before.
+// Abort closes the connection instead, after the earlier answers.
 func (q *Request) Abort() {
 	q.c.mu.Lock()
 	q.c.settle(q, aborted)
@@ -212,7 +211,7 @@ func (q *Request) render(a httpio.RawAnswer) []byte {
 	return append(growBuffer(b, len(a.Body)), a.Body...)
 }
 
-// appendHeader appends the fields of h but for those that are added in any case.
+// appendHeader appends the fields of h without those added in any case.
 func appendHeader(b []byte, h http.Header) []byte {
 	if len(h) == 0 {
 		return b
@@ -252,8 +251,7 @@ func date() string {
 	return s.text
 }
 
-// A route is what the requests of a connection have in common, and several
-// connections may.
+// A route is the common part of a connection's requests. Several connections may share it.
 type route struct {
 	server  *server
 	host    string
@@ -261,7 +259,7 @@ type route struct {
 	request *http.Request // without what belongs to a single request
 }
 
-// newRoute returns the route that r has come.
+// newRoute returns the route of r.
 func newRoute(s *server, r *http.Request) *route {
 	shared := r.WithContext(context.Background())
 	shared.Header, shared.Trailer, shared.TLS, shared.RemoteAddr = nil, nil, nil, ""

@@ -2,14 +2,13 @@ package direct
 
 import "time"
 
-// A request is mostly held for long, and a goroutine that has served one has a
-// stack of 8 KB. So a connection that has been waiting for a while is left to the
-// poller of its Engine, and has no goroutine until something comes. Where there is
-// no poller, and over TLS, it gets a new goroutine, which has a stack of 2 KB: the
-// runtime would leave the old one at least 4.
+// A request is mostly held for long, and its goroutine has a stack of 8 KB after serving.
+// So a connection is left to the poller of its Engine after a while, and has no goroutine
+// until something comes. Without a poller, and over TLS, it gets a new goroutine with a
+// stack of 2 KB: the runtime would leave the old one at least 4.
 
-// sweepEvery is how often connections are looked at. One that has had no request
-// meanwhile comes to rest, if it had one since it did so the last time.
+// sweepEvery is how often connections are looked at. A connection without a request
+// meanwhile comes to rest, if it had one since its last rest.
 const sweepEvery = time.Second
 
 // unrest has the connections looked at.
@@ -51,9 +50,9 @@ func (c *conn) look() (again bool) {
 	return false
 }
 
-// lookAtRest is look for a connection without a goroutine, which nobody else looks
-// after: it may have been idle for too long. Somebody who got it by ConnContext may
-// have closed it, but for that alone there is no further sweep.
+// lookAtRest is look for a connection without a goroutine. It may have been idle for too
+// long. An owner by ConnContext may have closed it, but for that alone there is no further
+// sweep.
 func (c *conn) lookAtRest() (again bool) {
 	idle := c.route.server.idle
 	limited := idle > 0 && c.first == nil
@@ -64,8 +63,7 @@ func (c *conn) lookAtRest() (again bool) {
 	return limited
 }
 
-// rests reports whether the connection is to come to rest, now that the reader has
-// been called.
+// rests reports whether the connection is to come to rest, after a call of the reader.
 func (c *conn) rests() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +81,7 @@ func (c *conn) rest() {
 	}
 }
 
-// watch has the connection watched by the poller, if that is possible.
+// watch has the connection watched by the poller, if possible.
 func (c *conn) watch() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

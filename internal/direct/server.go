@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A server is an http.Server that connections are taken from, and given back to.
+// A server is an http.Server: connections are taken from it, and given back.
 type server struct {
 	srv  *http.Server
 	e    *Engine
@@ -55,8 +55,8 @@ func (e *Engine) server(srv *http.Server, local net.Addr) *server {
 	return s
 }
 
-// shutdown is called when the http.Server shuts down, which does not know of the
-// connections that were taken from it.
+// shutdown is called when the http.Server shuts down. It does not know of the connections
+// taken from it.
 func (e *Engine) shutdown(s *server) {
 	e.mu.Lock()
 	s.down = true
@@ -69,9 +69,9 @@ func (e *Engine) shutdown(s *server) {
 	s.back.SetKeepAlivesEnabled(false)
 }
 
-// newServer returns the server for srv. A Server knows a connection by its type,
-// so what it is given back goes by a twin of it that tells the handler what it
-// would have told. Its hooks are called anew, and may not like that.
+// newServer returns the server for srv. A Server knows a connection by its type.
+// Connections go back to a twin of it, and the twin tells the handler all that the Server
+// would have told. Its hooks are called anew, and may not like it.
 func (e *Engine) newServer(srv *http.Server, local net.Addr) *server {
 	s := &server{srv: srv, e: e, base: context.Background(), idle: srv.IdleTimeout, maxHead: maxHead, noKeepAlives: switchOf(srv)}
 	s.down = !s.baseContext(&single{addr: local})
@@ -127,8 +127,8 @@ func (s *server) connContext(ctx context.Context, c net.Conn) context.Context {
 
 type returnedKey struct{}
 
-// backContext is connContext for a connection that is given back. If that panics
-// the connection is closed, and nothing of it is served.
+// backContext is connContext for a connection given back. After a panic the connection is
+// closed without service.
 func (s *server) backContext(ctx context.Context, c net.Conn) context.Context {
 	back, known := c.(*returned), false
 	ctx = context.WithValue(ctx, http.ServerContextKey, s.srv)
@@ -156,7 +156,7 @@ func (s *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	h.ServeHTTP(w, r)
 }
 
-// serve serves a connection that is given back.
+// serve serves a connection given back.
 func (s *server) serve(c *returned) {
 	if s.back.Serve(&single{conn: c, addr: c.LocalAddr()}) == http.ErrServerClosed {
 		c.Close()
@@ -166,7 +166,7 @@ func (s *server) serve(c *returned) {
 // maxRoutes is how many routes are shared.
 const maxRoutes = 64
 
-// route returns the route that r has come.
+// route returns the route of r.
 func (s *server) route(r *http.Request) *route {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	key := r.Host + " " + path
@@ -201,8 +201,7 @@ func (l *single) Accept() (net.Conn, error) {
 func (l *single) Close() error   { return nil }
 func (l *single) Addr() net.Addr { return l.addr }
 
-// A returned is a connection that is given back. What had been read of it comes
-// first.
+// A returned is a connection given back. The bytes read before come first.
 type returned struct {
 	net.Conn
 	unread []byte
@@ -222,7 +221,7 @@ func (c *returned) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// CloseWrite ends what is written, if the connection can do that.
+// CloseWrite closes the side of writing, if the connection can.
 func (c *returned) CloseWrite() error {
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
@@ -230,8 +229,8 @@ func (c *returned) CloseWrite() error {
 	return http.ErrNotSupported
 }
 
-// ReadFrom writes what r has, as fast as the connection can.
+// ReadFrom writes the bytes of r, as fast as the connection can.
 func (c *returned) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
-// NetConn returns the connection that c wraps.
+// NetConn returns the wrapped connection.
 func (c *returned) NetConn() net.Conn { return c.Conn }

@@ -11,9 +11,9 @@ import (
 	"github.com/gobosh/bosh/internal/reqinfo"
 )
 
-// Take takes over the connection of r, whose body has been read, and returns r as
-// a Request. It returns nil if that cannot be done, or if the client would see
-// it. The caller calls Begin before it returns from ServeHTTP.
+// Take takes over the connection of r after its body has been read, and returns r as a
+// Request. It returns nil if it cannot do so, or if the client would notice. The caller
+// calls Begin before it returns from ServeHTTP.
 func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok || !usual(r) {
@@ -62,8 +62,7 @@ func (e *Engine) Take(w http.ResponseWriter, r *http.Request) *Request {
 	return q
 }
 
-// Begin has the request served, by serve, and then those that follow it on its
-// connection.
+// Begin has the request served by serve, and then its successors on the connection.
 func (q *Request) Begin(serve func(*Request)) {
 	c := q.c
 	served := false
@@ -76,7 +75,7 @@ func (q *Request) Begin(serve func(*Request)) {
 	served = c.e.guard(serve, q)
 }
 
-// usual reports whether r has nothing that changes how it is read or answered.
+// usual reports whether r is to be read and answered without special rules.
 func usual(r *http.Request) bool {
 	for _, name := range [...]string{"Expect", "Upgrade", "Trailer"} {
 		if len(r.Header[name]) > 0 {
@@ -94,9 +93,8 @@ func usual(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor == 1 && !r.Close && r.ContentLength >= 0 && r.Method == http.MethodPost
 }
 
-// extra returns a copy of the fields in hd that still hold for an answer of ours:
-// middleware may go on with hd itself, and does not see what is written. Names are
-// in their canonical form.
+// extra returns a copy of the fields in hd with a meaning for our answer: middleware may go
+// on with hd itself, and does not see the answer. Names are in their canonical form.
 func extra(hd http.Header) (kept http.Header) {
 	for name, values := range hd {
 		if name = http.CanonicalHeaderKey(name); ofBody(name) {
@@ -110,9 +108,9 @@ func extra(hd http.Header) (kept http.Header) {
 	return kept
 }
 
-// ofBody reports whether a field describes the body of an answer or how it is
-// sent, which is not the middleware's matter any more: a compressor, for one, has
-// its Content-Encoding set before the handler is called.
+// ofBody reports whether a field describes the body of an answer or its transfer. It is not
+// the middleware's matter any more: a compressor, for one, sets its Content-Encoding before
+// it calls the handler.
 func ofBody(name string) bool {
 	switch name {
 	case "Accept-Ranges", "Digest", "Etag", "Last-Modified", "Repr-Digest",
@@ -123,7 +121,7 @@ func ofBody(name string) bool {
 		strings.HasPrefix(name, http.TrailerPrefix)
 }
 
-// ahead returns what has been read beyond what was asked for.
+// ahead returns the bytes read beyond the request.
 func ahead(rw *bufio.ReadWriter) []byte {
 	if rw == nil || rw.Reader == nil {
 		return nil // of somebody's own Hijack

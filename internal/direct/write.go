@@ -2,8 +2,8 @@ package direct
 
 import "time"
 
-// settle takes note of what has become of q, and writes what can be written now.
-// It is called with the lock, which it releases.
+// settle takes note of the fate of q, and writes as much as possible now. It is called with
+// the lock, and releases it.
 func (c *conn) settle(q *Request, s status) {
 	q.status = s
 	if c.first.status != waiting && c.writer == nobody {
@@ -29,9 +29,9 @@ func (c *conn) over(q *Request) {
 	}
 }
 
-// flush writes the answer to the oldest request, and what else can be written, as
-// long as that does not block: then the rest is left to the reader. It is called
-// with the lock, which it releases, by the writer.
+// flush writes the answer to the oldest request, and further answers, as long as it does
+// not block. Then the rest is left to the reader. The writer calls it with the lock. It
+// releases the lock.
 func (c *conn) flush() {
 	for more := true; more; {
 		q, over := c.first, c.phase == gone
@@ -48,8 +48,8 @@ func (c *conn) flush() {
 	}
 }
 
-// pop removes the oldest request, which has been answered. It is called with the
-// lock, which it releases unless there is more to write.
+// pop removes the oldest request after its answer. It is called with the lock, and releases
+// it unless there is more to write.
 func (c *conn) pop() (more bool) {
 	q := c.first
 	if c.first = q.next; c.first == nil {
@@ -88,8 +88,8 @@ func (c *conn) pop() (more bool) {
 	return more
 }
 
-// write writes b as far as that is possible without waiting. It reports whether
-// that is all, or the connection has failed.
+// write writes as much of b as possible without waiting. It reports whether b is done, or
+// the connection has failed.
 func (c *conn) write(b []byte) (done bool) {
 	c.unsent = b
 	if c.raw == nil {
@@ -102,8 +102,8 @@ func (c *conn) write(b []byte) (done bool) {
 	return len(c.unsent) == 0
 }
 
-// leaveRest leaves it to the reader to write what is unsent, and to go on from
-// there. It reports whether there will be a reader.
+// leaveRest leaves the unsent rest to the reader, and everything after it. It reports
+// whether there will be a reader.
 func (c *conn) leaveRest() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +117,7 @@ func (c *conn) leaveRest() bool {
 	return true
 }
 
-// finish writes what has been left to the reader, which calls it before it reads.
+// finish writes the rest left to the reader. The reader calls it before it reads.
 func (c *conn) finish() {
 	c.mu.Lock()
 	for c.writer == theReader {
@@ -135,7 +135,7 @@ func (c *conn) finish() {
 	c.mu.Unlock()
 }
 
-// writeRest writes what is unsent, as long as the client takes it.
+// writeRest writes the unsent rest, as long as the client takes it.
 func (c *conn) writeRest() {
 	b := c.unsent
 	c.unsent = nil
@@ -152,7 +152,7 @@ func (c *conn) writeRest() {
 	c.freeWrite()
 }
 
-// sendPaced writes b within the limit that there is for it.
+// sendPaced writes b within its limit.
 func (c *conn) sendPaced(b []byte) error {
 	l := c.e.Writing
 	if !l.On() {
@@ -180,15 +180,15 @@ func (c *conn) writeUntil(t time.Time) {
 	c.setWriteLimit(t)
 }
 
-// send writes to the connection. One that is somebody's own may panic.
+// send writes to the connection. Somebody's own connection may panic.
 func (c *conn) send(b []byte) (n int, err error) {
 	defer c.e.caught("Write of a connection")
 	err = errPanicked
 	return c.rwc.Write(b)
 }
 
-// freeWrite ends what limitWrite has begun. Over TLS reading may write, and must not
-// take longer for that than for a request. It is called by the reader.
+// freeWrite ends the effect of limitWrite. Over TLS reading may write, and must not take
+// longer for it than for a request. It is called by the reader.
 func (c *conn) freeWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,9 +6,9 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// An Answer is a <body/> received from a server, what a [Response] becomes on the
-// client's side. The attributes that requests have too are in the Request, and what
-// is said of its byte slices holds here.
+// An Answer is a <body/> received from a server: a [Response] on the client's side. The
+// attributes shared with requests are in the Request, with the same rules for its byte
+// slices.
 type Answer struct {
 	Request
 
@@ -16,25 +16,25 @@ type Answer struct {
 	AuthID                                          []byte
 }
 
-// toleratedInAnswers is in force without being declared. Servers that hand on what an
-// XMPP server sends may forget its prefix.
+// toleratedInAnswers is in force without being declared. Servers in front of an XMPP server
+// may forget its prefix.
 var toleratedInAnswers = []xmlscan.Binding{tolerated[0], {Prefix: "stream", URI: NSStream}}
 
-// Reset forgets what was parsed but keeps the buffers.
+// Reset forgets the parsed parts but keeps the buffers.
 func (a *Answer) Reset() {
 	r := a.Request
 	*a = Answer{Request: r}
 	a.Request.Reset()
 }
 
-// Parse reads a.Body, which may be any bytes.
+// Parse reads a.Body. It may be any bytes.
 func (a *Answer) Parse(lim Limits) error {
 	a.answer = a
 	defer func() { a.answer = nil }() // an Answer may be copied
 	return a.Request.Parse(lim)
 }
 
-// known takes an attribute that requests do not have.
+// known takes an attribute unknown in requests.
 func (a *Answer) known(x *xmlscan.Attr) bool {
 	switch string(x.Local) {
 	case "requests":

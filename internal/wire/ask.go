@@ -7,11 +7,10 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// NSOpaque is the namespace of the elements that carry bytes.
+// NSOpaque is the namespace of elements with bytes.
 const NSOpaque = "urn:bosh:opaque:0"
 
-// An Ask is a <body/> for a server, what becomes a [Request] there. Zero fields are
-// left out.
+// An Ask is a <body/> for a server: a [Request] there. Zero fields are left out.
 type Ask struct {
 	Rid                      int64
 	SID, Key, NewKey, Stream string
@@ -28,7 +27,7 @@ type Ask struct {
 	XMPP                    bool     // the prefix stream may occur in the payloads
 }
 
-// Terms are what a client asks for.
+// Terms are a client's wishes.
 type Terms struct {
 	Wait, Hold int64 // seconds; requests
 	Ver        string

@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// conditions are those by which a session can end, each with the HTTP status that
-// stands for it when the client sent no `ver`, or 0. XEP-0124, sections 17.1 and
-// 17.2. The root package has a constant for each, which its tests compare.
+// conditions are the reasons for the end of a session, each with its HTTP status for
+// clients without `ver`, or 0. XEP-0124, sections 17.1 and 17.2. The root package has a
+// constant for each; its tests compare them.
 var conditions = map[string]int{
 	"bad-request":              http.StatusBadRequest,
 	"host-gone":                0,
@@ -31,8 +31,7 @@ func Defined(condition string) bool {
 	return ok
 }
 
-// LegacyStatus returns the HTTP status that stands for a condition when the
-// client sent no `ver`, or 0.
+// LegacyStatus returns the HTTP status of a condition for clients without `ver`, or 0.
 func LegacyStatus(condition string) int { return conditions[condition] }
 
 // Conditions yields all of them.

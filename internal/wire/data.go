@@ -7,8 +7,8 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// AppendData appends the bytes that p carries as base64 in a data element of
-// the namespace ns. It reports false if p is something else.
+// AppendData appends the bytes of p, base64 in a data element of the namespace ns. It
+// reports false if p is something else.
 func AppendData(dst []byte, req *Request, p Payload, ns string) ([]byte, bool) {
 	if string(p.Local) != "data" || string(p.URI) != ns {
 		return dst, false
@@ -21,7 +21,7 @@ func AppendData(dst []byte, req *Request, p Payload, ns string) ([]byte, bool) {
 	return dst, err == nil
 }
 
-// text64 returns the character data of p, without blanks, if that is all it holds.
+// text64 returns the character data of p, without blanks, if p holds nothing else.
 // References and CDATA have no place in base64; the decoder skips line breaks.
 func (r *Request) text64(p Payload) (text []byte, ok bool) {
 	b := r.Body[p.nameEnd:p.end]

@@ -2,16 +2,16 @@ package wire
 
 import "sync"
 
-// A Pool has Requests that are parsed within Limits. The zero value is ready for use, by
-// several goroutines at once.
+// A Pool has Requests parsed within Limits. The zero value is ready for use, by several
+// goroutines at once.
 type Pool struct {
 	Limits Limits
 
 	free sync.Pool
 }
 
-// MaxPooled is the largest buffer that is used again, in bytes. The same goes for all
-// else that a Request takes.
+// MaxPooled is the largest reused buffer, in bytes. The same goes for all other parts of a
+// Request.
 const MaxPooled = 64 << 10
 
 // Get returns an empty Request.
@@ -25,7 +25,7 @@ func (p *Pool) Get() *Request {
 // Parse parses the body of a Request.
 func (p *Pool) Parse(r *Request) error { return r.Parse(p.Limits) }
 
-// Again returns the Request of a body that has been parsed before, without a fault.
+// Again returns the Request of a body parsed before without a fault.
 func (p *Pool) Again(body []byte) *Request {
 	r := p.Get()
 	r.Body = body
@@ -33,7 +33,7 @@ func (p *Pool) Again(body []byte) *Request {
 	return r
 }
 
-// Put takes back a Request that nobody uses any more.
+// Put takes back a Request without users.
 func (p *Pool) Put(r *Request) {
 	if cap(r.Body) <= MaxPooled && r.Size() <= MaxPooled {
 		r.Reset()

@@ -1,7 +1,6 @@
-// Package wire reads and writes the <body/> wrapper of BOSH (XEP-0124,
-// sections 6 and 7): the attributes by name, and the payloads as the bytes
-// they arrived in, made self-contained by inserting declarations and never by
-// encoding them anew.
+// Package wire reads and writes the <body/> wrapper of BOSH (XEP-0124, sections 6 and 7):
+// the attributes by name, and the payloads as the bytes of their arrival. Inserted
+// declarations make them self-contained; they are never encoded anew.
 package wire
 
 import (
@@ -22,9 +21,9 @@ const (
 	nsXML    = "http://www.w3.org/XML/1998/namespace"
 )
 
-// A Request is a <body/> received from a client. Its byte slices point into
-// Body or into buffers of its own, and are good until the next Parse. An
-// attribute that was absent is nil; one that was empty is not.
+// A Request is a <body/> received from a client. Its byte slices point into Body or into
+// buffers of its own, and are good until the next Parse. An absent attribute is nil; an
+// empty one is not.
 type Request struct {
 	Body []byte // what was parsed; owned by the Request
 
@@ -39,10 +38,10 @@ type Request struct {
 	answer  *Answer // that this is a part of, or nil
 }
 
-// A Wrapper is what the start tag of a <body/> says to BOSH.
+// A Wrapper is the meaning of a <body/> start tag for BOSH.
 type Wrapper struct {
-	// Root says that the start tag was read, so that the attributes can be
-	// relied on even if Parse failed behind it.
+	// Root says that the start tag was read: the attributes are reliable even if Parse
+	// failed behind it.
 	Root bool
 
 	SID, To, From, Lang, Route, Content, Ver []byte
@@ -72,26 +71,25 @@ var (
 	errDecls = errors.New("too much to declare again on the payloads")
 )
 
-// MaxTag is how many bytes the wrapper's start tag may have. Much of what is in it
-// is kept for as long as the session lives.
+// MaxTag is how many bytes the wrapper's start tag may have. Many of them are kept for as
+// long as the session lives.
 const MaxTag = 16 << 10
 
-// Ours are limits for answers that we have made: they hold elements that the
-// application wrote within the usual limits, with declarations added that the stream's
-// root had, and echo what the client and the application said of their addresses.
+// Ours are limits for our own answers. Their elements are within the usual limits, with
+// added declarations of the stream's root. They also repeat the addresses of the client and
+// the application.
 var Ours = Limits{Attrs: 256, Bindings: 512, trusted: true}
 
-// minDecls is how many bytes the declarations that payloads take from the
-// wrapper may have at least, each counted as often as it is taken. Beyond that
-// they may not exceed twice the body: a long one on the wrapper that many small
-// payloads take would make a thousand times as much of it.
+// minDecls is the least limit in bytes on declarations taken by payloads from the wrapper,
+// each counted as often as it is taken. Beyond that they may not exceed twice the body:
+// many small payloads with one long declaration of the wrapper would make a thousand times
+// as much of it.
 const minDecls = 256 << 10
 
-// tolerated is in force without being declared, since there are clients that
-// forget to.
+// tolerated is in force without a declaration, since some clients forget it.
 var tolerated = []xmlscan.Binding{{Prefix: usualPrefix, URI: NSXBOSH}}
 
-// Limits bound what Parse accepts. Zero fields stand for xmlscan's defaults.
+// Limits bound the input of Parse. Zero fields stand for xmlscan's defaults.
 type Limits struct {
 	Depth, Attrs, Bindings int
 	Payloads               int // 0: no limit
@@ -100,15 +98,15 @@ type Limits struct {
 	tag     bool // only the start tag is of interest
 }
 
-// Reset forgets what was parsed but keeps the buffers.
+// Reset forgets the parsed parts but keeps the buffers.
 func (r *Request) Reset() {
 	r.Body, r.Wrapper = r.Body[:0], Wrapper{}
 	r.Other, r.Payloads = r.Other[:0], r.Payloads[:0]
 	r.decls, r.text, r.rebinds = r.decls[:0], r.text[:0], r.rebinds[:0]
 }
 
-// Begun reads the start tag of a body that is on its way, of which b has come, and
-// reports whether there is one: then r has its attributes. What r had is forgotten.
+// Begun reads the start tag of a body on its way from its part b, and reports whether it is
+// there: then r has its attributes. Old contents of r are forgotten.
 func (r *Request) Begun(b []byte) bool {
 	body := r.Body
 	r.Reset()
@@ -121,7 +119,7 @@ func (r *Request) Begun(b []byte) bool {
 // MaxBegin is how many bytes of a body Begun looks at.
 const MaxBegin = MaxTag + 1<<10
 
-// Size returns how many bytes what was parsed takes besides Body, or has room for.
+// Size returns the bytes of the parsed parts besides Body, or their capacity.
 func (r *Request) Size() int {
 	return cap(r.Other)*attrSize + cap(r.Payloads)*payloadSize + cap(r.rebinds)*spanSize + cap(r.decls) + cap(r.text)
 }
@@ -135,8 +133,8 @@ var (
 // Drop forgets all but the body, and takes no room for it.
 func (r *Request) Drop() { *r = Request{Body: r.Body} }
 
-// Keep returns the body for somebody who keeps it. The Request may not be looked at
-// any more: what it has of the body may be another one's.
+// Keep returns the body to keep. The Request may not be looked at any more: its parts of
+// the body may be another one's.
 func (r *Request) Keep() []byte {
 	b := r.Body
 	if cap(b) > len(b)+len(b)/4 {
@@ -218,12 +216,12 @@ func (r *Request) attributes() {
 	}
 }
 
-// usualPrefix is the one that XEP-0206 has for its attributes. There are clients that
-// bind it to another namespace and mean the attributes all the same.
+// usualPrefix is the one of XEP-0206 for its attributes. Some clients bind it to another
+// namespace and mean the attributes all the same.
 const usualPrefix = "xmpp"
 
-// xbosh takes an attribute of XEP-0206. One that is in the namespace counts for more
-// than one that only has the usual prefix.
+// xbosh takes an attribute of XEP-0206. An attribute in the namespace counts for more than
+// one with the usual prefix only.
 func (r *Request) xbosh(a *xmlscan.Attr) bool {
 	var value *[]byte
 	switch string(a.Local) {
@@ -283,7 +281,7 @@ func (r *Request) known(a *xmlscan.Attr) bool {
 }
 
 // host returns the name of a host, or a domain, without a dot at its end: with one it is
-// the same name. What IDNA takes for a dot is one. RFC 7622, section 3.2.
+// the same name. This is a dot for IDNA. RFC 7622, section 3.2.
 func host(name []byte) []byte {
 	for _, dot := range dots {
 		if rest, ok := bytes.CutSuffix(name, dot); ok {
@@ -323,7 +321,7 @@ func (r *Request) payload(off int, it *xmlscan.Item) {
 	p.start, p.end, p.nameEnd = off, off+it.Len, off+it.NameEnd
 	p.decls[0] = len(r.decls)
 	if it.UsesDefault {
-		// It is the wrapper's, unless that has a prefix.
+		// It is the wrapper's, unless it has a prefix.
 		uri := r.defaultNS()
 		if p.usesDefault = uri == NS; !p.usesDefault {
 			r.decls = appendDecl(r.decls, "", uri)
@@ -340,7 +338,7 @@ func (r *Request) payload(off int, it *xmlscan.Item) {
 	p.rebinds[1] = len(r.rebinds)
 }
 
-// defaultNS returns the default namespace that is in force in the wrapper.
+// defaultNS returns the default namespace in force in the wrapper.
 func (r *Request) defaultNS() string {
 	for _, d := range r.scan.Bindings() {
 		if d.Prefix == "" {
@@ -361,9 +359,8 @@ func appendDecl(dst []byte, prefix, uri string) []byte {
 	return append(dst, '\'')
 }
 
-// Inherits reports whether p is in the namespace of the wrapper for want of a
-// declaration of its own. In an answer of ours that is what we say, and no element of
-// the application's.
+// Inherits reports whether p is in the namespace of the wrapper for want of a declaration
+// of its own. In our answers this is our text, and no element of the application's.
 func (p *Payload) Inherits() bool { return p.usesDefault && string(p.URI) == NS }
 
 // Raw returns the bytes of p as they arrived.
@@ -383,9 +380,8 @@ func (r *Request) AppendElement(dst []byte, p Payload) []byte {
 	return append(dst, r.Body[p.nameEnd:p.end]...)
 }
 
-// AppendStanza is AppendElement for XMPP: what is in the wrapper's namespace,
-// for want of a declaration of its own or by one, is moved to jabber:client,
-// which is what clients mean that do so (XEP-0206, section 2).
+// AppendStanza is AppendElement for XMPP. Names in the wrapper's namespace, with or without
+// a declaration, are moved to jabber:client: clients mean it (XEP-0206, section 2).
 func (r *Request) AppendStanza(dst []byte, p Payload) []byte {
 	dst = append(dst, r.Body[p.start:p.nameEnd]...)
 	if p.usesDefault {
@@ -407,15 +403,14 @@ func (r *Request) AppendStanza(dst []byte, p Payload) []byte {
 	return append(dst, r.Body[at:p.end]...)
 }
 
-// A Number is an attribute that should be a non-negative integer.
+// A Number is a non-negative integer attribute, or should be.
 type Number struct {
 	Set bool  // the attribute was there
 	OK  bool  // it was a non-negative integer
 	N   int64 // its value, at most MaxNumber
 }
 
-// MaxNumber is what larger numbers are lowered to: it lies above every number
-// that BOSH allows.
+// MaxNumber replaces larger numbers: it lies above every number of BOSH.
 const MaxNumber = 1 << 58
 
 // parseNumber takes decimal digits, with white space around them and zeros

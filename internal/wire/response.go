@@ -8,9 +8,8 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// The fixed parts of a response. The form is the one that all clients in use
-// can read: no prefix on body, no XML declaration, no white space around the
-// payloads, and single quotes.
+// The fixed parts of a response. All clients in use can read this form: no prefix on body,
+// no XML declaration, no white space around the payloads, and single quotes.
 const (
 	open  = "<body xmlns='" + NS + "'"
 	end   = "</body>"
@@ -38,8 +37,8 @@ type Response struct {
 	Last    []byte // elements behind all others
 }
 
-// Granted is what a creation response says of the session. Negative numbers
-// are left out.
+// Granted is a creation response's description of the session. Negative numbers are left
+// out.
 type Granted struct {
 	SID, Ver, Accept              string
 	Wait, Hold, Requests          int64
@@ -56,16 +55,16 @@ func (r *Response) bare() bool {
 		r.Version == "" && r.AuthID == "" && !r.Terminate && r.URI == "" && len(r.Last) == 0
 }
 
-// Wrap returns the response that says nothing but these elements, for Whole, and the
-// elements in it.
+// Wrap returns the response with just these elements, for Whole, and the elements in it.
 func Wrap(elements []byte) (whole, payload []byte) {
 	whole = (&Response{Payload: elements}).Bytes(nil)
 	i := len(whole) - len(end) - len(elements)
 	return whole, whole[i : i+len(elements) : i+len(elements)]
 }
 
-// Bytes returns the response: Whole if that is it, or in room if that is large enough for one with payloads,
-// and not much too large, or else in a buffer of its exact size.
+// Bytes returns the response: The answer is Whole if possible. Otherwise it is in room, if
+// that is large enough for an answer with payloads, and not much too large. Otherwise it is
+// in a buffer of its exact size.
 func (r *Response) Bytes(room []byte) []byte {
 	if r.Whole != nil && r.bare() {
 		return r.Whole

@@ -2,7 +2,7 @@ package xmlscan
 
 import "unicode/utf8"
 
-// What an ASCII character is good for.
+// The meanings of an ASCII character.
 const (
 	isSpace    = 1 << iota
 	beginsName // but for the colon
@@ -33,9 +33,9 @@ func isChar(r rune) bool {
 		r >= 0xE000 && r < 0xFFFE || r >= 0x10000 && r <= utf8.MaxRune
 }
 
-// charsLen returns the length of the character that b begins with, and of those
-// beyond ASCII that follow if it is one: 0 if that needs more of b, and -1 if it
-// must not stand in a document.
+// charsLen returns the length of the first character of b, together with following ones if
+// it is beyond ASCII. It returns 0 to ask for more of b, and -1 if the character must not
+// stand in a document.
 func charsLen(b []byte) int {
 	if b[0] < 0x80 {
 		return charLen(b)
@@ -75,7 +75,7 @@ func charLen(b []byte) int {
 	return n
 }
 
-// nameLen is charLen for characters beyond ASCII that must be ok in a name.
+// nameLen is charLen for name characters beyond ASCII, judged by ok.
 func nameLen(b []byte, ok func(rune) bool) int {
 	r, n := utf8.DecodeRune(b)
 	switch {

@@ -1,11 +1,11 @@
 package xmlscan
 
-// A common is a start tag that XMPP has in many stanzas, letter by letter the
-// same: an empty element that does nothing but declare its own namespace. So it
-// leaves nothing behind, and it takes no more than a comparison to scan it.
+// A common is a start tag of many XMPP stanzas, letter by letter the same: an empty element
+// with nothing but a declaration of its own namespace. So it leaves nothing behind, and it
+// takes no more than a comparison to scan it.
 //
-// The list is fixed, though one could learn tags: it takes no memory for a
-// session, and nobody learns from the time it takes what others have sent.
+// The list is fixed, though one could learn tags: it takes no memory for a session, and its
+// timing tells nobody about the tags of others.
 type common struct {
 	text string // behind the '<'
 	uri  string
@@ -52,8 +52,7 @@ var commons = func() (table [64]struct {
 // commonHash has no collisions between the common tags.
 func commonHash(w uint64) uint64 { return w * 0x83333218BD91A1B7 >> 58 }
 
-// maybeCommon tells whether the tag whose name begins at offset i begins like a
-// common one.
+// maybeCommon tells whether the tag with its name at offset i begins like a common one.
 func maybeCommon(b []byte, i int) bool {
 	if i < 0 || i >= len(b)-7 {
 		return false
@@ -62,7 +61,7 @@ func maybeCommon(b []byte, i int) bool {
 	return commons[commonHash(w)].first == w && w != 0
 }
 
-// commonStart is plainStart for what is maybeCommon.
+// commonStart is plainStart after maybeCommon.
 func (s *Scanner) commonStart(b []byte, i int) int {
 	if s.tooDeep() || len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
 		return -1

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Unescape appends to dst what an attribute value stands for, given as it
-// stands in the input: references are resolved, and white space is normalised
-// as XML 1.0, section 3.3.3, has it for attributes without a declared type.
+// Unescape appends the meaning of an attribute value to dst, given as it stands in the
+// input. References are resolved, and white space is normalised as in XML 1.0, section
+// 3.3.3, for attributes without a declared type.
 func Unescape(dst, raw []byte) []byte { return unescape(dst, raw, true) }
 
-// Text appends to dst what the content of an element says, given as it stands in the
-// input: character data, references and CDATA sections. It reports false if there is an
-// element in it.
+// Text appends the meaning of an element's content to dst, given as it stands in the input:
+// character data, references and CDATA sections. It reports false if there is an element in
+// it.
 func Text(dst, raw []byte) (_ []byte, ok bool) {
 	for {
 		i := bytes.IndexByte(raw, '<')
@@ -31,7 +31,7 @@ func Text(dst, raw []byte) (_ []byte, ok bool) {
 	}
 }
 
-// TagEnd returns where the start tag that b is the rest of ends.
+// TagEnd returns the end of the start tag with the rest b.
 func TagEnd(b []byte) int {
 	var quote byte
 	for i, c := range b {
@@ -52,8 +52,8 @@ func TagEnd(b []byte) int {
 // lineEnds normalises line ends. XML 1.0, section 2.11.
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
-// unescape is Unescape, or without value does the same to character data, of which
-// line ends are normalised only.
+// unescape is Unescape, or without value the same for character data, with line ends
+// normalised only.
 func unescape(dst, raw []byte, value bool) []byte {
 	for len(raw) > 0 {
 		n := 1
@@ -88,8 +88,8 @@ func unescape(dst, raw []byte, value bool) []byte {
 	return dst
 }
 
-// resolveReference returns the character that the reference at the start of raw
-// stands for, and the length of the reference, which is 0 if it is not one.
+// resolveReference returns the character of the reference at the start of raw, and the
+// length of the reference. It is 0 if there is none.
 func resolveReference(raw []byte) (r rune, n int) {
 	n = bytes.IndexByte(raw, ';') + 1
 	if n < 3 {
@@ -115,9 +115,8 @@ func resolveReference(raw []byte) (r rune, n int) {
 	return 0, 0
 }
 
-// AppendEscaped appends s to dst in a form that means s in an attribute value,
-// within quotes of either kind, and in character data. What XML cannot express
-// becomes U+FFFD.
+// AppendEscaped appends s to dst in a form for attribute values, within quotes of either
+// kind, and for character data. Characters outside XML become U+FFFD.
 func AppendEscaped(dst []byte, s string) []byte {
 	from := 0
 	for i := 0; i < len(s); {

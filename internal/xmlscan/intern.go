@@ -7,7 +7,7 @@ type interned struct {
 	b []byte
 }
 
-// wellKnown is what need not be kept by each scanner.
+// wellKnown needs no copy in each scanner.
 var wellKnown = func() (all []interned) {
 	for _, s := range []string{
 		"",
@@ -58,7 +58,7 @@ func (s *Scanner) internString(v string) interned {
 	return s.keep(v)
 }
 
-// keep puts v in the cache, in the place of the one that is there longest.
+// keep puts v in the cache, in the place of the oldest entry.
 func (s *Scanner) keep(v string) interned {
 	e := interned{v, []byte(v)}
 	switch {

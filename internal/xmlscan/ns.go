@@ -17,11 +17,10 @@ var (
 	xmlnsURIBytes = []byte(xmlnsURI)
 )
 
-// A namespace is known by a number: from 0 the declarations of the scope, then
-// those made inside the item, in the order of their making. Two declarations
-// may name the same namespace; the field same is the number of the first that
-// does, once it was asked for. So names can be compared often however long the
-// URIs are.
+// A namespace is known by a number: from 0 the declarations of the scope, then those made
+// inside the item, in the order of their making. Two declarations may name the same
+// namespace. After a comparison, the field same is the number of the first of them. So
+// names can be compared often however long the URIs are.
 const (
 	noNS    = -1 // no namespace
 	xmlNS   = -2 // the one of the prefix xml
@@ -50,9 +49,9 @@ func declares(name []byte) bool {
 		(len(name) == len(xmlnsPrefix) || name[len(xmlnsPrefix)] == ':')
 }
 
-// resolve finds the namespaces of the names in a start tag, checks that its
-// attributes differ, and returns the namespace of the element. If msg is not
-// empty it tells what is wrong at offset at.
+// resolve finds the namespaces of the names in a start tag, checks for duplicate
+// attributes, and returns the namespace of the element. If msg is not empty it tells the
+// fault at offset at.
 func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	if len(s.attrs) > 1 {
 		if k := s.duplicate(b); k > 0 {
@@ -102,14 +101,14 @@ func (s *Scanner) resolve(b []byte) (ns, at int, msg string) {
 	return ns, 0, ""
 }
 
-// nameBit returns one bit that stands for the name from offset i to end. Those
-// that XMPP uses together mostly have different ones.
+// nameBit returns one bit for the name from offset i to end. Names used together in XMPP
+// mostly have different ones.
 func nameBit(b []byte, i, end int) uint64 {
 	return 1 << ((uint(b[i])*2 + uint(b[end-1])*14 + uint(end-i)) & 63)
 }
 
-// duplicate returns the index of an attribute that is called like one before it,
-// or 0 if there is none.
+// duplicate returns the index of an attribute with the name of an earlier one, or 0 if
+// there is none.
 func (s *Scanner) duplicate(b []byte) int {
 	var seen uint64
 	for k := range s.attrs {
@@ -127,8 +126,8 @@ func (s *Scanner) duplicate(b []byte) int {
 	return 0
 }
 
-// declare puts a declaration in force, of the prefix and with the value that
-// stand at these offsets. If it must not be made it returns what is wrong.
+// declare puts a declaration in force, with its prefix and value at these offsets. It
+// returns the fault of a forbidden one.
 func (s *Scanner) declare(b []byte, prefix, prefixEnd, value, valueEnd int, escaped bool) (msg string) {
 	if len(s.binds) >= orDefault(s.Limits.Bindings, 128) {
 		return "too many namespace declarations"
@@ -166,8 +165,8 @@ func (s *Scanner) declare(b []byte, prefix, prefixEnd, value, valueEnd int, esca
 	return ""
 }
 
-// lookup finds the namespace of the prefix b[start:end], or of element names
-// without one if that is empty, and notes what is taken from the scope.
+// lookup finds the namespace of the prefix b[start:end], or of element names without one if
+// it is empty, and notes the part taken from the scope.
 func (s *Scanner) lookup(b []byte, start, end int) (ns int, ok bool) {
 	for k := len(s.binds) - 1; k >= 0; k-- {
 		d := &s.binds[k]
@@ -182,8 +181,8 @@ func (s *Scanner) lookup(b []byte, start, end int) (ns int, ok bool) {
 		return xmlNS, true
 	}
 	if s.kind != Element {
-		// The scope is one that another root has left. What this one takes
-		// from outside is treated as if it made the declaration itself.
+		// The scope comes from another root. The root's takings from outside are treated as
+		// its own declarations.
 		for _, d := range s.Outer {
 			if d.Prefix == string(prefix) {
 				n := len(s.arena)
@@ -203,7 +202,7 @@ func (s *Scanner) lookup(b []byte, start, end int) (ns int, ok bool) {
 	return noNS, len(prefix) == 0
 }
 
-// same returns the number by which a namespace can be compared.
+// same returns a number for comparing a namespace.
 func (s *Scanner) same(b []byte, ns int) int {
 	switch {
 	case ns < 0:
@@ -244,8 +243,8 @@ func (s *Scanner) bindURI(b []byte, d *bind) []byte {
 	return b[d.uri:d.uriEnd]
 }
 
-// enterRoot keeps what must be known of the root, whose namespace is ns, while
-// its children are scanned.
+// enterRoot keeps the necessary parts of the root with the namespace ns while its children
+// are scanned.
 func (s *Scanner) enterRoot(b []byte, ns int) {
 	s.root = append(s.root[:0], b[s.name.start:s.name.end]...)
 	s.rootURI = s.uri(b, ns)
@@ -261,7 +260,7 @@ func (s *Scanner) enterRoot(b []byte, ns int) {
 		}
 	}
 
-	// Roots that follow one another mostly declare the same.
+	// Successive roots mostly declare the same.
 	for k := range s.binds {
 		d := &s.binds[k]
 		prefix, uri := b[d.prefix:d.prefixEnd], s.bindURI(b, d)
@@ -290,8 +289,8 @@ func (s *Scanner) addScope(prefix, uri interned) {
 	s.bindings = append(s.bindings, Binding{prefix.s, uri.s})
 }
 
-// setScope makes d the declaration at index k of the scope, which has at least
-// those before it. The scope keeps what is behind it only if it was there.
+// setScope makes d the declaration at index k of the scope. All before it are there. The
+// scope keeps the ones behind it only if it was there.
 func (s *Scanner) setScope(k int, d Binding) {
 	if k == len(s.bindings) || s.bindings[k] != d {
 		s.cutScope(k)
@@ -299,8 +298,8 @@ func (s *Scanner) setScope(k int, d Binding) {
 	}
 }
 
-// setOuter puts what is declared outside the root, and not again by it, behind
-// the n declarations of the root.
+// setOuter puts the declarations from outside the root, without those repeated by it,
+// behind the n declarations of the root.
 func (s *Scanner) setOuter(n int) {
 	end := n
 next:

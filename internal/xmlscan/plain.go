@@ -2,17 +2,16 @@ package xmlscan
 
 import "math/bits"
 
-// Nearly all tags inside a root are written alike: names of ASCII, one blank
-// before each attribute, values that mean themselves, and no prefix in the name of
-// an attribute but xml and xmlns. Such a tag is taken here at one go, and of its
-// attributes nothing needs to be remembered but the declarations.
+// Nearly all tags inside a root are written alike: names of ASCII, one blank before each
+// attribute, values without references, and no prefix in the name of an attribute but xml
+// and xmlns. Such a tag is taken here at one go, and of its attributes nothing needs to be
+// remembered but the declarations.
 //
-// What is not so, not whole, or wrong, is left to startTag and endTag as if it
-// had not been looked at. They alone tell what is wrong.
+// Everything else, incomplete or wrong, is left to startTag and endTag without a trace.
+// They alone tell the fault.
 
-// plainTags scans the tags in a child that follow one another from offset i, up to
-// the end of the child. It returns the offset behind them, where there is a '<' if
-// it has left a tag alone.
+// plainTags scans successive tags in a child from offset i, up to the end of the child. It
+// returns the offset behind them, where there is a '<' if it has left a tag alone.
 func (s *Scanner) plainTags(b []byte, i int) int {
 	for 0 <= i && i+1 < len(b) && b[i] == '<' {
 		var end int
@@ -34,8 +33,8 @@ func (s *Scanner) plainTags(b []byte, i int) int {
 	return i
 }
 
-// plainEnd scans the end tag whose name begins at offset i. It returns the offset
-// behind it, or -1 if it has left it alone.
+// plainEnd scans the end tag with its name at offset i. It returns the offset behind it, or
+// -1 if it has left it alone.
 func (s *Scanner) plainEnd(b []byte, i int) int {
 	o := &s.open[len(s.open)-1]
 	end := i + o.end - o.start
@@ -46,8 +45,8 @@ func (s *Scanner) plainEnd(b []byte, i int) int {
 	return end + 1
 }
 
-// equal tells whether the n bytes of b at offset i are those at offset j, which is
-// before it. The names that it is for are mostly short.
+// equal tells whether the n bytes of b at offset i equal those at offset j, before it. The
+// names are mostly short.
 func equal(b []byte, i, j, n int) bool {
 	if uint(n) <= 8 && 0 <= j && j <= i && i < len(b)-7 {
 		return (word(b, i)^word(b, j))<<(64-8*uint(n)) == 0
@@ -70,8 +69,8 @@ func (s *Scanner) plainStart(b []byte, i int) int {
 	if b[end] != '>' {
 		next, empty = s.plainRest(b, end)
 	}
-	// In a child without a prefix, what has none needs no look: either the child has
-	// declared the default namespace or it has noted that it takes the one outside.
+	// In a child without a prefix, names without a prefix need no look: either the child
+	// has declared the default namespace or it has noted that it takes the outer one.
 	ns, ok := 0, next > 0
 	if ok && (colon >= 0 || s.first.colon >= 0 || len(s.open) == 0) {
 		ns, ok = s.lookup(b, i, max(i, colon))
@@ -92,9 +91,8 @@ func (s *Scanner) plainStart(b []byte, i int) int {
 	return next
 }
 
-// plainRest scans what follows the name in a start tag and puts the declarations
-// in force that it finds. It returns the offset behind the tag, or -1 if it is
-// not plain.
+// plainRest scans the rest of a start tag behind the name and puts its declarations in
+// force. It returns the offset behind the tag, or -1 if it is not plain.
 func (s *Scanner) plainRest(b []byte, i int) (end int, empty bool) {
 	i, seen := ordinary(b, i, 0)
 	for i < len(b) && b[i] == ' ' {
@@ -129,9 +127,9 @@ func (s *Scanner) plainRest(b []byte, i int) (end int, empty bool) {
 	return i + 1, empty
 }
 
-// ordinary skips attributes from offset i that are called by letters and declare
-// nothing, and whose values are of ASCII. It adds their bits to seen. It calls
-// nothing, so that all it knows stays in registers.
+// ordinary skips attributes from offset i with names of letters, without declarations, and
+// with values of ASCII. It adds their bits to seen. It calls nothing: all its variables
+// stay in registers.
 func ordinary(b []byte, i int, seen uint64) (int, uint64) {
 	for 0 <= i && i < len(b)-8 && b[i] == ' ' && b[i+1] != 'x' {
 		start := i + 1
@@ -157,8 +155,7 @@ func ordinary(b []byte, i int, seen uint64) (int, uint64) {
 	return i, seen
 }
 
-// xmlnsWord is the word that a declaration of the default namespace begins with, but
-// for the quote.
+// xmlnsWord is the beginning of a declaration of the default namespace, without the quote.
 const xmlnsWord = ' ' | 'x'<<8 | 'm'<<16 | 'l'<<24 | 'n'<<32 | 's'<<40 | '='<<48
 
 // declaresDefault tells whether the attribute behind the blank at offset i is a
@@ -167,8 +164,8 @@ func declaresDefault(b []byte, i int) bool {
 	return 0 <= i && i < len(b)-7 && word(b, i)<<8 == xmlnsWord<<8
 }
 
-// plainAttrName returns where the name of an attribute ends that begins at offset
-// start, or len(b) if it is not plain.
+// plainAttrName returns the end of the attribute name at offset start, or len(b) if it is
+// not plain.
 func plainAttrName(b []byte, start int) int {
 	n := nameEnd(b, start)
 	if n == len(b) || class[b[start]]&beginsName == 0 {
@@ -183,8 +180,8 @@ func plainAttrName(b []byte, start int) int {
 	return plainLocal(b, n)
 }
 
-// plainLocal returns where the name ends whose prefix ends at colon, or len(b) if
-// it is not plain.
+// plainLocal returns the end of the name with the prefix before colon, or len(b) if it is
+// not plain.
 func plainLocal(b []byte, colon int) int {
 	i := colon + 1
 	if i == len(b) || class[b[i]]&beginsName == 0 {

@@ -1,20 +1,19 @@
-// Package xmlscan checks XML that arrives in pieces and cuts it into the
-// children of its root.
+// Package xmlscan checks XML in pieces as it arrives, and cuts it into the children of its
+// root.
 //
-// A protocol that speaks XML over a stream or an envelope gives the root
-// element a meaning of its own (a <stream:stream> that stays open, a <body>
-// that carries payloads) and treats each child of the root as one message. A
-// [Scanner] follows that: it yields the root's start tag, then one complete
-// child after the other, then the root's end tag, and never an incomplete one.
-// What it yields is a count of bytes and what must be known to move those bytes
-// elsewhere; they are handed on unchanged, since a re-encoding parser in the
-// middle is where two readings of the same bytes part.
+// A protocol of XML over a stream or an envelope gives the root element a meaning of its
+// own (a <stream:stream> stays open, a <body> carries payloads) and treats each child of
+// the root as one message. A [Scanner] follows: it yields the root's start tag, then one
+// complete child after the other, then the root's end tag, and never an incomplete one. It
+// yields a count of bytes, and the data for moving those bytes elsewhere. They are handed
+// on unchanged: a re-encoding parser in the middle could read the same bytes in another
+// way.
 //
-// For the same reason the scanner is strict. It enforces XML 1.0 (fifth
-// edition), Namespaces in XML 1.0 and UTF-8 on every byte, and refuses what RFC
-// 6120, section 11.1, and XEP-0124 forbid besides: comments, processing
-// instructions, document type declarations, and references to entities other
-// than the five predefined ones. Character data may stand in children only.
+// For the same reason the scanner is strict. It enforces XML 1.0 (fifth edition),
+// Namespaces in XML 1.0 and UTF-8 on every byte. It also refuses the things forbidden by
+// RFC 6120, section 11.1, and XEP-0124: comments, processing instructions, document type
+// declarations, and references to entities other than the five predefined ones. Character
+// data may stand in children only.
 //
 // Scanning takes time linear in the input however it is cut into chunks, and
 // after the first few documents it allocates nothing.
@@ -28,8 +27,7 @@ type Binding struct {
 	Prefix, URI string
 }
 
-// Limits bound what a document may make the scanner remember. Its size is the
-// caller's to bound.
+// Limits bound the scanner's memory of a document. Its size is the caller's to bound.
 type Limits struct {
 	// Depth is how deeply elements may be nested, the root included. Zero
 	// means 128.
@@ -46,7 +44,7 @@ type Limits struct {
 	Bindings int
 }
 
-// Kind tells what an [Item] is.
+// Kind tells the kind of an [Item].
 type Kind uint8
 
 const (
@@ -58,9 +56,9 @@ const (
 	End                     // the root's end tag
 )
 
-// An Attr is an attribute of the root. Value is as it stands in the input, which
-// is what it means unless Escaped is set; see [Unescape]. A namespace declaration
-// has the URI of the xmlns prefix.
+// An Attr is an attribute of the root. Value is as it stands in the input. This is its
+// meaning unless Escaped is set; see [Unescape]. A namespace declaration has the URI of the
+// xmlns prefix.
 type Attr struct {
 	Prefix, Local, URI, Value []byte
 
@@ -72,8 +70,8 @@ type Span struct {
 	Start, End int
 }
 
-// An Item is what a document is made of at its top level. Its slices are valid
-// until the next call to a method of the scanner, as long as the input is.
+// An Item is a part of a document at its top level. Its slices are valid until the next
+// call to a method of the scanner, as long as the input is.
 type Item struct {
 	Kind Kind
 	Len  int // bytes of input it takes
@@ -82,29 +80,27 @@ type Item struct {
 	// references resolved.
 	Prefix, Local, URI []byte
 
-	// NameEnd is the offset just behind that name, where declarations can be
-	// inserted.
+	// NameEnd is the offset just behind that name, for inserting declarations.
 	NameEnd int
 
-	// What an Element takes from outside. An element that is moved elsewhere
-	// needs these declarations inserted at NameEnd; they never clash with
-	// declarations that it makes itself.
+	// An Element's takings from outside. A moved element needs these declarations inserted
+	// at NameEnd; they never clash with its own declarations.
 	//
-	// UsesDefault says that a name in it is in the default namespace that is
-	// in force outside, even if that is none. Uses holds each binding of a
-	// prefix that a name in it resolves to, except the one of xml.
+	// UsesDefault says that a name in it is in the outer default namespace, even if that is
+	// none. Uses holds each binding of a prefix needed by a name in it, except the one of
+	// xml.
 	UsesDefault bool
 	Uses        []Binding
 
-	// Rebinds are the values, without quotes, of the namespace declarations
-	// in an Element that name the namespace Scanner.Watch.
+	// Rebinds are the values, without quotes, of the namespace declarations in an Element
+	// for the namespace Scanner.Watch.
 	Rebinds []Span
 }
 
 // ErrMore is returned by [Scanner.Next] when the input ends within an item.
 var ErrMore = errors.New("XML that is not whole")
 
-// A SyntaxError tells what is wrong with a document.
+// A SyntaxError tells the fault of a document.
 type SyntaxError struct {
 	Offset int // bytes from the start of the document
 	Msg    string
@@ -117,8 +113,8 @@ func (e *SyntaxError) Error() string { return "invalid XML: " + e.Msg }
 type Scanner struct {
 	Limits Limits
 
-	// Outer holds declarations that are in force outside the root, so that
-	// the document may use them without making them. The prefixes differ.
+	// Outer holds declarations in force outside the root: the document may use them without
+	// making them. The prefixes differ.
 	Outer []Binding
 
 	// Watch is the namespace to look for in the declarations of elements; see
@@ -149,9 +145,9 @@ type Scanner struct {
 	firstNS int  // and its namespace
 	root    []byte
 
-	// Namespaces: binds are the declarations made inside the current item,
-	// scope those made outside it. Around a root it is what the root before
-	// has left, since the next one mostly declares the same.
+	// Namespaces: binds are the declarations made inside the current item, scope those made
+	// outside it. Around a root it has the declarations of the root before, since the next
+	// one mostly declares the same.
 	binds       []bind
 	arena       []byte // namespace names that had to be unescaped
 	scope       []outer
@@ -176,7 +172,7 @@ const (
 	inEpilog               // behind the root
 )
 
-// state is what the scanner is in the middle of.
+// state is the scanner's present place in the grammar.
 type state uint8
 
 const (
@@ -196,7 +192,7 @@ const (
 	atTagEnd                 // behind the slash (or question mark) that ends a tag
 )
 
-// result is what a step of the scanner came to.
+// result is the result of a step of the scanner.
 type result uint8
 
 const (
@@ -206,8 +202,8 @@ const (
 	bad                 // there is an error
 )
 
-// maxKept is the capacity up to which buffers that no limit bounds are kept for
-// the next document.
+// maxKept is the capacity of buffers without a limit up to which they are kept for the next
+// document.
 const maxKept = 1 << 10
 
 // Reset prepares the scanner for the start of another document.
@@ -240,8 +236,8 @@ func (s *Scanner) ResetInside(bindings []Binding) {
 	s.setOuter(len(bindings))
 }
 
-// dropRoot forgets the slices of the input that the root's item and Attrs gave
-// out, so that an idle scanner does not hold the caller's buffer.
+// dropRoot forgets the slices of the input in the root's item and Attrs: an idle scanner
+// does not hold the caller's buffer.
 func (s *Scanner) dropRoot() {
 	clear(s.rootAttrs)
 	s.rootAttrs, s.rootURI = s.rootAttrs[:0], nil
@@ -252,9 +248,9 @@ func (s *Scanner) dropRoot() {
 // valid until the next call of Next.
 func (s *Scanner) Attrs() []Attr { return s.rootAttrs }
 
-// Bindings returns the declarations that are in force in the root outside its
-// children, those of Outer included. It may be called once the root has been
-// scanned, and the result is valid until the scanner is reset.
+// Bindings returns the declarations in force in the root outside its children, those of
+// Outer included. It may be called once the root has been scanned, and the result is valid
+// until the scanner is reset.
 func (s *Scanner) Bindings() []Binding { return s.bindings }
 
 // Done reports whether the root has been closed. Only white space may follow,
@@ -312,8 +308,7 @@ const (
 	cdataStart    = "<![CDATA["
 )
 
-// item begins an item. It looks at so few bytes that it can begin anew when
-// there are more.
+// item begins an item. It looks at few bytes, and begins anew when there are more.
 func (s *Scanner) item(b []byte) (int, result) {
 	if len(b) == 0 {
 		return 0, more
@@ -401,7 +396,7 @@ func matches(b []byte, want string) result {
 	return bad
 }
 
-// finish stores the item that ends at offset i in it.
+// finish stores the item with its end at offset i in it.
 func (s *Scanner) finish(b []byte, i int, it *Item) {
 	*it = Item{Kind: s.kind, Len: i}
 	switch s.kind {

@@ -22,13 +22,13 @@ type attr struct {
 	ns              int  // its namespace, if it has a prefix
 }
 
-// An open is an element whose end tag is to come.
+// An open is an element before its end tag.
 type open struct {
 	start, end   int // its name
 	binds, arena int // how many of each there were before it
 }
 
-// beginTag begins the start tag whose '<' is at offset i.
+// beginTag begins the start tag with its '<' at offset i.
 func (s *Scanner) beginTag(i int) (int, result) {
 	if s.kind == Element && s.tooDeep() {
 		return s.fail(i, "elements nested too deeply")
@@ -49,8 +49,7 @@ func orDefault(n, def int) int {
 	return def
 }
 
-// startTag scans a start tag, or the XML declaration, which has the same form
-// but for its ends.
+// startTag scans a start tag, or the XML declaration, of the same form but for its ends.
 func (s *Scanner) startTag(b []byte, i int) (int, result) {
 	st := s.state
 	for {
@@ -172,8 +171,8 @@ func plainName(b []byte, i int) (n name, ok bool) {
 	return n, n.end < len(b) && class[b[n.start]]&class[b[i]]&beginsName != 0 && b[n.end] != ':' && b[n.end] < 0x80
 }
 
-// nameEnd returns the offset, from i, of the first byte of b that is not one of
-// ASCII that may stand in a name.
+// nameEnd returns the offset, from i, of the first byte of b outside the name characters of
+// ASCII.
 func nameEnd(b []byte, i int) int {
 	if 0 <= i && i < len(b)-7 {
 		i += letters(word(b, i))
@@ -184,10 +183,10 @@ func nameEnd(b []byte, i int) int {
 	return i
 }
 
-// plainAttrs scans attributes from offset i, which is behind a name or a value,
-// and returns the offset behind the last of them. It takes them as they are
-// nearly always written: a blank, a name of ASCII, an equals sign, and a value
-// that means itself. What is not so, not whole, or wrong, it leaves to startTag.
+// plainAttrs scans attributes from offset i, behind a name or a value, and returns the
+// offset behind the last of them. It takes them as they are nearly always written: a blank,
+// a name of ASCII, an equals sign, and a value without references. It leaves everything
+// else, incomplete or wrong, to startTag.
 func (s *Scanner) plainAttrs(b []byte, i int) int {
 	limit := orDefault(s.Limits.Attrs, 64)
 	for i < len(b) && b[i] == ' ' && len(s.attrs) < limit {
@@ -210,9 +209,8 @@ func (s *Scanner) plainAttrs(b []byte, i int) int {
 	return i
 }
 
-// plainValue returns where the attribute value ends that begins at offset i,
-// behind a quote if it is right, or -1 if it does not mean itself, its end cannot
-// be seen, or it is wrong.
+// plainValue returns the end of the attribute value from offset i, behind a quote if it is
+// right. It returns -1 if the value has references, its end cannot be seen, or it is wrong.
 func plainValue(b []byte, i int) int {
 	quote := b[i-1]
 	if quote != '\'' && quote != '"' {
@@ -240,7 +238,7 @@ func plainValue(b []byte, i int) int {
 	}
 }
 
-// qname scans a qualified name that begins at s.mark.
+// qname scans a qualified name from s.mark.
 func (s *Scanner) qname(b []byte, i int) (int, result) {
 	for i < len(b) {
 		// Either part of the name must begin like a name.
@@ -286,7 +284,7 @@ func (s *Scanner) qname(b []byte, i int) (int, result) {
 	return i, more
 }
 
-// opened handles a start tag that ends at offset i.
+// opened handles a start tag with its end at offset i.
 func (s *Scanner) opened(b []byte, i int, empty bool) (int, result) {
 	o := open{s.name.start, s.name.end, len(s.binds), len(s.arena)}
 	ns, at, msg := s.resolve(b)
@@ -315,8 +313,8 @@ func (s *Scanner) opened(b []byte, i int, empty bool) (int, result) {
 	return i, next
 }
 
-// endTag scans an end tag. Its name must be the one of the start tag, so that
-// it takes no more than a comparison.
+// endTag scans an end tag. Its name must be the one of the start tag: a comparison is
+// enough.
 func (s *Scanner) endTag(b []byte, i int) (int, result) {
 	if s.state == inEndName {
 		want := s.root
@@ -369,7 +367,7 @@ func (s *Scanner) close() {
 	}
 }
 
-// declared checks the XML declaration, which ends at offset i.
+// declared checks the XML declaration with its end at offset i.
 func (s *Scanner) declared(b []byte, i int) (int, result) {
 	attrs := s.attrs
 	take := func(name string) (value []byte, ok bool) {
@@ -401,8 +399,8 @@ func (s *Scanner) declared(b []byte, i int) (int, result) {
 	return i, whole
 }
 
-// equalFold compares b with lower, which is ASCII in lower case. Unlike
-// bytes.EqualFold it takes no letter beyond ASCII for one of it.
+// equalFold compares b with lower, ASCII in lower case. Unlike bytes.EqualFold it takes no
+// letter beyond ASCII for one of it.
 func equalFold(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false

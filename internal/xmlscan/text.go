@@ -6,19 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// Eight bytes at a time are looked at for one that has a meaning. In a word
-// with the top bit of each byte set that may have one, the lowest set bit is
-// exact; higher ones can be false.
+// Eight bytes at a time are searched for one with a meaning. A word gets the top bit of
+// each candidate byte. The lowest set bit is exact; higher ones can be false.
 const (
 	ones = 0x0101010101010101
 	tops = 0x8080808080808080
 )
 
-// special marks the bytes of w that are not ASCII, are control characters, are
-// y, or become x when the bits in mask are set. Each of the three is a byte eight
-// times. A subtraction sets the top bit of what is less than what it takes, and
-// of bytes beyond ASCII, which are marked anyway; it borrows from higher bytes
-// only where it has marked the lower one.
+// special marks the bytes of w beyond ASCII, control characters, y, and those equal to x
+// with the bits in mask set. Each of the three is a byte eight times. A subtraction sets
+// the top bit of bytes below the subtrahend, and of bytes beyond ASCII, which are marked
+// anyway. It borrows from higher bytes only if it has marked the lower one.
 func special(w, mask, x, y uint64) uint64 {
 	return (w | (w - ones*0x20) | (((w | mask) ^ x) - ones) | ((w ^ y) - ones)) & tops
 }
@@ -31,8 +29,8 @@ func letters(w uint64) int {
 	return bits.TrailingZeros64((w|(w-ones*'a')|(w+ones*(0x7F-'z')))&tops) / 8
 }
 
-// skip returns the offset, from i, of the first byte of b that special marks,
-// or one before it.
+// skip returns the offset, from i, of the first byte of b marked by special, or one before
+// it.
 func skip(b []byte, i int, mask, x, y uint64) int {
 	for ; 0 <= i && i < len(b)-15; i += 16 {
 		if m := special(word(b, i), mask, x, y); m != 0 {
@@ -48,16 +46,15 @@ func skip(b []byte, i int, mask, x, y uint64) int {
 	return i
 }
 
-// skipText is skip for character data, where '<' and '&' are special, and '>',
-// which differs from '<' in one bit.
+// skipText is skip for character data. Special are '<', '&', and '>', one bit different
+// from '<'.
 func skipText(b []byte, i int) int {
 	return skip(b, i, ones*('<'^'>'), ones*'>', ones*'&')
 }
 
-// skipValue returns the offset, from i, of the first byte of b that may end an
-// attribute value or not mean itself there, or one before it. Of ASCII it stops at
-// what is less than '(', where both quotes and '&' are and little else that is
-// frequent, and at '<'.
+// skipValue returns the offset, from i, of the first byte of b with a possible end or
+// reference of an attribute value, or one before it. Of ASCII it stops below '(', at both
+// quotes, '&' and little else of frequency, and at '<'.
 func skipValue(b []byte, i int) int {
 	for 0 <= i && i < len(b)-7 {
 		w := word(b, i)
@@ -110,7 +107,7 @@ func (s *Scanner) text(b []byte, i int) (int, result) {
 	}
 }
 
-// markup begins what the '<' in the content of a child begins.
+// markup begins the markup of a '<' in the content of a child.
 func (s *Scanner) markup(b []byte, i int) (int, result) {
 	if i+1 == len(b) {
 		return i, more
@@ -161,7 +158,7 @@ func (s *Scanner) cdata(b []byte, i int) (int, result) {
 	}
 }
 
-// chars scans a character and those beyond ASCII that follow it.
+// chars scans a character, and following ones beyond ASCII.
 func (s *Scanner) chars(b []byte, i int) (int, result) {
 	n := charsLen(b[i:])
 	if n == 0 {
@@ -172,7 +169,7 @@ func (s *Scanner) chars(b []byte, i int) (int, result) {
 	return i + n, next
 }
 
-// entities are the names that may be referred to, and what they stand for.
+// entities are the names for references, and their meaning.
 var entities = [...]struct {
 	name string
 	char byte
@@ -180,7 +177,7 @@ var entities = [...]struct {
 	{"lt;", '<'}, {"gt;", '>'}, {"amp;", '&'}, {"quot;", '"'}, {"apos;", '\''},
 }
 
-// entity returns how many bytes of b are one of these names that it begins with, or 0.
+// entity returns the length of the name at the beginning of b, or 0.
 func entity(b []byte) int {
 	switch {
 	case begins(b, "lt;"), begins(b, "gt;"):
@@ -193,11 +190,10 @@ func entity(b []byte) int {
 	return 0
 }
 
-// begins is written so that the compiler makes a comparison of words of it.
+// begins lets the compiler make a comparison of words of it.
 func begins(b []byte, s string) bool { return len(b) >= len(s) && string(b[:len(s)]) == s }
 
-// reference scans the reference whose '&' is at offset i, in an attribute value
-// or in text.
+// reference scans the reference with its '&' at offset i, in an attribute value or in text.
 func (s *Scanner) reference(b []byte, i int) (int, result) {
 	rest := b[i+1:]
 	if len(rest) == 0 {
@@ -225,8 +221,7 @@ func (s *Scanner) reference(b []byte, i int) (int, result) {
 	return s.fail(i, "reference to an unknown entity")
 }
 
-// digits scans the number in a character reference, of which there may be any
-// number of digits.
+// digits scans the number in a character reference, with any number of digits.
 func (s *Scanner) digits(b []byte, i int) (int, result) {
 	for ; i < len(b); i++ {
 		c := b[i]
