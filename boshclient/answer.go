@@ -11,8 +11,8 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// endGrace is how long a session waits, once the server has ended it, for the answers
-// to its other requests, which may tell more.
+// endGrace bounds the wait for the answers to the other requests after the server has
+// ended the session. They may tell more.
 const endGrace = 2 * time.Second
 
 // An answer is a <body/> from the server. It is released when it has been taken.
@@ -21,7 +21,7 @@ type answer struct{ wire.Answer }
 // answers are spare ones, each with a buffer.
 var answers = sync.Pool{New: func() any { return new(answer) }}
 
-// maxSpare is the largest buffer that a spare answer keeps.
+// maxSpare is the largest buffer of a spare answer.
 const maxSpare = 64 << 10
 
 func (a *answer) release() {
@@ -88,7 +88,7 @@ func (s *session) answered(r *request, a *answer) {
 	s.pump()
 }
 
-// settle takes all answers whose turn it is.
+// settle takes all answers that are next in the order of rids.
 func (s *session) settle() {
 	for len(s.open) > 0 {
 		r := s.open[0]
@@ -114,7 +114,7 @@ func (s *session) settle() {
 	}
 }
 
-// process takes the answer whose turn it is.
+// process takes the next answer in the order of rids.
 func (s *session) process(r *request, a *answer) {
 	if s.end == nil {
 		s.opened(r, a)
@@ -130,8 +130,8 @@ func (s *session) process(r *request, a *answer) {
 	s.rest(r, a)
 }
 
-// pollDelay is how long a poll waits after an answer with payloads: if the application
-// has a reply to them, that goes out in place of the poll, and saves a request.
+// pollDelay is the wait of a poll after an answer with payloads. A reply of the
+// application then goes out in place of the poll and saves a request.
 const pollDelay = 5 * time.Millisecond
 
 // rest decides how long the session may be silent after an answer.
@@ -156,8 +156,8 @@ func (s *session) rest(r *request, a *answer) {
 	case r.kind != empty:
 		return
 	}
-	// The second half is for a server that should hold requests and does not, lest
-	// this become a loop without end.
+	// The second half is for a server with hold that answers at once: without the
+	// delay this would be an endless loop.
 	if g.polled() || now.Sub(r.sentAt) < 10*time.Millisecond && len(s.open) == 0 && r.pause == 0 {
 		s.pollAt = now.Add(g.pollEvery())
 	}
@@ -185,7 +185,7 @@ func (s *session) named(name []byte) *Conn {
 	return nil
 }
 
-// opened makes the Conn that a request has asked for.
+// opened makes the Conn for a request of another stream.
 func (s *session) opened(r *request, a *answer) {
 	if r.kind != another || string(a.Type) == "terminate" {
 		return
@@ -221,7 +221,7 @@ func (s *session) terminated(r *request, a *answer) {
 	}
 }
 
-// endOf returns the end that a terminal answer means.
+// endOf returns the error for a terminal answer.
 func endOf(a *answer) error {
 	if len(a.Condition) == 0 {
 		return io.EOF
@@ -237,8 +237,8 @@ func endOf(a *answer) error {
 	return e
 }
 
-// weight orders the ends that several requests of a session got: the one that has
-// caused it tells more than those given to the others.
+// weight orders the ends given to several requests of a session. The request at
+// fault gets the real condition, the others get less.
 func weight(end error) int {
 	switch conditionOf(end) {
 	case OtherRequest:
@@ -258,8 +258,8 @@ func conditionOf(err error) Condition {
 	return ""
 }
 
-// Granted is what the server said in its creation answer. A zero field means that it
-// said nothing of that; see [Granted.Inactivity].
+// Granted are the values of the server's creation answer. A zero field was not in
+// it; see [Granted.Inactivity].
 type Granted struct {
 	Wait       time.Duration // how long it holds a request
 	Hold       int           // how many it holds
@@ -274,7 +274,8 @@ type Granted struct {
 	Streams    bool          // it knows several streams in a session
 }
 
-// granted reads the creation answer. What was asked for holds unless it says less.
+// granted reads the creation answer. The wishes of the request hold unless it says
+// less.
 func (c *config) granted(a *answer) Granted {
 	seconds := func(n wire.Number, most time.Duration) time.Duration {
 		if !n.OK || n.N > int64(most/time.Second) {
@@ -320,7 +321,7 @@ func (g *Granted) pollEvery() time.Duration {
 	return time.Second
 }
 
-// header makes up the header by which a server on TCP begins its stream.
+// header makes the stream header of a server on TCP.
 func (s *session) header(a *answer) *framing.Head {
 	h := &framing.Head{
 		ID:      string(a.AuthID),

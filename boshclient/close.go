@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Terminate ends the stream in good order: the server gets all that was written, and
-// then the end. It blocks until the server has answered, or until ctx is done, whose
-// cause it returns then; the Conn must be closed all the same. What the server has
-// sent before it got the end can still be read, but replies to what was written last
-// may come too late. Nothing more can be written.
+// Terminate ends the stream in good order: the server gets all written bytes, and
+// then the end. It blocks until the server has answered or ctx is done; then it
+// returns the cause of ctx. The Conn must be closed all the same. Input from before
+// the end can still be read, but replies to the last writes may come too late.
+// Nothing more can be written.
 //
 // It returns nil if the server has taken everything, or had ended the stream in good
-// order itself. With XMPP an end tag that is written does the same without waiting.
+// order itself. With XMPP, writing the end tag does the same without waiting.
 func (c *Conn) Terminate(ctx context.Context) error {
 	c.s.mu.Lock()
 	if c.closed {
@@ -49,12 +49,11 @@ func (c *Conn) putEnd() {
 }
 
 // Close ends the stream in good order as Terminate does, for at most
-// [Options.CloseTimeout], and then as CloseNow. Input that was not read is dropped. A
-// Read or Write that is blocked ends at once with an error that is [net.ErrClosed], as
-// do all later ones.
+// [Options.CloseTimeout], and then as CloseNow. Unread input is dropped. A blocked
+// Read or Write ends at once with [net.ErrClosed], as do all later ones.
 //
-// It returns an error if the server may not have taken all that was written, and nil
-// if the stream had ended before.
+// It returns nil if the stream had ended before, and an error if the server may not
+// have taken all written bytes.
 func (c *Conn) Close() error {
 	c.s.mu.Lock()
 	if c.closed {
@@ -96,7 +95,7 @@ func (s *session) others(c *Conn) bool {
 	return slices.ContainsFunc(s.conns, func(x *Conn) bool { return x != c })
 }
 
-// close takes note that the application has closed the Conn.
+// close marks the Conn as closed by the application.
 func (c *Conn) close() {
 	c.closed = true
 	c.rdeadline.Set(&c.s.mu, time.Time{}, nil)
@@ -106,11 +105,10 @@ func (c *Conn) close() {
 	wake(c.unlocked)
 }
 
-// CloseNow stops the session without a word to the server, which will end it when it
-// has been inactive for too long; or [Conn.State] tells what [Resume] needs to go on
-// with it. It breaks the requests under way and waits until their goroutines have
-// ended. Read and Write fail by [net.ErrClosed]. All streams of the session are
-// stopped.
+// CloseNow stops the session without a word to the server. The server ends it after
+// the time of inactivity, unless [Resume] goes on with it from [Conn.State]. It
+// breaks the requests under way and waits until their goroutines have ended. Read
+// and Write fail by [net.ErrClosed]. All streams of the session are stopped.
 func (c *Conn) CloseNow() error {
 	c.s.mu.Lock()
 	closed := c.closed
@@ -127,12 +125,12 @@ func (c *Conn) CloseNow() error {
 	return nil
 }
 
-// Pause tells the server that the client will be silent, for d at most, which must be
-// between a second and [Granted.MaxPause]. It sends what was written before, and blocks
-// until the server has answered, or until ctx is done. The session then sends nothing
-// until something is written, [Conn.Wake] is called, or nine tenths of d are over. Some
-// servers grant pauses and do not answer them, such as ejabberd 23.01: set a deadline
-// for ctx. XEP-0124, section 10.
+// Pause announces to the server a silence of at most d, between a second and
+// [Granted.MaxPause]. It sends earlier writes first, and blocks until the server has
+// answered or ctx is done. The session then sends nothing until something is written,
+// [Conn.Wake] is called, or nine tenths of d are over. Some servers grant pauses and do
+// not answer them, such as ejabberd 23.01: set a deadline for ctx. XEP-0124, section
+// 10.
 func (c *Conn) Pause(ctx context.Context, d time.Duration) error {
 	if limit := c.s.granted.MaxPause; d < time.Second || d > limit {
 		return c.opError("pause", fmt.Errorf("%v is not between 1s and the %v that the server grants", d, limit))

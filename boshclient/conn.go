@@ -13,11 +13,12 @@ import (
 	"github.com/gobosh/bosh/internal/netconn"
 )
 
-// A Conn is a stream over BOSH: a [net.Conn] whose bytes are a matter of its
-// [Framing]. It is the only one of its session unless [Conn.OpenStream] opens more.
+// A Conn is a stream over BOSH. It is a [net.Conn]; its [Framing] gives its bytes
+// their meaning. It is the only stream of its session unless [Conn.OpenStream]
+// opens more.
 //
-// Its methods may be called at the same time. The end of the session ends what is
-// blocked in them. What has arrived before can still be read.
+// Its methods may be called at the same time. The end of the session unblocks
+// them. Input from before the end can still be read.
 type Conn struct {
 	s    *session
 	name string // of the stream, on the wire; empty if the server knows one only
@@ -27,7 +28,7 @@ type Conn struct {
 
 	cut *framing.Cutter // for whoever has set writing; nil until Write is called
 
-	// All that follows is guarded by s.mu.
+	// s.mu guards all fields below.
 
 	in    buffer.Inbox
 	out   outbox
@@ -44,7 +45,7 @@ type Conn struct {
 	rdeadline, wdeadline         netconn.Deadline
 }
 
-// newConn makes the Conn of a stream that the server has opened.
+// newConn makes the Conn of a stream after the server has opened it.
 func (s *session) newConn(name, to string) *Conn {
 	c := &Conn{s: s, name: name, to: to,
 		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), unlocked: make(chan struct{}, 1)}
@@ -60,7 +61,7 @@ func (s *session) newConn(name, to string) *Conn {
 	return c
 }
 
-// drop removes a Conn whose stream has ended.
+// drop removes the Conn of an ended stream.
 func (s *session) drop(c *Conn) {
 	for i := range s.conns {
 		if s.conns[i] == c {
@@ -70,8 +71,8 @@ func (s *session) drop(c *Conn) {
 	}
 }
 
-// wake lets one of those go on that wait on one of the channels. It may find that it
-// must wait again; if there is more to do, it wakes the next.
+// wake lets one waiter of the channel go on. It may have to wait again; if there is
+// more to do, it wakes the next.
 func wake(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -104,9 +105,9 @@ func (c *Conn) unread() int {
 	return c.in.Len()
 }
 
-// Read reads what the server sent. It blocks until there is something, the read
-// deadline passes, the Conn is closed, or the session ends. With XMPP and Elements one
-// Read never returns bytes of two answers.
+// Read reads input from the server. It blocks until there is input, the read deadline
+// passes, the Conn is closed, or the session ends. With XMPP and Elements one Read
+// never returns bytes of two answers.
 func (c *Conn) Read(p []byte) (n int, err error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -174,8 +175,8 @@ func (c *Conn) consumed() {
 // deadline passes, the Conn is closed, or the session ends. The bytes may be cut
 // anywhere; an element goes out when it is whole.
 //
-// With XMPP and Elements a Write of what is not well-formed, or of an element larger
-// than [Options.MaxElement], fails, and so does each later one.
+// With XMPP and Elements, a Write fails if its text is not well-formed or an element
+// is larger than [Options.MaxElement]. All later Writes then fail too.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -200,9 +201,9 @@ func (c *Conn) write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// WriteElement sends one element, or several, which must be whole: either all of b is
-// queued, or nothing. Unlike Write it does no harm to the stream if b is no good. It
-// blocks as Write does, and until ctx is done. It is for [Elements].
+// WriteElement sends one or several whole elements. It queues all of b or nothing.
+// Unlike Write it does no harm to the stream if b is no good. It blocks as Write
+// does, and until ctx is done. It is for [Elements].
 func (c *Conn) WriteElement(ctx context.Context, b []byte) error {
 	return c.opError("write", c.writeElement(ctx, b))
 }
@@ -236,7 +237,7 @@ func (c *Conn) writeElement(ctx context.Context, b []byte) error {
 	return err
 }
 
-// add queues n whole elements, which may be too much for one request together.
+// add queues n whole elements. Together they may be too much for one request.
 func (c *Conn) add(b []byte, n int64) {
 	if n == 1 || len(b) <= c.out.chunk {
 		c.out.add(b, n)
@@ -253,11 +254,10 @@ func (c *Conn) add(b []byte, n int64) {
 	}
 }
 
-// Restart asks the server for a new stream in place of this one, as XMPP wants it
-// after authentication. What is written later goes out after it. The server's new
-// features come out of Read. It blocks while another Write does, and until ctx is done.
-// It is for Elements with [Options.Version]; with XMPP, write a header. XEP-0206,
-// section 5.
+// Restart asks the server for a new stream in place of this one, as XMPP wants it after
+// authentication. Later writes go out after it. The server's new features come out of
+// Read. It blocks while another Write does, and until ctx is done. It is for Elements
+// with [Options.Version]; with XMPP, write a header. XEP-0206, section 5.
 func (c *Conn) Restart(ctx context.Context) error {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -273,8 +273,8 @@ func (c *Conn) Restart(ctx context.Context) error {
 	return c.opError("write", err)
 }
 
-// lockWrite waits for other Writes. Like all that writes, it is called with the lock
-// held, and may release it meanwhile.
+// lockWrite waits for other Writes. As in all writing functions, the caller holds
+// the lock, and it may be released meanwhile.
 func (c *Conn) lockWrite(ctx context.Context) error {
 	for {
 		err := c.writeErr()
@@ -347,7 +347,7 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the time at which a Read or ReadElement that is blocked, and
+// SetReadDeadline sets a time. From then on a blocked Read or ReadElement, and
 // every later one, fails by [os.ErrDeadlineExceeded]. The zero time means never. It
 // fails only if the Conn is closed.
 func (c *Conn) SetReadDeadline(t time.Time) error {
@@ -381,19 +381,19 @@ type addr string
 func (addr) Network() string  { return network }
 func (a addr) String() string { return string(a) }
 
-// LocalAddr returns an address that tells nothing: requests may come from several. It
-// is never nil.
+// LocalAddr returns an empty address, since requests may come from several. It is
+// never nil.
 func (c *Conn) LocalAddr() net.Addr { return addr("") }
 
 // RemoteAddr returns the URL of the session, without query and user, as an address of
 // the network "bosh".
 func (c *Conn) RemoteAddr() net.Addr { return addr(c.s.shown) }
 
-// Context returns a context that is cancelled when the stream ends. Its cause is what
-// Read returns then. It has the values of the context of Dial.
+// Context returns a context. The end of the stream cancels it, with the error of Read
+// as its cause. It has the values of the context of Dial.
 func (c *Conn) Context() context.Context { return c.ctx }
 
-// Granted returns what the server granted to the session.
+// Granted returns the server's grants to the session.
 func (c *Conn) Granted() Granted { return c.s.granted }
 
 // Stats returns the counts of the session so far.

@@ -15,14 +15,13 @@ import (
 )
 
 // Dial opens a session with the server at a URL, http or https, and returns its
-// stream. It blocks until the server has answered, which it may do when the
-// application behind it has said its first words, or until ctx is done. Later ctx
-// counts for its values only.
+// stream. It blocks until the server has answered or ctx is done. A server may
+// wait with its answer for the first output of the application behind it. Later
+// ctx counts for its values only.
 //
-// If the server refuses, errors.Is finds its [Condition] in the error. Dial tries once,
-// since a request that creates a session cannot be repeated: the server would create
-// another. A server whose answer was lost ends its session when that has been inactive
-// for too long.
+// If the server refuses, errors.Is finds its [Condition] in the error. Dial tries once:
+// the server would create another session for a repeated request. If its answer is
+// lost, the server ends the session after the time of inactivity.
 func Dial(ctx context.Context, url string, o *Options) (*Conn, error) {
 	c, err := dial(ctx, url, o)
 	if err != nil {
@@ -50,7 +49,7 @@ func dial(ctx context.Context, rawURL string, o *Options) (*Conn, error) {
 	return c, nil
 }
 
-// parse reads the URL, and fills in the options that it tells.
+// parse reads the URL and fills in its part of the options.
 func (c *config) parse(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -71,7 +70,7 @@ func (c *config) parse(rawURL string) (*url.URL, error) {
 	return u, checkAttrs(c.Attr)
 }
 
-// create sends the request that creates the session, and takes the answer.
+// create sends the creation request and takes the answer.
 func (s *session) create(ctx context.Context) (*Conn, error) {
 	ask := wire.Ask{
 		Rid: firstRid(), To: s.o.To, From: s.o.From, Lang: s.o.Lang, Version: s.o.Version,
@@ -127,7 +126,7 @@ func (s *session) created(rid int64, a *answer) (*Conn, error) {
 	return c, s.end
 }
 
-// patience fills in what depends on what was granted.
+// patience fills in the options that depend on the grants.
 func (c *config) patience(g *Granted) {
 	switch {
 	case c.GiveUp == 0 && g.Inactivity > 0:
@@ -137,10 +136,10 @@ func (c *config) patience(g *Granted) {
 	}
 }
 
-// firstRid returns a random rid that leaves room for more than any session needs.
+// firstRid returns a random rid. It leaves room for more rids than any session needs.
 func firstRid() int64 { return 1 + int64(randomID()>>12) }
 
-// randomID returns an id that nobody can guess.
+// randomID returns an id beyond guessing.
 func randomID() uint64 {
 	var b [8]byte
 	rand.Read(b[:])

@@ -17,14 +17,14 @@ import (
 // maxHostMeta is the largest host-meta document in bytes.
 const maxHostMeta = 256 << 10
 
-// ErrNoEndpoint is the error of [Discover] for a domain that names no BOSH endpoint.
+// ErrNoEndpoint is the error of [Discover] for a domain without a BOSH endpoint.
 var ErrNoEndpoint = errors.New("the domain names no BOSH endpoint")
 
-// Discover returns the URLs of the BOSH endpoints that a domain names in its host-meta
-// document, which it fetches by https, as XML and else as JSON. It returns https URLs
-// only and follows redirects to https only. The order means nothing. Client is the one
-// for the requests, with a Timeout if it has one; nil stands for one with the settings
-// of [http.DefaultTransport]. XEP-0156.
+// Discover returns the URLs of the BOSH endpoints in a domain's host-meta document. It
+// fetches the document by https, as XML and else as JSON. It returns https URLs only
+// and follows redirects to https only. The order means nothing. Client is the one for
+// the requests, with a Timeout if it has one; nil stands for one with the settings of
+// [http.DefaultTransport]. XEP-0156.
 //
 // Dial one of the URLs with the domain as [Options.To]. If there is none, the error is
 // [ErrNoEndpoint].
@@ -54,7 +54,7 @@ func Discover(ctx context.Context, domain string, client *http.Client) ([]string
 	return urls, nil
 }
 
-// secureClient returns a copy of a client that goes to https only.
+// secureClient returns a copy of a client for https only.
 func secureClient(client *http.Client) *http.Client {
 	if client == nil {
 		client = defaultClient()

@@ -13,21 +13,20 @@
 //
 // # Framings
 //
-// What the bytes of a Conn are is the matter of its [Framing]. With [XMPP], the
-// default, they are an XMPP stream as it is on TCP, so that a client library for
-// TCP works unchanged. With [Elements] they are XML elements, one after the other,
-// which [Conn.ReadElement] and [Conn.WriteElement] read and write whole. With [Opaque]
-// they are any bytes, for a server that knows this framing, as
-// [github.com/gobosh/bosh] does.
+// The [Framing] gives the bytes of a Conn their meaning. With [XMPP], the default,
+// they are an XMPP stream as on TCP, so a client library for TCP works unchanged. With
+// [Elements] they are XML elements, one after the other; [Conn.ReadElement] and
+// [Conn.WriteElement] read and write them whole. With [Opaque] they are any bytes. The
+// server must know this framing, as [github.com/gobosh/bosh] does.
 //
 // # Delivery
 //
-// A session outlives its connections. A request whose connection broke, or whose
-// answer came incomplete or not at all, is sent again byte for byte under the same
-// rid, after a pause that grows. The server gives the answer that it has kept.
-// Answers are taken in the order of their rids. So each side gets what the other
-// wrote exactly once and in order, for as long as the session lives. A creation
-// cannot be repeated: Dial tries once.
+// A session outlives its connections. If the connection of a request breaks, or
+// its answer is incomplete or missing, the request is sent again byte for byte
+// under the same rid, after a growing pause. The server gives its stored answer.
+// Answers are taken in the order of their rids. So each side gets all bytes of
+// the other exactly once and in order, for as long as the session lives. A
+// creation cannot be repeated: Dial tries once.
 //
 // A Write succeeds when its bytes are queued. [Conn.Terminate] and [Conn.Close] tell
 // whether the server has taken all of them.
@@ -41,19 +40,18 @@
 //   - Pause, OpenStream and Terminate, until the server has answered;
 //   - Close, as Terminate does, for at most [Options.CloseTimeout].
 //
-// Deadlines end what is blocked with [os.ErrDeadlineExceeded], a context with its
-// cause, Close and CloseNow with [net.ErrClosed], and the end of the session with the
-// error that tells the end.
+// Deadlines unblock with [os.ErrDeadlineExceeded], a context with its cause, Close
+// and CloseNow with [net.ErrClosed], and the end of the session with its error.
 //
 // While the application does not read and [Options.ReadBuffer] is full, the Conn makes
-// only the requests that carry what is written or keep the session alive. When their
-// answers have brought 256 KiB more, these requests pause the session (XEP-0124,
-// section 10), so that their answers carry no payloads. A server that grants no pauses
-// then gets no requests, and ends the session when its time of inactivity is over.
+// only requests that carry output or keep the session alive. When their answers have
+// brought 256 KiB more, these requests pause the session (XEP-0124, section 10), and
+// their answers then carry no payloads. A server without pauses gets no requests then,
+// and ends the session after the time of inactivity.
 //
-// So a Conn keeps at most what is in WriteBuffer and in its open requests; and
-// ReadBuffer, 256 KiB, and one answer of [Options.MaxBody] for each open request. There
-// are as many open requests as the server grants, mostly 2, and never more than 17.
+// So a Conn keeps at most WriteBuffer and its open requests; and ReadBuffer, 256 KiB,
+// and one answer of [Options.MaxBody] for each open request. There are as many open
+// requests as the server grants, mostly 2, and never more than 17.
 //
 // # Errors
 //
@@ -63,7 +61,7 @@
 //
 //   - a [Condition] and the [*Error] around it, if the server has ended the session;
 //   - [ErrUnanswered] if a request was repeated in vain, and the last failure;
-//   - a [*StatusError] if the answer was an HTTP status that a repeat does not mend;
+//   - a [*StatusError] for an HTTP status that a repeat does not mend;
 //   - [net.ErrClosed], [os.ErrDeadlineExceeded], or the cause of a context.
 //
 // The package has its own Error and does not import package bosh: a client would
@@ -72,7 +70,7 @@
 //
 // # Security
 //
-// Whoever learns a session's sid and rid has the session: use https. They are never
+// The sid and rid of a session are enough to take it over: use https. They are never
 // part of an error. A redirect from https to http is refused. [Options.Keys] protects
-// a session over plain http from those who can only listen.
+// a session over plain http from mere listeners.
 package boshclient

@@ -8,8 +8,7 @@ import (
 	"net/http"
 )
 
-// A Condition is the reason that a server gave for the end of a session. It is an
-// error, so that
+// A Condition is a server's reason for the end of a session. It is an error:
 //
 //	errors.Is(err, boshclient.PolicyViolation)
 //
@@ -37,16 +36,16 @@ const (
 // Error returns the condition.
 func (c Condition) Error() string { return string(c) }
 
-// An Error is the end of a session, or of one of several streams, for a reason that
-// the server gave.
+// An Error is the end of a session, or of one of several streams, for a reason
+// given by the server.
 type Error struct {
 	Condition Condition
 
 	// URI is where to go instead, for SeeOtherURI. Nobody has checked it.
 	URI string
 
-	// Payload holds the elements that came with the condition, such as the stream
-	// error of RemoteStreamError. They are part of the input, too.
+	// Payload holds the elements beside the condition, such as the stream error
+	// of RemoteStreamError. They are part of the input, too.
 	Payload []byte
 
 	// Err is a *StatusError if the condition came as an HTTP status, else nil.
@@ -83,8 +82,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("HTTP status %d %s", e.Status, http.StatusText(e.Status))
 }
 
-// ErrUnanswered is why a session has ended one of whose requests was repeated for
-// [Options.GiveUp] without an answer. The error that wraps it wraps the last failure
+// ErrUnanswered ends a session after one of its requests was repeated for
+// [Options.GiveUp] without an answer. The error around it wraps the last failure
 // too.
 var ErrUnanswered = errors.New("request repeated in vain")
 
@@ -97,8 +96,8 @@ var (
 	errMidElement  = errors.New("in the middle of an element")
 )
 
-// final reports whether a repeat does not mend an error: the answer is too large, or
-// an HTTP status that says so.
+// final reports whether an error is beyond the help of a repeat: an answer too
+// large, or a final HTTP status.
 func (s *session) final(err error) bool {
 	var status *StatusError
 	if !errors.As(err, &status) {
@@ -113,8 +112,8 @@ func (s *session) final(err error) bool {
 	return status.Status < 500
 }
 
-// condition returns the error for a final one. To a client of a server that sent no
-// ver, three statuses are conditions. XEP-0124, section 17.1.
+// condition returns the error for a final one. If the server sent no ver, three
+// statuses are conditions. XEP-0124, section 17.1.
 func (s *session) condition(err error) error {
 	var status *StatusError
 	if s.granted.Ver != "" || !errors.As(err, &status) {
@@ -131,7 +130,7 @@ func (s *session) condition(err error) error {
 	return err
 }
 
-// opError wraps what Read and others return, but for io.EOF.
+// opError wraps the errors of Read and others, except io.EOF.
 func (c *Conn) opError(op string, err error) error {
 	if err == nil || op == "read" && err == io.EOF {
 		return err

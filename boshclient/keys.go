@@ -13,7 +13,7 @@ type keys struct {
 	n    int
 }
 
-// newKeys returns a sequence of n keys without its first, which goes into newkey.
+// newKeys returns a sequence of n keys without its first. The first goes into newkey.
 func newKeys(n int) (k *keys, newkey string) {
 	k = &keys{n: max(n, 2)}
 	return k, k.renew()

@@ -14,19 +14,19 @@ import (
 	"github.com/gobosh/bosh/internal/defaults"
 )
 
-// A Framing says what the bytes of a [Conn] are.
+// A Framing is the meaning of the bytes of a [Conn].
 type Framing uint8
 
 const (
-	// XMPP makes the Conn what an XMPP client sees on TCP. Write takes a stream
-	// header, then stanzas, and the end tag, in chunks of any size. Read yields the
-	// server's header once the client has written its own, then features and
-	// stanzas, and the end tag at the end. A further header that the client writes,
-	// as after authentication, restarts the stream. XEP-0206.
+	// XMPP makes the Conn look like a TCP connection of an XMPP client. Write takes
+	// a stream header, then stanzas, and the end tag, in chunks of any size. Read
+	// yields the server's header once the client has written its own, then features
+	// and stanzas, and the end tag at the end. A further header from the client, as
+	// after authentication, restarts the stream. XEP-0206.
 	//
 	// Two things differ. There is no StartTLS: encryption is a matter of the URL. And
-	// the client's end tag ends the stream in both directions: replies that it waits
-	// for must have come before.
+	// the client's end tag ends the stream in both directions: await replies before
+	// it.
 	XMPP Framing = iota
 
 	// Elements makes the Conn a sequence of XML elements, each complete in itself
@@ -52,29 +52,29 @@ func (f Framing) String() string {
 
 // Options configure a [Conn]. The zero value is good for XMPP, and so are no Options.
 // For every number and duration, zero means the default named with the field, and a
-// negative value means none where that is possible.
+// negative value means none where possible.
 type Options struct {
-	// Framing is what the Conn carries. The default is XMPP.
+	// Framing is the framing of the Conn. The default is XMPP.
 	Framing Framing
 
 	// To is the domain to talk to. The default is the host of the URL.
 	To string
 
-	// From is who the client says it is, which nobody verifies; and Lang the
-	// language of what it writes. By default From is left out, and Lang is "en".
+	// From is the client's own address, and nobody verifies it. Lang is the
+	// language of its output. By default From is left out, and Lang is "en".
 	From, Lang string
 
 	// Version is the version of XMPP. The default is "1.0" with XMPP, and none with
 	// the other framings. Set it with Elements to speak XMPP by whole elements:
-	// those that declare no namespace are then in jabber:client, and
-	// [Conn.Restart] restarts the stream.
+	// elements without a namespace are then in jabber:client, and [Conn.Restart]
+	// restarts the stream.
 	Version string
 
-	// Attr are further attributes of the request that creates the session, such as a
-	// token for the server's Admit. Attributes, if set, is called once for each
-	// request, the first included, and returns further ones. Repeats of a request
-	// are identical, so it is not asked again for them. A malformed attribute is an
-	// error, and one that BOSH has a meaning for is too.
+	// Attr are further attributes of the creation request, such as a token for the
+	// server's Admit. Attributes, if set, is called once for each request, the first
+	// included, and returns further ones. Repeats of a request are identical, so it
+	// is not asked again for them. A malformed attribute is an error, and so is one
+	// of BOSH's own.
 	Attr       []xml.Attr
 	Attributes func(rid int64) []xml.Attr
 
@@ -86,9 +86,9 @@ type Options struct {
 
 	// HTTPHeader is added to each HTTP request. Prepare, if set, is called for each
 	// of them just before it is sent, repeats included, and may change its header,
-	// as for an access token that must be fresh. It may block until the request's
-	// context ends, and must not use the Conn. An error of it counts like a
-	// connection that broke, and an answer of 401 too if Prepare is set.
+	// as for a fresh access token. It may block until the request's context ends,
+	// and must not use the Conn. Its error counts like a broken connection, and so
+	// does status 401 if Prepare is set.
 	HTTPHeader http.Header
 	Prepare    func(*http.Request) error
 
@@ -104,8 +104,8 @@ type Options struct {
 	// NoAcks keeps the Conn from acknowledging answers. XEP-0124, section 9.2.
 	NoAcks bool
 
-	// Keys is the length of the key sequences that protect a session without TLS, at
-	// least 2. The default, 0, and a negative number mean no keys. XEP-0124,
+	// Keys is the length of the key sequences, at least 2. They protect a session
+	// without TLS. The default, 0, and a negative number mean no keys. XEP-0124,
 	// section 15.
 	Keys int
 
@@ -123,13 +123,13 @@ type Options struct {
 	// Many small elements take up to some twenty times their size.
 	MaxBody int
 
-	// MaxElement is the largest element that may be written, in bytes. The default
-	// is 1,000,000, which servers of this module take by default. It cannot be
+	// MaxElement is the largest element for Write, in bytes. The default is
+	// 1,000,000; servers of this module take as much by default. It cannot be
 	// switched off; at most 256 MiB.
 	MaxElement int
 
-	// Batch is how many bytes of output go into one request. A larger element goes
-	// alone. The default is 64 KiB, which all servers take; at most 16 MiB.
+	// Batch is the output of one request, in bytes. A larger element goes alone.
+	// The default is 64 KiB, fit for all servers; at most 16 MiB.
 	Batch int
 
 	// AnswerTimeout is how long an answer may take beyond the granted wait. Then the
@@ -139,7 +139,7 @@ type Options struct {
 
 	// GiveUp is how long a request is repeated, from its first failure, before the
 	// session ends by [ErrUnanswered]. The default is wait and inactivity, as
-	// granted: after that the server has given it up too, unless it was away itself.
+	// granted: by then the server has given it up too, unless it was away itself.
 	// Negative repeats nothing.
 	GiveUp time.Duration
 
@@ -148,8 +148,8 @@ type Options struct {
 	// most 10 s. The default is 100 ms. It cannot be switched off.
 	Backoff time.Duration
 
-	// CloseTimeout bounds how long Close waits for the server to take what was
-	// written. The default is 5 s; negative does not wait at all, and Close is
+	// CloseTimeout bounds the wait of Close for the server to take the output.
+	// The default is 5 s; negative does not wait at all, and Close is
 	// CloseNow.
 	CloseTimeout time.Duration
 }
@@ -160,13 +160,13 @@ const (
 	maxRequests = 16 // open at a time, whatever the server grants
 )
 
-// config are Options in which every field says what it means.
+// config are Options with all defaults filled in.
 type config struct {
 	Options
 	manual bool // no request by itself that is empty
 }
 
-// withDefaults fills in what can be said without the URL.
+// withDefaults fills in all defaults that do not depend on the URL.
 func (o *Options) withDefaults() config {
 	var c config
 	if o != nil {
@@ -215,8 +215,8 @@ var defaultClient = sync.OnceValue(func() *http.Client {
 	return &http.Client{Transport: t}
 })
 
-// httpClient returns a copy of the client that is asked for, without its Timeout and
-// with care about redirects.
+// httpClient returns a copy of the configured client, without its Timeout and with
+// care about redirects.
 func (c *config) httpClient() *http.Client {
 	client := defaultClient()
 	if c.HTTPClient != nil {
@@ -241,11 +241,12 @@ func (c *config) httpClient() *http.Client {
 	return &own
 }
 
-// reserved are the attributes of requests that have a meaning to BOSH.
+// reserved are BOSH's own attributes of requests.
 var reserved = []string{"rid", "sid", "ack", "key", "newkey", "type", "condition", "stream", "pause", "to", "from",
 	"ver", "wait", "hold", "xmlns"}
 
-// checkAttrs returns what is wrong with further attributes, apart from their names.
+// checkAttrs returns an error for bad further attributes. It does not check their
+// names.
 func checkAttrs(attrs []xml.Attr) error {
 	for _, a := range attrs {
 		if a.Name.Space == "" && slices.Contains(reserved, a.Name.Local) {

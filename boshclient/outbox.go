@@ -6,7 +6,7 @@ import (
 	"github.com/gobosh/bosh/internal/buffer"
 )
 
-// A kind says what an item, or the request that carries it, is.
+// A kind is the kind of an item, and of the request that carries it.
 type kind uint8
 
 const (
@@ -31,13 +31,13 @@ type item struct {
 	reply chan<- reply // gets one if it is not nil; has room for it
 }
 
-// A reply is what has become of an item that wants to know.
+// A reply tells the sender of an item the outcome.
 type reply struct {
 	conn *Conn // of another
 	err  error
 }
 
-// An outbox is what waits to be sent on one stream. The session's lock guards it.
+// An outbox is the unsent output of one stream. The session's lock guards it.
 type outbox struct {
 	items []item
 	size  int // bytes in it
@@ -46,7 +46,7 @@ type outbox struct {
 
 func (o *outbox) empty() bool { return len(o.items) == 0 }
 
-// maxChunk is the largest chunk: a buffer that is lent out.
+// maxChunk is the largest chunk: the size of a lent buffer.
 const maxChunk = buffer.Block
 
 // add adds n whole elements, or bytes.
@@ -62,11 +62,11 @@ func (o *outbox) add(b []byte, n int64) {
 	o.items = append(o.items, item{kind: data, b: append(buffer.Grow(nil, len(b)), b...), n: n})
 }
 
-// put adds an item that is no data.
+// put adds an item other than data.
 func (o *outbox) put(it item) { o.items = append(o.items, it) }
 
-// A batch is what goes into one request: the first n items, of which the last one
-// decides on the kind.
+// A batch is the content of one request: the first n items. The last one decides
+// on the kind.
 type batch struct {
 	n    int
 	kind kind

@@ -43,10 +43,10 @@ type request struct {
 	since   time.Time // of the first failure
 }
 
-// wrote takes note that the request is on its way.
+// wrote marks the request as on its way.
 func (r *request) wrote() { r.isSent.Do(func() { close(r.sent) }) }
 
-// tell gives those that wait for the answer what has come of it.
+// tell gives the outcome to the callers that wait for the answer.
 func (r *request) tell(c *Conn, err error) {
 	for i := range r.items {
 		if it := &r.items[i]; it.reply != nil {
@@ -56,8 +56,8 @@ func (r *request) tell(c *Conn, err error) {
 	}
 }
 
-// compose makes the text of a request. It reports false if that cannot be done, which
-// ends the session.
+// compose makes the text of a request. On failure it ends the session and reports
+// false.
 func (s *session) compose(r *request) bool {
 	err := s.hook(&r.ask)
 	size := 512
@@ -81,7 +81,7 @@ func (s *session) compose(r *request) bool {
 	return err == nil
 }
 
-// hook adds the attributes that Options.Attributes has for a request.
+// hook adds the attributes from Options.Attributes to a request.
 func (s *session) hook(a *wire.Ask) error {
 	if s.o.Attributes == nil {
 		return nil
@@ -96,13 +96,13 @@ func (s *session) hook(a *wire.Ask) error {
 	return nil
 }
 
-// wellFormed returns what is wrong with the text of a request.
+// wellFormed returns an error if the text of a request is not well-formed.
 func wellFormed(text []byte) error {
 	return (&wire.Request{Body: text}).Parse(wire.Limits{})
 }
 
-// inOrder is how long a request waits for the one before to be on its way. They go by
-// different connections, and there are servers that stall if they come in disorder.
+// inOrder bounds the wait of a request until the one before is on its way. They go by
+// different connections, and some servers stall if requests arrive out of order.
 const inOrder = time.Second
 
 // carry sends a request until it is answered.
@@ -140,9 +140,9 @@ func (s *session) carry(r *request) {
 	}
 }
 
-// missed takes note that an attempt was in vain, by an error or else by a recoverable
-// one that the server tells. It returns how long to wait before the next attempt, and
-// whether there is to be one.
+// missed notes a failed attempt: an error, or else a recoverable error from the
+// server. It returns the pause before the next attempt, and whether there is to be
+// one.
 func (s *session) missed(r *request, err error) (pause time.Duration, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +186,7 @@ func (s *session) repeat(rid int64) {
 	}
 }
 
-// backoff returns the pause before a repeat, of which there were n before.
+// backoff returns the pause before a repeat, after n earlier ones.
 func (s *session) backoff(n int, err error) time.Duration {
 	var d time.Duration
 	if n > 0 {
@@ -200,7 +200,7 @@ func (s *session) backoff(n int, err error) time.Duration {
 	return d
 }
 
-// A laterError is a StatusError with a time before which a repeat is not wanted.
+// A laterError is a StatusError with the shortest pause before a repeat.
 type laterError struct {
 	StatusError
 	after time.Duration
@@ -226,8 +226,9 @@ func (s *session) post(ctx context.Context, text []byte, patience time.Duration,
 
 var errLate = errors.New("no answer in time")
 
-// traced returns a context by which the transport tells that a request was written. If
-// it is not one that tells, and the first request has shown that, wrote is called now.
+// traced returns a context. By it the transport calls wrote once the request is
+// written. If the first request has shown that the transport never does, traced calls
+// wrote now.
 func (s *session) traced(ctx context.Context, wrote func()) context.Context {
 	if !s.tells.Load() {
 		defer wrote()
@@ -265,7 +266,7 @@ func (s *session) exchange(ctx context.Context, text []byte) (*answer, error) {
 	return s.read(resp)
 }
 
-// statusError returns the error for a status that is not 200.
+// statusError returns the error for a status other than 200.
 func statusError(resp *http.Response) error {
 	status := StatusError{Status: resp.StatusCode}
 	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 && status.Status != http.StatusUnauthorized {

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// A session is the machine of rids: it decides when a request goes out and with what,
-// and takes the answers in order. Its Conns are its streams, mostly one.
+// A session is the machine of rids: it decides on the time and content of each
+// request, and takes the answers in order. Its Conns are its streams, mostly one.
 //
-// Locks: mu guards the session and its Conns. Nothing blocks and nothing of the
-// application is called while it is held. Each request under way has a goroutine,
-// which ends with the session at the latest.
+// Locks: mu guards the session and its Conns. Under it nothing blocks, and no
+// code of the application is called. Each request under way has a goroutine. It
+// ends with the session at the latest.
 type session struct {
 	o       config
 	url     string
@@ -60,7 +60,7 @@ type session struct {
 	state  *State // once it has been asked for
 }
 
-// Stats count what a session has done.
+// Stats are the counters of a session.
 type Stats struct {
 	Requests    int64 // new ones, each counted once
 	Empty       int64 // those of them without payloads
@@ -86,13 +86,13 @@ func (s *session) window() int {
 	return min(n, maxRequests)
 }
 
-// slack is how many bytes of input beyond Options.ReadBuffer are taken on the answers to
-// requests that must be made. Then they pause the session, which not all servers do well.
+// slack is the input beyond Options.ReadBuffer, in bytes, from the answers to unavoidable
+// requests. After it these requests pause the session; not all servers do that well.
 const slack = 256 << 10
 
-// stalled reports whether the application is so far behind with reading that no more is
-// to be fetched, and whether no more may come at all. It does not count if the end is on
-// its way.
+// stalled reports how far the application is behind with reading. With some, no more is
+// fetched; with much, no more may come at all. Once the end is on its way both are
+// false.
 func (s *session) stalled() (some, much bool) {
 	for _, c := range s.conns {
 		if c.finishing {
@@ -104,8 +104,7 @@ func (s *session) stalled() (some, much bool) {
 	return some, much
 }
 
-// pump sees to it that a request goes out if one is due. It is called whenever
-// something has changed.
+// pump sends a request if one is due. It is called after each change.
 func (s *session) pump() {
 	if s.starting || !s.due() {
 		return
@@ -167,7 +166,7 @@ func (s *session) wakeAfter(d time.Duration) {
 	})
 }
 
-// speaker returns the Conn whose output goes next, or nil.
+// speaker returns the Conn with the next output, or nil.
 func (s *session) speaker() *Conn {
 	for i := range s.conns {
 		if c := s.conns[(s.turn+i)%len(s.conns)]; !c.out.empty() {
@@ -192,8 +191,8 @@ func (s *session) run() {
 	}
 }
 
-// take makes the next request of what waits to be sent. It does so as late as can be,
-// so that what was written meanwhile goes along.
+// take makes the next request from the unsent output. It does so as late as possible,
+// to include the latest writes.
 func (s *session) take() *request {
 	r := &request{rid: s.next, kind: empty, sentAt: time.Now(), sent: make(chan struct{})}
 	if last := len(s.open) - 1; last >= 0 {
@@ -253,7 +252,7 @@ func (s *session) finish(err error) {
 }
 
 // abandon ends the session without a word to the server and waits until its goroutines
-// have ended. What was not sent or read is kept for State.
+// have ended. Unsent and unread bytes are kept for State.
 func (s *session) abandon() {
 	s.mu.Lock()
 	s.finish(net.ErrClosed)

@@ -12,27 +12,26 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A State is a session that was put aside, for [Resume]. [Conn.State] makes it; or the
-// application, for a session that was opened elsewhere, by filling in the fields. It
-// goes through JSON.
+// A State is a session put aside, for [Resume]. [Conn.State] makes it. For a session
+// opened elsewhere, the application fills in the fields. It goes through JSON.
 //
-// Whoever has it has the session: keep it like a password. As text it tells no secret.
+// It gives access to the session: keep it like a password. As text it tells no secret.
 type State struct {
 	// URL is the server's, and Sid the id of the session.
 	URL, Sid string
 
-	// Rid is that of the next request. The server must have answered all before it,
-	// or Conn.State must have made the State.
+	// Rid is the rid of the next request. The server must have answered all before
+	// it, or Conn.State must have made the State.
 	Rid int64
 
-	// Granted is what the server granted. If it is the zero value, what the Options
-	// ask for counts, and there is no limit on inactivity.
+	// Granted are the server's grants. If it is the zero value, the wishes of the
+	// Options count, and inactivity has no limit.
 	Granted Granted
 
 	saved *saved // what a Conn has left; nil if there was none
 }
 
-// saved is what there is to a Conn besides its session.
+// saved is the state of a Conn besides its session.
 type saved struct {
 	Framing Framing
 	To      string
@@ -55,7 +54,7 @@ type waiting struct {
 	Pause time.Duration `json:",omitempty"`
 }
 
-// An output is an item that waits to be sent.
+// An output is an unsent item.
 type output struct {
 	Kind kind      `json:",omitempty"`
 	Data []byte    `json:",omitempty"`
@@ -79,7 +78,7 @@ func (s State) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plainState{s.URL, s.Sid, s.Rid, s.Granted, s.saved})
 }
 
-// UnmarshalJSON reads what MarshalJSON has written.
+// UnmarshalJSON reads the output of MarshalJSON.
 func (s *State) UnmarshalJSON(b []byte) error {
 	var p plainState
 	if err := json.Unmarshal(b, &p); err != nil {
@@ -101,13 +100,12 @@ var (
 	errState   = errors.New("not the state of a session")
 )
 
-// State returns what [Resume] needs to go on with the session, in this process or
-// another, after [Conn.CloseNow]. That holds what was written and not sent, what was
-// sent and not answered, and what arrived and was not read, so that nothing is lost or
-// doubled. The server keeps the session for as long as it may be inactive. To have it
-// kept for longer, call [Conn.Pause] before CloseNow.
+// State returns the session for [Resume], in this process or another, after
+// [Conn.CloseNow]. It holds the unsent output, the unanswered requests, and the unread
+// input, so nothing is lost or doubled. The server keeps the session for as long as it
+// may be inactive. To have it kept for longer, call [Conn.Pause] before CloseNow.
 //
-// What becomes of a Write that CloseNow has ended is not told, but a WriteElement has
+// After a Write ended by CloseNow the queued part is unknown, but a WriteElement has
 // queued all or nothing. State fails if CloseNow was not called, if the session had
 // ended before it, or if the session has several streams.
 func (c *Conn) State() (*State, error) {
@@ -133,7 +131,7 @@ func (c *Conn) State() (*State, error) {
 	return &state, nil
 }
 
-// save returns what there is to the Conn. It takes the input.
+// save returns the state of the Conn. It takes the input out of it.
 func (c *Conn) save() *saved {
 	s := c.s
 	v := &saved{Framing: s.o.Framing, To: c.to, Stream: c.name, Greeted: c.greeted, Headers: c.headers, Fresh: c.fresh}
@@ -162,13 +160,13 @@ func (c *Conn) save() *saved {
 	return v
 }
 
-// Resume goes on with a session that was put aside. The Options are those of Dial; what
-// concerns the creation of a session is not used, and the Framing and Version must be
-// the same. It does not wait for the server: if that has ended the session, Read and
-// Write say so. ctx counts for its values only.
+// Resume goes on with a session put aside. The Options are those of Dial. Options for
+// the creation of a session are not used; the Framing and Version must be the same. It
+// does not wait for the server: if the server has ended the session, Read and Write say
+// so. ctx counts for its values only.
 //
 // With XMPP the stream goes on where it was, and neither side sends a header: a
-// library that begins with one would restart it.
+// library would restart it by writing one.
 func Resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
 	c, err := resume(ctx, st, o)
 	if err != nil {
@@ -221,7 +219,7 @@ func resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
 	return c, nil
 }
 
-// restore gives a new Conn what another one has left.
+// restore puts the saved state of another Conn into a new one.
 func (c *Conn) restore(v *saved) error {
 	c.greeted, c.headers, c.fresh = v.Greeted, v.Headers, v.Fresh
 	for _, b := range v.In {
@@ -257,7 +255,7 @@ func (c *Conn) restore(v *saved) error {
 	return nil
 }
 
-// repeatSaved sends a request again that another Conn has sent.
+// repeatSaved sends a request of another Conn again.
 func (s *session) repeatSaved(rid int64, c *Conn, w waiting) error {
 	var was wire.Request
 	was.Body = w.Text

@@ -17,8 +17,9 @@ var (
 )
 
 // feed appends the payloads of an answer to the input. With XMPP the header goes before
-// the first of a new stream, which an answer to an older request may bring already, and
-// which features tell. Without payloads it comes when the server says what is in it.
+// the first payload of a new stream. Features mark a new stream too, since an answer to
+// an older request may bring them already. Without payloads the header comes once the
+// server has sent its values.
 func (c *Conn) feed(r *request, a *answer) error {
 	if c.closed || c.cause != nil {
 		return nil // it reads no more
@@ -51,8 +52,7 @@ func (c *Conn) feed(r *request, a *answer) error {
 	return nil
 }
 
-// greet puts the header by which the server begins a stream into the input, if it is to
-// come.
+// greet puts the server's stream header into the input, if one is due.
 func (c *Conn) greet(a *answer) {
 	c.fresh = false
 	if c.headers > 0 {
@@ -95,7 +95,7 @@ func (c *Conn) finish(err error) {
 
 const endTag = "</stream:stream>"
 
-// fill puts what waits to be sent into a request.
+// fill puts unsent output into a request.
 func (c *Conn) fill(r *request) {
 	s := c.s
 	b := c.out.batch(s.o.Batch)
@@ -142,7 +142,7 @@ func first(a, b string) string {
 	return a
 }
 
-// accept queues what there is room for, and returns how much of p that was.
+// accept queues as much of p as there is room for, and returns its length.
 func (c *Conn) accept(p []byte) (n int, err error) {
 	defer c.s.pump()
 	if c.s.o.Framing == Opaque {
@@ -176,7 +176,7 @@ func (c *Conn) accept(p []byte) (n int, err error) {
 	return n, err
 }
 
-// cutRun cuts from p what there is space for, without the lock.
+// cutRun cuts as much from p as there is space for, without the lock.
 func (c *Conn) cutRun(p []byte) (framing.Run, error) {
 	space := min(max(c.space(), 1), c.out.chunk)
 	c.s.mu.Unlock()
@@ -187,7 +187,7 @@ func (c *Conn) cutRun(p []byte) (framing.Run, error) {
 	return c.cut.CutRun(p, space)
 }
 
-// cutter returns a new one; inside, for an XMPP stream that was begun elsewhere.
+// cutter returns a new one; inside is for an XMPP stream begun elsewhere.
 func (c *Conn) cutter(inside bool) *framing.Cutter {
 	o := &c.s.o
 	switch {
@@ -201,7 +201,7 @@ func (c *Conn) cutter(inside bool) *framing.Cutter {
 	return framing.NewElements(o.MaxElement)
 }
 
-// turn does what an item means that is no element.
+// turn handles an item other than an element.
 func (c *Conn) turn(it *framing.Item) error {
 	switch it.Kind {
 	case framing.Header:
@@ -221,8 +221,8 @@ func (c *Conn) turn(it *framing.Item) error {
 	return nil
 }
 
-// header takes a header that the client has written: the first opens the stream that
-// the session has already, a further one restarts it.
+// header takes a header from the client. The first one opens the existing stream of
+// the session, a further one restarts it.
 func (c *Conn) header(h *framing.Head) error {
 	switch {
 	case c.cause != nil:

@@ -1,6 +1,5 @@
 // Package web serves the BOSH client for browsers: one JavaScript module
-// without dependencies, embedded in the program, so that a page needs no build
-// step.
+// without dependencies, embedded in the program: a page needs no build step.
 //
 //	mux.Handle("/bosh/", http.StripPrefix("/bosh", web.Handler()))
 //
@@ -15,7 +14,7 @@
 //
 // The module opens sessions with a [github.com/gobosh/bosh.Handler], or with any
 // other BOSH server. It carries XML elements, JSON, XMPP stanzas or bytes;
-// repeats what broke, so that each payload arrives once and in order; and goes
+// repeats broken requests, so each payload arrives once and in order; and goes
 // on after a reload of the page. bosh.d.ts has its documentation, and its types
 // for TypeScript. It runs in a worker and in Node too.
 package web
@@ -34,7 +33,7 @@ var files embed.FS
 
 // Handler returns a handler that serves bosh.js and bosh.d.ts at its root. Pages
 // of all origins may load them. A browser asks each time whether its copy is
-// still good, so that client and server are of one version.
+// still good, so client and server are of one version.
 func Handler() http.Handler {
 	tags := map[string]string{}
 	for _, name := range []string{"bosh.js", "bosh.d.ts"} {
