@@ -32,7 +32,9 @@ func pin(cpu int) {
 }
 
 // lean reports whether the clients of sc are those of package lean.
-func (sc *scenario) lean() bool { return slices.Contains(sc.does, doesRouting) }
+func (sc *scenario) lean() bool {
+	return slices.Contains(sc.does, doesRoute) || slices.Contains(sc.does, doesCarry)
+}
 
 var routed = []string{doesRouting, doesRoute}
 

@@ -25,6 +25,8 @@ const (
 	doesPipelined = "pipelined" // echo, to clients that pipeline
 	doesRoute     = "route"     // XMPP, with a goroutine for each session: see router
 	doesRouting   = "routing"   // see router, behind the floor
+	doesCarry     = "carry"     // see carrying
+	doesPost      = "post"      // see discard
 )
 
 // A kind is a kind of server.
@@ -71,6 +73,9 @@ var kinds = []kind{
 	{"floor-route", doesRouting, "floor", standard, routingFloor},
 	{"route", doesRoute, "elements", standard, routing(bosh.Options{})},
 	{"direct-route", doesRoute, "direct", direct, routing(bosh.Options{Direct: true})},
+	{"floor-post", doesPost, "floor", standard, func() server { return server{Handler: http.HandlerFunc(discard)} }},
+	{"carry", doesCarry, "elements", standard, carrying(bosh.Options{})},
+	{"direct-carry", doesCarry, "direct", direct, carrying(bosh.Options{Direct: true})},
 	{"direct-pipelined", doesPipelined, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 }
 
@@ -91,7 +96,9 @@ func floorServer(goroutines bool) func() server {
 }
 
 // isFloor reports whether others are compared with k.
-func (k *kind) isFloor() bool { return k.does == doesFloor || k.does == doesRouting }
+func (k *kind) isFloor() bool {
+	return k.does == doesFloor || k.does == doesRouting || k.does == doesPost
+}
 
 // judged reports whether the targets are for k.
 func (k *kind) judged() bool {

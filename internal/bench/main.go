@@ -69,7 +69,7 @@ func command() error {
 		return measureGrowth(*growth)
 	}
 	t := newTable(os.Stdout)
-	for _, sc := range append(scenarios, closed...) {
+	for _, sc := range slices.Concat(scenarios, closed, bulk) {
 		if !wanted.MatchString(sc.name) {
 			continue
 		}
@@ -135,7 +135,7 @@ func (sc *scenario) once(k *kind) (figures, error) {
 	if sc.lean() {
 		pin(1)
 	}
-	r := &run{server: s, close: func() {}}
+	r := &run{server: s, does: k.does, close: func() {}}
 	defer r.load.close()
 	defer func() { r.close() }()
 	f, err := sc.run(r)

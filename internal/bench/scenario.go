@@ -112,6 +112,7 @@ var rateRows = []row{
 type run struct {
 	server *process
 	load   load
+	does   string // what the server does
 	close  func() // closes what else there is
 }
 
