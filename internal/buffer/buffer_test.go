@@ -35,6 +35,29 @@ func TestRest(t *testing.T) {
 	assert.Nil(t, Rest(make([]byte, Block+1)))
 }
 
+// A large buffer is used again, and has not much more room than it needs.
+func TestLarge(t *testing.T) {
+	for need, want := range map[int]int{
+		Block + 1: Block * 5 / 4, Block * 3 / 2: Block * 3 / 2, Block*7/4 + 1: 2 * Block, 2*Block + 1: Block * 5 / 2,
+		200 << 10: 224 << 10, Large*3/4 + 1: Large * 7 / 8, Large - 1: Large, Large: Large,
+	} {
+		b := Grow(nil, need)
+		assert.Empty(t, b)
+		assert.Equal(t, want, cap(b), need)
+		assert.Nil(t, Rest(b))
+	}
+	assert.Less(t, cap(Grow(nil, Large+1)), 2*Large)
+	least := testing.AllocsPerRun(100, func() { Rest(Grow(nil, Large)) })
+	assert.LessOrEqual(t, least, 2.0)
+	took := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			Rest(Grow(nil, Large))
+		}
+	})
+	assert.Less(t, took.AllocedBytesPerOp(), int64(Large/2))
+}
+
 // Nobody gets a buffer that somebody else still has.
 func TestOwners(t *testing.T) {
 	var bufs [8][]byte
@@ -45,7 +68,7 @@ func TestOwners(t *testing.T) {
 			bufs[k] = Rest(bufs[k])
 			continue
 		}
-		n := rand.IntN(6000)
+		n := rand.IntN(6000 << rand.IntN(4))
 		bufs[k] = append(Grow(bufs[k], n), bytes.Repeat([]byte{byte(k)}, n)...)
 	}
 }

@@ -35,7 +35,7 @@ func growBuffer(b []byte, n int) []byte {
 		return b
 	}
 	var grown []byte
-	if need <= buffer.Block {
+	if need <= buffer.Large {
 		grown = buffer.Grow(nil, need)
 	} else {
 		grown = make([]byte, 0, need)

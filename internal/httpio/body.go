@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/gobosh/bosh/internal/buffer"
 )
 
 // ErrTooLarge says that a body exceeds the limit. What was read is good.
@@ -43,6 +45,7 @@ func ReadBody(b []byte, r *http.Request, limit int64, share *Share, flowing func
 		return b, false, err
 	}
 	b, err = decompress(b, coding, raw, limit, share, cap(raw))
+	buffer.Rest(raw)
 	return b, true, err
 }
 
@@ -63,7 +66,7 @@ func Decode(b, raw []byte, encoding []string, limit int64, share *Share) ([]byte
 	if !share.Reach(other + len(raw)) {
 		return b, ErrNoRoom
 	}
-	return append(b, raw...), nil
+	return append(buffer.Grow(b, len(raw)), raw...), nil
 }
 
 // decompress appends what raw means to b, which with other bytes goes on share.
@@ -99,7 +102,7 @@ func readAll(b []byte, src io.Reader, limit int64, share *Share, other int, flow
 			if !share.Reach(other + 2*len(b)) {
 				return b, ErrNoRoom
 			}
-			b = append(b, make([]byte, max(len(b), 1<<10))...)[:len(b)]
+			b = buffer.Grow(b, max(len(b), 1<<10))
 		}
 		n, err := src.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]

@@ -1,6 +1,10 @@
 package wire
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/gobosh/bosh/internal/buffer"
+)
 
 // A Pool has Requests parsed within Limits. The zero value is ready for use, by several
 // goroutines at once.
@@ -35,7 +39,10 @@ func (p *Pool) Again(body []byte) *Request {
 
 // Put takes back a Request without users.
 func (p *Pool) Put(r *Request) {
-	if cap(r.Body) <= MaxPooled && r.Size() <= MaxPooled {
+	if cap(r.Body) > MaxPooled {
+		r.Body = buffer.Rest(r.Body)
+	}
+	if r.Size() <= MaxPooled {
 		r.Reset()
 		p.free.Put(r)
 	}
