@@ -8,11 +8,11 @@ import (
 )
 
 // hosts are the names by which the admin port answers, besides addresses and
-// localhost. A page of any other name is somebody else's, who has pointed the name
-// here to have an operator's browser read and end sessions (DNS rebinding).
+// localhost. A page of any other name is an attack: its owner points the name
+// here, and an operator's browser then reads and ends sessions (DNS rebinding).
 type hosts map[string]bool
 
-// adminHosts returns the names: those given, and the one that is listened at.
+// adminHosts returns the given names and the name of the listen address.
 func adminHosts(addr string, names []string) hosts {
 	known := make(hosts)
 	host, _, _ := net.SplitHostPort(addr)
@@ -30,7 +30,7 @@ func canonicalHost(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// allow reports whether a request may be answered that names a host.
+// allow reports whether a request to a host may be answered.
 func (h hosts) allow(host string) bool {
 	if host == "" {
 		return true // HTTP/1.0, which no browser speaks

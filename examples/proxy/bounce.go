@@ -14,7 +14,7 @@ const (
 	nsStanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
 )
 
-// A stanza is what there is to know of one to answer it.
+// A stanza holds the parts of a stanza needed to answer it.
 type stanza struct {
 	name          string // message, presence, iq, or empty if it is something else
 	kind, from    string // kind is the attribute type
@@ -25,7 +25,7 @@ type stanza struct {
 	answerless    bool              // its sender expects no answer
 }
 
-// usual are the namespaces that a server's header declares, as a rule.
+// usual are the usual namespaces of a server's header.
 var usual = []xmlscan.Binding{{Prefix: "", URI: nsClient}, {Prefix: "stream", URI: nsStream}}
 
 // stanza looks at an element of the server's.
@@ -36,8 +36,8 @@ func (c *checker) stanza(element []byte) stanza {
 	return parseStanza(element, c.bindings)
 }
 
-// parseStanza looks at an element of a stream whose header declares some
-// namespaces.
+// parseStanza looks at an element of a stream. The bindings are the namespaces
+// of the stream's header.
 func parseStanza(element []byte, bindings []xmlscan.Binding) (s stanza) {
 	scanner := scanners.Get().(*xmlscan.Scanner)
 	defer scanners.Put(scanner)
@@ -85,8 +85,7 @@ func parseStanza(element []byte, bindings []xmlscan.Binding) (s stanza) {
 }
 
 // answerless reports whether nobody expects an answer to a message because of
-// what is in it: a copy or a notification that a server has made, or nothing
-// but notes.
+// its content: a copy or a notification made by a server, or nothing but notes.
 func answerless(message []byte, bindings []xmlscan.Binding) bool {
 	d := xml.NewDecoder(bytes.NewReader(message))
 	d.Token() // its own start tag
@@ -100,7 +99,8 @@ func answerless(message []byte, bindings []xmlscan.Binding) bool {
 		case xml.EndElement:
 			return notes > 0
 		case xml.StartElement:
-			// The decoder leaves a prefix that the element does not declare.
+			// The decoder leaves a prefix without a declaration in the
+			// element.
 			if i := slices.IndexFunc(bindings, func(b xmlscan.Binding) bool { return b.Prefix == t.Name.Space }); i >= 0 {
 				t.Name.Space = bindings[i].URI
 			}
@@ -118,9 +118,9 @@ func answerless(message []byte, bindings []xmlscan.Binding) bool {
 	}
 }
 
-// made reports whether an element is of a message that a server has made: a
-// carbon copy (XEP-0280), an item of an archive (XEP-0313), or what somebody has
-// published (XEP-0060).
+// made reports whether an element is of a message made by a server: a carbon
+// copy (XEP-0280), an item of an archive (XEP-0313), or a publication
+// (XEP-0060).
 func made(name xml.Name) bool {
 	switch {
 	case strings.HasPrefix(name.Space, "urn:xmpp:carbons:"):
@@ -148,12 +148,12 @@ func note(name xml.Name) bool {
 	return false
 }
 
-// maxReturned is the largest content that goes back with an error.
+// maxReturned is the largest content in an error reply.
 const maxReturned = 32 << 10
 
-// bounce returns the error that answers a stanza which cannot be delivered, or
-// nil if there is to be none: XEP-0206, section 7. A message that is
-// selfContained goes back whole, for the server to store.
+// bounce returns the error reply to an undeliverable stanza, or nil if there is
+// to be none: XEP-0206, section 7. A selfContained message goes back whole, for
+// the server to store.
 func (s stanza) bounce() []byte {
 	var kind, condition string
 	switch {

@@ -14,7 +14,7 @@ import (
 )
 
 // A bridge carries one stream to one connection to a server and back. Each
-// direction is a copy that waits for whoever is slow; nothing is kept beyond
+// direction is a copy at the pace of the slower side; nothing is kept beyond
 // one element.
 type bridge struct {
 	stream *bosh.Stream
@@ -45,7 +45,7 @@ type bridge struct {
 
 	custody custody // otherwise, of what the client is not known to have
 
-	// Questions of the proxy's that the server has not answered.
+	// The proxy's unanswered questions to the server.
 	pinged atomic.Pointer[string] // by its id
 	acks   atomic.Int32           // requests for an acknowledgement
 
@@ -64,8 +64,8 @@ type bridge struct {
 const (
 	streamEnd = "</stream:stream>"
 
-	// lastWords is how long a server that takes nothing any more is listened
-	// to.
+	// lastWords is how long the proxy still listens to a server after it
+	// takes nothing any more.
 	lastWords = time.Second
 
 	// clientEnded is the reason for the end if a client has asked for it.
@@ -106,7 +106,7 @@ func (b *bridge) run() (why string, cause error) {
 	return b.why, b.cause
 }
 
-// over reports whether err says that the stream has ended.
+// over reports whether err is the end of the stream.
 func over(err error) bool {
 	var e *bosh.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &e)
@@ -124,8 +124,8 @@ func reason(err error) string {
 	return "client-lost"
 }
 
-// causeOf returns what brought the end of the stream by err about, if that says
-// more than the reason.
+// causeOf returns the cause behind err, the end of the stream, if it says more
+// than the reason.
 func causeOf(err error) error {
 	var e *bosh.Error
 	if errors.As(err, &e) {
@@ -160,7 +160,7 @@ func (b *bridge) evict() {
 	b.pulse.hurry(time.Unix(1, 0))
 }
 
-// up carries what the client says. It returns the error that ended it.
+// up carries the client's output to the server. It returns the error at its end.
 func (b *bridge) up() error {
 	buf := make([]byte, minBuffer)
 	var end []byte // the end tag, kept back for what the server must have before
@@ -177,7 +177,7 @@ func (b *bridge) up() error {
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			// All that was read before were whole elements.
+			// All earlier bytes were whole elements.
 			if at := b.lookAt(quiet); at.IsZero() || time.Now().Before(at) {
 				err = nil // it has been answered meanwhile
 				break
@@ -216,7 +216,7 @@ func (b *bridge) tell(p []byte) error {
 	return err
 }
 
-// down carries what the server says, until one of them has ended.
+// down carries the server's output to the client, until one of them has ended.
 func (b *bridge) down() {
 	for {
 		b.pulse.heed(b.split.pending())

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A budget bounds what all bridges together keep of what servers have sent, and
-// clients have not taken or that is not whole.
+// A budget bounds the bytes from servers that all bridges together keep: not
+// yet taken by clients, or not yet whole.
 type budget struct {
 	max int64 // 0 for no limit
 
@@ -17,11 +17,11 @@ type budget struct {
 
 var errBudget = errors.New("the sessions keep more than -max-memory allows, and this one keeps most")
 
-// free is what a bridge may keep without being counted.
+// free is the number of bytes a bridge may keep uncounted.
 const free = 4 * minBuffer
 
-// keeps takes note that b keeps n bytes. If all together keep too much, those that
-// keep most are ended.
+// keeps notes the n bytes kept by b. If all together keep too much, it ends the
+// bridges with the most.
 func (u *budget) keeps(b *bridge, n int) {
 	if n == b.counted {
 		return // as mostly
@@ -39,7 +39,7 @@ func (u *budget) keeps(b *bridge, n int) {
 	}
 }
 
-// count counts what b keeps, and returns a bridge to end.
+// count counts the bytes of b, and returns a bridge to end.
 func (u *budget) count(b *bridge, n int) (most *bridge) {
 	size := int64(n)
 	if size <= free {
@@ -63,14 +63,14 @@ func (u *budget) count(b *bridge, n int) (most *bridge) {
 	return most
 }
 
-// leaves takes note that b keeps nothing any more.
+// leaves notes the end of b: it keeps nothing any more.
 func (u *budget) leaves(b *bridge) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.set(b, 0)
 }
 
-// set sets what b keeps: -1 if it is being ended.
+// set sets the bytes kept by b: -1 if it is being ended.
 func (u *budget) set(b *bridge, size int64) {
 	u.used += max(size, 0) - max(u.kept[b], 0)
 	if size == 0 {

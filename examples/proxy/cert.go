@@ -10,7 +10,7 @@ import (
 )
 
 // A keyPair is a certificate and its key in files. They are read again when
-// they change, so that a renewal needs no restart.
+// they change: a renewal needs no restart.
 type keyPair struct {
 	certFile, keyFile string
 	log               *slog.Logger
@@ -48,8 +48,8 @@ func (k *keyPair) load() error {
 	return nil
 }
 
-// reload reads the files, whatever is known of them. What there is stays if they are no
-// good.
+// reload reads the files, changed or not. If they are no good the old certificate
+// stays.
 func (k *keyPair) reload() error {
 	k.mu.Lock()
 	k.changed = [2]time.Time{}
@@ -64,8 +64,8 @@ func (k *keyPair) leaf() *x509.Certificate {
 	return k.cert.Leaf
 }
 
-// get returns the certificate for a handshake. Files that are no good do not
-// take the place of what there is.
+// get returns the certificate for a handshake. Bad files do not replace the old
+// certificate.
 func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	k.mu.Lock()
 	cert, due := k.cert, time.Since(k.checked) > checkEvery

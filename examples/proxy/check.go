@@ -9,9 +9,8 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// A checker knows the stream that a server has begun, and finds what is not
-// well-formed in it before the library does. To that it would be a mistake of
-// this program's.
+// A checker knows the stream of a server, and finds malformed XML in it before
+// the library does. The library would blame this program.
 type checker struct {
 	bindings []xmlscan.Binding // the namespaces that the last header declares
 	root     []byte            // its name
@@ -25,7 +24,7 @@ var (
 
 var scanners = sync.Pool{New: func() any { return new(xmlscan.Scanner) }}
 
-// check returns an error for an item that is no good.
+// check returns an error for a bad item.
 func (c *checker) check(it item) error {
 	if it.kind == itemEnd {
 		if name := bytes.TrimRight(it.data[2:len(it.data)-1], " \t\r\n"); !bytes.Equal(name, c.root) {

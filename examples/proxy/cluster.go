@@ -20,7 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A clustering says how this proxy finds others, so that any of them serves any session.
+// A clustering says how this proxy finds others, so any of them serves any session.
 type clustering struct {
 	node   string   // its name; or empty
 	routes []string // addresses of others; or
@@ -42,7 +42,7 @@ func (c *clustering) flags(fs *flag.FlagSet) (finish func() error) {
 // on reports whether there is a cluster.
 func (c *clustering) on() bool { return c.routes != nil || c.urls != nil }
 
-// choose sets what -cluster means.
+// choose sets the meaning of -cluster.
 func (c *clustering) choose(with string) (err error) {
 	refuse := func(bad bool, format string, args ...any) {
 		if bad {
@@ -106,7 +106,7 @@ func (c *clustering) join(o *bosh.Options, http string, log *slog.Logger) (m *me
 	if err != nil {
 		return nil, err
 	}
-	// As much as a request, or an answer, may be with the limits that there are.
+	// The largest request or answer within the limits.
 	most := max(int(o.MaxBody)+64<<10, 4*o.MaxElement, 64<<20)
 	if m.node, err = boshnats.Join(nc, boshnats.Options{Name: c.node, Addr: cmp.Or(c.listen, http), MaxMessage: most, Logger: log}); err != nil {
 		return nil, err

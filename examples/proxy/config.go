@@ -17,7 +17,7 @@ import (
 	"github.com/gobosh/bosh/internal/demo"
 )
 
-// A config is what the command line says.
+// A config is the command line.
 type config struct {
 	http, path, admin string
 	adminHosts        []string
@@ -153,7 +153,7 @@ func (cfg *config) serverFlags(fs *flag.FlagSet) (finish func() error) {
 	}
 }
 
-// choose sets what -upstream means.
+// choose sets the meaning of -upstream.
 func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error {
 	if mode != startTLS && mode != directTLS && mode != noTLS {
 		return fmt.Errorf("-tls: %q is not starttls, direct or none", mode)
@@ -187,7 +187,7 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 	return nil
 }
 
-// limitFlags defines the flags of what is passed to the library.
+// limitFlags defines the flags for the library's options.
 func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	o := &cfg.options
 	durationVar(fs, &o.Wait, "wait", 50*time.Second, "the longest `time` that a request is held; keep it below the time-outs of HTTP proxies in front")

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A custody has the server keep what the client is not known to have, by stream
-// management (XEP-0198), for a client that does not manage its stream itself. The
-// server then takes care of it whatever becomes of this process. The proxy asks for
-// that after the binding, and acknowledges what is proven: see
+// A custody has the server keep all stanzas not known to be with the client, by
+// stream management (XEP-0198). It is for a client without management of its own.
+// The server then takes care of them even if this process dies. The proxy asks for
+// management after the binding, and acknowledges all proven elements: see
 // [bosh.Stream.Proven]. The client sees nothing of it.
 type custody struct {
 	off bool // by a flag
 
-	// Of the goroutine that reads from the client.
+	// Of the goroutine for the client's input.
 	decided bool      // it has been asked for, or the client does so
 	since   time.Time // the client is bound
 
@@ -46,12 +46,12 @@ type exception struct {
 }
 
 // awhile is how long a client may be bound before its stream is managed even if it
-// wants nobody's messages yet. There are clients that ask for management late.
+// wants nobody's messages yet. Some clients ask for management late.
 const awhile = 2 * time.Second
 
-// begins reports whether the server is to be asked now, before it is told what the
-// client has said, in whole elements. Before a client is available it gets hardly
-// anything, and may still ask by itself.
+// begins reports whether to ask the server now, before it gets the client's words.
+// These are whole elements. Before a client is available it gets hardly anything,
+// and may still ask by itself.
 func (c *custody) begins(said []byte, bound, wants bool) bool {
 	if c.off || c.decided || !bound || !c.offered.Load() {
 		return false
@@ -68,7 +68,7 @@ func (c *custody) begins(said []byte, bound, wants bool) bool {
 	return c.decided
 }
 
-// pass tells the server what the client has said, which may end in the middle of a
+// pass tells the server the client's words. They may end in the middle of a
 // stanza.
 func (b *bridge) pass(said []byte, whole bool) error {
 	c := &b.custody
@@ -84,8 +84,8 @@ func (b *bridge) pass(said []byte, whole bool) error {
 	return b.tell(said)
 }
 
-// holds takes an element that is not for the client. It is called by whoever reads
-// from the server, and never waits for it.
+// holds takes an element not meant for the client. The reader from the server
+// calls it. It never waits for the server.
 func (b *bridge) holds(element []byte) bool {
 	c := &b.custody
 	if c.off {
@@ -123,7 +123,7 @@ func (b *bridge) holds(element []byte) bool {
 }
 
 // answerSoon is how long a server waits for the answer to its question: mostly something
-// is proven meanwhile, which answers it.
+// is proven meanwhile, and answers it.
 const answerSoon = 50 * time.Millisecond
 
 // ofManagement reports whether an element is of stream management.
@@ -132,7 +132,7 @@ func ofManagement(element []byte) bool {
 	return bytes.HasPrefix(attrs, []byte("xmlns='"+nsSM+"'")) || rootName(element).Space == nsSM // mostly the former
 }
 
-// counts takes note of an element of the server's, which the client is given or not.
+// counts counts an element of the server's, given to the client or not.
 func (b *bridge) counts(element []byte, given bool) {
 	c := &b.custody
 	if c.off {
@@ -181,8 +181,8 @@ func (c *custody) handled(n int64) int64 {
 	return n - c.base + c.offset
 }
 
-// acknowledge tells the server what the client has, if that is news or the server has
-// asked.
+// acknowledge tells the server how much the client has, if it is news or the server
+// has asked.
 func (b *bridge) acknowledge(asked bool) {
 	c := &b.custody
 	c.writing.Lock()
@@ -200,7 +200,7 @@ func (b *bridge) acknowledge(asked bool) {
 	}
 }
 
-// appendAck appends an acknowledgement of what is proven.
+// appendAck appends an acknowledgement of all proven elements.
 func (b *bridge) appendAck(p []byte) []byte {
 	b.custody.open.Store(false)
 	b.custody.told = max(b.custody.told, b.custody.handled(b.stream.Proven()))
@@ -214,7 +214,7 @@ func appendAck(p []byte, h int64) []byte {
 }
 
 // endCustody has nobody but the caller write to the server. It reports whether the
-// server keeps what it is not told of.
+// server keeps all unacknowledged stanzas.
 func (b *bridge) endCustody() bool {
 	c := &b.custody
 	b.server.SetWriteDeadline(time.Now().Add(leaveTimeout)) // of whoever is writing
@@ -224,9 +224,9 @@ func (b *bridge) endCustody() bool {
 	return c.granted.Load()
 }
 
-// entrust leaves what the client did not get, after its stream has ended by err, to the
-// server: it acknowledges all the rest. What came before the server began to keep
-// anything it returns.
+// entrust leaves the stanzas lost to the client, after its stream has ended by err, to
+// the server: it acknowledges all the rest. It returns the ones from before the server
+// began to keep any.
 func (b *bridge) entrust(err error) {
 	c, lost := &b.custody, b.undelivered(err)
 	got := c.elements - int64(len(lost)) // nobody counts any more

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// A domain is one of XMPP, in the two forms that an internationalized name has
+// A domain is an XMPP domain, in the two forms of an internationalized name
 // (RFC 5890, section 2.3.2.1).
 type domain struct {
 	name string // for XMPP: of U-labels (RFC 7622, section 3.2)

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// away is after how long without a request a client is not waited for at the
-	// end. One that lives comes back at once, or, if it polls, every 5 s.
+	// away is the time without a request after which the end does not wait for a
+	// client. A living client comes back at once, or, if it polls, every 5 s.
 	away = 6 * time.Second
 
 	// leaveLimit is how long it takes to take leave of a server at the most.
@@ -27,8 +27,8 @@ const (
 func sessionLimit(drain time.Duration) time.Duration { return drain - min(drain/2, leaveLimit) }
 
 // shutdown ends all sessions, and waits until their clients have been told or
-// ctx is done, but not for clients that are away. It returns how many have not
-// been told.
+// ctx is done, but not for clients away. It returns the number of clients not
+// told.
 func (p *proxy) shutdown(ctx context.Context) (untold int) {
 	p.close(errClosing)
 	ctx, cancel := context.WithCancel(ctx)
@@ -58,7 +58,7 @@ func (p *proxy) shutdown(ctx context.Context) (untold int) {
 	return untold
 }
 
-// awaitAway waits until all clients that have sessions are away, or ctx is done.
+// awaitAway waits until all clients of sessions are away, or ctx is done.
 func (p *proxy) awaitAway(ctx context.Context) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -71,7 +71,7 @@ func (p *proxy) awaitAway(ctx context.Context) {
 	}
 }
 
-// anybody reports whether there is a client that lives, or nobody to wait for.
+// anybody reports whether any client lives, or there is nobody to wait for.
 func (p *proxy) anybody() bool {
 	sessions := 0
 	for s := range p.bosh.Sessions() {
@@ -89,8 +89,8 @@ func lives(s *bosh.Session) bool {
 	return !ok || s.Stats().Open > 0 || time.Since(time.Unix(0, e.seen.Load())) < away
 }
 
-// wait waits until all servers have been taken leave of, for as long as that can
-// take.
+// wait waits until the proxy has taken leave of all servers, for at most
+// leaveLimit.
 func (p *proxy) wait() error {
 	p.end(errClosing)
 	done := make(chan struct{})
@@ -108,8 +108,8 @@ func (p *proxy) wait() error {
 	}
 }
 
-// linger refuses new sessions until all have ended, or the time is over, or nothing can
-// be served any more, which is an error.
+// linger refuses new sessions until all have ended or the time is over. If nothing can
+// be served any more it returns an error.
 func (w *web) linger(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -129,7 +129,7 @@ func (w *web) linger(limit time.Duration) error {
 }
 
 // shutdown ends the sessions, and then the servers. Nobody waits for longer than
-// drain, but those that take leave of servers.
+// drain, except for the leave from servers.
 func (w *web) shutdown(drain time.Duration) (untold int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), sessionLimit(drain))
 	defer cancel()

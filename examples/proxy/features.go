@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Namespaces of what a server may offer.
+// Namespaces of a server's offers.
 const (
 	nsTLS            = "urn:ietf:params:xml:ns:xmpp-tls"
 	nsSASL           = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -38,10 +38,10 @@ func bound(space, mechanism string) bool {
 	return false
 }
 
-// editFeatures returns the stream features without what is useless, and
-// otherwise as they were. The header is the one of their stream, which may
-// declare the namespaces that they use. What is not the features of an XMPP
-// stream is returned as it is.
+// editFeatures returns the stream features without the useless ones, and
+// otherwise unchanged. The header is the header of their stream. It may declare
+// the namespaces of the features. Anything but the features of an XMPP stream
+// is returned as it is.
 func editFeatures(header, features []byte) ([]byte, error) {
 	d := xml.NewDecoder(bytes.NewReader(append(bytes.Clone(header), features...)))
 	if _, err := d.Token(); err != nil {

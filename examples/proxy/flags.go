@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// sane refuses numbers with which nothing would work, or that would mean
-// something else than they say.
+// sane refuses numbers if nothing would work with them, or if they would not
+// mean the obvious.
 func (cfg *config) sane() (err error) {
 	refuse := func(bad bool, format string, args ...any) {
 		if bad {
@@ -52,7 +52,7 @@ const (
 	usualStanza = 10_000 // RFC 6120, section 13.12
 )
 
-// durationVar defines a flag that says what is missing if its unit is.
+// durationVar defines a flag. Its error for a missing unit says so.
 func durationVar(fs *flag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
 	*p = value
 	fs.Var((*duration)(p), name, usage)
@@ -88,7 +88,7 @@ func parsePath(s string) (string, error) {
 	return p, nil
 }
 
-// parseOrigins returns origins in the form that browsers send.
+// parseOrigins returns origins in the form of browsers.
 func parseOrigins(list []string) (map[string]bool, error) {
 	set := make(map[string]bool)
 	for _, s := range list {
@@ -115,7 +115,7 @@ func parseOrigins(list []string) (map[string]bool, error) {
 	return set, nil
 }
 
-// checkURL refuses what is neither empty nor a URL of one of the schemes.
+// checkURL refuses anything but an empty text and a URL of one of the schemes.
 func checkURL(name, s string, schemes ...string) error {
 	u, err := url.Parse(s)
 	if s == "" || err == nil && u.Host != "" && slices.Contains(schemes, strings.ToLower(u.Scheme)) {

@@ -7,28 +7,27 @@ import (
 	"strings"
 )
 
-// A frontage knows the HTTP proxies in front of this program: whose word on the
-// client's address counts, and in which header they put it. Only one header is
-// believed, since a proxy that sets one may pass the other on as a client sent
-// it.
+// A frontage knows the HTTP proxies in front of this program: the trusted ones,
+// and their header with the client's address. Only one header is believed,
+// since a proxy may set one and pass the other on from the client.
 type frontage struct {
 	trusted []netip.Prefix
 	rfc7239 bool // the header is Forwarded, not X-Forwarded-For
 }
 
-// A hop is what a proxy says of a request that it got.
+// A hop is a proxy's account of a request to it.
 type hop struct {
 	from   netip.AddrPort // its port is 0 if it was not told; invalid if the whole is unknown
 	secure bool
 }
 
-// unknown is the address of a client of which nobody has told the address.
+// unknown is the address of a client whose address nobody has told.
 type unknown struct{}
 
 func (unknown) Network() string { return "unknown" }
 func (unknown) String() string  { return "unknown" }
 
-// addr returns the address that a request came from.
+// addr returns the source address of a request.
 func (h hop) addr() net.Addr {
 	if !h.from.IsValid() {
 		return unknown{} // nil would stand for the connection's
@@ -44,8 +43,8 @@ func (h hop) host() string {
 	return h.from.Addr().String()
 }
 
-// clientAddr returns the address of a request's client, or nil if it is that of
-// the connection, which is none of IP.
+// clientAddr returns the address of a request's client. It returns nil for the
+// address of the connection, if this is not IP.
 func (f frontage) clientAddr(r *http.Request) net.Addr {
 	if _, err := netip.ParseAddrPort(r.RemoteAddr); err != nil {
 		return nil
@@ -58,9 +57,9 @@ func (f frontage) clientAddr(r *http.Request) net.Addr {
 func (f frontage) secure(r *http.Request) bool { return f.client(r).secure }
 
 // client follows the chain of trusted proxies back to the first one, and
-// returns what that one says of the request. If a proxy does not say where a
-// request has come from, or nothing that can be read, that is unknown: it is
-// never the proxy's own address, which a server may trust.
+// returns its account of the request. If a proxy does not give the source of a
+// request, or not legibly, the source is unknown. It is never the proxy's own
+// address: a server may trust that one.
 func (f frontage) client(r *http.Request) hop {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	last := hop{from: clean(peer), secure: r.TLS != nil}
@@ -81,9 +80,9 @@ func (f frontage) client(r *http.Request) hop {
 	return last
 }
 
-// A list is a header whose values are lists, read from the end: whoever appends
-// to it knows nothing of what was there before, which may be anything. An empty
-// item counts for nothing (RFC 9110, section 5.6.1).
+// A list is a header whose values are lists. It is read from the end: a proxy
+// appends to it and does not vouch for earlier items, so they may be anything.
+// An empty item counts for nothing (RFC 9110, section 5.6.1).
 type list struct {
 	values []string
 	cut    func(string) (before, last string)
@@ -123,9 +122,9 @@ func cutItem(s string) (before, last string) {
 	return s[:max(i, 0)], s[i+1:]
 }
 
-// cutElement cuts the last item from a list in which commas between quotes are
-// none. A quote that somebody has left open before does no harm, as the last
-// item, which a trusted proxy has appended, closes all of its own.
+// cutElement cuts the last item from a list. Commas between quotes do not
+// count. An open quote in earlier items does no harm: the last item is from a
+// trusted proxy and closes all of its own.
 func cutElement(s string) (before, last string) {
 	quoted := false
 	for i := len(s) - 1; i >= 0; i-- {
@@ -145,9 +144,9 @@ func escaped(s string, i int) bool {
 	return n%2 == 1
 }
 
-// An xForwarded reads X-Forwarded-For and X-Forwarded-Proto, each a list to
-// which each proxy appends. The second one is often set by one proxy only: then
-// the nearest one's word counts for all.
+// An xForwarded reads X-Forwarded-For and X-Forwarded-Proto. Each is a list,
+// and each proxy appends to it. The second one is often set by one proxy only:
+// then the nearest one's word counts for all.
 type xForwarded struct {
 	fors, protos *list
 	pairs        bool // there is one of the second for each of the first
@@ -205,8 +204,8 @@ func (f forwarded) last() (h hop, ok bool) {
 }
 
 // cutPair cuts the first pair from an element of Forwarded. It reports whether
-// there are more, and whether it is a pair at all. RFC 7239, section 4, would
-// have some values quoted that are not always.
+// there are more, and whether it is a pair at all. RFC 7239, section 4, wants
+// some values quoted, but not all proxies quote them.
 func cutPair(s string) (name, value, rest string, more, ok bool) {
 	name, s, ok = strings.Cut(s, "=")
 	name = strings.ToLower(strings.Trim(name, "; \t"))
@@ -232,7 +231,7 @@ func cutPair(s string) (name, value, rest string, more, ok bool) {
 	return name, value, s, s != "", true
 }
 
-// cutQuoted cuts a quoted string from s, which begins with one.
+// cutQuoted cuts a quoted string from the start of s.
 func cutQuoted(s string) (text, rest string, ok bool) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -265,8 +264,8 @@ func isSecure(proto string) bool {
 }
 
 // parseNode parses an address with or without port, IPv6 with or without
-// brackets. It is invalid if s is none. A port that is kept secret, as _http, is
-// not known. RFC 7239, section 6.
+// brackets. It is invalid if s is none. An obfuscated port, as _http, is not
+// known. RFC 7239, section 6.
 func parseNode(s string) netip.AddrPort {
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return clean(ap)
@@ -286,8 +285,8 @@ func parseNode(s string) netip.AddrPort {
 	return clean(netip.AddrPortFrom(a, 0))
 }
 
-// clean returns an address in its only form, or an invalid one for one that is
-// no client's.
+// clean returns an address in its only form, or an invalid one if no client can
+// have it.
 func clean(ap netip.AddrPort) netip.AddrPort {
 	a := ap.Addr().Unmap().WithZone("")
 	if !a.IsValid() || a.IsUnspecified() {

@@ -6,14 +6,13 @@ import (
 	"net/netip"
 )
 
-// A guard says which addresses the proxy may connect to for somebody who only
-// named a domain. Without it a proxy would be a door into the network that it
-// stands in.
+// A guard says whether the proxy may connect to an address for a client's mere
+// domain. Without it a proxy would be a door into its own network.
 type guard struct{ allowed []netip.Prefix }
 
 var errForbidden = errors.New("address is not public, and not allowed by -allow-net")
 
-// check returns an error for an address that is neither public nor allowed.
+// check returns an error for an address neither public nor allowed.
 func (g guard) check(a netip.Addr) error {
 	a = a.Unmap().WithZone("")
 	if !contains(g.allowed, a) && !public(a) {
@@ -35,12 +34,13 @@ func public(a netip.Addr) bool {
 	return a.IsGlobalUnicast()
 }
 
-// global is all of IPv6 that is the open internet's. What is outside is for
-// other purposes, some of which stand for IPv4 addresses, or will be.
+// global is the open internet's part of IPv6. The rest has other purposes, now
+// or later; some of it stands for IPv4 addresses.
 var global = netip.MustParsePrefix("2000::/3")
 
-// special are the networks that are not, or no servers': the registries of IANA
-// for special purposes, and addresses at which clouds serve their own machines.
+// special are other networks, or networks without servers: the registries of
+// IANA for special purposes, and the addresses of clouds' services for their
+// own machines.
 var special = prefixes(
 	"0.0.0.0/8",         // this network
 	"10.0.0.0/8",        // private

@@ -15,8 +15,8 @@ import (
 // defaultHealth is where health asks if it is not told.
 const defaultHealth = "127.0.0.1:5280"
 
-// health asks a running proxy whether it takes sessions. It is for containers that have
-// no other program.
+// health asks a running proxy whether it takes sessions. It is for containers without
+// any other program.
 func health(ctx context.Context, args []string, stderr io.Writer) int {
 	where := defaultHealth
 	if len(args) > 0 {

@@ -23,8 +23,8 @@ const (
 )
 
 // leave ends the stream to the server, after the client's stream has ended by
-// err. Nothing that the client did not get is to vanish: either the server
-// knows by itself, because it manages the stream, or it is told.
+// err. Nothing lost to the client is to vanish: either the server knows by
+// itself, because it manages the stream, or it is told.
 func (b *bridge) leave(err error) {
 	b.kept = b.endCustody()
 	b.within(leaveTimeout)
@@ -53,14 +53,14 @@ func (b *bridge) within(d time.Duration) {
 	b.server.SetReadDeadline(b.leaving)
 }
 
-// returnLost tells the server of what it gave the proxy for nothing, if it does
-// not know by itself.
+// returnLost tells the server of the stanzas lost in the proxy, if it does not
+// know by itself.
 func (b *bridge) returnLost(err error) {
 	var replies bytes.Buffer
 	lost := b.undelivered(err)
 	if b.managed.Load() {
-		// It keeps what it sent behind the word that says so. Whoever has
-		// got that word has got all before.
+		// It keeps all stanzas after its word on management. A client
+		// with this word has got all before it.
 		lost = lost[:max(0, slices.IndexFunc(lost, manages))]
 	}
 	for _, element := range lost {
@@ -72,14 +72,13 @@ func (b *bridge) returnLost(err error) {
 	b.reply(&replies)
 }
 
-// undelivered returns what the stream was to be given and the client did not
-// get.
+// undelivered returns the elements for the stream that the client did not get.
 func (b *bridge) undelivered(err error) (elements [][]byte) {
 	var e *bosh.Error
 	vanished := errors.As(err, &e) && e.Remote
 	for p := range b.stream.Undelivered() {
-		// A client that has left in good order, or was told to, has had
-		// the last answer.
+		// After an end in good order, or by the proxy, the client has
+		// had the last answer.
 		if vanished || !p.Sent {
 			elements = append(elements, p.Data)
 		}
@@ -87,8 +86,8 @@ func (b *bridge) undelivered(err error) (elements [][]byte) {
 	return append(elements, b.unsent...)
 }
 
-// bounce appends the answer to a stanza that cannot be delivered. It reports
-// whether there is one.
+// bounce appends the answer to an undeliverable stanza. It reports whether
+// there is one.
 func (b *bridge) bounce(replies *bytes.Buffer, element []byte) bool {
 	s := b.check.stanza(element)
 	reply := s.bounce()
@@ -108,7 +107,7 @@ func (b *bridge) bounce(replies *bytes.Buffer, element []byte) bool {
 // maxReplies is how many bytes of answers are collected.
 const maxReplies = 32 << 10
 
-// reply tells the server the answers that have been collected.
+// reply tells the server the collected answers.
 func (b *bridge) reply(replies *bytes.Buffer) error {
 	if replies.Len() == 0 {
 		return nil
@@ -116,9 +115,9 @@ func (b *bridge) reply(replies *bytes.Buffer) error {
 	return b.tell(replies.Bytes())
 }
 
-// bounceItems bounces the elements that are in the splitter, up to the one that
-// is an answer; nil is none. It returns how many were bounced, and whether that
-// one was there.
+// bounceItems bounces the elements in the splitter, up to the answer; nil means
+// none is an answer. It returns how many were bounced, and whether the answer
+// was there.
 func (b *bridge) bounceItems(replies *bytes.Buffer, answer func(element []byte) bool) (n int, answered bool) {
 	for {
 		it, err := b.split.next()
@@ -137,14 +136,14 @@ func (b *bridge) bounceItems(replies *bytes.Buffer, answer func(element []byte) 
 	}
 }
 
-// drain bounces what is on its way from the server, until the server keeps what
-// is left, or has nothing more.
+// drain bounces stanzas on their way from the server, until the server keeps
+// the rest or has nothing more.
 func (b *bridge) drain() {
 	if b.tell([]byte("<presence type='unavailable'/>")) != nil || b.offersManagement && b.keep() {
 		return
 	}
-	// Those who know the client's address may write to it all the same: a
-	// moment without any is the best that there is.
+	// Others may know the client's address and write to it all the same: a
+	// moment without stanzas has to do.
 	for range maxPings {
 		if n, err := b.ping(); n == 0 || err != nil {
 			return
@@ -152,10 +151,10 @@ func (b *bridge) drain() {
 	}
 }
 
-// keep makes the server manage the stream. As it gets no acknowledgement, it
-// keeps all that it sends from then on, and does with it at the end what it does
-// when a connection breaks. It may already do so, since the client has asked to
-// resume a stream. Keep reports whether the server keeps anything.
+// keep makes the server manage the stream. It gets no acknowledgement, so it
+// keeps all stanzas from then on. At the end it treats them as after a broken
+// connection. It may already do so, since the client has asked to resume a
+// stream. Keep reports whether the server keeps anything.
 func (b *bridge) keep() bool {
 	b.await(enableText, func(element []byte) bool {
 		name := rootName(element)
@@ -166,8 +165,8 @@ func (b *bridge) keep() bool {
 	return b.kept || b.managed.Load()
 }
 
-// ping bounces what comes until the server has answered. It returns how much
-// that was.
+// ping bounces all stanzas until the server has answered. It returns their
+// number.
 func (b *bridge) ping() (n int, err error) {
 	id := "bye-" + rand.Text()
 	n, err = b.await(string(pingRequest(id)), func(element []byte) bool {
@@ -179,8 +178,8 @@ func (b *bridge) ping() (n int, err error) {
 	return n + more, errors.Join(err, b.reply(&replies))
 }
 
-// await makes a request, and bounces what comes before the answer to it. It
-// returns how much that was.
+// await makes a request, and bounces all stanzas before the answer to it. It
+// returns their number.
 func (b *bridge) await(request string, answer func(element []byte) bool) (bounced int, err error) {
 	err = b.tell([]byte(request))
 	for answered := false; err == nil && !answered; {
@@ -194,9 +193,9 @@ func (b *bridge) await(request string, answer func(element []byte) bool) (bounce
 	return bounced, err
 }
 
-// hearOut reads until the server closes, so that it has read all. A stanza that
-// comes so late and is not kept by the server is lost, for it cannot be answered
-// any more.
+// hearOut reads until the server closes: then the server has read all. Such a
+// late stanza cannot be answered any more, so it is lost unless the server keeps
+// it.
 func (b *bridge) hearOut() {
 	b.within(leaveTimeout)
 	if b.managed.Load() || b.kept || b.gone.Load() {
@@ -219,7 +218,7 @@ func (b *bridge) hearOut() {
 }
 
 // hangUp ends the connection to the server, but not the stream, and reads until
-// the server does so too, so that it has read all.
+// the server does so too: then the server has read all.
 func (b *bridge) hangUp() {
 	conn := b.server
 	if t, ok := conn.(*tls.Conn); ok {

@@ -1,5 +1,5 @@
 // Command bosh-proxy is a BOSH connection manager: it stands in front of any XMPP
-// server that speaks TCP, and lets clients in that speak HTTP.
+// server on TCP, and lets clients in over HTTP.
 //
 //	go build -C examples/proxy -o ../../bosh-proxy .
 //	./bosh-proxy -http 127.0.0.1:5280 -upstream example.org
@@ -28,8 +28,8 @@ import (
 
 const program = "bosh-proxy"
 
-// What the program returns to the system. What is wrong with the command line stays
-// wrong, so that a service manager need not try again.
+// The exit codes of the program. A wrong command line stays wrong: a service
+// manager need not try again.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -41,7 +41,7 @@ func main() {
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// command runs the program, and returns what it returns to the system.
+// command runs the program and returns its exit code.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
@@ -144,12 +144,12 @@ func logger(cfg *config, output io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(output, o))
 }
 
-// maxText is how many bytes of a text are logged. Clients, servers and the DNS say
-// some of what is in it.
+// maxText is how many bytes of a text are logged. Some texts come from clients,
+// servers and the DNS.
 const maxText = 300
 
-// brief cuts what is long, but for the stack of a panic. A time gets its unit, which
-// JSON has none for.
+// brief cuts long texts, except the stack of a panic. A duration gets its unit,
+// since JSON has none.
 func brief(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "stack" || a.Key == slog.MessageKey {
 		return a

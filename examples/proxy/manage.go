@@ -8,7 +8,7 @@ import (
 
 const nsSM = "urn:xmpp:sm:3"
 
-// What the two sides of a stream say of its management (XEP-0198).
+// The words of a stream's two sides on its management (XEP-0198).
 var (
 	smOffered  = xml.Name{Space: nsSM, Local: "sm"}
 	smEnabled  = xml.Name{Space: nsSM, Local: "enabled"}
@@ -17,9 +17,9 @@ var (
 	enableText = "<enable xmlns='" + nsSM + "'/>"
 )
 
-// manages reports whether a server says that it manages the stream from now on. It
-// may say so by the way, in its answer to an authentication by SASL2 with Bind 2,
-// but nowhere else: what is inside a stanza was said by somebody else.
+// manages reports whether an element begins the server's management of the stream.
+// It may also stand in the answer to an authentication by SASL2 with Bind 2, but
+// nowhere else: the content of a stanza is somebody else's word.
 func manages(element []byte) bool {
 	switch name := rootName(element); name {
 	case smEnabled, smResumed:

@@ -13,8 +13,8 @@ import (
 	"github.com/gobosh/bosh/internal/version"
 )
 
-// metrics are what the library does not count, and how all counts are shown. The names are
-// those of examples/prometheus, whose README.md has a table of them.
+// metrics are the proxy's own counts, and the way all counts are shown. The names are
+// those of examples/prometheus; its README.md has a table of them.
 type metrics struct {
 	stats              func() bosh.HandlerStats
 	kept               func() int64 // bytes from servers
@@ -28,7 +28,7 @@ type metrics struct {
 	received, answered *promtext.Histogram // bytes
 }
 
-// init makes what is not ready by itself.
+// init makes the histograms.
 func (m *metrics) init() {
 	m.connect = promtext.NewHistogram(.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10)
 	m.open = promtext.NewHistogram(.001, .005, .025, .1, .5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90)
@@ -37,7 +37,7 @@ func (m *metrics) init() {
 
 var sizes = []float64{64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
 
-// The labels that counters have from the start, so that a rate of the first is seen.
+// The labels of counters from the start: a rate shows the first event too.
 var (
 	conditions = []bosh.Condition{
 		bosh.BadRequest, bosh.HostGone, bosh.HostUnknown, bosh.ImproperAddressing, bosh.InternalServerError, bosh.ItemNotFound,
@@ -50,7 +50,7 @@ var (
 	limits     = []string{"session", "address"}
 )
 
-// known returns counts that have all the labels.
+// known returns the counts with all the labels.
 func known(counts map[string]int64, labels ...string) map[string]int64 {
 	all := maps.Clone(counts)
 	if all == nil {

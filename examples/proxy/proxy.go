@@ -39,8 +39,7 @@ type proxy struct {
 	closed bool       // no bridge begins any more
 }
 
-// newProxy returns a proxy that keeps to the options, but for those which are
-// its own matter.
+// newProxy returns a proxy with the options, except for its own ones.
 func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 	p := &proxy{
 		connector: &cfg.connector,
@@ -79,11 +78,10 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 	return p
 }
 
-// serverShare is which part of -max-memory there is, on top of it, for what
-// comes from servers.
+// serverShare is the part of -max-memory for bytes from servers, on top of it.
 const serverShare = 4
 
-// throttledBuffer is how many bytes a client may be ahead that is slowed.
+// throttledBuffer is how many bytes a slowed client may be ahead.
 const throttledBuffer = 8 << 10
 
 // An errand is a connection on its way from admit to serve. It stays with its
@@ -98,8 +96,8 @@ type errand struct {
 	seen   atomic.Int64 // when the client last made a request or got an answer, in Unix nanoseconds
 }
 
-// errandTimeout is how long a connection waits for its stream. One never comes
-// if what else the creation request says is no good.
+// errandTimeout is how long a connection waits for its stream. None comes if
+// the rest of the creation request is no good.
 const errandTimeout = time.Minute
 
 type errandKey struct{}
@@ -131,7 +129,7 @@ func receive(ctx context.Context) (*errand, bool) {
 	return e, e.expiry.Stop()
 }
 
-// seen takes note that the client of a session is there.
+// seen notes a sign of life of a session's client.
 func seen(s *bosh.Session) {
 	if e, ok := s.Context().Value(errandKey{}).(*errand); ok {
 		e.seen.Store(time.Now().UnixNano())
@@ -140,7 +138,7 @@ func seen(s *bosh.Session) {
 
 var errClosing = errors.New("the proxy is about to end")
 
-// begin counts a bridge that is to be. It reports whether one may still begin.
+// begin counts a coming bridge. It reports whether one may still begin.
 func (p *proxy) begin() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,7 +155,7 @@ func (p *proxy) over() {
 	p.bridges.Done()
 }
 
-// admit connects to the server that a client asks for.
+// admit connects to the server for a client's domain.
 func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
 	client := p.frontage.client(r).from
 	if o.To == "" {
@@ -169,7 +167,7 @@ func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (co
 	}
 	o.To = d.name // as the server has to see it
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	// A client that gives up need not be connected any more, nor any at the end.
+	// If a client gives up it need not be connected any more, nor any at the end.
 	dialing, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(p.closing, func() { cancel(errClosing) })()
@@ -189,7 +187,7 @@ func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (co
 	return send(ctx, p.ended, &errand{conn: conn, domain: d, over: p.over}), nil
 }
 
-// serve carries between a stream and the connection that was made for it.
+// serve carries between a stream and its connection.
 func (p *proxy) serve(s *bosh.Stream) {
 	e, ok := receive(s.Context())
 	if !ok {

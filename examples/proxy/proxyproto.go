@@ -14,15 +14,15 @@ const (
 	proxyTCP6      = 0x21
 )
 
-// nobody stands for a client whose address is unknown. It is the address of
-// hosts that have none (RFC 7600): no host has it, and no server trusts it. The
-// protocol's own ways to say that there is nothing to tell would not do. With
-// LOCAL, and mostly with UNSPEC, the server takes the client for this program,
-// which it may trust; and UNSPEC has ejabberd 23.01 close its port.
+// nobody stands for a client whose address is unknown. It is the address for
+// hosts without one (RFC 7600): no host has it, and no server trusts it. The
+// protocol's own ways to leave the address out would not do. With LOCAL, and
+// mostly with UNSPEC, the server takes the client for this program, and may
+// trust it. UNSPEC has ejabberd 23.01 close its port.
 var nobody = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 0, 8}), 0)
 
-// proxyHeader returns what tells a server by the PROXY protocol that a
-// connection is really one from client to local. Either may be unknown.
+// proxyHeader returns the header of the PROXY protocol for a connection from
+// client to local. Either may be unknown.
 func proxyHeader(client netip.AddrPort, local net.Addr) []byte {
 	b := []byte(proxySignature)
 	src, dst := clean(client), addrPort(local)

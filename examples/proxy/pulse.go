@@ -8,10 +8,10 @@ import (
 )
 
 // A pulse tells whether a server still lives. Until the client has logged in
-// and is bound to a resource, all that it says wants an answer. Later it is the
-// proxy that wants one: it asks, if the server says nothing for half of the
-// patience after a client's stanza. And what the server has begun to say it has
-// to end. All times are read deadlines of the connection to it.
+// and is bound to a resource, all its words want an answer. Later the proxy
+// asks for one, if the server says nothing for half of the patience after a
+// client's stanza. And the server has to end each element it begins. All times
+// are read deadlines of the connection to it.
 type pulse struct {
 	conn     net.Conn
 	patience time.Duration
@@ -31,8 +31,8 @@ type pulse struct {
 }
 
 // slowest is how many bytes a second a server takes or sends at least, on top of
-// its patience and the first few. Some read that slowly on purpose, when clients
-// say much.
+// its patience and the first few. Some are so slow on purpose, when clients say
+// much.
 const slowest = 1000
 
 var (
@@ -48,8 +48,8 @@ func (p *pulse) begin() {
 	p.set()
 }
 
-// taken takes note that the server has taken what tell was called for at a time. If it
-// has not answered that yet it has its patience from now on.
+// taken notes that the server has taken the bytes of a call of tell at a time. If the
+// answer is still due, the patience starts now.
 func (p *pulse) taken(told time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +59,7 @@ func (p *pulse) taken(told time.Time) {
 	}
 }
 
-// tell takes note that n bytes are about to be said to the server that want an answer.
+// tell announces n bytes to the server that want an answer.
 func (p *pulse) tell(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +70,7 @@ func (p *pulse) tell(n int) {
 	p.set()
 }
 
-// ask takes note that the proxy asks the server for an answer.
+// ask notes a question of the proxy's to the server.
 func (p *pulse) ask() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +93,7 @@ func (p *pulse) askAt() time.Time {
 	return p.since.Add(p.patience / 2)
 }
 
-// settle takes note that not all that is said wants an answer from now on.
+// settle notes that from now on not all words want an answer.
 func (p *pulse) settle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,8 +101,8 @@ func (p *pulse) settle() {
 	p.set()
 }
 
-// answered takes note of a whole element of the server's, which owes nothing any
-// more. The client may be bound by it.
+// answered notes a whole element of the server's. The server owes nothing any
+// more. The element may bind the client.
 func (p *pulse) answered(bound bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,8 +112,8 @@ func (p *pulse) answered(bound bool) {
 	p.set()
 }
 
-// heed is called before the server is read from, which has said so many bytes
-// of something that is not whole. Times in which nobody has are not the server's.
+// heed is called before a read from the server. The server has said so many bytes
+// of an unfinished element. Times without a reader are not the server's fault.
 func (p *pulse) heed(part int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,8 +150,8 @@ func (p *pulse) set() {
 	}
 }
 
-// due returns when the server must have said something, if it must, and what is
-// wrong if it has not.
+// due returns when the server must have said something, if it must, and the
+// error if it has not.
 func (p *pulse) due() (at time.Time, err error) {
 	if !p.since.IsZero() && (p.asked || !p.settled) {
 		at, err = p.since.Add(p.patience+allowance(p.told)), errSilent
@@ -169,7 +169,7 @@ func (p *pulse) due() (at time.Time, err error) {
 	return at, err
 }
 
-// overdue returns what is wrong if the time for it has come.
+// overdue returns the error of due if its time has come.
 func (p *pulse) overdue() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,7 +179,7 @@ func (p *pulse) overdue() error {
 	return nil
 }
 
-// hurry has reading end at a time, whatever the server owes.
+// hurry has reading end at a time, regardless of the server's debts.
 func (p *pulse) hurry(t time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -26,7 +26,7 @@ type racer struct {
 // race tries to connect in n ways, in turn, until one succeeds. The next attempt
 // begins when one has failed, or when the last has taken as long as delay. When
 // one has won the others are cancelled and waited for. The errors are those of
-// the attempts that failed before.
+// the failed attempts before it.
 func race(ctx context.Context, n int, delay time.Duration, try func(context.Context, int) (net.Conn, error)) (won racer, errs []error) {
 	ctx, cancel := context.WithCancel(ctx)
 	if deadline, ok := ctx.Deadline(); ok {
@@ -73,8 +73,8 @@ func race(ctx context.Context, n int, delay time.Duration, try func(context.Cont
 	return racer{err: context.Cause(ctx)}, errs
 }
 
-// interleave sorts addresses so that the two families take turns, and the first
-// one stays the first. RFC 8305, section 4.
+// interleave sorts addresses: the two families take turns, and the first one
+// stays the first. RFC 8305, section 4.
 func interleave(addrs []netip.Addr) (sorted []netip.Addr) {
 	var first, second []netip.Addr
 	for _, a := range addrs {

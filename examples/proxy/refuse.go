@@ -16,7 +16,7 @@ import (
 
 var errNoTo = errors.New("the client has named no domain")
 
-// A refusal is why a client is refused that has asked for a domain.
+// A refusal is the reason to refuse a client that asked for a domain.
 type refusal struct {
 	domain string
 	error
@@ -24,7 +24,7 @@ type refusal struct {
 
 func (r refusal) Unwrap() error { return r.error }
 
-// refuse returns err with the domain that a client has asked for, for the log.
+// refuse returns err with the client's domain, for the log.
 func refuse(domain string, err error) error {
 	var e *bosh.Error
 	if !errors.As(err, &e) {
@@ -42,8 +42,8 @@ func (r refusal) Error() string {
 	return r.error.Error()
 }
 
-// refusals sees to it that a crowd of clients that are refused does not fill the log: ten
-// of each condition are logged in ten seconds, and how many more there were.
+// refusals keeps a crowd of refused clients from filling the log: in ten seconds it logs
+// ten of each condition, and the number of further ones.
 type refusals struct {
 	mu   sync.Mutex // Protects following.
 	said map[bosh.Condition]*saidOf
@@ -82,8 +82,8 @@ func (r *refusals) take(c bosh.Condition, now time.Time) (unsaid int, ok bool) {
 	return unsaid, true
 }
 
-// refused takes note that a session is refused, by whomever. That the server cannot be
-// reached is a warning: all clients of it are in the same place.
+// refused notes the refusal of a session, by the library too. An unreachable server is
+// a warning, since it concerns all its clients.
 func (p *proxy) refused(r *http.Request, e *bosh.Error) {
 	if errors.Is(e.Err, registry.ErrMax) || errors.Is(e.Err, registry.ErrMaxEach) {
 		return // the library logs it, not as often
@@ -115,7 +115,7 @@ func (p *proxy) refused(r *http.Request, e *bosh.Error) {
 	p.log.Log(context.Background(), level, message, attrs...)
 }
 
-// A quieter is the library's log, without what the proxy logs itself.
+// A quieter is the library's log, without the proxy's own events.
 type quieter struct{ slog.Handler }
 
 func (q quieter) Handle(ctx context.Context, r slog.Record) error {

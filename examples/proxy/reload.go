@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// reloadAtSignal reads the certificate again at each signal for that, until stop is called.
+// reloadAtSignal reads the certificate again at each signal, until stop is called.
 func (w *web) reloadAtSignal(log *slog.Logger) (stop func()) {
 	if reloadSignal == nil {
 		return func() {}

@@ -25,14 +25,14 @@ const (
 
 const defaultPort = 5222
 
-// errNoService is the error of a domain that says it has no XMPP for clients.
+// errNoService is the error of a domain that offers clients no XMPP.
 var errNoService = errors.New("the domain has no XMPP service for clients")
 
-// maxEndpoints is how many of the places that a domain names are tried.
+// maxEndpoints is how many places of a domain are tried.
 const maxEndpoints = 8
 
 // lookup returns where the XMPP server of a domain may be, the best place
-// first: the SRV records for direct TLS and for STARTTLS, which share one order
+// first: the SRV records for direct TLS and for STARTTLS in one common order
 // (XEP-0368), and if there are none the domain itself.
 func lookup(ctx context.Context, r resolver, domain string) ([]endpoint, error) {
 	type answer struct {
@@ -68,8 +68,7 @@ func lookup(ctx context.Context, r resolver, domain string) ([]endpoint, error) 
 	return es, nil
 }
 
-// A record is an SRV record. Its host is empty if it says that there is no such
-// service.
+// A record is an SRV record. An empty host means no such service.
 type record struct {
 	endpoint
 	priority, weight uint16
@@ -87,12 +86,12 @@ func lookupSRV(ctx context.Context, r resolver, service, domain string, mode tls
 	return records, nil
 }
 
-// absolute returns a name for which no search list is tried, as that of
-// resolv.conf: what is looked up for somebody else is the whole name.
+// absolute returns a name in absolute form, so no search list is tried, as that
+// of resolv.conf: a name from somebody else is a whole name.
 func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }
 
-// lookupHost returns the addresses of an endpoint's host. One that the operator
-// has named may be a name of the local network, if it is not one of the DNS.
+// lookupHost returns the addresses of an endpoint's host. A host named by the
+// operator may be in the local network, if it is not in the DNS.
 func lookupHost(ctx context.Context, r resolver, e endpoint) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(e.host); err == nil {
 		return []netip.Addr{a}, nil
@@ -107,7 +106,7 @@ func lookupHost(ctx context.Context, r resolver, e endpoint) ([]netip.Addr, erro
 	return addrs, err
 }
 
-// notFound reports whether an error says for certain that there is no such name.
+// notFound reports whether an error is a definite answer: no such name.
 func notFound(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns) && dns.IsNotFound

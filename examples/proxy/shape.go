@@ -11,8 +11,8 @@ import (
 )
 
 // A shape is how fast clients may be: bytes and stanzas a second, of a session and of all
-// sessions of an address. 0 is no limit. A client that is faster is slowed: its stream is
-// not read, and the library has it wait for its answers.
+// sessions of an address. 0 is no limit. A faster client is slowed: its stream is not
+// read, and the library has it wait for its answers.
 type shape struct{ bytes, stanzas, addrBytes, addrStanzas int }
 
 func (s *shape) flags(fs *flag.FlagSet) {
@@ -28,8 +28,8 @@ func (s shape) on() bool { return s != shape{} }
 // burst is for how many seconds a client may be silent, and make up for it.
 const burst = 5
 
-// A bucket is what a client may send still. It holds what it may send in burst seconds at the
-// most, and less than nothing if the client has sent more.
+// A bucket is the amount a client may still send. At most it holds the amount of burst
+// seconds; it is negative if the client has sent more.
 type bucket struct {
 	rate  int // a second; 0 for no limit
 	debt  float64
@@ -99,7 +99,7 @@ func (s *shaper) meter(session *bosh.Session) *meter {
 	return m
 }
 
-// ownerOf returns whose a session is: an address of IPv4, or a network of IPv6.
+// ownerOf returns the owner of a session: an address of IPv4, or a network of IPv6.
 func ownerOf(s *bosh.Session) netip.Prefix {
 	a, err := netip.ParseAddrPort(s.RemoteAddr().String())
 	if err != nil {
@@ -128,8 +128,8 @@ func (m *meter) close() {
 	}
 }
 
-// passed takes note that n bytes were read, and waits as long as the client is too fast, but
-// not behind the end of ctx.
+// passed counts n bytes from the client, and waits as long as the client is too fast, but
+// not beyond the end of ctx.
 func (m *meter) passed(ctx context.Context, n int) {
 	if m == nil {
 		return

@@ -8,9 +8,9 @@ import (
 )
 
 // A splitter cuts the bytes of an XMPP stream into its items: the header, each
-// element, the end tag, and what may stand between them. It counts tags and
-// looks at nothing else, so that what comes out is byte for byte what went in;
-// what is not well-formed is for the library to find.
+// element, the end tag, and the filler between them. It counts tags and looks
+// at nothing else, so its output is byte for byte its input. The library finds
+// malformed XML.
 type splitter struct {
 	max    int    // the largest item
 	header []byte // the last stream header, for the namespaces that it declares
@@ -81,13 +81,13 @@ func (s *splitter) space() []byte {
 
 func (s *splitter) resize(size int) { s.buf = append(make([]byte, 0, size), s.buf...) }
 
-// pending returns how many bytes there are of an item that is not whole.
+// pending returns how many bytes there are of an unfinished item.
 func (s *splitter) pending() int { return len(s.buf) - s.start }
 
 // size returns how much memory the splitter takes.
 func (s *splitter) size() int { return cap(s.buf) }
 
-// filled takes note that n bytes of what space returned have been filled.
+// filled counts n bytes now filled in the buffer from space.
 func (s *splitter) filled(n int) { s.buf = s.buf[:len(s.buf)+n] }
 
 // next returns the next item, or io.ErrShortBuffer if there is no whole one.
@@ -203,7 +203,7 @@ func (s *splitter) tag() (item, error) {
 	tag := s.buf[s.mark:s.pos]
 	empty := len(tag) > 2 && tag[len(tag)-2] == '/'
 	if s.depth < 2 && localName(tag) == "stream" && isHeader(tag) {
-		// The first one, or one that begins the stream anew.
+		// The first one, or a restart of the stream.
 		if empty || len(tag) > maxHeader {
 			return item{}, errNotXMPP
 		}
@@ -241,7 +241,7 @@ func (s *splitter) item(kind itemKind) item {
 	return it
 }
 
-// filler returns the text between two elements, which can only be white space.
+// filler returns the text between two elements. It can only be white space.
 func (s *splitter) filler() (item, error) {
 	if len(bytes.Trim(s.buf[s.start:s.pos], " \t\r\n")) > 0 {
 		return item{}, errNotXMPP
@@ -249,7 +249,7 @@ func (s *splitter) filler() (item, error) {
 	return s.item(itemFiller), nil
 }
 
-// localName returns the name that a tag begins with, without its prefix.
+// localName returns the name at the start of a tag, without its prefix.
 func localName(tag []byte) string {
 	name := bytes.TrimPrefix(tag, []byte("<"))
 	if i := bytes.IndexAny(name, " \t\r\n/>"); i >= 0 {

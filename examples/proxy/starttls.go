@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// A streamError is an error that the server told before there was a client to
-// tell it to.
+// A streamError is an error of the server from before there was a client.
 type streamError struct {
 	element []byte // the stream:error, with its namespace declared
 }
@@ -30,8 +29,8 @@ var (
 // maxGreeting is how much a server may say until TLS begins.
 const maxGreeting = 64 << 10
 
-// upgrade asks the server of a domain on c for TLS and negotiates it. Whatever the server
-// said before is forgotten, except an error.
+// upgrade asks the server of a domain on c for TLS and negotiates it. All earlier words
+// of the server are forgotten, except an error.
 func upgrade(ctx context.Context, c net.Conn, name string, config *tls.Config) (net.Conn, error) {
 	stop := interrupt(ctx, c)
 	err := askTLS(c, name)
@@ -53,8 +52,8 @@ func handshake(ctx context.Context, c net.Conn, config *tls.Config) (net.Conn, e
 	return t, nil
 }
 
-// interrupt makes what blocks on c return when ctx is done. What it returns
-// ends that, and reports whether it never came to that.
+// interrupt unblocks reads and writes of c when ctx is done. stop ends this,
+// and reports whether it never happened.
 func interrupt(ctx context.Context, c net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 }
@@ -175,7 +174,7 @@ func (p *peer) start() (xml.StartElement, error) {
 	}
 }
 
-// streamError reads the rest of a stream error that began at an offset.
+// streamError reads the rest of a stream error from its offset.
 func (p *peer) streamError(at int64) error {
 	if err := p.decoder.Skip(); err != nil {
 		return err

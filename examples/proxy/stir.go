@@ -9,8 +9,8 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// lookAt returns when up has to do something although the client says nothing,
-// which has been so since a time; zero for never.
+// lookAt returns when up has to act if the client stays silent; zero for never.
+// The silence began at quiet.
 func (b *bridge) lookAt(quiet time.Time) (at time.Time) {
 	if b.keepalive > 0 {
 		at = quiet.Add(b.keepalive)
@@ -22,7 +22,7 @@ func (b *bridge) lookAt(quiet time.Time) (at time.Time) {
 }
 
 // stir gives a sign of life to the server after some silence, and asks for one
-// if that is possible.
+// if possible.
 func (b *bridge) stir() error {
 	switch {
 	case b.mayAsk():
@@ -44,8 +44,8 @@ func (b *bridge) mayAsk() bool {
 	return b.bound.Load()
 }
 
-// ask asks the server for a sign of life, whatever it says to that. The answer
-// is not for the client: see inspect.
+// ask asks the server for a sign of life; any answer will do. The answer is not
+// for the client: see inspect.
 func (b *bridge) ask() error {
 	if b.wants.yes {
 		b.acks.Add(1)
@@ -70,16 +70,16 @@ func (b *bridge) answersPing(element []byte) bool {
 	return s.name == "iq" && s.id == *id && (s.kind == "result" || s.kind == "error")
 }
 
-// What says that a client is bound to a resource: the answer to its request, or
-// what is in the answer to an authentication by SASL2 (XEP-0386).
+// The signs of a client bound to a resource: the answer to its request, or an
+// element in the answer to an authentication by SASL2 (XEP-0386).
 var (
 	boundName = xml.Name{Space: "urn:ietf:params:xml:ns:xmpp-bind", Local: "bind"}
 	bound2    = xml.Name{Space: "urn:xmpp:bind:0", Local: "bound"}
 	smAck     = xml.Name{Space: nsSM, Local: "a"}
 )
 
-// A wish looks for the client's wish to have its stream managed in what it
-// says, which may be cut anywhere.
+// A wish looks for the client's wish for a managed stream in its words. They
+// may be cut anywhere.
 type wish struct {
 	yes  bool
 	tail [len(nsSM) - 1]byte // of what was said
@@ -97,13 +97,13 @@ func (m *wish) look(said []byte) {
 	}
 }
 
-// headerStart begins the header that the library has for the begin of a stream,
-// and for each time that the client begins it anew.
+// headerStart begins the library's header for the begin of a stream, and for
+// each restart by the client.
 const headerStart = "<stream:stream "
 
-// restart reads the rest of a header, and has it name the domain in the way
-// that the server knows it. A client may not go on with another domain: the
-// server was connected to for this one, and its certificate is this one's.
+// restart reads the rest of a header, and has it name the domain in the
+// server's form. A client may not go on with another domain: the server was
+// connected to for this one, and its certificate is this one's.
 func (b *bridge) restart(header []byte) ([]byte, error) {
 	for !bytes.HasSuffix(header, []byte(">")) {
 		more := make([]byte, minBuffer)

@@ -16,7 +16,7 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// tryServers connects to the server of each domain, and says what it offers.
+// tryServers connects to the server of each domain, and prints its offers.
 func (cfg *config) tryServers(ctx context.Context, out io.Writer) error {
 	fmt.Fprintln(out, "The flags are good.")
 	for _, w := range cfg.warnings {
@@ -47,7 +47,7 @@ func (cfg *config) tryServers(ctx context.Context, out io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// try connects to the server of a domain, and says what it offers.
+// try connects to the server of a domain, and prints its offers.
 func (c *connector) try(ctx context.Context, name string, out io.Writer) error {
 	d, err := parseDomain(name)
 	if err != nil {
@@ -94,7 +94,7 @@ func cmpOr(a, b string) string {
 	return a
 }
 
-// plainly returns an error without what the library says around it.
+// plainly returns an error without the library's words around it.
 func plainly(err error) error {
 	var e *bosh.Error
 	if errors.As(err, &e) && e.Err != nil {
@@ -123,7 +123,7 @@ func escapedText(s string) string {
 	return b.String()
 }
 
-// features are what a server offers.
+// features are the offers of a server.
 type features struct {
 	Mechanisms []string
 	Register   bool

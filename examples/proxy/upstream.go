@@ -83,7 +83,7 @@ var (
 	errNotLoopback = errors.New("without certificate checks or TLS only servers on a loopback address are connected to")
 )
 
-// A request is what a client's creation asks of the connector.
+// A request is a client's creation request to the connector.
 type request struct {
 	domain domain
 	route  string
@@ -92,15 +92,15 @@ type request struct {
 	local  net.Addr       // where the client has connected to
 }
 
-// Bounds of what one request may bring about.
+// Bounds of the effort for one request.
 const (
 	maxAddresses = 4  // of an endpoint
 	maxDials     = 10 // in all
 )
 
-// connect connects to the server that a client asks for, and encrypts the
-// connection. The server is told of the client's address if it is to be. The
-// error is what the client is to be told.
+// connect connects to the server for a client's domain, and encrypts the
+// connection. It tells the server the client's address if configured so. The
+// error is meant for the client.
 func (c *connector) connect(ctx context.Context, q request) (net.Conn, error) {
 	limit := c.timeout
 	if q.wait > 0 {
@@ -142,7 +142,7 @@ func (c *connector) connect(ctx context.Context, q request) (net.Conn, error) {
 	return nil, verdict(errs...)
 }
 
-// verdict returns what a client is told of errors.
+// verdict returns the one error for the client out of several.
 func verdict(errs ...error) error {
 	e := &bosh.Error{Condition: bosh.HostUnknown, Err: joined(errs)}
 	for _, err := range errs {
@@ -231,7 +231,7 @@ func (a *approach) mayDial() bool {
 	return a.left >= 0
 }
 
-// addresses returns the addresses of an endpoint that may be connected to.
+// addresses returns the allowed addresses of an endpoint.
 func (c *connector) addresses(ctx context.Context, e endpoint) (allowed []netip.Addr, err error) {
 	addrs, err := lookupHost(ctx, c.resolver, e)
 	if err != nil {
@@ -260,12 +260,12 @@ func (c *connector) addresses(ctx context.Context, e endpoint) (allowed []netip.
 	return nil, err
 }
 
-// minSecure is what a server gets of the time to encrypt a connection, if there
-// is so much, though others wait for their turn.
+// minSecure is a server's least share of the time to encrypt a connection, if
+// there is so much, though others wait for their turn.
 const minSecure = 3 * time.Second
 
-// secure makes a connection ready for the client's stream, and closes it if
-// that fails. The server has its share of the time if there are several.
+// secure makes a connection ready for the client's stream, and closes it on
+// failure. The server has its share of the time if there are several.
 func (a *approach) secure(ctx context.Context, conn net.Conn, e endpoint, servers int) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && servers > 1 {
 		var cancel context.CancelFunc

@@ -13,7 +13,7 @@ import (
 	"github.com/gobosh/bosh/internal/demo"
 )
 
-// A web is what is served over HTTP.
+// A web is the HTTP side of the program.
 type web struct {
 	proxy   *proxy
 	servers []*http.Server
@@ -82,13 +82,13 @@ func (w *web) serve(ln net.Listener, h http.Handler, tlsConfig *tls.Config, log 
 	}()
 }
 
-// The paths that are not BOSH's.
+// The paths other than BOSH's.
 const (
 	healthPath   = "/healthz"
 	hostMetaPath = "/.well-known/host-meta"
 )
 
-// publicHandler serves what is for everyone.
+// publicHandler serves the paths for everyone.
 func (w *web) publicHandler(path, publicURL string) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(path, w.proxy.bosh)
@@ -105,7 +105,7 @@ func (w *web) publicHandler(path, publicURL string) (http.Handler, error) {
 	return demo.CleanSlashes(demo.CheckPaths(mux, path, w.proxy.log)), nil
 }
 
-// adminHandler serves what is for the operator.
+// adminHandler serves the paths for the operator.
 func (w *web) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", &w.proxy.count)
