@@ -421,8 +421,7 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		level = slog.LevelWarn
 	}
 	if h.o.Logger.Enabled(ctx, level) {
-		h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()),
-			"reason", e.reason(), "requests", s.Stats().Requests, "label", s.Label(), "error", logs.Error(e))
+		h.logEnd(ctx, level, s, e)
 	}
 	if h.o.Serve == nil && !h.accept.Attended() && !h.accept.Closed() {
 		h.notices.Alone(s.ID())
@@ -431,6 +430,11 @@ func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 		defer h.caught("Trace.SessionEnd")
 		t.SessionEnd(s)
 	}
+}
+
+func (h *Handler) logEnd(ctx context.Context, level slog.Level, s *Session, e *Error) {
+	h.o.Logger.Log(ctx, level, "bosh: session ends", "session", s.ID(), "remote", logs.Text(s.RemoteAddr().String()),
+		"reason", e.reason(), "requests", s.Stats().Requests, "label", s.Label(), "error", logs.Error(e))
 }
 
 // leaves gives back the place of a session.

@@ -111,25 +111,28 @@ func (s *Session) release() (answer bool) {
 	}
 	over := m.Phase() == session.Ended && !s.told
 	if over {
-		s.told = true
-		if e := m.Final(); e.Public == nil && e != session.ByClient {
-			e.Public = errorOf(e)
-		}
-		s.h.past.Ended(s.counted(), s.asked, errorOf(m.Final()).reason())
+		s.count()
 	}
 	answer = s.desk.Claim(m.Watched())
-	var scope reqinfo.LazyContext
-	if over {
-		scope = s.scope
-	}
 	s.mu.Unlock()
 	for _, f := range after {
 		f()
 	}
 	if over {
-		s.over(scope)
+		s.over()
 	}
 	return answer
+}
+
+// count adds the session to those that have ended. It is called with the lock held. It
+// is no part of release, whose stack would be larger for it all the time.
+func (s *Session) count() {
+	s.told = true
+	e := s.m.Final()
+	if e.Public == nil && e != session.ByClient {
+		e.Public = errorOf(e)
+	}
+	s.h.past.Ended(s.counted(), s.asked, errorOf(e).reason())
 }
 
 // actForStreams takes the effects of streams, if there may be several. It is called with
@@ -394,7 +397,10 @@ func (s *Session) keepAnswers() {
 const maxLast = 4 << 10
 
 // over tells the application about the end of the session.
-func (s *Session) over(scope reqinfo.LazyContext) {
+func (s *Session) over() {
+	s.lock()
+	scope := s.scope
+	s.unlock()
 	scope.Cancel()(s.Err())
 	s.h.over(scope.Values(), s, errorOf(s.m.Final()))
 }
