@@ -8,17 +8,16 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// Elements returns the elements in b, which must be whole, and of at most max
-// bytes each, made self-contained; and how many they are. What it returns may
-// be b itself.
+// Elements returns the elements in b, made self-contained, and their number. They must
+// be whole, and of at most max bytes each. The result may be b itself.
 func Elements(b []byte, max int) (out []byte, n int, err error) { return elements(b, max, nil) }
 
-// Stanzas is Elements for stanzas: what declares no namespace is in jabber:client, and
-// the prefix stream is declared.
+// Stanzas is Elements for stanzas: the default namespace is jabber:client, and the
+// prefix stream is declared.
 func Stanzas(b []byte, max int) (out []byte, n int, err error) { return elements(b, max, usual) }
 
-// Last is Elements for what goes out with the end of a stream, where the prefix
-// stream need not be declared.
+// Last is Elements for the output with the end of a stream. There the prefix stream
+// need not be declared.
 func Last(b []byte) (out []byte, err error) {
 	out, _, err = elements(b, len(b), usual[1:])
 	return slices.Clone(out), err
@@ -46,8 +45,7 @@ func elements(b []byte, max int, bindings []xmlscan.Binding) (out []byte, n int,
 
 var errPart = errors.New("element is not whole")
 
-// nextWhole scans an item of at most max bytes, or any white space, which must be
-// whole.
+// nextWhole scans an item of at most max bytes, or any white space. It must be whole.
 func nextWhole(scan *xmlscan.Scanner, b []byte, max int, x *xmlscan.Item) error {
 	switch err := scan.Next(b, x); {
 	case err == xmlscan.ErrMore && len(b) <= max:
@@ -67,9 +65,9 @@ func alone(x *xmlscan.Item, xmpp bool) bool {
 	return !x.UsesDefault && (len(x.Uses) == 0 || xmpp && len(x.Uses) == 1 && isStream(x.Uses[0]))
 }
 
-// appendAlone appends the element x, whose bytes are b, with what it takes from
-// these bindings declared on itself. The namespace of what has no other is always
-// declared, since inside a wrapper it would be the wrapper's.
+// appendAlone appends the element x, with the bytes b, and declares on it the bindings
+// that it uses of these. The default namespace is always declared if x uses it: inside
+// a wrapper it would be the wrapper's.
 func appendAlone(out, b []byte, x *xmlscan.Item, bindings []xmlscan.Binding, xmpp bool) []byte {
 	out = append(out, b[:x.NameEnd]...)
 	if x.UsesDefault {

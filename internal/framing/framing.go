@@ -1,6 +1,6 @@
-// Package framing takes apart what an application writes to a stream: the
-// sequence of whole elements in it, found in chunks of any size and made
-// self-contained, and for XMPP the stream header and end tag around them.
+// Package framing takes apart an application's output to a stream. It finds whole
+// elements in chunks of any size and makes them self-contained. For XMPP it also finds
+// the stream header and end tag around them.
 package framing
 
 import (
@@ -24,18 +24,18 @@ const (
 	End                  // the end tag of an XMPP stream
 )
 
-// An Item is one thing that a Cutter found.
+// An Item is one thing found by a Cutter.
 type Item struct {
 	Kind Kind
 
-	// XML is the element, self-contained but for the prefix stream, which
-	// the wrapper declares. It is good until the next call.
+	// XML is the element, self-contained except for the prefix stream: the wrapper
+	// declares it. It is good until the next call.
 	XML []byte
 
 	// Head is the header, for Kind Header.
 	Head *Head
 
-	// Restart says that the client has to restart the stream after it.
+	// Restart says: the client has to restart the stream after it.
 	Restart bool
 
 	inPlace bool // XML is the end of what was taken, as it stands there
@@ -44,7 +44,7 @@ type Item struct {
 // Head holds the attributes of a stream header.
 type Head struct{ ID, From, To, Version, Lang string }
 
-// Append appends the header, without the attributes that are empty.
+// Append appends the header, without empty attributes.
 func (h *Head) Append(b []byte) []byte {
 	b = append(b, "<stream:stream xmlns='"+wire.NSClient+"' xmlns:stream='"+wire.NSStream+"'"...)
 	for _, a := range [...]struct{ name, value string }{
@@ -57,7 +57,7 @@ func (h *Head) Append(b []byte) []byte {
 	return append(b, '>')
 }
 
-// ErrTooLarge says that an element exceeds the limit.
+// ErrTooLarge is the error for an element beyond the limit.
 var ErrTooLarge = errors.New("element too large for MaxElement")
 
 // A Cutter cuts one stream. It may not be used by two goroutines at a time.
@@ -82,15 +82,15 @@ type Cutter struct {
 // bytes each.
 func NewElements(max int) *Cutter { return &Cutter{max: max, inside: true} }
 
-// NewStanzas is NewElements for stanzas: what declares no namespace is in jabber:client,
-// and the prefix stream is declared.
+// NewStanzas is NewElements for stanzas: the default namespace is jabber:client, and the
+// prefix stream is declared.
 func NewStanzas(max int) *Cutter { return &Cutter{max: max, inside: true, bindings: usual} }
 
 // NewXMPP returns a Cutter for an XMPP stream.
 func NewXMPP(max int) *Cutter { return &Cutter{max: max, xmpp: true} }
 
-// NewPlain is NewXMPP for a server that has no upgrade to offer: what offers one is
-// dropped from the features of its streams.
+// NewPlain is NewXMPP for a server without any upgrade: offers of upgrades are dropped
+// from the features of its streams.
 func NewPlain(max int) *Cutter { return &Cutter{max: max, xmpp: true, plain: true} }
 
 // NewInside returns a Cutter for an XMPP stream whose header was seen elsewhere.
@@ -98,7 +98,7 @@ func NewInside(max int) *Cutter {
 	return &Cutter{max: max, xmpp: true, inside: true, bindings: usual, root: []byte("stream:stream")}
 }
 
-// Part returns what waits for its rest. It is good until the next Cut.
+// Part returns the incomplete item at the end. It is good until the next Cut.
 func (c *Cutter) Part() []byte { return c.part }
 
 // Pending reports whether a part of an element is waiting for its rest.
@@ -112,7 +112,7 @@ func (c *Cutter) Cut(p []byte) (n int, it Item, err error) {
 	return n, it, err
 }
 
-// next is Cut. The item is put into it, which is empty.
+// next is Cut. The item is put into it; the caller passes it empty.
 func (c *Cutter) next(p []byte, it *Item) (n int, err error) {
 	if c.err != nil {
 		return 0, c.err
@@ -168,7 +168,7 @@ func (c *Cutter) cut(p []byte, it *Item) (n int, err error) {
 	return x.Len - had, err
 }
 
-// noXML returns why b, of which the scanner says err, cannot be written.
+// noXML returns the reason why b cannot be written. err is the scanner's error for it.
 func (c *Cutter) noXML(b []byte, err error) error {
 	switch {
 	case b[0] == '<':
@@ -181,10 +181,10 @@ func (c *Cutter) noXML(b []byte, err error) error {
 	return errors.New("character data before the stream's header")
 }
 
-// errText says that something is written as it is which has to be in an element.
+// errText is the error for text outside of an element.
 var errText = errors.New("character data outside of an element (JSON goes into a <json/> of XEP-0335)")
 
-// maxIdle is the largest buffer that a Cutter at rest keeps.
+// maxIdle is the largest buffer kept by a Cutter at rest.
 const maxIdle = 1 << 10
 
 // keep stores the beginning of an item.
@@ -198,8 +198,8 @@ func (c *Cutter) keep(b []byte, had, took int) (int, error) {
 	return took, nil
 }
 
-// begin gets a scanner for the item that b begins with. It reports false if
-// that cannot be told yet.
+// begin gets a scanner for the first item of b. It reports false if b is too short to
+// choose.
 func (c *Cutter) begin(b []byte) (ready bool) {
 	if c.ended {
 		if len(bytes.TrimLeft(b, " \t\r\n")) == 0 {
@@ -231,8 +231,8 @@ func (c *Cutter) fresh() {
 	c.scan.Reset()
 }
 
-// anew reports whether b begins a new stream inside the old one, whose
-// root is called root: by an XML declaration or by a second start tag.
+// anew reports whether b begins a new stream inside the old one with the root tag named
+// root: by an XML declaration or by a second start tag.
 func anew(b, root []byte) (yes, sure bool) {
 	if b[0] != '<' {
 		return false, true
@@ -256,7 +256,7 @@ func anew(b, root []byte) (yes, sure bool) {
 	return false, true
 }
 
-// ends reports whether b begins with an end tag, which can only be the root's.
+// ends reports whether b begins with an end tag, necessarily the root's.
 func ends(b []byte) bool { return len(b) > 1 && b[0] == '<' && b[1] == '/' }
 
 // end takes the root's end tag.
@@ -278,7 +278,7 @@ func (c *Cutter) end(b []byte, had, took int, it *Item) (int, error) {
 // maxSpace is how much white space an end tag may hold.
 const maxSpace = 64
 
-// item makes it of what the scanner found.
+// item makes it of the scanner's item.
 func (c *Cutter) item(b []byte, x *xmlscan.Item, it *Item) error {
 	switch x.Kind {
 	case xmlscan.Decl:
@@ -341,8 +341,8 @@ func (c *Cutter) header(x *xmlscan.Item, it *Item) error {
 	return nil
 }
 
-// complete returns the element b with what it takes from the stream's root
-// declared on itself.
+// complete returns the element b with the used declarations of the stream's root added
+// to it.
 func (c *Cutter) complete(b []byte, x *xmlscan.Item) []byte {
 	if alone(x, c.xmpp) {
 		return b

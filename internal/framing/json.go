@@ -16,7 +16,7 @@ const (
 	jsonEnd   = "</json>"
 )
 
-// ErrNoJSON is returned for an element that is no container.
+// ErrNoJSON is returned for an element other than a container.
 var ErrNoJSON = errors.New("element is no <json xmlns='" + NSJSON + "'/>")
 
 // AppendJSON appends the container of v, as encoding/json has it, to b.
@@ -26,8 +26,8 @@ func AppendJSON(b []byte, v any) ([]byte, error) {
 		return b, err
 	}
 	b = append(b, jsonStart...)
-	// What else XML cannot have as text, or would take for markup, package json has
-	// written as \u003c and the like already: but for two characters.
+	// Package json has already written other characters as \u003c and the like, if XML cannot
+	// have them as text or takes them for markup. Two are left.
 	for {
 		i := bytes.Index(text, notXML)
 		if i < 0 || i+2 >= len(text) {
@@ -46,11 +46,11 @@ func AppendJSON(b []byte, v any) ([]byte, error) {
 	return append(append(b, text...), jsonEnd...), nil
 }
 
-// notXML is how the characters U+FFFE and U+FFFF begin, which JSON may have.
+// notXML is how the characters U+FFFE and U+FFFF begin; JSON may have them.
 var notXML = []byte{0xEF, 0xBF}
 
-// JSONText returns the text in a container, which may be part of it. The error is ErrNoJSON
-// for another element, or says why the XML is none.
+// JSONText returns the text in a container; it may be part of it. The error is ErrNoJSON for
+// another element, or says why the XML is none.
 func JSONText(element []byte) ([]byte, error) {
 	scan := scanners.Get().(*xmlscan.Scanner)
 	defer scanners.Put(scan)

@@ -19,8 +19,8 @@ func (c *Cutter) release() {
 	}
 }
 
-// usual are the declarations that nearly all XMPP servers make. Streams that
-// have them share one slice.
+// usual are the declarations made by nearly all XMPP servers. Their streams
+// share one slice.
 var usual = []xmlscan.Binding{{Prefix: "", URI: "jabber:client"}, {Prefix: "stream", URI: "http://etherx.jabber.org/streams"}}
 
 // intern returns a slice equal to b that stays as it is.

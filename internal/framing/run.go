@@ -2,12 +2,12 @@ package framing
 
 import "github.com/gobosh/bosh/internal/buffer"
 
-// A Run is what a Cutter takes from a chunk at a time.
+// A Run is the part that a Cutter takes from a chunk at a time.
 type Run struct {
-	// Elements are whole elements, none or more, of Kind Element or Features,
-	// and Count is how many. They are good until the next call, and as long as
-	// the chunk is, but if Owned is set their buffer is the caller's, who gives
-	// it to package buffer.
+	// Elements are whole elements, none or more, of Kind Element or Features, and
+	// Count is how many. They are good until the next call, and as long as the chunk
+	// is. But if Owned is set their buffer is the caller's, to be given to package
+	// buffer.
 	Elements []byte
 	Count    int
 	Owned    bool
@@ -19,9 +19,9 @@ type Run struct {
 	inPlace bool // Elements is a part of the chunk
 }
 
-// CutRun takes elements from p as Cut does, until there are size bytes of them, or
-// an item of another Kind. With an error it returns what came before. Elements that
-// follow one another in p, and need no change, are not copied.
+// CutRun takes elements from p as Cut does, until there are size bytes of them, or an
+// item of another Kind. With an error it returns the elements before it. Consecutive
+// elements in p that need no change are not copied.
 func (c *Cutter) CutRun(p []byte, size int) (r Run, err error) {
 	for err == nil && r.Next.Kind == None && r.Took < len(p) && len(r.Elements) < size {
 		if r.Count == 1 && !r.inPlace {
@@ -42,7 +42,7 @@ func (c *Cutter) CutRun(p []byte, size int) (r Run, err error) {
 	return r, err
 }
 
-// add adds an element for which n bytes of the chunk were taken. There are rest more.
+// add adds an element made of n bytes of the chunk. There are rest more.
 func (r *Run) add(it *Item, n, rest, size int) {
 	r.Restart = r.Restart || it.Restart
 	switch {
@@ -57,8 +57,8 @@ func (r *Run) add(it *Item, n, rest, size int) {
 	r.Count++
 }
 
-// own moves the elements to a buffer that is the caller's. It has room for more bytes,
-// up to size in all.
+// own moves the elements to a buffer of the caller's. It has room for more bytes, up
+// to size in all.
 func (r *Run) own(more, size int) {
 	if r.Owned {
 		return

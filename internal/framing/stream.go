@@ -8,8 +8,8 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// A Framing says what the bytes of a stream are. All that depends on it is here: what
-// the application reads and writes, and what answers carry. A new one is a fourth
+// A Framing says what the bytes of a stream are. All code that depends on it is here: the
+// application's input and output, and the content of answers. A new one is a fourth
 // implementation.
 type Framing interface {
 	// String returns its name.
@@ -23,41 +23,41 @@ type Framing interface {
 	// ByElement reports whether the application may read and write element by element.
 	ByElement() bool
 
-	// AppendHeader appends what the application reads at the beginning, or nothing.
+	// AppendHeader appends the application's input at the beginning, or nothing.
 	AppendHeader(b []byte, h Head) []byte
 
-	// End returns what the application reads at the end, or nothing.
+	// End returns the application's input at the end, or nothing.
 	End() string
 
-	// KeepAlive returns what the application reads of a request that carries nothing,
-	// if the Handler is to tell it, or nothing.
+	// KeepAlive returns the application's input for an empty request, if the Handler is
+	// to report those, or nothing.
 	KeepAlive() string
 
 	// Feed appends the payloads of a request to the input: all or none. It reports
 	// whether the framing allows them.
 	Feed(in *buffer.Inbox, req *wire.Request, payloads []wire.Payload) bool
 
-	// Upgrades returns which upgrades payloads of the client ask for.
+	// Upgrades returns the upgrades for which payloads of the client ask.
 	Upgrades(payloads []wire.Payload) Upgrade
 
-	// Cutter returns what cuts the output into elements of at most max bytes, or nil if
+	// Cutter returns a Cutter of the output into elements of at most max bytes, or nil if
 	// it may be cut anywhere. With pass it hands offers of upgrades on.
 	Cutter(max int, pass bool) *Cutter
 
-	// Marks tells what an answer says of output: whether the prefix stream may occur in
-	// it, and the namespace of the element that carries it, if it is bytes. It takes no
-	// answer to fill in: that would then be on the heap.
+	// Marks returns the marks of an answer with output: whether the prefix stream may
+	// occur in it, and the namespace of the element around it, if it is bytes. It takes
+	// no answer to fill in: such an answer would be on the heap.
 	Marks() (xmpp bool, opaque string)
 
-	// Amount returns how much there is in output of so many elements that the application
-	// has written: elements, or bytes if it may be cut anywhere.
+	// Amount returns the amount of output, given its number of elements: that number, or
+	// its bytes if it may be cut anywhere.
 	Amount(out []byte, elements int64) uint32
 
-	// Payloads returns the payloads of a stream in an answer that was sent.
+	// Payloads returns the payloads of a stream in a sent answer.
 	Payloads(of *Undelivered, answer []byte) [][]byte
 
-	// Rest returns the payloads in output that was not sent, and in what came late,
-	// after the client's end.
+	// Rest returns the payloads in unsent output, and in late output after the client's
+	// end.
 	Rest(out, late []byte) [][]byte
 }
 

@@ -6,14 +6,14 @@ import (
 	"io"
 )
 
-// A TokenEncoder writes tokens as XML that stands alone. Make it by NewTokenEncoder.
+// A TokenEncoder writes tokens as self-contained XML. Make it by NewTokenEncoder.
 type TokenEncoder struct {
 	w   io.Writer
 	buf bytes.Buffer
 	enc *xml.Encoder
 }
 
-// NewTokenEncoder returns a TokenEncoder that writes to w at Flush.
+// NewTokenEncoder returns a TokenEncoder. It writes to w at Flush.
 func NewTokenEncoder(w io.Writer) *TokenEncoder {
 	e := &TokenEncoder{w: w}
 	e.enc = xml.NewEncoder(&e.buf)
@@ -43,7 +43,7 @@ func declares(a xml.Attr) bool {
 	return a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns"
 }
 
-// Flush writes what was added.
+// Flush writes the tokens added so far.
 func (e *TokenEncoder) Flush() error {
 	if err := e.enc.Flush(); err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// Namespaces of what changes a stream beneath its stanzas.
+// Namespaces of changes to a stream beneath its stanzas.
 const (
 	nsTLS             = "urn:ietf:params:xml:ns:xmpp-tls"
 	nsSASL            = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -17,7 +17,7 @@ const (
 	nsCompressFeature = "http://jabber.org/features/compress"
 )
 
-// An Upgrade is a change of the bytes of a stream. On TCP a client asks for it; over
+// An Upgrade is a change of the bytes of a stream. On TCP a client asks for it. Over
 // BOSH there are no such bytes, and a server that agreed would take a plain stream for
 // a secure one.
 type Upgrade uint8
@@ -31,7 +31,7 @@ const (
 // Upgrades are all of them.
 var Upgrades = [...]Upgrade{STARTTLS, Compression}
 
-// AsksFor returns the upgrade that an element of a client asks for.
+// AsksFor returns the upgrade for which an element of a client asks.
 func AsksFor(local, uri []byte) Upgrade {
 	switch {
 	case string(local) == "starttls" && string(uri) == nsTLS:
@@ -42,7 +42,8 @@ func AsksFor(local, uri []byte) Upgrade {
 	return NoUpgrade
 }
 
-// Failure is what refuses an upgrade. RFC 6120, section 5.4.2.2; XEP-0138, section 3.
+// Failure is the element that refuses an upgrade. RFC 6120, section 5.4.2.2; XEP-0138,
+// section 3.
 func (u Upgrade) Failure() string {
 	if u == STARTTLS {
 		return "<failure xmlns='" + nsTLS + "'/>"
@@ -79,8 +80,8 @@ func offered(local, uri []byte) bool {
 	return false
 }
 
-// withoutUpgrades returns the features b without those that offer an upgrade. All else
-// in them stays as it is. It may return b itself.
+// withoutUpgrades returns the features b without offers of an upgrade. All else in
+// them stays as it is. It may return b itself.
 func (c *Cutter) withoutUpgrades(b []byte) ([]byte, error) {
 	if !bytes.Contains(b, []byte("starttls")) && !bytes.Contains(b, []byte("compression")) {
 		return b, nil
@@ -111,7 +112,7 @@ func (c *Cutter) withoutUpgrades(b []byte) ([]byte, error) {
 	return append(left, b[kept:]...), nil
 }
 
-// element makes it of the element b that the scanner has found.
+// element makes it of the scanned element b.
 func (c *Cutter) element(b []byte, x *xmlscan.Item, it *Item) (err error) {
 	kind := Element
 	switch {
