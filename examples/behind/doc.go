@@ -1,3 +1,3 @@
-// Package behind has configurations of the programs that stand in front of BOSH. Its
-// tests run each with the program that it is for: README.md.
+// Package behind has configurations of programs in front of BOSH. Its tests run each
+// configuration with its program: README.md.
 package behind

@@ -10,15 +10,15 @@ import (
 	"mellium.im/xmpp/jid"
 )
 
-// accounts are the users who may log in by password. They do not change once
-// the server runs.
+// accounts are the users with a password. They do not change once the server
+// runs.
 type accounts struct {
 	domain string
 	keys   map[string][]scramKeys // by localpart, in the order of scramHashes
 	secret []byte                 // makes up salts for users who do not exist
 }
 
-// scramHashes are the mechanisms that accounts keep keys for, best first.
+// scramHashes are the mechanisms with keys in the accounts, best first.
 var scramHashes = []scramHash{scramSHA256, scramSHA1}
 
 // newAccounts returns the accounts of users, given as name:password.
@@ -63,8 +63,9 @@ func (a *accounts) localpart(name string) (string, error) {
 	return j.Localpart(), nil
 }
 
-// lookup returns a user's keys. For an unknown user it makes up some, always
-// the same for a name, which no password fits: so nobody learns who exists.
+// lookup returns a user's keys. For an unknown user it makes up keys, always
+// the same for a name. No password fits them, so nobody learns the names of the
+// users.
 func (a *accounts) lookup(name string, h scramHash) scramKeys {
 	if local, err := a.localpart(name); err == nil {
 		name = local

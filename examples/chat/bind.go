@@ -11,8 +11,8 @@ import (
 	"mellium.im/xmpp/stream"
 )
 
-// sessionFeature tells old clients that they may ask for a session, which has
-// long been a query without effect.
+// sessionFeature lets old clients ask for a session. This query has long been
+// without effect.
 var sessionFeature = xmpp.StreamFeature{
 	Name:       xml.Name{Space: nsSession, Local: "session"},
 	Necessary:  xmpp.Authn,
@@ -28,8 +28,8 @@ var sessionFeature = xmpp.StreamFeature{
 	},
 }
 
-// bindFeature is resource binding. Mellium's own leaves a client whose resource
-// is refused without an error that it could understand. RFC 6120, section 7.
+// bindFeature is resource binding. After a refused resource Mellium's own
+// leaves the client without an intelligible error. RFC 6120, section 7.
 func (s *session) bindFeature() xmpp.StreamFeature {
 	return xmpp.StreamFeature{
 		Name:       xml.Name{Space: nsBind, Local: "bind"},
@@ -82,7 +82,7 @@ func (s *session) bind(r xml.TokenReader) error {
 	}
 }
 
-// requested returns the full address that a client asks for.
+// requested returns the full address in a client's request.
 func (s *session) requested(p *packet) (jid.JID, error) {
 	var bind struct {
 		Resource string `xml:"resource"`

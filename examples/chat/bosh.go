@@ -11,7 +11,7 @@ import (
 	"mellium.im/xmpp/stream"
 )
 
-// newBOSH returns the handler that BOSH clients talk to.
+// newBOSH returns the handler for BOSH clients.
 func newBOSH(cfg *config, srv *server) *bosh.Handler {
 	return bosh.New(bosh.Options{
 		Wait:        cfg.wait,
@@ -40,20 +40,20 @@ func newBOSH(cfg *config, srv *server) *bosh.Handler {
 	})
 }
 
-// secureBOSH reports whether c is the stream of a client that uses HTTPS.
+// secureBOSH reports whether c is the stream of a client on HTTPS.
 func secureBOSH(c net.Conn) bool {
 	s, ok := c.(*bosh.Stream)
 	return ok && s.Session().Secure()
 }
 
-// isBOSH reports whether c is a stream, which its Handler ends at shutdown.
+// isBOSH reports whether c is a stream. Its Handler ends it at shutdown.
 func isBOSH(c net.Conn) bool {
 	_, ok := c.(*bosh.Stream)
 	return ok
 }
 
 // closeBOSH closes c if it is a stream. If the stream error could not be written
-// since too much waits already, the client is told now, behind all that.
+// because of a full buffer, the client gets it now, behind the waiting output.
 func closeBOSH(c net.Conn, e stream.Error) bool {
 	s, ok := c.(*bosh.Stream)
 	if !ok {
@@ -67,9 +67,9 @@ func closeBOSH(c net.Conn, e stream.Error) bool {
 	return true
 }
 
-// watch returns the ledger of what c is given from now on, which drops what the client
-// is proven to have, or nil: a TCP connection cannot tell. The stream has been given so
-// many elements before.
+// watch returns the ledger of all items for c from now on. It drops an item once the
+// client is proven to have it. It is nil for a TCP connection, since TCP cannot tell.
+// The stream has been given so many elements before.
 func watch(c net.Conn, before int64) *ledger {
 	s, ok := c.(*bosh.Stream)
 	if !ok {
@@ -80,9 +80,9 @@ func watch(c net.Conn, before int64) *ledger {
 	return l
 }
 
-// undelivered waits for the end of c, and returns what it was given and could not
-// deliver for certain. A client that has ended its session has read the answers to its
-// requests.
+// undelivered waits for the end of c, and returns the items that it was given and
+// could not deliver for certain. A client that has ended its session has read the
+// answers to its requests.
 func undelivered(c net.Conn, l *ledger) []item {
 	s, ok := c.(*bosh.Stream)
 	if !ok {

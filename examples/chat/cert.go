@@ -16,7 +16,7 @@ import (
 )
 
 // certificate loads a certificate, or makes one for this machine and hosts if no
-// file is named. Browsers ask before they trust that one.
+// file is named. Browsers ask before they trust the latter.
 func certificate(certFile, keyFile string, hosts []string) (tls.Certificate, error) {
 	if certFile != "" || keyFile != "" {
 		return tls.LoadX509KeyPair(certFile, keyFile)

@@ -24,14 +24,14 @@ const (
 	loginTimeout = 30 * time.Second
 
 	// closeTimeout bounds how long a client may take to hear the end, and
-	// lingerTimeout how long it may take to close after that.
+	// lingerTimeout how long it may take to close afterwards.
 	closeTimeout  = 5 * time.Second
 	lingerTimeout = 2 * time.Second
 )
 
 // A conn is a connection as an xml.Decoder likes it. Since it has ReadByte the
-// Decoder makes no buffer of its own, and what a client sends on the heels of
-// an element that restarts the stream is not lost with the old Decoder.
+// Decoder makes no buffer of its own. So bytes right behind a restart of the
+// stream are not lost with the old Decoder.
 type conn struct {
 	net.Conn
 	r      *bufio.Reader
@@ -45,7 +45,7 @@ type conn struct {
 	elements int64           // that it has written
 }
 
-// errTooLarge is the end of a client that sends too large a stanza.
+// errTooLarge is the end of a client after too large a stanza.
 var errTooLarge = fmt.Errorf("too much at once: %w", stream.PolicyViolation)
 
 func newConn(c net.Conn) *conn {
@@ -95,30 +95,30 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// counted returns how many elements the negotiation has written, which is over.
+// counted returns how many elements the negotiation has written. It ends the counting.
 func (c *conn) counted() int64 {
 	c.cutter = nil
 	return c.elements
 }
 
-// allow lets the client send n bytes more, whatever it has sent.
+// allow lets the client send n more bytes, regardless of earlier ones.
 func (c *conn) allow(n int) { c.left = n }
 
-// restart says that the client opens its stream anew.
+// restart prepares for a new stream header from the client.
 func (c *conn) restart() {
 	c.opened.Store(false)
 	c.left = maxPreAuth
 }
 
-// dead reports whether the client is gone, so that it can be told nothing.
+// dead reports whether the client is gone and cannot be told anything.
 func (c *conn) dead() bool {
 	var ne net.Error
 	return c.failed != nil && !(errors.As(c.failed, &ne) && ne.Timeout())
 }
 
-// hangUp says that nothing more will be written, and gives the client a moment
-// to read it all: to close a TCP connection at once might lose what it has
-// not read yet. Without half-closed connections there is nothing to wait for.
+// hangUp closes for writing, and gives the client a moment to read it all: to
+// close a TCP connection at once might lose unread bytes. Without half-closed
+// connections there is nothing to wait for.
 func (c *conn) hangUp(last stream.Error) {
 	if closeBOSH(c.Conn, last) {
 		return
@@ -131,7 +131,7 @@ func (c *conn) hangUp(last stream.Error) {
 	c.SetReadDeadline(time.Now().Add(lingerTimeout))
 }
 
-// drain reads what a client still sends after hangUp.
+// drain reads a client's last bytes after hangUp.
 func (c *conn) drain() { io.CopyN(io.Discard, c.r, maxStanza) }
 
 // loopback reports whether the client is on this machine.

@@ -19,10 +19,10 @@ const (
 )
 
 // A copier turns the tokens of elements back into text, for a place where the
-// default namespace is jabber:client. It exists because what an xml.Encoder
-// makes of an xml.Decoder's tokens is not what was read: prefixes come out as
-// attributes of their own. And it refuses what the Decoder takes although it
-// is not well-formed, so that nobody can break another's stream.
+// default namespace is jabber:client. It exists because an xml.Encoder does not
+// reproduce the input of an xml.Decoder: prefixes come out as attributes of
+// their own. And it refuses malformed input that the Decoder takes, so nobody
+// can break another's stream.
 type copier struct {
 	buf   []byte
 	open  bool // the last start tag wants its > or />
@@ -37,11 +37,11 @@ type frame struct {
 	scope int    // how many bindings there were outside of it
 }
 
-// A binding is a prefix that stands for a namespace.
+// A binding is a prefix of a namespace.
 type binding struct{ prefix, space string }
 
-// inner reads to the end of an element whose start has been read, and writes
-// all that is inside. It calls each, if not nil, for every child element.
+// inner reads to the end of an element, after its start, and writes its
+// content. It calls each, if not nil, for every child element.
 func (c *copier) inner(r xml.TokenReader, each func(xml.StartElement)) error {
 	for {
 		tok, err := r.Token()
@@ -138,7 +138,7 @@ func (c *copier) attr(name, value string) {
 	c.buf = appendAttr(c.buf, name, value)
 }
 
-// prefix returns a prefix that stands for space, and declares one if need be.
+// prefix returns a prefix for space, and declares one if need be.
 func (c *copier) prefix(space string) string {
 	if space == nsXML {
 		return "xml"
@@ -167,8 +167,8 @@ func (c *copier) resolve(prefix string) string {
 	return ""
 }
 
-// checkNames refuses a start tag that breaks the rules of namespaces, or has
-// an attribute twice: an xml.Decoder does not care.
+// checkNames refuses a start tag for a breach of the rules of namespaces or a
+// double attribute: an xml.Decoder does not care.
 func checkNames(t xml.StartElement) error {
 	if badName(t.Name) {
 		return stream.NotWellFormed
@@ -204,7 +204,7 @@ func appendAttr(b []byte, name, value string) []byte {
 	return append(b, '\'')
 }
 
-// appendText appends character data, or what stands in an attribute.
+// appendText appends character data, or the value of an attribute.
 func appendText[T ~string | ~[]byte](b []byte, s T, attr bool) []byte {
 	last := 0
 	for i := 0; i < len(s); i++ {

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// handBack sees to what was for a session that has ended: presence is nothing
-// to anybody now, a query is refused, and a message goes where it would have
-// gone had the session ended earlier.
+// handBack handles the stanzas for an ended session. Presence is dropped, a
+// query is refused, and a message goes where it would have gone had the session
+// ended earlier.
 func (srv *server) handBack(s *session, items []item) {
 	for _, it := range items {
 		var err error
@@ -25,14 +25,14 @@ func (srv *server) handBack(s *session, items []item) {
 	}
 }
 
-// redeliver finds another place for a message that was for s.
+// redeliver finds another place for a message to s.
 func (srv *server) redeliver(s *session, it item) error {
 	u := s.user
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	// If it was for s alone, all others may want it. If it was for all who
-	// were there, those have it; only if there is none of them left may those
-	// who came since want it.
+	// If it was for s alone, all others may want it. If it was for all
+	// sessions of its time, the others have it already. Newer sessions may
+	// want it only if none of those is left.
 	if it.order != 0 {
 		for _, other := range u.sessions {
 			if other.wantsMessages() && other.since < it.order {
@@ -53,22 +53,22 @@ func (srv *server) redeliver(s *session, it item) error {
 	return u.keep(it.p)
 }
 
-// A ledger has the stanzas that a stream was given and its client is not proven to
-// have, as packets: none of them is forgotten before.
+// A ledger has the stanzas given to a stream and not proven to be with its client,
+// as packets: none of them is forgotten before.
 type ledger struct {
 	mu     sync.Mutex
 	proven int64  // elements of the stream; it begins with those before the first item
 	items  []item // behind those
 }
 
-// add takes note of items that the stream has taken.
+// add records items taken by the stream.
 func (l *ledger) add(items []item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.items = append(l.items, items...)
 }
 
-// proves takes note that the client has n elements beyond doubt.
+// proves records n elements as with the client beyond doubt.
 func (l *ledger) proves(n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

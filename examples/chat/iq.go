@@ -43,8 +43,7 @@ func (srv *server) iq(s *session, p *packet) {
 	s.answer(p, p.bounce(err))
 }
 
-// query answers a query that is for the server, on its own behalf or that of
-// an account.
+// query answers a query to the server, on its own behalf or that of an account.
 func (srv *server) query(s *session, p *packet, t target) (string, error) {
 	own := t.user == s.user
 	get := p.typ == "get"
@@ -75,7 +74,7 @@ func (srv *server) query(s *session, p *packet, t target) (string, error) {
 	return "", errServiceUnavailable
 }
 
-// roster returns what a user sees of others: all the accounts.
+// roster returns a user's view of others: all the accounts.
 func (srv *server) roster(u *user) string {
 	b := []byte("<query xmlns='" + nsRoster + "'>")
 	for _, c := range srv.registered {
@@ -90,7 +89,7 @@ func (srv *server) roster(u *user) string {
 	return string(append(b, "</query>"...))
 }
 
-// info returns what there is to know about the server or an account. XEP-0030.
+// info returns the description of the server or an account. XEP-0030.
 func info(t target) string {
 	identity := "<identity category='server' type='im' name='BOSH example chat'/>"
 	features := []string{nsInfo, nsItems}

@@ -1,10 +1,10 @@
-// Command chat is a small XMPP server that takes its clients over TCP and over
+// Command chat is a small XMPP server. It takes its clients over TCP and over
 // BOSH with the same accept loop, and serves a page to chat with.
 //
 //	go run ./examples/chat
 //
 // It keeps everything in memory: accounts come from the command line, and
-// messages for who is not there are gone when it ends.
+// messages for absent users are gone when it ends.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 // shutdownTimeout is how long clients may take to hear of the end.
 const shutdownTimeout = 10 * time.Second
 
-// A config is what the command line says.
+// A config is the command line.
 type config struct {
 	http, https, c2s  string
 	certFile, keyFile string
@@ -154,7 +154,7 @@ func run(ctx context.Context, cfg *config, stdout io.Writer) error {
 	return err
 }
 
-// greet says what to open and who may log in.
+// greet prints the addresses of the page and the logins.
 func greet(w io.Writer, cfg *config, srv *server, web *web, c2s net.Listener) {
 	var b strings.Builder
 	for _, d := range web.doors {

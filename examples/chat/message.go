@@ -21,8 +21,9 @@ func (srv *server) message(s *session, p *packet) {
 }
 
 // deliver gives a message to all the user's sessions that want messages, or
-// keeps it until there is one. It returns what to tell the sender. That the
-// message was for a session which is not there matters for some types.
+// keeps it until there is one. It returns the error for the sender. full says
+// that the message was for one session, now absent: this matters for some
+// types.
 func (srv *server) deliver(u *user, p *packet, full bool) error {
 	switch {
 	case p.typ == "error", p.typ == "headline" && full:

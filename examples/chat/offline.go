@@ -3,14 +3,14 @@ package main
 import "sort"
 
 const (
-	// maxOffline and maxOfflineSize bound what is kept for a user, in
-	// messages and in bytes.
+	// maxOffline and maxOfflineSize bound the kept messages of a user, in
+	// number and in bytes.
 	maxOffline     = 100
 	maxOfflineSize = 1 << 20
 )
 
-// An offline keeps the messages for a user who is not there, in the order in
-// which they came. XEP-0160.
+// An offline keeps the messages for an absent user, in their order of arrival.
+// XEP-0160.
 type offline struct {
 	packets []*packet
 	size    int

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// maxQueue is how many bytes may wait for a client. One that takes
-	// longer than that to read is better off with a new session.
+	// maxQueue is how many bytes may wait for a client. A slower client is
+	// better off with a new session.
 	maxQueue = 4 << 20
 
 	// chunk is about how much is written at a time.
@@ -20,7 +20,7 @@ var (
 	errOutboxClosed = errors.New("the session has ended")
 )
 
-// An item is a packet that waits for a client.
+// An item is a waiting packet for a client.
 type item struct {
 	p       *packet
 	to      string // instead of the packet's own, if not empty
@@ -28,10 +28,10 @@ type item struct {
 	order   uint64 // of a message for all sessions of a user; 0 for this one's own
 }
 
-// An outbox is what waits to be written to one client. Nobody who puts
-// something in ever waits for the client: a goroutine takes all there is and
-// writes it at once. It stays for as long as the session does, since one that
-// is new each time would each time have its stack grow.
+// An outbox is the unwritten output to one client. To put something in never
+// waits for the client: a goroutine takes all there is and writes it at once.
+// The goroutine stays for as long as the session does, since the stack of a new
+// one would have to grow each time.
 type outbox struct {
 	w      io.Writer
 	domain string
@@ -48,7 +48,7 @@ type outbox struct {
 	final   []byte    // written after the last item
 }
 
-// newOutbox returns an outbox that writes nothing before start is called.
+// newOutbox returns an outbox. It writes nothing before start is called.
 func newOutbox(w io.Writer, domain string) *outbox {
 	o := &outbox{w: w, domain: domain, done: make(chan struct{})}
 	o.changed.L = &o.mu
@@ -59,8 +59,8 @@ func (o *outbox) start() {
 	go o.run()
 }
 
-// put adds an item. After errOutboxFull no more are taken, and whoever got it
-// must end the session.
+// put adds an item. After errOutboxFull no more are taken, and the caller must
+// end the session.
 func (o *outbox) put(it item) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,7 +77,7 @@ func (o *outbox) put(it item) error {
 	return nil
 }
 
-// finish closes the outbox. What still waits is written, and then final.
+// finish closes the outbox. The waiting items are written, and then final.
 func (o *outbox) finish(final []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -86,7 +86,7 @@ func (o *outbox) finish(final []byte) {
 	o.changed.Signal()
 }
 
-// drop is like finish, but takes back what waits and is not being written.
+// drop is like finish, but takes back the waiting items not being written.
 func (o *outbox) drop(final []byte) []item {
 	o.mu.Lock()
 	rest := o.items
@@ -96,7 +96,7 @@ func (o *outbox) drop(final []byte) []item {
 	return rest
 }
 
-// rest returns what was never written, once done is closed.
+// rest returns the items never written, once done is closed.
 func (o *outbox) rest() []item {
 	<-o.done
 	o.mu.Lock()
@@ -171,14 +171,14 @@ func (o *outbox) write(batch []item) int {
 	return len(batch)
 }
 
-// note notes what has been written.
+// note records written items.
 func (o *outbox) note(items []item) {
 	if o.ledger != nil {
 		o.ledger.add(items)
 	}
 }
 
-// fail keeps what could not be written, and is the end.
+// fail keeps the unwritten items and ends the outbox.
 func (o *outbox) fail(rest []item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -46,7 +46,7 @@ func (srv *server) available(s *session, p *packet, priority int8) {
 		s.user.clock++
 		s.since = s.user.clock
 	}
-	// What was kept must go out before anybody may put in what is new.
+	// The kept messages must go out before any new ones.
 	if s.wantsMessages() {
 		s.user.offline.take(func(m *packet) bool { return s.put(item{p: m, delayed: true}) })
 	}
@@ -65,8 +65,8 @@ func (srv *server) available(s *session, p *packet, priority int8) {
 	}
 }
 
-// unavailable makes a session unavailable, and tells all who may believe that
-// it is not. The caller holds s.pres.
+// unavailable makes a session unavailable, and tells all others that may take
+// it for available. The caller holds s.pres.
 func (srv *server) unavailable(s *session, p *packet) {
 	s.user.mu.Lock()
 	was := s.available != nil
@@ -96,7 +96,7 @@ func (u *user) tell(p *packet) {
 }
 
 // tellAbout gives to a session the presence of all the user's others. It puts
-// them in with the lock held, so that what is told later comes later.
+// them in with the lock held, so later presence comes later.
 func (u *user) tellAbout(to *session) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -107,7 +107,7 @@ func (u *user) tellAbout(to *session) {
 	}
 }
 
-// presenceTo handles presence that is for someone in particular.
+// presenceTo handles directed presence.
 func (srv *server) presenceTo(s *session, p *packet) {
 	t, err := srv.resolve(p.to)
 	if err != nil {
@@ -138,8 +138,8 @@ func (srv *server) presenceTo(s *session, p *packet) {
 	}
 }
 
-// noteDirected remembers who has to hear that the session is gone. It reports
-// whether there was room. The caller holds s.pres.
+// noteDirected remembers an address that must hear of the session's end. It
+// reports whether there was room. The caller holds s.pres.
 func (s *session) noteDirected(p *packet) bool {
 	if p.typ == "unavailable" {
 		delete(s.directed, p.to)
@@ -155,7 +155,7 @@ func (s *session) noteDirected(p *packet) bool {
 	return true
 }
 
-// direct sends presence to one address. Whoever is not there misses nothing.
+// direct sends presence to one address. An absent user misses nothing.
 func (srv *server) direct(to string, p *packet) {
 	t, err := srv.resolve(to)
 	switch {

@@ -20,8 +20,8 @@ var (
 	errNoServer           = stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound}
 )
 
-// A user is an account with the sessions it has: one of those that were made
-// at the start, or a guest, who is there for as long as his session is.
+// A user is an account with its sessions: an account from the start, or a
+// guest. A guest is there for as long as his session is.
 type user struct {
 	bare  string // the address
 	guest bool
@@ -33,7 +33,7 @@ type user struct {
 	clock    uint64 // orders messages for all sessions, and their beginnings
 }
 
-// A router knows who is there.
+// A router knows the present users.
 type router struct {
 	domain     string
 	registered []*user // the accounts; does not change
@@ -61,7 +61,7 @@ func (r *router) lookup(bare string) *user {
 	return r.users[bare]
 }
 
-// admit returns the user of a session that is about to be bound.
+// admit returns the user of a session before its binding.
 func (r *router) admit(l login) *user {
 	bare := l.local + "@" + r.domain
 	if !l.guest {
@@ -83,9 +83,9 @@ func (r *router) dismiss(u *user) {
 	delete(r.guests, u)
 }
 
-// contacts returns who sees a user's presence, apart from himself: everybody,
-// but guests do not see each other. With thousands of them that would be
-// millions of stanzas.
+// contacts returns the users to see a user's presence, apart from himself:
+// everybody, but guests do not see each other. With thousands of them it would
+// take millions of stanzas.
 func (r *router) contacts(u *user) []*user {
 	var list []*user
 	for _, c := range r.registered {
@@ -104,8 +104,8 @@ func (r *router) contacts(u *user) []*user {
 	return list
 }
 
-// bind gives a session the full address that it asked for. A session that has
-// it already ends, and is out of everybody's sight before bind returns.
+// bind gives a session its requested full address. An earlier session of this
+// address ends, and is out of everybody's sight before bind returns.
 func (r *router) bind(s *session, u *user, resource string) {
 	for {
 		u.mu.Lock()
@@ -132,7 +132,7 @@ func (r *router) unbind(s *session) {
 	}
 }
 
-// A target is what an address leads to.
+// A target is the destination of an address.
 type target struct {
 	server   bool // it is the server's own, or a part of it
 	user     *user
@@ -140,7 +140,7 @@ type target struct {
 	session  *session // who has the full address, or nil
 }
 
-// resolve finds out what an address leads to. It takes care of the usual
+// resolve finds the destination of an address. It takes care of the usual
 // spelling without parsing.
 func (r *router) resolve(to string) (target, error) {
 	bare, resource, full := strings.Cut(to, "/")

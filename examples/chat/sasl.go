@@ -42,10 +42,10 @@ type login struct {
 }
 
 // A mechanism is the server's side of one SASL exchange. It takes the client's
-// message and returns the server's; done says that the client is in.
+// message and returns the server's; done means the client is in.
 type mechanism func(msg string) (reply string, done bool, err error)
 
-// mechanisms returns the names of the mechanisms that session offers.
+// mechanisms returns the names of the session's mechanisms.
 func (s *session) mechanisms() []string {
 	var names []string
 	for _, h := range scramHashes {
@@ -115,8 +115,8 @@ func (s *session) scram(h scramHash) mechanism {
 	}
 }
 
-// authorize logs in a user who has proved to be name, and who may act as
-// nobody else.
+// authorize logs in a user after a proof of name. The user may act as nobody
+// else.
 func (s *session) authorize(name, authzid string) error {
 	local, err := s.srv.accounts.localpart(name)
 	if err != nil {
@@ -129,8 +129,8 @@ func (s *session) authorize(name, authzid string) error {
 	return nil
 }
 
-// saslFeature is SASL as a stream feature. The one that mellium.im/xmpp has
-// cannot give SCRAM a user's keys, and ends the stream at the first failure.
+// saslFeature is SASL as a stream feature. The one of mellium.im/xmpp cannot
+// give SCRAM a user's keys, and ends the stream at the first failure.
 func (s *session) saslFeature() xmpp.StreamFeature {
 	return xmpp.StreamFeature{
 		Name:       xml.Name{Space: nsSASL, Local: "mechanisms"},
@@ -231,9 +231,9 @@ func (s *session) sendSASL(name, content string) error {
 	return err
 }
 
-// featureReader returns what a feature reads its elements from. Mellium's reader
-// thinks that the text of the first one stands outside of any element, and
-// gives an error along with it; a Decoder minds an error only without a token.
+// featureReader returns the reader for a feature's elements. Mellium's reader
+// takes the text of the first one for text outside of any element, and gives an
+// error along with it; a Decoder minds an error only without a token.
 func featureReader(r xml.TokenReader) xml.TokenReader { return xml.NewTokenDecoder(r) }
 
 // nextStart returns the next start element of a stream, and skips white space.
@@ -257,8 +257,8 @@ func nextStart(r xml.TokenReader) (xml.StartElement, error) {
 	}
 }
 
-// readText reads to the end of an element whose start has been read, and
-// returns its text. It may have nothing else.
+// readText reads to the end of an element, after its start, and returns its
+// text. It may have nothing else.
 func readText(r xml.TokenReader) (string, error) {
 	var text strings.Builder
 	for {

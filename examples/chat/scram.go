@@ -25,11 +25,11 @@ var (
 	scramSHA256 = scramHash{"SCRAM-SHA-256", sha256.New}
 )
 
-// scramIterations is the least that RFC 7677 allows. A service with a
-// database that may leak would take more.
+// scramIterations is the minimum of RFC 7677. A service should take more if its
+// database may leak.
 const scramIterations = 4096
 
-// scramKeys are what a server keeps of a password: enough to check it, and not
+// scramKeys are a server's record of a password: enough to check it, and not
 // enough to log in with. RFC 5802, section 3.
 type scramKeys struct {
 	salt       []byte
@@ -85,7 +85,7 @@ type scramServer struct {
 	authMessage string // without the client's final message
 }
 
-// randomNonce returns 144 random bits, in characters that a nonce may have.
+// randomNonce returns 144 random bits, in the characters of a nonce.
 func randomNonce() string {
 	b := make([]byte, 18)
 	rand.Read(b)
@@ -99,8 +99,8 @@ func (s *scramServer) first(msg string) (string, error) {
 	if !ok1 || !ok2 {
 		return "", errMalformed
 	}
-	// A client that says y believes that we cannot bind channels, and is
-	// right; one that says p takes us for someone who can.
+	// With y a client takes us for unable to bind channels, and is right.
+	// With p it takes us for able.
 	if flag != "n" && flag != "y" {
 		return "", errMalformed
 	}
@@ -116,7 +116,7 @@ func (s *scramServer) first(msg string) (string, error) {
 	if len(fields) < 2 {
 		return "", errMalformed
 	}
-	// An m= in front is a mandatory extension, of which there are none.
+	// An m= in front is a mandatory extension. There are none.
 	name, ok := strings.CutPrefix(fields[0], "n=")
 	if s.user, ok = unescapeName(name, ok); !ok {
 		return "", errMalformed
@@ -136,7 +136,7 @@ func (s *scramServer) first(msg string) (string, error) {
 }
 
 // final takes the client's final message. If its proof is right it returns the
-// server's, which proves in turn that the server knows the user.
+// server's. That one proves in turn that the server knows the user.
 func (s *scramServer) final(msg string) (string, error) {
 	i := strings.LastIndex(msg, ",p=")
 	if i < 0 {
@@ -168,8 +168,8 @@ func (s *scramServer) final(msg string) (string, error) {
 	return "v=" + base64.StdEncoding.EncodeToString(s.hash.mac(s.keys.serverKey, authMessage)), nil
 }
 
-// unescapeName decodes a saslname, in which =2C and =3D stand for a comma and
-// an equals sign. It hands on an ok that is false already.
+// unescapeName decodes a saslname: =2C and =3D stand for a comma and an equals
+// sign. It passes on a false ok.
 func unescapeName(s string, ok bool) (string, bool) {
 	if !ok || s == "" {
 		return "", false

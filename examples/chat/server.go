@@ -116,9 +116,9 @@ func (srv *server) checkEmpty() {
 	}
 }
 
-// shutdown tells every client that the server is going away, and waits until
-// they all have heard it. Those of BOSH are told by their Handler, which has to
-// be shut down at the same time. Close the listeners first.
+// shutdown tells every client of the server's end, and waits until they all
+// have heard it. BOSH clients hear it from their Handler: shut it down at the
+// same time. Close the listeners first.
 func (srv *server) shutdown(ctx context.Context) error {
 	srv.mu.Lock()
 	if !srv.closing {

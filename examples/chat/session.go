@@ -14,8 +14,8 @@ import (
 )
 
 // A session is a client, from its connection to its end. Its goroutine reads,
-// handles what it reads, and in the end cleans up; what it has to say to other
-// clients it puts into their outboxes.
+// handles its input, and in the end cleans up. It puts stanzas for other
+// clients into their outboxes.
 type session struct {
 	srv          *server
 	id           string // for the log
@@ -30,8 +30,8 @@ type session struct {
 	cause atomic.Pointer[stream.Error] // why it is stopped by others
 
 	// pres is held from a change of the session's presence to the last
-	// broadcast of it, so that nobody hears two changes in the wrong order.
-	// It is taken before any user.mu. Protects following.
+	// broadcast of it, so nobody hears two changes in the wrong order. It
+	// is taken before any user.mu. Protects following.
 	pres     sync.Mutex
 	left     bool
 	directed map[string]bool // who has been sent presence directly
@@ -54,8 +54,8 @@ func (s *session) run() {
 }
 
 // negotiate logs the client in and binds it. The deadline is the connection's
-// own: mellium sets one for a context that ends, but clears it at once, so
-// that a Read may miss it.
+// own: mellium sets one at the end of a context, but clears it at once, so a
+// Read may miss it.
 func (s *session) negotiate() error {
 	s.conn.SetDeadline(time.Now().Add(loginTimeout))
 	if cause := s.cause.Load(); cause != nil {
@@ -108,7 +108,7 @@ func (s *session) serve() error {
 	return nil
 }
 
-// handle does what a stanza asks for.
+// handle handles a stanza.
 func (s *session) handle(p *packet) {
 	p.from = s.jid
 	if err := p.check(); err != nil {
@@ -125,8 +125,8 @@ func (s *session) handle(p *packet) {
 	}
 }
 
-// answer sends the answer to one of the session's own stanzas, unless that was
-// an answer itself.
+// answer sends the answer to one of the session's own stanzas, unless the
+// stanza is an answer itself.
 func (s *session) answer(p, answer *packet) {
 	if p.answerable() {
 		s.put(item{p: answer})
@@ -150,7 +150,7 @@ func (s *session) stop(cause stream.Error) {
 	}
 }
 
-// conclude tells the client about the end and hands on what waited for it. An
+// conclude tells the client about the end and hands on its waiting stanzas. An
 // err of nil or io.EOF is the client's own wish.
 func (s *session) conclude(err error) {
 	var last stream.Error
@@ -189,7 +189,7 @@ func (s *session) conclude(err error) {
 	}
 }
 
-// refuse ends a stream on which only the negotiation has written yet.
+// refuse ends a stream before its outbox has written anything.
 func (s *session) refuse(e stream.Error) {
 	if s.conn.shut.Load() {
 		return

@@ -20,7 +20,7 @@ const (
 )
 
 // A packet is a stanza on its way through the server. It does not change once
-// it is made, so that many sessions may send it.
+// it is made, so many sessions may send it.
 type packet struct {
 	name  string // message, presence or iq
 	id    string
@@ -37,8 +37,8 @@ type packet struct {
 	at       time.Time // when it came
 }
 
-// readPacket reads the stanza that start begins. Whatever error it returns is
-// the end of the stream; what is wrong with the stanza alone is for check.
+// readPacket reads the stanza after its start. Each of its errors is the end of
+// the stream; check finds the errors of the stanza alone.
 func readPacket(r xml.TokenReader, start xml.StartElement) (*packet, error) {
 	if start.Name.Space != stanza.NSClient || !slices.Contains([]string{"message", "presence", "iq"}, start.Name.Local) {
 		return nil, stream.UnsupportedStanzaType
@@ -78,7 +78,7 @@ func readPacket(r xml.TokenReader, start xml.StartElement) (*packet, error) {
 	return p, err
 }
 
-// check says what is wrong with a stanza of a client, if anything is.
+// check returns the error of a client's stanza, if any.
 func (p *packet) check() error {
 	bad := stanza.Error{Type: stanza.Modify, Condition: stanza.BadRequest}
 	switch p.name {
@@ -103,12 +103,12 @@ func (p *packet) check() error {
 	return nil
 }
 
-// answerable reports whether the sender may be told that something is wrong.
+// answerable reports whether the sender may be told of an error.
 func (p *packet) answerable() bool {
 	return p.typ != "error" && !(p.name == "iq" && p.typ == "result")
 }
 
-// size is about what the packet costs while it waits.
+// size is the approximate cost of the packet while it waits.
 func (p *packet) size() int { return len(p.inner) + 256 }
 
 // appendTo appends the stanza as it goes over the wire. An empty to stands for
@@ -141,8 +141,8 @@ func (p *packet) appendTo(b []byte, to, delayedBy string) []byte {
 	return append(b, '>')
 }
 
-// decode decodes the first child into v. It is for the few stanzas that are
-// for the server itself.
+// decode decodes the first child into v. It is for the few stanzas to the
+// server itself.
 func (p *packet) decode(v any) error {
 	return xml.Unmarshal(p.inner, v)
 }
@@ -152,7 +152,7 @@ func (p *packet) result(inner string) *packet {
 	return &packet{name: "iq", typ: "result", id: p.id, from: p.to, to: p.from, inner: []byte(inner), at: time.Now()}
 }
 
-// bounce returns the answer to a stanza that something is wrong with.
+// bounce returns the answer to a bad stanza.
 func (p *packet) bounce(err error) *packet {
 	var e stanza.Error
 	if !errors.As(err, &e) {

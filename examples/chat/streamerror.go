@@ -15,8 +15,7 @@ const (
 	streamEnd      = "</stream:stream>"
 )
 
-// streamError returns what to tell a client about an error that ends its
-// stream.
+// streamError returns the stream error for a client whose stream ends by err.
 func streamError(err error) stream.Error {
 	var (
 		se     stream.Error
@@ -42,9 +41,9 @@ func streamError(err error) stream.Error {
 	return stream.BadFormat
 }
 
-// ending returns the last bytes of a stream that ends with e: the error, if
-// there is one, and the end tag. Mellium's own stream errors are lost between
-// its encoder and its end tag, so the server writes them itself.
+// ending returns the last bytes of a stream: the error e, if there is one, and
+// the end tag. Mellium's own stream errors are lost between its encoder and its
+// end tag, so the server writes them itself.
 func ending(e stream.Error) []byte {
 	if e.Err == "" {
 		return []byte(streamEnd)
@@ -52,13 +51,13 @@ func ending(e stream.Error) []byte {
 	return append(errorElement(e), streamEnd...)
 }
 
-// errorElement returns a stream error that is complete in itself.
+// errorElement returns a self-contained stream error.
 func errorElement(e stream.Error) []byte {
 	return fmt.Appendf(nil, "<stream:error xmlns:stream='%s'><%s xmlns='%s'/></stream:error>", stream.NS, e.Err, nsStreamErrors)
 }
 
-// header returns a stream header, for the streams that end before mellium has
-// sent one: an error needs something to stand in.
+// header returns a stream header, for a stream that ends before mellium has
+// sent one: an error must stand inside a stream.
 func header(domain string) []byte {
 	b := []byte("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='" + stream.NS + "' version='1.0'")
 	b = appendAttr(b, "id", randomName())

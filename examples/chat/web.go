@@ -21,13 +21,13 @@ import (
 //go:embed web
 var pages embed.FS
 
-// A web is what is served over HTTP and HTTPS: the page and BOSH.
+// A web is the HTTP and HTTPS side: the page and BOSH.
 type web struct {
 	bosh  *bosh.Handler
 	doors []door
 }
 
-// A door is a port that the web is served on.
+// A door is a port of the web.
 type door struct {
 	net.Listener
 	server *http.Server
@@ -61,8 +61,8 @@ func newWeb(cfg *config, srv *server) (*web, error) {
 	return w, nil
 }
 
-// handler returns the handler of HTTP and HTTPS alike. What it tells clients
-// that look for the domain's BOSH is where it is over HTTPS.
+// handler returns the handler of HTTP and HTTPS alike. Clients looking for the
+// domain's BOSH get its address over HTTPS.
 func (w *web) handler(srv *server) http.Handler {
 	root, err := fs.Sub(pages, "web")
 	if err != nil {
@@ -96,7 +96,7 @@ func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.
 	}
 	ln = demo.WatchDescriptors(ln, log)
 	if !cfg.direct {
-		// A client that pipelines would wait for its own poll without this.
+		// Without this, a pipelining client would wait for its own poll.
 		ln = bosh.PipelineListener(ln)
 	}
 	d := door{Listener: ln, scheme: "http", server: &http.Server{
@@ -112,8 +112,8 @@ func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.
 	return nil
 }
 
-// identify gives the door that was opened last its certificate. One that is made
-// for it is for all by which it may be called.
+// identify gives the last opened door its certificate. A made one is for all
+// names of the door.
 func (w *web) identify(cfg *config, domain string, tlsConfig *tls.Config) error {
 	host, _, _ := net.SplitHostPort(cfg.https)
 	hosts := append(demo.Hosts(w.doors[len(w.doors)-1].Addr()), host, domain)
@@ -125,7 +125,7 @@ func (w *web) identify(cfg *config, domain string, tlsConfig *tls.Config) error 
 	return err
 }
 
-// serve serves in goroutines of its own. What fails goes to failed.
+// serve serves in goroutines of its own. Failures go to failed.
 func (w *web) serve(failed chan<- error) {
 	for _, d := range w.doors {
 		go func() {
@@ -143,7 +143,7 @@ func (w *web) serve(failed chan<- error) {
 }
 
 // shutdown ends the sessions before the servers: a client hears of the end in
-// the answer to a request that is still held, or to its next.
+// the answer to its held request, or to its next.
 func (w *web) shutdown(ctx context.Context) error {
 	err := w.bosh.Shutdown(ctx)
 	for _, d := range w.doors {
@@ -160,7 +160,7 @@ func (w *web) close() {
 	}
 }
 
-// warning says what browsers do not do at an address of the page. They give a
+// warning names the limits of browsers at an address of the page. They give a
 // page the means to prove a password only if it came safely.
 func (d door) warning(address string, insecure bool) string {
 	u, err := url.Parse(address)
@@ -170,7 +170,7 @@ func (d door) warning(address string, insecure bool) string {
 	return ", for guests: browsers want HTTPS for passwords"
 }
 
-// about is what the page asks its server for.
+// about is the server's information for the page.
 type about struct {
 	Domain   string `json:"domain"`
 	Guests   bool   `json:"guests"`

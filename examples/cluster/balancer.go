@@ -24,7 +24,7 @@ import (
 //go:embed page.html
 var page []byte
 
-// A balancer sends each request to the next node, and starts a node anew that has died.
+// A balancer sends each request to the next node, and restarts dead nodes.
 type balancer struct {
 	args   func(i int) []string // of the node at place i
 	quit   chan struct{}
@@ -35,7 +35,7 @@ type balancer struct {
 	next  int
 }
 
-// A process is a node that runs.
+// A process is a running node.
 type process struct {
 	place      int
 	name, addr string
@@ -74,7 +74,7 @@ func (b *balancer) start(n int) error {
 	return err
 }
 
-// freeAddrs returns addresses that nobody listens on.
+// freeAddrs returns addresses without a listener.
 func freeAddrs(n int) (all []string, err error) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -188,7 +188,7 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return transport.RoundTrip(r)
 }
 
-// takeOut has a node get no more requests, and breaks those that it has.
+// takeOut gives a node no more requests, and breaks its present ones.
 func (b *balancer) takeOut(p *process) {
 	b.mu.Lock()
 	b.nodes = slices.DeleteFunc(b.nodes, func(q *process) bool { return q == p })

@@ -1,11 +1,11 @@
-// Command cluster is a push service on three processes behind a balancer that knows
-// nothing of sessions. Its page shows which node has which sessions, and has a button
-// for each that kills it.
+// Command cluster is a push service on three processes. The balancer in front knows
+// nothing of sessions. Its page shows the nodes with their sessions, and has a button
+// to kill each node.
 //
 //	go run .
 //
-// Each request of a page goes to the next node, whoever has its session: see package
-// boshnats. What a service of one's own needs of this program is in node.go.
+// Each request of a page goes to the next node, regardless of its session: see
+// package boshnats. The part for a service of one's own is in node.go.
 package main
 
 import (

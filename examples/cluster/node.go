@@ -20,10 +20,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// news is where the nodes tell each other what to push. It is the application's own.
+// news is the subject of the pushed texts between nodes. It is the application's own.
 const news = "news"
 
-// runNode runs one node until ctx ends, or whoever has started it does.
+// runNode runs one node until ctx or the parent process ends.
 func runNode(ctx context.Context, listen string, routes []string, direct bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -83,14 +83,13 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	return nil
 }
 
-// element returns what is pushed: JSON in a container of XEP-0335.
+// element returns the pushed element: JSON in a container of XEP-0335.
 func element(text string) []byte {
 	b, _ := json.Marshal(map[string]string{"text": text}) // which escapes <, > and &
 	return append(append([]byte("<json xmlns='urn:xmpp:json:0'>"), b...), "</json>"...)
 }
 
-// A service pushes what it is told to all its streams, and what a client sends back to
-// that one.
+// A service pushes news to all its streams, and a client's input back to this client.
 type service struct {
 	mu      sync.Mutex
 	streams map[*bosh.Stream]chan []byte

@@ -1,4 +1,4 @@
-// Command durable is a push service that a crash costs nothing: the events of each
+// Command durable is a push service. A crash costs it nothing: the events of each
 // user are in a queue of NATS JetStream, and leave it when the user's client is
 // proven to have them.
 //
@@ -26,7 +26,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A config is what the command line says.
+// A config is the command line.
 type config struct {
 	http, data, nats string
 	replicas         int
@@ -84,7 +84,7 @@ func run(ctx context.Context, ln net.Listener, cfg config, stdout io.Writer) err
 	return nil
 }
 
-// connect connects to NATS, which it starts inside this process if no other is named.
+// connect connects to NATS. If no server is named it starts one inside this process.
 func connect(cfg config) (nc *nats.Conn, stop func(), err error) {
 	if cfg.nats != "" {
 		nc, err = nats.Connect(cfg.nats, nats.Name("durable"), nats.MaxReconnects(-1))

@@ -27,8 +27,8 @@ const (
 	subjects = "events." // and the user's name
 	keep     = 30 * 24 * time.Hour
 
-	// ahead is how many events a client may have been sent that it is not proven to
-	// have. Those behind them wait in the queue.
+	// ahead is how many unproven events a client may have been sent. The next ones
+	// wait in the queue.
 	ahead = 1000
 )
 
@@ -45,8 +45,8 @@ func newQueue(ctx context.Context, nc *nats.Conn, replicas int) (*queue, error) 
 	return &queue{js: js, stream: stream, taking: make(map[string]chan struct{})}, err
 }
 
-// publish adds an event for a user. When it returns nil the event is stored. An id
-// that is not empty makes it safe to try again.
+// publish adds an event for a user. When it returns nil the event is stored. With
+// an id it is safe to try again.
 func (q *queue) publish(ctx context.Context, user, id string, data []byte) error {
 	m := &nats.Msg{Subject: subjects + user, Data: data}
 	var opts []jetstream.PublishOpt
@@ -57,17 +57,17 @@ func (q *queue) publish(ctx context.Context, user, id string, data []byte) error
 	return err
 }
 
-// An event is what a page gets. Its id grows from each event of a user to the next, by
-// which a page knows the one that it has had: those that came before a crash may come
-// again after it.
+// An event is sent to a page. Its id grows from each event of a user to the next. By
+// it a page knows the last one it has had: events from before a crash may come again
+// after it.
 type event struct {
 	ID   uint64          `json:"id"`
 	Data json.RawMessage `json:"data"`
 }
 
-// take takes a user's queue over, whoever has had it: what the client that had it was
-// not proven to have comes first. A user has one client at a time; the one before is
-// told by the end of its consumer.
+// take takes a user's queue over from any former client. Events not proven to be with
+// that client come first. A user has one client at a time; the former one notices by
+// the end of its consumer.
 func (q *queue) take(ctx context.Context, user string) (jetstream.Consumer, error) {
 	done, err := q.alone(ctx, user)
 	if err != nil {
@@ -85,9 +85,9 @@ func (q *queue) take(ctx context.Context, user string) (jetstream.Consumer, erro
 	case err != nil:
 		return nil, err
 	default:
-		// What was sent and is not acknowledged comes again at once if a new consumer
-		// begins there. If the process dies in between, the position is lost, and all
-		// that the stream has comes again, which pages know.
+		// Sent and unacknowledged events come again at once if a new consumer begins
+		// there. If the process dies in between, the position is lost, and all events
+		// of the stream come again. Pages handle this.
 		cfg.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
 		was := old.CachedInfo()
 		cfg.OptStartSeq = max(was.AckFloor.Stream+1, was.Config.OptStartSeq)
@@ -115,8 +115,7 @@ func (q *queue) alone(ctx context.Context, user string) (done func(), err error)
 	}
 }
 
-// A delivery is of one client: the events that it has been sent, and is not proven to
-// have.
+// A delivery is of one client: the events sent to it and not yet proven.
 type delivery struct {
 	mu      sync.Mutex
 	pending []jetstream.Msg // in order
@@ -130,9 +129,8 @@ func (d *delivery) sent(m jetstream.Msg) {
 	d.pending = append(d.pending, m)
 }
 
-// has takes note that the client has n events, beyond doubt. It is called by
-// [bosh.Stream.OnProven], and is all there is to it: what is acknowledged leaves the
-// queue's sight.
+// has records n events as with the client beyond doubt. [bosh.Stream.OnProven] calls
+// it. Nothing more is needed: acknowledged events leave the queue's sight.
 func (d *delivery) has(n int64) {
 	d.mu.Lock()
 	done := d.pending[:n-d.proven]

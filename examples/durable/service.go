@@ -36,11 +36,11 @@ func newService(q *queue, log *slog.Logger) *service {
 	return s
 }
 
-// username is what a user may be called: a token of a subject of NATS, and no more.
+// username is the form of users' names: a token of a subject of NATS, and no more.
 var username = regexp.MustCompile(`^[a-z0-9_-]{1,64}$`)
 
-// admit lets everybody in who says a name, by `to`. A service that is not a
-// demonstration asks for a token: see the examples of package bosh.
+// admit lets everybody in with a name in `to`. A real service asks for a token:
+// see the examples of package bosh.
 func admit(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
 	if !username.MatchString(o.To) {
 		return nil, &bosh.Error{Condition: bosh.HostUnknown}
@@ -48,7 +48,7 @@ func admit(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Conte
 	return ctx, nil
 }
 
-// handler returns all that is served over HTTP.
+// handler returns the handler of all paths.
 func (s *service) handler() http.Handler {
 	root, err := fs.Sub(pages, "web")
 	if err != nil {
@@ -81,7 +81,7 @@ var errReplaced = errors.New("another client of the same user has come")
 // maxEvent is the largest event, in bytes.
 const maxEvent = 64 << 10
 
-// publish takes an event for a user: any JSON. The answer 204 means that it is stored.
+// publish takes an event for a user: any JSON. The answer 204 means it is stored.
 // After anything else, or no answer, it may be sent again: with the same Event-Id it
 // is stored once.
 func (s *service) publish(w http.ResponseWriter, r *http.Request) {

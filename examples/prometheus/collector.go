@@ -20,9 +20,9 @@ type Collector struct {
 	responseSize prometheus.Histogram
 }
 
-// NewCollector returns a Collector, and puts the hooks that feed its
-// histograms into o, before those that o has. The Handler is made from o
-// afterwards and given to [Collector.Watch].
+// NewCollector returns a Collector, and puts the hooks for its histograms into
+// o, before the hooks already there. The Handler is made from o afterwards and
+// given to [Collector.Watch].
 func NewCollector(o *bosh.Options) *Collector {
 	c := &Collector{
 		requestOpen: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -45,7 +45,7 @@ func NewCollector(o *bosh.Options) *Collector {
 	return c
 }
 
-// Watch makes h the handler whose counts are collected.
+// Watch sets the handler to collect counts from.
 func (c *Collector) Watch(h *bosh.Handler) { c.stats = h.Stats }
 
 var (
@@ -72,15 +72,14 @@ var (
 	}
 )
 
-// conditions are the labels that counters have from the start, so that a rate of the first is
-// seen.
+// conditions are the labels of counters from the start: a rate shows the first event too.
 var conditions = []bosh.Condition{
 	bosh.BadRequest, bosh.HostGone, bosh.HostUnknown, bosh.ImproperAddressing, bosh.InternalServerError, bosh.ItemNotFound,
 	bosh.OtherRequest, bosh.PolicyViolation, bosh.RemoteConnectionFailed, bosh.RemoteStreamError, bosh.SeeOtherURI,
 	bosh.SystemShutdown, bosh.UndefinedCondition,
 }
 
-// known returns counts that have all labels: the conditions, and more.
+// known returns the counts with all labels: the conditions, and more.
 func known(counts map[string]int64, more ...string) map[string]int64 {
 	every := make(map[string]int64, len(conditions)+len(more))
 	for _, c := range conditions {
@@ -93,7 +92,7 @@ func known(counts map[string]int64, more ...string) map[string]int64 {
 	return every
 }
 
-// version returns the version of the library that the program was built with.
+// version returns the version of the library in this program.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -164,7 +163,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// own returns the metrics that the hooks feed.
+// own returns the metrics fed by the hooks.
 func (c *Collector) own() []prometheus.Collector {
 	return []prometheus.Collector{c.requestOpen, c.requestSize, c.responseSize}
 }

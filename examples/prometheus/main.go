@@ -1,5 +1,5 @@
-// Command prometheus is a BOSH echo service that Prometheus can watch. What it
-// takes is in collector.go, to be copied.
+// Command prometheus is a BOSH echo service for Prometheus to watch. The code
+// to copy is in collector.go.
 //
 //	cd examples/prometheus
 //	go run .
@@ -42,7 +42,7 @@ func main() {
 	log.Fatal(server.Serve(demo.WatchDescriptors(ln, slog.Default())))
 }
 
-// newService returns what is served over HTTP, and the BOSH handler in it.
+// newService returns the handler of all paths, and the BOSH handler in it.
 func newService() (http.Handler, *bosh.Handler) {
 	o := bosh.Options{Framing: bosh.Elements, Serve: echo}
 	c := NewCollector(&o)
@@ -58,8 +58,8 @@ func newService() (http.Handler, *bosh.Handler) {
 	return demo.CleanSlashes(demo.CheckPaths(mux, "/http-bind", slog.Default())), h
 }
 
-// echo sends back what comes, until the client has gone. The end of the session
-// ends a read, and all that came before it is read first: no context is needed.
+// echo sends all input back, until the client has gone. The end of the session
+// ends a read, and earlier input is read first: no context is needed.
 func echo(st *bosh.Stream) {
 	ctx := context.Background()
 	for {

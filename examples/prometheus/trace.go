@@ -4,7 +4,7 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// trace returns hooks that feed c and then call those of next, if any.
+// trace returns hooks. They feed c and then call those of next, if any.
 func (c *Collector) trace(next *bosh.Trace) *bosh.Trace {
 	var t bosh.Trace
 	if next != nil {

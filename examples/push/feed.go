@@ -2,8 +2,8 @@ package main
 
 import "sync"
 
-// A feed is what all pages get, in order. It keeps the newest elements for
-// pages that come later, or that cannot follow: those miss what is in between,
+// A feed is the common output to all pages, in order. It keeps the newest
+// elements for late and slow pages: slow pages miss the elements in between,
 // and cost nobody any memory.
 type feed struct {
 	mu      sync.Mutex
@@ -26,8 +26,8 @@ func (f *feed) publish(element []byte) {
 	f.changed = make(chan struct{})
 }
 
-// since returns the elements from number n on as far as they are kept, the
-// number of the next, and what is closed when there is one.
+// since returns the elements from number n on as far as they are kept, and the
+// number of the next. The channel is closed when there is a next one.
 func (f *feed) since(n int) (elements [][]byte, next int, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

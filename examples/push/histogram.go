@@ -8,8 +8,8 @@ import (
 )
 
 // A histogram counts durations. Its zero value is ready. A bucket is an eighth
-// of a power of two of microseconds, so that quantiles are right to a few
-// percent, and adding one costs a single atomic operation.
+// of a power of two of microseconds, so quantiles are right to a few percent,
+// and adding one costs a single atomic operation.
 type histogram struct {
 	buckets [8 * 40]atomic.Int64
 }
@@ -43,7 +43,7 @@ type quantiles struct {
 	P95 float64 `json:"p95"`
 }
 
-// take returns the quantiles of what was added since the last call.
+// take returns the quantiles of the durations since the last call.
 func (h *histogram) take() (q quantiles) {
 	var counts [len(h.buckets)]int64
 	for i := range h.buckets {

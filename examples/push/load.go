@@ -36,7 +36,7 @@ func newLoad(h http.Handler, rtt *histogram, report func(load, result string)) *
 	return l
 }
 
-// scenarios are the loads by their names. Each returns what it has to tell.
+// scenarios are the loads by their names. Each returns its result as a text.
 var scenarios = map[string]func(*load, context.Context) (string, error){
 	"idle":   (*load).idle,
 	"talk":   (*load).talk,
@@ -74,7 +74,7 @@ func (l *load) start(name string) error {
 	return nil
 }
 
-// running returns the names of the loads that run.
+// running returns the names of the running loads.
 func (l *load) running() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,8 +100,8 @@ func (l *load) close() {
 	l.server.Close()
 }
 
-// clients runs work with n clients at the same time, and returns what they
-// have done together and the first error.
+// clients runs work with n clients at the same time, and returns their total
+// and the first error.
 func (l *load) clients(ctx context.Context, n int, config func(i int) boshtest.Config,
 	work func(ctx context.Context, c *boshtest.Client) error) (sum boshclient.Stats, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -1,12 +1,11 @@
-// Command push is a service that pushes JSON over BOSH to web pages. Its page
-// is a monitor of the very handler that serves it: it draws sessions,
-// requests, payloads and latencies as they are pushed to it, and has buttons
-// that load the handler.
+// Command push is a service for pushing JSON over BOSH to web pages. Its page
+// is a monitor of its own handler: it draws sessions, requests, payloads and
+// latencies as they are pushed to it, and has buttons to load the handler.
 //
 //	go run ./examples/push
 //
-// It has nothing of XMPP. What a service of one's own needs of this program is
-// in service.go, and app.js on the page's side.
+// It has nothing of XMPP. The part for a service of one's own is in service.go,
+// and app.js on the page's side.
 package main
 
 import (
@@ -83,7 +82,7 @@ func run(ctx context.Context, ln net.Listener, direct bool, idle time.Duration, 
 	defer cancel()
 	s.load.stop()
 	// First the sessions, then the server: a page hears of the end in the
-	// answer to the request that is held for it, or to its next.
+	// answer to its held request, or to its next.
 	if err := errors.Join(s.bosh.Shutdown(deadline), server.Shutdown(deadline)); err != nil {
 		log.Info("not all pages have heard the end", "err", err) // some are just gone
 	}

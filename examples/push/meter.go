@@ -16,14 +16,14 @@ type meter struct {
 	lastAt time.Time
 }
 
-// trace returns the hooks that feed the meter.
+// trace returns the hooks of the meter.
 func (m *meter) trace() *bosh.Trace {
 	return &bosh.Trace{
 		Response: func(_ *bosh.Session, r bosh.ResponseInfo) { m.open.add(r.Open) },
 	}
 }
 
-// A sample is what the page draws a point of. Rates are per second, and
+// A sample is a point in the page's drawing. Rates are per second, and
 // quantiles those since the last sample.
 type sample struct {
 	Type     string           `json:"type"` // "sample"
@@ -44,7 +44,7 @@ type sample struct {
 	Running  []string         `json:"running"` // loads
 }
 
-// sample returns what has happened since the last call.
+// sample returns the events since the last call.
 func (m *meter) sample(now time.Time, stats bosh.HandlerStats) sample {
 	was, seconds := m.last, now.Sub(m.lastAt).Seconds()
 	if m.lastAt.IsZero() {

@@ -9,7 +9,7 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// idle has sessions that say nothing.
+// idle has silent sessions.
 func (l *load) idle(ctx context.Context) (string, error) {
 	const n, long = 200, 25 * time.Second
 	sum, err := l.clients(ctx, n, plain, func(ctx context.Context, c *boshtest.Client) error {
@@ -22,7 +22,7 @@ func (l *load) idle(ctx context.Context) (string, error) {
 		n, long.Seconds(), sum.Requests), err
 }
 
-// talk has sessions that send now and then.
+// talk has sessions send now and then.
 func (l *load) talk(ctx context.Context) (string, error) {
 	const n, each, every = 20, 100, 200 * time.Millisecond
 	sum, err := l.clients(ctx, n, plain, func(ctx context.Context, c *boshtest.Client) error {
@@ -35,7 +35,7 @@ func (l *load) talk(ctx context.Context) (string, error) {
 		n, n*each, every.Milliseconds(), sum.Requests, float64(sum.Requests)/(n*each)), err
 }
 
-// burst has sessions that send all they have at once.
+// burst has sessions send all they have at once.
 func (l *load) burst(ctx context.Context) (string, error) {
 	const n, each = 20, 500
 	began := time.Now()
@@ -49,7 +49,7 @@ func (l *load) burst(ctx context.Context) (string, error) {
 		n, n*each, time.Since(began).Milliseconds(), sum.Requests), err
 }
 
-// broken has sessions on a network that breaks every third exchange.
+// broken has sessions on a bad network: every third exchange breaks.
 func (l *load) broken(ctx context.Context) (string, error) {
 	const n, each, every, rate = 20, 150, 100 * time.Millisecond, 1.0 / 3
 	network := make([]*boshtest.Faults, n)
@@ -73,7 +73,7 @@ func (l *load) broken(ctx context.Context) (string, error) {
 		"Of %d payloads each way none was lost, none came twice, none out of order.", hit, all, sum.Repeats, n*each), err
 }
 
-// vanish has clients that go away without a word.
+// vanish has clients go away without a word.
 func (l *load) vanish(ctx context.Context) (string, error) {
 	const n = 30
 	_, err := l.clients(ctx, n, plain, func(ctx context.Context, c *boshtest.Client) error {

@@ -19,17 +19,17 @@ import (
 //go:embed web
 var pages embed.FS
 
-// The hosts that a client can ask for in `to`: a service of this kind has one
-// handler for all that it does.
+// The hosts for a client's `to`: a service of this kind has one handler for all
+// its parts.
 const (
 	hostMonitor = "monitor" // pushes samples, takes commands
 	hostEcho    = "echo"    // sends back whatever comes
 )
 
-// history is how many elements a page gets that has just come.
+// history is how many elements a new page gets.
 const history = 180
 
-// A service is what pages and the load connect to.
+// A service serves pages and the load.
 type service struct {
 	bosh  *bosh.Handler
 	meter meter
@@ -47,7 +47,7 @@ func newService(log *slog.Logger, direct bool) *service {
 		// Both are short, to have something to see. The defaults are better.
 		Wait:       20 * time.Second,
 		Inactivity: 15 * time.Second,
-		// No page but ours, which needs no permission.
+		// No page but ours, and ours needs no permission.
 		AllowOrigin: func(string) bool { return false },
 		Direct:      direct,
 		Logger:      log,
@@ -67,7 +67,7 @@ func admit(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Conte
 	return nil, &bosh.Error{Condition: bosh.HostUnknown}
 }
 
-// handler returns all that is served over HTTP.
+// handler returns the handler of all paths.
 func (s *service) handler() http.Handler {
 	root, err := fs.Sub(pages, "web")
 	if err != nil {
@@ -76,8 +76,7 @@ func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/http-bind", s.bosh)
 	mux.Handle("/http-bind/{$}", s.bosh)
-	// It is here for everyone who can reach this program. A service that is
-	// not a demonstration asks for a password first.
+	// Here everyone may see it. A real service asks for a password first.
 	mux.Handle("/sessions", s.bosh.Monitor())
 	mux.Handle("/", demo.ServePage(root))
 	return demo.CleanSlashes(demo.CheckPaths(mux, "/http-bind", s.log))
@@ -120,7 +119,7 @@ type notice struct {
 	Text string `json:"text"`
 }
 
-// report publishes what a load has to say.
+// report publishes the result of a load.
 func (s *service) report(load, text string) {
 	s.publish(notice{"notice", time.Now().UnixMilli(), load, text})
 }
@@ -138,8 +137,8 @@ func (s *service) serve(st *bosh.Stream) {
 	reader.Wait()
 }
 
-// echo sends back what comes, until the client has gone. The end of the session
-// ends a read, and all that came before it is read first: no context is needed.
+// echo sends all input back, until the client has gone. The end of the session
+// ends a read, and earlier input is read first: no context is needed.
 func echo(st *bosh.Stream) {
 	ctx := context.Background()
 	for {
@@ -166,13 +165,13 @@ func (s *service) push(st *bosh.Stream) {
 	}
 }
 
-// A command is what a page sends.
+// A command is a page's message.
 type command struct {
 	Do string `json:"do"` // "ping", "push", "stop", or the name of a load
 	N  int    `json:"n"`  // of a ping, comes back; of a push, how many
 }
 
-// A reply answers a command, on the page that sent it alone.
+// A reply answers a command, on its page alone.
 type reply struct {
 	Type string `json:"type"` // "pong", "pushed", "refused"
 	N    int    `json:"n"`
@@ -213,8 +212,8 @@ func (s *service) listen(st *bosh.Stream) {
 	}
 }
 
-// reply answers a page. If that fails the page has gone, and the next read
-// says so.
+// reply answers a page. On failure the page has gone, and the next read says
+// so.
 func (s *service) reply(st *bosh.Stream, r reply) {
 	if element, err := bosh.EncodeJSON(r); err == nil {
 		st.WriteElement(st.Context(), element)
