@@ -69,7 +69,7 @@ func command() error {
 		return measureGrowth(*growth)
 	}
 	t := newTable(os.Stdout)
-	for _, sc := range slices.Concat(scenarios, closed, bulk) {
+	for _, sc := range slices.Concat(scenarios, idleTLS, closed, bulk) {
 		if !wanted.MatchString(sc.name) {
 			continue
 		}

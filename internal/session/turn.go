@@ -144,7 +144,7 @@ func (m *Machine) takeTurn(now time.Duration, req Request) {
 	r.Release = r.Release || lost != nil // it may have been released while it was early
 	asks := len(req.Payloads) > 0 && !restart && !r.Pause && !r.End
 	if asks && m.cfg.Grace > 0 {
-		m.defers(req.Spare)
+		m.defers(req.Spare && !m.inVain())
 	}
 	switch {
 	case restart:
