@@ -40,11 +40,9 @@ var routed = []string{doesRouting, doesRoute}
 
 // tails are how long it takes.
 func tails(t99, worst targets) []row {
-	return []row{
-		{figure: "p50", what: "latency, median, ms", ratio: true},
-		{figure: "p99", what: "latency, 99 %, ms", ratio: true, targets: t99},
-		{figure: "worst", what: "latency, worst, ms", ratio: true, targets: worst},
-	}
+	p99, max := tail99, tailWorst
+	p99.targets, max.targets = t99, worst
+	return []row{tail50, p99, max}
 }
 
 // rated is the row of a rate, with others.

@@ -7,7 +7,7 @@
 // of the ratios between runs that followed each other. Only of latencies it is
 // the least: whatever else the machine does can but add to them.
 //
-//	go run ./internal/bench          # half an hour
+//	go run ./internal/bench          # a quarter of an hour
 //	go run ./internal/bench -quick   # two minutes
 //	go run ./internal/bench -run 'roundtrip|push' -n 9 -d 5s
 //	go run ./internal/bench -growth growth.svg -n 1 -idle 5s
@@ -27,9 +27,9 @@ var (
 	serveKind  = flag.String("serve", "", "be the server process of this kind")
 	profileDir = flag.String("profile", "", "write profiles of the servers to this directory")
 	quick      = flag.Bool("quick", false, "short runs, and few")
-	repeats    = flag.Int("n", 5, "how often each run is repeated")
-	duration   = flag.Duration("d", 2*time.Second, "how long a run is")
-	idleTime   = flag.Duration("idle", 20*time.Second, "how long sessions are idle")
+	repeats    = flag.Int("n", 3, "how often each run is repeated")
+	duration   = flag.Duration("d", time.Second, "how long a run is")
+	idleTime   = flag.Duration("idle", 5*time.Second, "how long sessions are idle")
 	procs      = flag.Int("procs", 1, "GOMAXPROCS of the servers")
 	only       = flag.String("run", "", "only scenarios that match this regular expression")
 	growth     = flag.String("growth", "", "measure the cost by the number of sessions instead, and draw it to this file")
@@ -103,7 +103,11 @@ func (rs results) floor() *kind {
 // measure runs a scenario, the servers taking turns.
 func (sc *scenario) measure() (results, error) {
 	rs := make(results)
-	for i := range *repeats {
+	n := *repeats
+	if most := seldom[sc.name]; most > 0 {
+		n = min(n, most)
+	}
+	for i := range n {
 		order := slices.Clone(kinds)
 		if i%2 == 1 {
 			slices.Reverse(order)

@@ -55,15 +55,18 @@ var scenarios = []scenario{
 		{figure: "requests", what: "HTTP requests per round trip", targets: targets{1.05, 1.05}},
 		{figure: "allocs", what: "allocations per request"},
 		{figure: "allocs", what: "allocations per request, over bare net/http", ours: true},
+		tail50, tail99, tailWorst,
 	}},
 	{"burst", "20 sessions, 50 stanzas a body each way", copying, roundTrips(20, 20, burst), []row{
 		{figure: "per CPU", what: "stanzas per CPU second", ratio: true, targets: targets{0.5}, least: true},
 		{figure: "per CPU", what: "stanzas per CPU second", targets: targets{250_000}, least: true},
 		{figure: "requests", what: "HTTP requests per stanza"},
+		tail50, tail99, tailWorst,
 	}},
 	{"push", "to 500 sessions, one stanza each", plain, push, []row{
 		{figure: "per CPU", what: "deliveries per CPU second", ratio: true, targets: targets{0.85, 1.8}, least: true},
 		{figure: "requests", what: "HTTP requests per delivery", targets: targets{1.05, 1.05}},
+		tail50, tail99, tailWorst,
 	}},
 	{"broadcast", "to 10,000 sessions, one element of 200 bytes each, as one and in a loop", plain, broadcast, []row{
 		{figure: "last", what: "until the last client has it, ms", ratio: true, targets: targets{1.2, 1.2}},
@@ -74,6 +77,7 @@ var scenarios = []scenario{
 	}},
 	{"churn", "sessions created and terminated", both, churn, []row{
 		{figure: "per CPU", what: "sessions per CPU second", ratio: true, targets: targets{0.7, 1.4}, least: true},
+		tail50, tail99, tailWorst,
 	}},
 	{"idle1k", "1,000 sessions, one held request each", kept, idle(1_000), idleRows},
 	{"idle10k", "10,000 sessions, one held request each", kept, idle(10_000), idleRows},
@@ -90,10 +94,19 @@ var scenarios = []scenario{
 	}},
 }
 
+var (
+	tail50    = row{figure: "p50", what: "latency, median, ms", ratio: true}
+	tail99    = row{figure: "p99", what: "latency, 99 %, ms", ratio: true}
+	tailWorst = row{figure: "worst", what: "latency, worst, ms", ratio: true}
+)
+
+// seldom is how often some scenarios are run at most: they take long.
+var seldom = map[string]int{"idle10k": 1, "idle1k": 2, "idletls": 2, "idleh2": 2, "broadcast": 2, "heads": 2}
+
 // The runtime collects the garbage of an idle process every two minutes, which is
 // too long to wait for.
 var idleRows = []row{
-	{figure: "rss", what: "resident bytes per session, 3 s after the last was created", ratio: true},
+	{figure: "rss", what: "resident bytes per session, 3 s after the last was created", ratio: true, targets: targets{1.15, 0.4}},
 	{figure: "rss collected", what: "resident bytes per session, after a collection", ratio: true, targets: targets{1.10, 0.35}, alone: true},
 	{figure: "heap", what: "heap bytes per session, over bare net/http", ours: true, targets: targets{2048}},
 	{figure: "stack", what: "stack bytes per session, over bare net/http", ours: true},
@@ -105,6 +118,7 @@ var rateRows = []row{
 	{figure: "p99", what: "latency, 99 %, ms", ratio: true, best: true, targets: targets{1.3, 1.0}},
 	{figure: "requests", what: "HTTP requests per query", targets: targets{1.05, 1.05}},
 	{figure: "p50", what: "latency, median, ms", best: true},
+	{figure: "worst", what: "latency, worst, ms", ratio: true, best: true},
 	{figure: "cpu", what: "CPU µs per query"},
 }
 
@@ -160,10 +174,12 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 	return func(r *run) (figures, error) {
 		next := func(c *client) {
 			c.expected = number
+			c.due = append(c.due[:0], time.Now())
 			c.send(number)
 		}
 		r.load.got = func(c *client, n int) {
 			if c.expected -= n; n > 0 && c.expected <= 0 {
+				c.latency = append(c.latency, time.Since(c.due[0]))
 				next(c)
 			}
 		}
@@ -183,7 +199,7 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 			c.mu.Unlock()
 		}
 		time.Sleep(*duration / 5)
-		return r.measure(func() float64 {
+		return r.tailed(func() float64 {
 			before := r.load.stanzas.Load()
 			time.Sleep(*duration)
 			return float64(r.load.stanzas.Load() - before)
@@ -191,12 +207,30 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 	}
 }
 
+// tailed is measure with how long clients have waited meanwhile.
+func (r *run) tailed(f func() float64) (figures, error) {
+	for _, c := range r.load.clients {
+		c.mu.Lock()
+		c.latency = c.latency[:0]
+		c.mu.Unlock()
+	}
+	fs, err := r.measure(f)
+	if err == nil {
+		err = fs.latency("", r.load.clients)
+	}
+	return fs, err
+}
+
 // push has the server send a stanza to each client, again and again.
 func push(r *run) (figures, error) {
 	const n = 500
 	var want atomic.Int64
+	var began atomic.Pointer[time.Time]
 	round := make(chan struct{}, 1)
-	r.load.got = func(*client, int) {
+	r.load.got = func(c *client, stanzas int) {
+		if stanzas > 0 {
+			c.latency = append(c.latency, time.Since(*began.Load()))
+		}
 		if r.load.stanzas.Load() == want.Load() {
 			select {
 			case round <- struct{}{}:
@@ -213,6 +247,8 @@ func push(r *run) (figures, error) {
 		before := r.load.stanzas.Load()
 		for end := time.Now().Add(d); time.Now().Before(end) && err == nil; {
 			want.Add(n)
+			now := time.Now()
+			began.Store(&now)
 			if _, err = r.server.do("push"); err != nil {
 				break
 			}
@@ -225,7 +261,7 @@ func push(r *run) (figures, error) {
 		return float64(r.load.stanzas.Load() - before)
 	}
 	rounds(*duration / 5)
-	f, merr := r.measure(func() float64 { return rounds(*duration) })
+	f, merr := r.tailed(func() float64 { return rounds(*duration) })
 	if err == nil {
 		err = merr
 	}
@@ -306,6 +342,7 @@ func churn(r *run) (figures, error) {
 	for _, c := range r.load.clients {
 		wg.Go(func() {
 			for !stop.Load() && r.load.err() == nil {
+				began := time.Now()
 				c.mu.Lock()
 				c.terminate()
 				c.mu.Unlock()
@@ -318,11 +355,14 @@ func churn(r *run) (figures, error) {
 				if c.create() != nil {
 					return
 				}
+				c.mu.Lock()
+				c.latency = append(c.latency, time.Since(began))
+				c.mu.Unlock()
 			}
 		})
 	}
 	time.Sleep(*duration / 5)
-	f, err := r.measure(func() float64 {
+	f, err := r.tailed(func() float64 {
 		before := sessions.Load()
 		time.Sleep(*duration)
 		return float64(sessions.Load() - before)
@@ -455,5 +495,6 @@ func (f figures) latency(suffix string, clients []*client) error {
 	slices.Sort(all)
 	f["p50"+suffix] = all[len(all)/2].Seconds() * 1e3
 	f["p99"+suffix] = all[len(all)*99/100].Seconds() * 1e3
+	f["worst"+suffix] = all[len(all)-1].Seconds() * 1e3
 	return nil
 }
