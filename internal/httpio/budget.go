@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// ErrNoRoom says that a body is refused since all bodies together would take too
-// much.
+// ErrNoRoom is the error for a body refused because all bodies together would
+// take too much.
 var ErrNoRoom = errors.New("no room for the body")
 
-// A Budget is how much all bodies may take together that are being received.
+// A Budget bounds the memory of all bodies being received together.
 type Budget struct {
 	Max   int64        // no limit if not positive
 	Other func() int64 // what else counts
@@ -31,15 +31,15 @@ func (b *Budget) take(n int64) bool {
 // FreeBytes is how many bytes of a body are not counted.
 const FreeBytes = 64 << 10
 
-// A Share is what one body takes of a Budget. A nil *Share, or one of
-// no Budget, is never short of room.
+// A Share is one body's part of a Budget. A nil *Share, or one of no Budget, is
+// never short of room.
 type Share struct {
 	Budget *Budget
 	n      int64
 }
 
-// Reach takes what a buffer of this size needs, and reports whether there is
-// room for it.
+// Reach takes the room for a buffer of this size, and reports whether there is
+// enough.
 func (s *Share) Reach(size int) bool {
 	if s == nil || s.Budget == nil || size <= FreeBytes {
 		return true

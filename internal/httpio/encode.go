@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// Accepted returns the content coding for the answer to a request with the
+// Accepted returns the content coding for the answer to a request with this
 // Accept-Encoding header: gzip or else deflate, if the header lists it with a
-// weight that is not zero, or none.
+// weight above zero, or none.
 func Accepted(header []string) (coding string) {
 	for _, v := range header {
 		for item := range strings.SplitSeq(v, ",") {
@@ -33,7 +33,7 @@ func Accepted(header []string) (coding string) {
 }
 
 // weighs reports whether the parameters of a coding give it a weight above
-// zero. What cannot be read gives none.
+// zero. An unreadable weight is none.
 func weighs(params string) bool {
 	for p := range strings.SplitSeq(params, ";") {
 		name, value, ok := strings.Cut(p, "=")
@@ -45,7 +45,7 @@ func weighs(params string) bool {
 	return true
 }
 
-// A writer is what compresses. It is large, and so is shared.
+// A writer compresses. It is large, and so is shared.
 type writer interface {
 	io.WriteCloser
 	Reset(io.Writer)
@@ -56,8 +56,8 @@ var (
 	zlibs = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
 )
 
-// Encode returns body in a content coding that Accepted has returned. It
-// returns nil if that would not be shorter.
+// Encode returns body in a content coding from Accepted. It returns nil if the
+// result would not be shorter.
 func Encode(body []byte, coding string) []byte {
 	var pool *sync.Pool
 	switch coding {

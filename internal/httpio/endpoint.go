@@ -1,6 +1,6 @@
 // Package httpio is where a BOSH endpoint meets HTTP. It reads the bodies of requests,
-// compressed or not, within limits of size, memory and time, and it writes answers
-// with the headers that all of them have. It knows of no sessions.
+// compressed or not, within limits of size, memory and time. It writes answers with the
+// headers common to all of them. It knows of no sessions.
 package httpio
 
 import (
@@ -24,8 +24,8 @@ type Options struct {
 	MaxBody          int64  // the largest body of a request
 	Reading, Writing *Limit // of a body
 
-	// Compress is the size from which answers are compressed for clients
-	// that accept it; none are if it is not positive.
+	// Compress is the size from which answers are compressed, for clients that accept it.
+	// If it is not positive, none are.
 	Compress int
 
 	Logger *slog.Logger
@@ -55,7 +55,7 @@ func NewEndpoint(o Options) *Endpoint {
 	return e
 }
 
-// unfit reports whether name cannot be the name of a header, which is logged.
+// unfit reports whether name cannot be the name of a header. It logs such a name.
 func (e *Endpoint) unfit(name string) bool {
 	bad := name == "" || strings.ContainsFunc(name, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
@@ -66,12 +66,12 @@ func (e *Endpoint) unfit(name string) bool {
 	return bad
 }
 
-// Foreign reports whether r comes from a page that is not let in.
+// Foreign reports whether r comes from a page without permission.
 func (e *Endpoint) Foreign(r *http.Request) bool { return e.o.Foreign(r) }
 
-// Read appends the body of r to b. What it takes goes on share, which the caller
-// gives back. Before it waits for more of a body, it calls flowing with what has come,
-// as it came. It may be nil. Its errors are those of [httpio.ReadBody].
+// Read appends the body of r to b. Its memory goes on share, and the caller gives it back.
+// Before it waits for more of a body, it calls flowing with the bytes so far, as they
+// came. It may be nil. Its errors are those of [httpio.ReadBody].
 func (e *Endpoint) Read(w http.ResponseWriter, r *http.Request, b []byte, share *Share, flowing func([]byte)) (_ []byte, err error) {
 	if e.o.Writing.On() && hurried(r) {
 		// The Server's limit may be shorter than the wait. Ours begins when
@@ -120,16 +120,16 @@ func (e *Endpoint) limited(err error) {
 	}
 }
 
-// Silence sees to it that nothing more is sent by w, not even what net/http sends for a
-// handler that has written nothing, and that the connection is closed, or the stream of
-// HTTP/2 reset. It reports whether that is certain.
+// Silence makes sure that w sends nothing more, not even net/http's own answer for a
+// handler that has written nothing. The connection is closed, or the stream of HTTP/2
+// reset. It reports whether that is certain.
 func Silence(w http.ResponseWriter) bool {
 	return http.NewResponseController(w).SetWriteDeadline(longAgo) == nil
 }
 
 var longAgo = time.Unix(1, 0)
 
-// An Answer is what a BOSH request is answered.
+// An Answer is the answer to a BOSH request.
 type Answer struct {
 	Status  int // if not 0, an HTTP error, which has no body
 	Body    []byte
@@ -167,8 +167,8 @@ func (e *Endpoint) asked(origin []string) {
 	}
 }
 
-// preflight has the log say what keeps a page from sending requests: nobody else
-// knows but its browser.
+// preflight logs the reason why a page may not send requests: only its browser would know
+// otherwise.
 func (e *Endpoint) preflight(r *http.Request) {
 	origin := r.Header["Origin"]
 	if len(origin) == 0 || len(r.Header["Access-Control-Request-Method"]) == 0 {
@@ -185,9 +185,9 @@ func (e *Endpoint) preflight(r *http.Request) {
 	}
 }
 
-// compress returns an answer in the content coding that is best for it. What is
-// kept for repeats is the answer as it was. If middleware has set a coding it will
-// compress the answer itself, and twice would be once too often.
+// compress returns an answer in the best content coding for it. The uncompressed answer is
+// stored for repeats. If middleware has set a coding it will compress the answer itself,
+// and twice would be once too often.
 func (e *Endpoint) compress(hd http.Header, accepted []string, body []byte) []byte {
 	hd["Vary"] = append(slices.Clip(hd["Vary"]), "Accept-Encoding")
 	if len(body) < e.o.Compress || len(hd["Content-Encoding"]) > 0 {
@@ -201,8 +201,8 @@ func (e *Endpoint) compress(hd http.Header, accepted []string, body []byte) []by
 	return body
 }
 
-// send writes an answer. It is encoded if middleware has said so, which then
-// changes its length.
+// send writes an answer. encoded says whether middleware encodes it, and so changes its
+// length.
 func (e *Endpoint) send(w http.ResponseWriter, body []byte, contentType []string, encoded bool) {
 	hd := w.Header()
 	hd["Content-Type"] = contentType
@@ -214,8 +214,8 @@ func (e *Endpoint) send(w http.ResponseWriter, body []byte, contentType []string
 	e.write(w, body)
 }
 
-// write writes the body of an answer, as long as it is taken. An error means as little
-// as success: the client repeats what it misses.
+// write writes the body of an answer, as long as it is taken. An error means as little as
+// success: the client repeats a request without an answer.
 func (e *Endpoint) write(w http.ResponseWriter, body []byte) {
 	l := e.o.Writing
 	if !l.On() {
@@ -235,8 +235,8 @@ func (e *Endpoint) write(w http.ResponseWriter, body []byte) {
 	w.Write(body)
 }
 
-// buffered is the longest body whose length net/http finds out by itself, which
-// costs it less than to be told.
+// buffered is the longest body whose length net/http finds out by itself. That is cheaper
+// for it than a given length.
 const buffered = 2 << 10
 
 var (
@@ -246,8 +246,8 @@ var (
 	plainText = []string{"text/plain; charset=utf-8"}
 )
 
-// Other answers what is no BOSH request, since its method is not POST: OPTIONS
-// is for CORS, and GET gets a notice for the curious.
+// Other answers requests that are not BOSH, since their method is not POST: OPTIONS is for
+// CORS, and GET gets a notice for the curious.
 func (e *Endpoint) Other(w http.ResponseWriter, r *http.Request) {
 	e.set(w.Header(), r.Method, r.Header["Origin"])
 	switch r.Method {

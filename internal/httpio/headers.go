@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Headers says what to set. The zero value lets pages of any origin in.
+// Headers says which headers to set. The zero value lets pages of any origin in.
 type Headers struct {
 	// AllowOrigin reports whether pages of an origin are let in. If it is
 	// nil, all are.
 	AllowOrigin func(origin string) bool
 
-	// NoCORS leaves that to somebody else.
+	// NoCORS leaves CORS to other code.
 	NoCORS bool
 
-	// AllowHeaders are what pages may set besides Content-Type.
+	// AllowHeaders are the headers that pages may set besides Content-Type.
 	AllowHeaders []string
 
 	// Credentials lets pages send cookies and the like, if AllowOrigin is set.
@@ -44,12 +44,12 @@ const (
 	accessMaxAge     = "Access-Control-Max-Age"
 )
 
-// Set sets the headers of the answer to a request with the method and the values
-// of its Origin header. A body may echo what somebody else's page posted, so a
-// browser must not take it for a document of ours.
+// Set sets the headers of the answer to a request with the method and the values of
+// its Origin header. A body may echo text posted by a stranger's page, so a browser
+// must not take it for a document of ours.
 //
-// It reports whether it has left alone what somebody else has to say to pages of
-// other origins: see Policed.
+// It reports whether other code had already set the headers for pages of other
+// origins, and Set left them alone: see Policed.
 func (h *Headers) Set(hd http.Header, method string, origin []string) (others bool) {
 	others = !h.NoCORS && Policed(hd)
 	hd["Cache-Control"] = noStore
@@ -66,7 +66,7 @@ func (h *Headers) Set(hd http.Header, method string, origin []string) (others bo
 	return others
 }
 
-// preflight sets what a page that is let in may send, as far as nobody has.
+// preflight sets the unset headers about requests from an allowed page.
 func (h *Headers) preflight(hd http.Header) {
 	for name, value := range map[string][]string{
 		allowMethod: allowMethods, accessMaxAge: maxAge,
@@ -102,7 +102,7 @@ func byOrigin(vary string) bool {
 }
 
 // Static reports whether all answers to POST have the same headers, and returns
-// them as they are written, but for the Content-Type that belongs between the two.
+// them as written, except for the Content-Type between the two.
 func (h *Headers) Static() (before, after string, ok bool) {
 	if h.AllowOrigin != nil && !h.NoCORS {
 		return "", "", false
@@ -137,9 +137,9 @@ func (h *Headers) allow(hd http.Header, origin []string) bool {
 	return true
 }
 
-// Foreign reports whether r comes from a page that is not let in. Withheld
-// headers keep such a page from reading the answer, not from having its request
-// served, with the user's cookies perhaps.
+// Foreign reports whether r comes from a page without permission. Withheld headers
+// keep such a page from reading the answer, not from having its request served,
+// with the user's cookies perhaps.
 func (h *Headers) Foreign(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if h.NoCORS || h.AllowOrigin == nil || origin == "" || h.AllowOrigin(origin) {

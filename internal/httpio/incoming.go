@@ -7,7 +7,7 @@ import (
 	"github.com/gobosh/bosh/internal/wire"
 )
 
-// An Incoming is on its way. S is the session that it is for. The zero value is ready for
+// An Incoming is on its way. S is the type of its session. The zero value is ready for
 // use, by one goroutine.
 type Incoming[S any] struct {
 	owner S
@@ -18,15 +18,15 @@ type Incoming[S any] struct {
 }
 
 // maxTries is how often the start tag is looked for whenever it could have ended. After
-// that it is once for each doubling, since whoever sends it byte by byte is to pay more
+// that it is once for each doubling: a client that sends it byte by byte is to pay more
 // than we do.
 const maxTries = 8
 
 var requests = sync.Pool{New: func() any { return new(wire.Request) }}
 
-// Flowing looks whose the body is, of which raw has come, with the values of its
-// Content-Encoding. It calls find with a sid at most once, which returns the session
-// and whether there is one.
+// Flowing finds the session of a body. raw is the part that has come, encoding the values
+// of its Content-Encoding. It calls find with a sid at most once. find returns the
+// session and whether there is one.
 func (u *Incoming[S]) Flowing(raw []byte, encoding []string, find func(sid []byte) (S, bool)) {
 	if u.over || len(raw) == u.seen {
 		return

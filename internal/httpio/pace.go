@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// A Limit is what bounds transfers of a kind. Make it by NewLimit.
+// A Limit bounds transfers of a kind. Make it by NewLimit.
 type Limit struct {
 	timeout, most time.Duration
 	rate          int64
 	epoch         time.Time
 }
 
-// Most is how long a transfer may take that goes on all the time, unless its time-out is
-// longer.
+// Most is how long an uninterrupted transfer may take, unless its time-out is longer.
 const Most = 15 * time.Minute
 
 // NewLimit returns a Limit: a transfer may fall behind rate, in bytes a second, by timeout.
@@ -26,7 +25,7 @@ func NewLimit(timeout time.Duration, rate int) *Limit {
 // On reports whether there is a limit. A nil Limit is none.
 func (l *Limit) On() bool { return l != nil && l.timeout > 0 }
 
-// Soon returns when something must end that has just begun, and does not flow.
+// Soon returns the time by which something just begun must end, if it does not flow.
 func (l *Limit) Soon() time.Time { return l.epoch.Add(l.now() + l.timeout) }
 
 // now is the time since the Limit was made. It asks one clock where time.Now asks two.
@@ -39,7 +38,7 @@ type Pace struct {
 	last time.Duration // when it must end
 }
 
-// Begin returns the Pace of a transfer that begins now.
+// Begin returns the Pace of a transfer beginning now.
 func (l *Limit) Begin() Pace {
 	now := l.now()
 	return Pace{due: now + l.timeout, set: now + l.timeout, last: now + l.most}
@@ -48,9 +47,9 @@ func (l *Limit) Begin() Pace {
 // Deadline returns when the transfer must end unless more of it flows.
 func (l *Limit) Deadline(p *Pace) time.Time { return l.epoch.Add(p.set) }
 
-// Flowed takes note that n bytes more have been transferred, which earn the time that
-// they may take. It reports whether the deadline is a later one now. It is left alone as
-// long as it is late enough.
+// Flowed takes note of n more transferred bytes. They earn the time that they may take. It
+// reports whether the deadline is a later one now. It is left alone as long as it is late
+// enough.
 func (l *Limit) Flowed(p *Pace, n int) bool {
 	if l.rate == 0 || l.timeout == 0 {
 		return false
@@ -64,10 +63,10 @@ func (l *Limit) Flowed(p *Pace, n int) bool {
 	return true
 }
 
-// grain is the share of a time-out that a deadline may be too early by.
+// grain is the share of a time-out by which a deadline may be too early.
 const grain = 16
 
-// Chunk returns how many bytes to write at a time so that it is seen how they flow.
+// Chunk returns how many bytes to write at a time, so that their flow can be seen.
 func (l *Limit) Chunk() int {
 	if !l.On() || l.rate == 0 {
 		return math.MaxInt

@@ -2,7 +2,7 @@ package httpio
 
 import "net/http"
 
-// A RawAnswer is an answer for whoever writes its head without net/http.
+// A RawAnswer is an answer whose head is written without net/http.
 type RawAnswer struct {
 	Status int         // 0 stands for 200
 	Before string      // fields of the head, as they are written
@@ -12,7 +12,7 @@ type RawAnswer struct {
 	Body   []byte
 }
 
-// A RawRequest is a request that did not come through net/http.
+// A RawRequest is a request received without net/http.
 type RawRequest interface {
 	// Encoding returns the values of Content-Encoding.
 	Encoding() []string
@@ -20,12 +20,12 @@ type RawRequest interface {
 	// Header returns the values of a field by its canonical name.
 	Header(name string) []string
 
-	// Extra returns the fields that others have set for the answer. They are the
+	// Extra returns the header fields set by others for the answer. They are the
 	// caller's.
 	Extra() http.Header
 }
 
-// ReadRaw is Read for a RawRequest whose body has been received.
+// ReadRaw is Read for a RawRequest with its body received.
 func (e *Endpoint) ReadRaw(q RawRequest, body, b []byte, share *Share) ([]byte, error) {
 	return Decode(b, body, q.Encoding(), e.o.MaxBody, share)
 }
