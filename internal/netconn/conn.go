@@ -12,13 +12,13 @@ import (
 	"github.com/gobosh/bosh/internal/session"
 )
 
-// A Session is the owner of a machine, and of its lock. Unlock does first what the
-// machine wants done.
+// A Session is the owner of a machine, and of its lock. Unlock first carries out the
+// machine's effects.
 type Session interface {
 	sync.Locker
 
-	// Now is the time by the machine's clock, and Settle has the machine see what is due
-	// now.
+	// Now is the time by the machine's clock, and Settle makes the machine do everything
+	// due now.
 	Now() time.Duration
 	Settle()
 
@@ -28,16 +28,17 @@ type Session interface {
 	// Fault returns the end of a stream by a fault of the application.
 	Fault(err error) *session.End
 
-	// Served is to be deferred where a callback serves a stream. It closes the stream,
-	// unless that goes on.
+	// Served is to be deferred around a callback that serves a stream. It closes the
+	// stream, unless the callback keeps it.
 	Served(x *session.Stream, callback string, goesOn *bool)
 
-	// HandBack tells the application, without waiting for it, what x has not delivered.
+	// HandBack tells the application, without waiting for it, about the undelivered
+	// output of x.
 	HandBack(x *session.Stream)
 }
 
-// A State is a stream of a machine, and those who wait for it. Its session's lock guards
-// it, but for Tokens.
+// A State is a stream of a machine, with its waiting users. Its session's lock guards it,
+// but for Tokens.
 type State struct {
 	session.Stream
 
@@ -60,7 +61,7 @@ type extras struct {
 	told    int64       // the last number that it was called with
 }
 
-// Tokens are the halves of a stream that is used by tokens. They are for one goroutine.
+// Tokens are the halves of a stream used by tokens. They are for one goroutine.
 type Tokens struct {
 	Dec *xml.Decoder
 	Enc *framing.TokenEncoder
@@ -88,14 +89,15 @@ func (c Conn) Tokens() *Tokens {
 	return &c.extra().tokens
 }
 
-// settle has the machine see what is due now, if it says that something may be.
+// settle makes the machine do everything due now, if due says that there may be
+// something.
 func (c Conn) settle(due bool) {
 	if due {
 		c.S.Settle()
 	}
 }
 
-// Woken has those look again who wait for the stream. It is called with the lock held.
+// Woken wakes the users who wait for the stream. It is called with the lock held.
 func (c Conn) Woken(w session.Wake) {
 	if w&session.WakeReader != 0 {
 		c.wakeReader()
@@ -105,8 +107,8 @@ func (c Conn) Woken(w session.Wake) {
 	}
 }
 
-// wake lets one of those go on that wait on one of the stream's channels. It may find
-// that it must wait again; if there is more to do, it wakes the next.
+// wake lets one of the users go on who wait on a channel of the stream. It may find that
+// it must wait again; if there is more to do, it wakes the next.
 func wake(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -120,7 +122,8 @@ func (c Conn) wait(ctx context.Context, ch *chan struct{}, d *Deadline) (err err
 	if *ch == nil {
 		*ch = make(chan struct{}, 1)
 	}
-	// ctx may be nil, or somebody's own: it panics with the lock, which callers release.
+	// ctx may be nil, or the caller's own type: then it panics with the lock held, and
+	// callers release it.
 	woken, passed, done, over := *ch, d.Passed(), ctx.Done(), false
 	c.S.Unlock()
 	if done == nil {
@@ -163,7 +166,7 @@ func (c Conn) setDeadline(d *Deadline, t time.Time, passed func()) error {
 	return nil
 }
 
-// Close closes the stream, which ends by e, or gracefully.
+// Close closes the stream. It ends by e, or gracefully.
 func (c Conn) Close(e *session.End) error {
 	c.S.Lock()
 	defer c.S.Unlock()

@@ -1,5 +1,6 @@
-// Package netconn makes a stream of a machine a net.Conn: deadlines, and who waits for
-// input, for room and for each other. It has a queue of connections for Accept, too.
+// Package netconn makes a stream of a machine a net.Conn. It has the deadlines, and
+// the waits for input, for room and for each other. It has a queue of connections for
+// Accept, too.
 package netconn
 
 import (
@@ -7,9 +8,8 @@ import (
 	"time"
 )
 
-// A Deadline wakes its owner when a time has come. The zero value is one that
-// never comes. Its owner's lock guards it: all methods must be called with that
-// lock held.
+// A Deadline wakes its owner when a time has come. The zero value never passes. Its
+// owner's lock guards it: all methods must be called with that lock held.
 type Deadline struct {
 	*countdown // nil until it is set: most never are
 }
@@ -24,9 +24,9 @@ type countdown struct {
 // Expired reports whether the time has come.
 func (d Deadline) Expired() bool { return d.countdown != nil && d.expired }
 
-// Passed returns how often the time has come. Whoever waits must give up if that
-// changes meanwhile, and not look whether the deadline is expired still, or one
-// that is set and cleared at once would be missed.
+// Passed returns how often the time has come. A waiting caller must give up if that
+// changes meanwhile. Asking whether the deadline is still expired would miss one set
+// and cleared at once.
 func (d Deadline) Passed() uint32 {
 	if d.countdown == nil {
 		return 0

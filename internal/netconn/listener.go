@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// ErrFull says that too many connections wait to be accepted.
+// ErrFull is the error when too many connections wait to be accepted.
 var ErrFull = errors.New("backlog is full")
 
 // A Listener is a queue of connections. Make it by NewListener.
@@ -26,13 +26,13 @@ type Listener struct {
 }
 
 // NewListener returns a Listener that keeps up to size connections waiting, or any number if
-// size is negative. When it is closed, refuse is called for those that wait.
+// size is negative. When it is closed, refuse is called for the waiting ones.
 func NewListener(addr net.Addr, size int, refuse func(net.Conn)) *Listener {
 	return &Listener{addr: addr, size: size, refuse: refuse, ready: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Unused has Accept fail by err, which says where the connections go. It is called before
-// anything else.
+// Unused makes Accept fail by err. The error says where the connections go. It is called
+// before anything else.
 func (l *Listener) Unused(err error) { l.unused = err }
 
 // Attended reports whether Accept has ever been called.
@@ -51,8 +51,7 @@ func (l *Listener) Deliver(c net.Conn) error {
 	return l.Fill(c)
 }
 
-// Reserve takes a place for a connection that Fill will deliver. It fails as Deliver
-// does.
+// Reserve takes a place for a later Fill. It fails as Deliver does.
 func (l *Listener) Reserve() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,8 +65,7 @@ func (l *Listener) Reserve() error {
 	return nil
 }
 
-// Fill is Deliver to a place that is reserved. It fails only once the Listener is
-// closed.
+// Fill is Deliver to a reserved place. It fails only once the Listener is closed.
 func (l *Listener) Fill(c net.Conn) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +78,7 @@ func (l *Listener) Fill(c net.Conn) error {
 	return nil
 }
 
-// wake has one of those look again that wait in Accept.
+// wake wakes one of the callers waiting in Accept.
 func (l *Listener) wake() {
 	select {
 	case l.ready <- struct{}{}:
@@ -105,7 +103,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// pop takes the connection that has waited longest, or returns nil.
+// pop takes the connection with the longest wait, or returns nil.
 func (l *Listener) pop() net.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,8 +131,8 @@ func (l *Listener) Closed() bool {
 	}
 }
 
-// Close makes Accept fail from now on. The first Close returns nil, also behind Shut:
-// who calls it closes what is theirs, and knows of nobody else.
+// Close makes Accept fail from now on. The first Close returns nil, also behind Shut: its
+// caller closes its own Listener, and knows of no other closer.
 func (l *Listener) Close() error {
 	l.Shut()
 	l.mu.Lock()
@@ -146,7 +144,7 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// Shut is Close for those who do not own the Listener.
+// Shut is Close for callers who do not own the Listener.
 func (l *Listener) Shut() {
 	l.mu.Lock()
 	if l.Closed() {
@@ -166,5 +164,5 @@ func (l *Listener) err(op string, err error) error {
 	return &net.OpError{Op: op, Net: l.addr.Network(), Addr: l.addr, Err: err}
 }
 
-// Addr returns the address that New was given.
+// Addr returns the address given to New.
 func (l *Listener) Addr() net.Addr { return l.addr }

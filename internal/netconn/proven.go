@@ -23,9 +23,8 @@ func (c Conn) OnProven(f func(n int64)) {
 	c.prove()
 }
 
-// Proves tells whoever wants to know that more is proven, and hands back the output that
-// is not delivered. It reports whether anybody waits for more. It is called with the lock
-// held.
+// Proves reports more proven output to its waiting users, and hands back undelivered
+// output. It reports whether anybody waits for more. It is called with the lock held.
 func (c Conn) Proves() (wanted bool) {
 	c.prove()
 	c.HandBack()
@@ -76,8 +75,8 @@ func (c Conn) nextProven() (f func(int64), n int64) {
 	return x.prover, n
 }
 
-// HandBack hands the output back that is not delivered, if nothing more can be written or
-// proven. It is called with the lock held.
+// HandBack hands back the undelivered output, if nothing more can be written or proven.
+// It is called with the lock held.
 func (c Conn) HandBack() {
 	over := c.Closed() && (c.M.Phase() == session.Ended || c.Gone)
 	if c.Owed && over && (c.extras == nil || !c.extras.proving) {

@@ -62,14 +62,13 @@ func (c Conn) CopyTo(w io.Writer) (n int64, wrote, err error) {
 	}
 }
 
-// A loan is input that somebody is being given. Until he is done with it, it counts as
-// unread.
+// A loan is input lent to a user. Until the user is done with it, it counts as unread.
 type loan struct {
 	b     []byte // the buffer that it is in, or a spare one
 	input []byte
 }
 
-// takeInput waits for input, and lends all there is to somebody who is done with l.
+// takeInput waits for input, and lends all of it. The caller is done with l.
 func (c Conn) takeInput(l loan) (loan, error) {
 	c.S.Lock()
 	defer c.S.Unlock()
@@ -80,7 +79,7 @@ func (c Conn) takeInput(l loan) (loan, error) {
 	return c.lendAll(buffer.Rest(l.b)), nil
 }
 
-// lendAll lends all input, in the buffer that it is in, for another one.
+// lendAll lends all input, in its buffer, for another one.
 func (c Conn) lendAll(spare []byte) (l loan) {
 	l.b, l.input = c.In.Take(spare)
 	c.Goes()
@@ -98,7 +97,7 @@ func (c Conn) lendElement(b []byte) loan {
 	return loan{b, b}
 }
 
-// repay takes note that somebody is done with l.
+// repay takes note that the user is done with l.
 func (c Conn) repay(l loan) {
 	if len(l.input) == 0 {
 		return
@@ -121,10 +120,10 @@ func (c Conn) repaid(l loan) {
 // many bytes before.
 func (c Conn) consumed(before int) { c.settle(c.M.Consumed(&c.Stream, before)) }
 
-// returns takes note that somebody comes for input. He may have gone off with some.
+// returns takes note of a user coming for input. It may have gone off with some.
 func (c Conn) returns() { c.settle(c.M.Returns(&c.Stream)) }
 
-// listens takes note that the application waits for input.
+// listens takes note of the application waiting for input.
 func (c Conn) listens() { c.settle(c.M.Listens(&c.Stream)) }
 
 // input waits until there is input, or there need not be any. It is called with the lock
@@ -195,7 +194,7 @@ func (c Conn) Received() bool {
 	return c.receives()
 }
 
-// wakeReader has whoever reads go on.
+// wakeReader lets the reader go on.
 func (c Conn) wakeReader() {
 	if !c.receives() {
 		wake(c.readable)
@@ -233,9 +232,9 @@ func (c Conn) receive(f func([]byte, error)) {
 	}
 }
 
-// GrowStack has the goroutine's stack grow now. With the direct engine it soon would in
-// any case, since whoever makes the answer writes it, and by then many frames would have
-// to be moved, which takes 1.4 µs of the 10 of a round trip.
+// GrowStack makes the goroutine's stack grow now. With the direct engine it would soon
+// grow in any case, since the goroutine that makes the answer writes it. By then many
+// frames would have to be moved, at 1.4 µs of the 10 of a round trip.
 //
 //go:noinline
 func GrowStack(i int) byte {
@@ -246,8 +245,8 @@ func GrowStack(i int) byte {
 // receiveRoom has buffers for received input.
 var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 
-// nextInput lends the receiver, who is done with l, the input of his next call. If there
-// is none his goroutine is no more taken to be there.
+// nextInput lends the receiver the input of its next call; it is done with l. If there
+// is none its goroutine no longer counts as present.
 func (c Conn) nextInput(l loan) (_ loan, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()

@@ -91,11 +91,11 @@ func (c Conn) Share(e *session.Event) error {
 	return err
 }
 
-// partial reports whether a Write has left an element that is not whole.
+// partial reports whether a Write has left an incomplete element.
 func (c Conn) partial() bool { return c.cut != nil && c.cut.Pending() }
 
-// lockWrite waits for other Writes. Like all that writes, it is called with the lock
-// held, and may release it meanwhile.
+// lockWrite waits for other Writes. Like all writing functions, it is called with the
+// lock held, and may release it meanwhile.
 func (c Conn) lockWrite(ctx context.Context) error {
 	for c.Writing {
 		err := c.writeErr()
@@ -161,11 +161,11 @@ func (c Conn) tries() error {
 	return ErrNoRoom
 }
 
-// makeRoom sends the output that is there, although the application may have more to say
-// to the same body: nothing else would send it for the rest of Grace.
+// makeRoom sends the output at once, although the application may have more for the same
+// body: nothing else would send it for the rest of Grace.
 func (c Conn) makeRoom() { c.settle(c.M.Hasten()) }
 
-// fill queues as much of p as there is room for, and returns how much that was.
+// fill queues as much of p as there is room for, and returns that amount.
 func (c Conn) fill(p []byte) (n int, err error) {
 	before := c.Out.Len()
 	defer func() { c.spoken(before) }()
@@ -206,7 +206,7 @@ func (c Conn) fill(p []byte) (n int, err error) {
 // bytes before.
 func (c Conn) spoken(before int) { c.settle(c.M.Spoken(&c.Stream, before)) }
 
-// cutRun cuts from p what there is space for, without the lock.
+// cutRun cuts elements from p up to the free space, without the lock.
 func (c Conn) cutRun(p []byte) (framing.Run, error) {
 	space := c.space()
 	c.S.Unlock()
