@@ -5,7 +5,7 @@
 set -euo pipefail
 
 missing=()
-for package in prosody ejabberd nginx caddy haproxy apache2-bin; do
+for package in prosody ejabberd nginx libnginx-mod-http-js caddy haproxy apache2-bin; do
 	dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

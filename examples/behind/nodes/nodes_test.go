@@ -57,6 +57,9 @@ func start(t *testing.T, config string, command func(config, dir string) *exec.C
 	gone, err := os.ReadFile("gone.http")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "gone.http"), gone, 0o644))
+	script, err := os.ReadFile("nodes.js")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "nodes.js"), script, 0o644))
 	change = append(change, "bind :5280", "bind "+addr, "listen 5280", "listen "+addr, "DIR", dir)
 	change = append(change, more...)
 	for i := range change {
@@ -135,6 +138,28 @@ func TestHAProxy(t *testing.T) {
 	handlers["b"].Close()
 	nodes["b"].Close()
 	ends(t, at(url), last["b"], rids["b"])
+	for range 4 {
+		talk(t, at(url), 3)
+	}
+}
+
+// With njs nginx reads the sid in the body.
+func TestNginxScript(t *testing.T) {
+	url, nodes, handlers := start(t, "nginx-njs.conf", nginx, "load_module modules/", "load_module /usr/lib/nginx/modules/", "/run/nginx.pid", "DIR/pid", "/var/log/nginx/error.log", "stderr",
+		"access_log off;", "access_log off; client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;")
+	last, rids := make(map[string]string), make(map[string]int)
+	for range 30 {
+		sid, rid := talk(t, at(url), 12)
+		_, node, _ := strings.Cut(sid, ".")
+		last[node], rids[node] = sid, rid
+	}
+	for name, h := range handlers {
+		assert.Positive(t, h.Stats().Sessions, name)
+	}
+	handlers["b"].Close()
+	nodes["b"].Close()
+	ends(t, at(url), last["b"], rids["b"])
+	ends(t, at(url), strings.TrimSuffix(last["b"], "b")+"nobody", rids["b"])
 	for range 4 {
 		talk(t, at(url), 3)
 	}
