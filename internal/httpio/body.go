@@ -15,19 +15,19 @@ import (
 	"github.com/gobosh/bosh/internal/buffer"
 )
 
-// ErrTooLarge says that a body exceeds the limit. What was read is good.
+// ErrTooLarge is the error for a body beyond the limit. The bytes already read are good.
 var ErrTooLarge = errors.New("body too large")
 
-// ErrBroken says that a body did not arrive: the connection broke, or a
-// deadline passed. Nothing can be said of what the client meant to send.
+// ErrBroken is the error for an incomplete body: the connection broke, or a deadline passed. Its
+// content says nothing about the client's intent.
 var ErrBroken = errors.New("body did not arrive")
 
-// ReadBody appends the body of r to b, decompressed as its Content-Encoding says.
-// Neither what is read nor what is decompressed may exceed limit bytes. Nothing is
-// read of a body that is too large by its own Content-Length, so that a client
-// which asks whether to send it is told. What Read takes goes on share, which the
-// caller gives back; it may be nil. As long as there is more to come, flowing is called
-// with what has come, as it came, unless it is nil. It reports whether the body has been read whole.
+// ReadBody appends the body of r to b, decompressed as its Content-Encoding says. Neither the bytes
+// read nor the decompressed ones may exceed limit. A body too large by its own Content-Length is
+// not read at all: so a client with Expect: 100-continue learns it before sending. Read's memory
+// goes on share, and the caller gives it back; share may be nil. Unless flowing is nil, it is
+// called with the bytes so far, as they came, whenever more are still to come. It reports whether
+// the body has been read whole.
 func ReadBody(b []byte, r *http.Request, limit int64, share *Share, flowing func([]byte)) (_ []byte, whole bool, err error) {
 	if r.ContentLength > limit {
 		return b, false, ErrTooLarge
