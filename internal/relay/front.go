@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// A Send has another node's Owner serve a message, which is good until it returns.
-// Unless answer is nil it is called with the answer, once: from any goroutine, also
-// before Send returns. The answer is good until that returns.
+// A Send makes another node's Owner serve a message. The message is good until Send
+// returns. Unless answer is nil it is called with the answer, once: from any goroutine,
+// also before Send returns. The answer is good until answer returns.
 type Send func(node string, message []byte, answer func(message []byte, err error))
 
 // A Front is where requests come in for sessions of other nodes. Make it by NewFront. It
@@ -29,14 +29,15 @@ type Front struct {
 	hurry  atomic.Bool
 }
 
-// A shard has some of the Trips that are under way.
+// A shard has some of the current Trips.
 type shard struct {
 	mu sync.Mutex // guards trips
 	// By their keys' numbers.
 	trips map[uint64]*Trip
 }
 
-// NewFront returns the Front of the node of that name, which may be empty if send is nil.
+// NewFront returns the Front of the node of that name. The name may be empty if send is
+// nil.
 func NewFront(name string, send Send, logger *slog.Logger) *Front {
 	f := &Front{name: name, send: send, logger: logger, id: rand.Uint64()}
 	for i := range f.shards {
@@ -56,10 +57,10 @@ type Trip struct {
 
 var messages = sync.Pool{New: func() any { return new([]byte) }}
 
-// maxPooled is the largest buffer that is used again, in bytes.
+// maxPooled is the largest buffer to be used again, in bytes.
 const maxPooled = 64 << 10
 
-// withBuffer calls f with a buffer, which f may let grow.
+// withBuffer calls f with a buffer; f may let it grow.
 func withBuffer(f func(b []byte) []byte) {
 	p := messages.Get().(*[]byte)
 	if b := f((*p)[:0]); cap(b) <= maxPooled {
@@ -68,8 +69,8 @@ func withBuffer(f func(b []byte) []byte) {
 	}
 }
 
-// Elsewhere returns the name of the node that has the session with this sid, if that is
-// another one, and somebody passes requests on to it.
+// Elsewhere returns the name of the node with the session of this sid, if it is another
+// one, and requests can be passed on.
 func (f *Front) Elsewhere(sid []byte) (name string, ok bool) {
 	if f.send == nil {
 		return "", false
@@ -81,8 +82,8 @@ func (f *Front) Elsewhere(sid []byte) (name string, ok bool) {
 	return f.peers.nameOf(n), true
 }
 
-// Conn returns a number for a connection that other nodes' numbers are not, if n is one
-// here. It is 0 if n is.
+// Conn returns a number for the connection n of this node, different from the numbers of
+// other nodes. It is 0 if n is.
 func (f *Front) Conn(n uint64) uint64 {
 	if n == 0 {
 		return 0
@@ -118,7 +119,7 @@ var (
 	errPanic  = errors.New("bosh: Options.Relay panicked")
 )
 
-// pass calls send, which may panic.
+// pass calls send. It recovers if send panics.
 func (f *Front) pass(node string, message []byte, answer func([]byte, error)) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -166,8 +167,8 @@ func (t *Trip) fail(err error) {
 	}
 }
 
-// content returns the media type in b, and whether it is one that a header may have. It
-// is mostly the same.
+// content returns the media type in b, and whether it is allowed in a header. It is
+// mostly the same.
 func (f *Front) content(b []byte) (s string, ok bool) {
 	if last := f.media.Load(); last != nil && *last == string(b) {
 		return *last, true
@@ -204,7 +205,7 @@ func (t *Trip) notice(as kind) {
 	t.f.pass(t.to, appendNotice(room[:0], as, newKey(t.n, t.f.id)), nil)
 }
 
-// all returns the Trips that are under way.
+// all returns the current Trips.
 func (f *Front) all() (ts []*Trip) {
 	for i := range f.shards {
 		s := &f.shards[i]
@@ -233,5 +234,6 @@ func (f *Front) Close() {
 	}
 }
 
-// Peers returns the counts of the nodes that requests were passed on to, or came from.
+// Peers returns the counts of the nodes to which requests were passed on, or from which
+// they came.
 func (f *Front) Peers() *Peers { return &f.peers }

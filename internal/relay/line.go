@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Lines keep the answers to each session in the order in which they came, where
-// goroutines write them. The zero value is ready for use.
+// Lines keep the answers to each session in the order of their arrival, where goroutines
+// write them. The zero value is ready for use.
 type Lines struct {
 	mu sync.Mutex // guards the map
 	m  map[uint64]*line
@@ -20,11 +20,11 @@ type turn struct {
 	late  *time.Timer
 }
 
-// patience is how long an answer waits for the one before, whose connection may be dead.
+// patience is how long an answer waits for the one before: its connection may be dead.
 const patience = 100 * time.Millisecond
 
-// Enter has ready get a token when the answers to the same session that came before have
-// been written. It must have room for one.
+// Enter sends ready a token when the earlier answers to the same session have been
+// written. It must have room for one.
 func (l *Lines) Enter(session uint64, ready chan<- struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,7 +40,7 @@ func (l *Lines) Enter(session uint64, ready chan<- struct{}) {
 	in.waiting = append(in.waiting, turn{ready, time.AfterFunc(patience, func() { l.late(session, ready) })})
 }
 
-// Leave is called when an answer has been written, by whoever has got the token.
+// Leave is called when an answer has been written, by the receiver of the token.
 func (l *Lines) Leave(session uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,7 +58,7 @@ func (l *Lines) Leave(session uint64) {
 	first.ready <- struct{}{}
 }
 
-// late has those answers written that have waited for too long.
+// late releases the answers that have waited for too long.
 func (l *Lines) late(session uint64, ready chan<- struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

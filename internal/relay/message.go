@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Request is what travels of an HTTP request to the node that has its session.
+// A Request is the part of an HTTP request that travels to the node of its session.
 type Request struct {
 	Body      []byte        // decompressed
 	Malformed bool          // it could not be read to its end
@@ -18,15 +18,15 @@ type Request struct {
 	Head      []byte        // of the HTTP request, if somebody may look at it: see Head
 }
 
-// An Answer is what it is answered.
+// An Answer is the answer to a Request.
 type Answer struct {
 	Status  int // if not 0, an HTTP error, which has no body
 	Content string
 	Body    []byte
 }
 
-// A kind is what a message is. A later version that cannot be understood by this one
-// takes other numbers.
+// A kind is the kind of a message. A later, incompatible version takes other
+// numbers.
 type kind byte
 
 const (
@@ -54,13 +54,13 @@ const (
 	hasHead
 )
 
-// errMessage says that a message is none, or one of a later version.
+// errMessage is the error for bytes that are no message, or one of a later version.
 var errMessage = errors.New("bosh: message of another node that cannot be understood")
 
-// appendNotice appends a message that is about a Request.
+// appendNotice appends a message about a Request.
 func appendNotice(b []byte, as kind, k key) []byte { return append(append(b, byte(as)), k[:]...) }
 
-// appendRequest appends the message that q is, from a node of that name.
+// appendRequest appends the message for q, from a node of that name.
 func appendRequest(b []byte, k key, from string, q *Request) []byte {
 	b = appendNotice(b, isRequest, k)
 	flags := byte(0)
@@ -83,7 +83,7 @@ func appendRequest(b []byte, k key, from string, q *Request) []byte {
 	return append(b, q.Body...)
 }
 
-// appendAnswer appends the message that a is.
+// appendAnswer appends the message for a.
 func appendAnswer(b []byte, a *Answer) []byte {
 	b = binary.AppendUvarint(append(b, byte(isAnswer)), uint64(a.Status))
 	return append(field(b, a.Content), a.Body...)
@@ -94,7 +94,7 @@ func field[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// A reader is what of a message is still to be read. It is nil if it was too short.
+// A reader is the unread rest of a message. It is nil if it was too short.
 type reader []byte
 
 func (r *reader) take(n uint64) (b []byte) {
@@ -125,14 +125,15 @@ func (r *reader) number() uint64 {
 
 func (r *reader) field() []byte { return r.take(r.number()) }
 
-// readKind reads what a message is, and its key.
+// readKind reads the kind of a message, and its key.
 func (r *reader) readKind() (as kind, k key) {
 	as = kind(r.byte())
 	copy(k[:], r.take(uint64(len(k))))
 	return as, k
 }
 
-// readRequest reads what follows. The fields of the Request point into the message.
+// readRequest reads the rest of a request. The fields of the Request point into the
+// message.
 func (r *reader) readRequest() (q Request, from []byte, err error) {
 	flags := r.byte()
 	q.Secure, q.Encrypted, q.Malformed = flags&secure != 0, flags&encrypted != 0, flags&malformed != 0
@@ -156,7 +157,7 @@ func (r *reader) readRequest() (q Request, from []byte, err error) {
 	return q, from, nil
 }
 
-// readAnswer reads an answer, which points into the message.
+// readAnswer reads an answer; it points into the message.
 func readAnswer(message []byte, content func([]byte) (string, bool)) (a Answer, err error) {
 	r := reader(message)
 	if kind(r.byte()) != isAnswer {

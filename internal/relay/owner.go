@@ -17,8 +17,8 @@ import (
 	"github.com/gobosh/bosh/internal/reqinfo"
 )
 
-// An Owner serves the requests of sessions that came in at other nodes. Its fields must
-// not be changed any more when it serves.
+// An Owner serves requests that came in at other nodes, for sessions of its own. Its
+// fields must not be changed any more when it serves.
 type Owner struct {
 	Serve  func(*Call) // may keep the Call, but not what its Request points to; must have it answered
 	Gone   func(*Call) // the client of a Call has left: nobody need answer it
@@ -30,7 +30,7 @@ type Owner struct {
 	calls registry.Table[*Call]
 }
 
-// A Call is a Request that came in at another node.
+// A Call is a Request from another node.
 type Call struct {
 	Request
 	Context any // whoever serves it has this for its own use
@@ -46,13 +46,13 @@ type Call struct {
 	gone, hurry bool       // that has come before
 }
 
-// ErrGone is what an answer says if there is to be none, and the client is to repeat the
-// request.
+// ErrGone is the error in place of an answer if there is to be none, and the client is to
+// repeat the request.
 var ErrGone = errors.New("bosh: the request has no answer")
 
 // Message serves a message. It does not block. answer may be nil if the message has no
-// answer; or else it is called once, from any goroutine, also before Message returns.
-// What it is given is good until it returns.
+// answer; or else it is called once, from any goroutine, also before Message returns. The
+// message is good until Message returns, the answer until answer returns.
 func (o *Owner) Message(message []byte, answer func([]byte, error)) {
 	r := reader(message)
 	switch as, k := r.readKind(); {
@@ -87,7 +87,7 @@ func refuse(answer func([]byte, error), err error) {
 	}
 }
 
-// serve serves a Call. What it points to is not the Call's for longer.
+// serve serves a Call. Its pointers into the message are good only until then.
 func (o *Owner) serve(c *Call) {
 	if !o.guard(o.Serve, c) {
 		c.Abort()
@@ -105,7 +105,7 @@ func (o *Owner) serve(c *Call) {
 	}
 }
 
-// notice takes a notice, which Serve must not be disturbed by.
+// notice takes a notice. It does not disturb Serve.
 func (c *Call) notice(as kind) {
 	c.mu.Lock()
 	served := c.served
@@ -161,7 +161,7 @@ func (c *Call) finish() bool {
 	return true
 }
 
-// Head returns what whoever serves r elsewhere can see of it. Its body and context do not
+// Head returns the parts of r visible to a handler elsewhere. Its body and context do not
 // travel.
 func Head(r *http.Request) []byte {
 	var b bytes.Buffer
@@ -213,10 +213,10 @@ func (c *Call) TLS() *tls.ConnectionState {
 	return s
 }
 
-// Values returns a context for what the request brings about. None of its own travel.
+// Values returns a context for the work of the request. None of its own travel.
 func (c *Call) Values() context.Context { return context.Background() }
 
-// Host returns the host that the request is for, if that has travelled.
+// Host returns the host of the request, if it has travelled.
 func (c *Call) Host() string { return c.HTTP().Host }
 
 // Header returns the values of a field, by its canonical name, if they have travelled.
@@ -227,9 +227,9 @@ func (c *Call) Header(name string) []string {
 	return c.http.Header[name]
 }
 
-// Origin returns what is to be kept of the request.
+// Origin returns the parts of the request to be stored.
 func (c *Call) Origin() reqinfo.Info { return reqinfo.Keep(c.HTTP()) }
 
-// Connection returns a number for the client's connection, or 0 if it has none that
-// keeps answers in order.
+// Connection returns a number for the client's connection, or 0 if its connection keeps
+// no answers in order.
 func (c *Call) Connection() uint64 { return c.Conn }

@@ -11,8 +11,8 @@ type Peers struct {
 	m  map[string]*peer
 }
 
-// A peer is a node that has answered, or has sent something. Clients name others, which
-// there may never have been.
+// A peer is a node that has answered, or has sent something. Clients may name nodes
+// that have never existed.
 type peer struct {
 	name            string
 	sent, got, lost atomic.Int64
@@ -61,7 +61,7 @@ func (p *Peers) make(name string) *peer {
 	return q
 }
 
-// out counts a request that a node was sent.
+// out counts a request sent to a node.
 func (p *Peers) out(name string, err error) {
 	p.mu.RLock()
 	q := p.m[name]
@@ -79,7 +79,7 @@ func (p *Peers) out(name string, err error) {
 	}
 }
 
-// in counts a request that a node has sent.
+// in counts a request received from a node.
 func (p *Peers) in(name []byte) {
 	q := p.find(name)
 	if q == nil {
@@ -88,8 +88,8 @@ func (p *Peers) in(name []byte) {
 	q.got.Add(1)
 }
 
-// Counts returns the counts of all peers by their names. Those of nodes that have never
-// answered are under the empty one. It is nil if there are none.
+// Counts returns the counts of all peers by their names. Nodes without any answer are
+// counted under the empty name. It is nil if there are none.
 func (p *Peers) Counts() map[string]Counts {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

@@ -1,7 +1,7 @@
-// Package relay has one process pass requests on to another one, which has their
-// sessions. It knows of no sessions, and of no network: a [Front] is where a request
-// came in, an [Owner] is where its session is, and somebody carries messages from one
-// to the other.
+// Package relay lets one process pass requests on to another process with their
+// sessions. It knows of no sessions, and of no network: a [Front] is at the node where
+// a request came in, an [Owner] is at the node of its session, and the application
+// carries messages between them.
 package relay
 
 import (
@@ -10,7 +10,7 @@ import (
 	"fmt"
 )
 
-// ErrNoNode says that nobody serves the node.
+// ErrNoNode is the error if nobody serves the node.
 var ErrNoNode = errors.New("bosh: no such node")
 
 // ErrMalformed stands for the reason why a request could not be read where it came in.
@@ -19,7 +19,7 @@ var ErrMalformed = errors.New("it could not be read at the node where it came in
 // maxName is how many bytes the name of a node may have.
 const maxName = 32
 
-// CheckName returns what is wrong with the name of a node, or nil.
+// CheckName returns the fault in the name of a node, or nil.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -42,8 +42,8 @@ func valid[T string | []byte](name T) bool {
 	return true
 }
 
-// node returns the name that a sid ends in, or nil. The sid is the client's: it may be
-// anything.
+// node returns the name at the end of a sid, or nil. The sid is the client's: it may
+// be anything.
 func node(sid []byte) []byte {
 	if name := sid[bytes.LastIndexByte(sid, '.')+1:]; len(name) < len(sid) && valid(name) {
 		return name
