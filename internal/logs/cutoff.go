@@ -12,8 +12,8 @@ const (
 	least  = 500 * time.Millisecond
 )
 
-// Cutoffs notice a time-out in front of a server that is shorter than the time for which
-// requests are held: a session's requests are given up again and again, and always at the
+// Cutoffs notice a time-out in front of a server that is shorter than the hold of its
+// requests. Then a session's requests are given up again and again, and always at the
 // same age. The zero value is ready for use, by several goroutines at once.
 type Cutoffs struct {
 	mu   sync.Mutex
@@ -21,7 +21,7 @@ type Cutoffs struct {
 	said Limiter
 }
 
-// A slot is what is remembered of one session.
+// A slot is the memory of one session.
 type slot struct {
 	session int64
 	age     time.Duration
@@ -29,8 +29,8 @@ type slot struct {
 	at      time.Duration // of the last
 }
 
-// GivenUp takes note that at the time now a request of a session was given up which had
-// been held for so long. It reports whether that is worth a word.
+// GivenUp takes note that at the time now a request of a session was given up, after
+// being held for age. It reports whether to log that.
 func (w *Cutoffs) GivenUp(session int64, age, now time.Duration) bool {
 	if age < least {
 		return false // such a client reloads its page, or moves to another network

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// IdleClosed has the log say that a connection of something in front was closed, for having
-// been idle for so long.
+// IdleClosed logs that a connection of a proxy in front was closed, after being idle for so
+// long.
 func IdleClosed(log *slog.Logger, limit time.Duration) {
 	log.Warn("bosh: a connection of a front was idle for too long and is closed; a request may have been on its way, which gets 502:"+
 		" have the front close idle connections earlier, or raise the idle time-out here", "idle-timeout", limit)

@@ -18,7 +18,7 @@ type Notices struct {
 	limits                  [2]Limiter
 }
 
-// Hurried says once that requests have a time limit that is shorter than their wait.
+// Hurried logs once that the time limit of requests is shorter than their wait.
 func (n *Notices) Hurried(limit, wait time.Duration) {
 	n.hurried.Do(func() {
 		n.Warn("bosh: something in front of the Handler gives requests a time limit that is shorter than their wait;"+
@@ -27,31 +27,31 @@ func (n *Notices) Hurried(limit, wait time.Duration) {
 	})
 }
 
-// Policed says once that Direct has no effect behind a handler with headers for CORS.
+// Policed logs once that Direct has no effect behind a handler with headers for CORS.
 func (n *Notices) Policed() {
 	n.policed.Do(func() {
 		n.Warn("bosh: a handler in front sets headers for CORS, so Direct takes no connection over from it")
 	})
 }
 
-// Unaccepted says that nobody takes the streams.
+// Unaccepted is the text for streams without anybody to take them.
 const Unaccepted = "nobody takes the streams: set Options.Serve, or call Accept of Handler.Listener"
 
-// Alone says once that a session has ended before anybody took a stream.
+// Alone logs once that a session has ended before anybody took a stream.
 func (n *Notices) Alone(session string) {
 	n.alone.Do(func() { n.Warn("bosh: "+Unaccepted, "session", session) })
 }
 
-// TooLarge says that a request is larger than max. Its client hears only that the request
-// is bad.
+// TooLarge logs a request larger than max. The client itself is told only of a bad
+// request.
 func (n *Notices) TooLarge(now time.Duration, max int64, remote func() string) {
 	if more, ok := n.large.Take(now); ok {
 		n.Info("bosh: a request is too large", "max-body", max, "remote", remote(), "unlogged", more)
 	}
 }
 
-// CutOff takes note that a request of a session was given up at some age. If that is a
-// habit, the log says so: the client sees only that requests fail.
+// CutOff takes note of a request of a session given up at some age. If it becomes a
+// habit, CutOff logs it: the client sees only failing requests.
 func (n *Notices) CutOff(serial int64, session string, age, now, wait time.Duration) {
 	if age < wait && n.cutoffs.GivenUp(serial, age, now) {
 		n.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
@@ -59,7 +59,7 @@ func (n *Notices) CutOff(serial int64, session string, age, now, wait time.Durat
 	}
 }
 
-// A Cause says whose matter a refusal is.
+// A Cause says why a session was refused.
 type Cause uint8
 
 const (
@@ -69,7 +69,7 @@ const (
 	ByAddress               // another one
 )
 
-// Refused says that a session is refused. remote and origin are for the log.
+// Refused logs the refusal of a session. remote and origin are for the log.
 func (n *Notices) Refused(now time.Duration, c Cause, condition string, remote, origin func() string, why error) {
 	level, more := slog.LevelDebug, int64(0)
 	switch c {
@@ -101,7 +101,7 @@ func (n *Notices) Stream(level slog.Level, message, session, condition, remote s
 		slog.String("remote", Text(remote)), slog.Any("cause", Error(why)))
 }
 
-// Begins says that a session begins.
+// Begins logs the beginning of a session.
 func (n *Notices) Begins(session func() string, remote func() string) {
 	if n.Enabled(context.Background(), slog.LevelDebug) {
 		n.Debug("bosh: session begins", "session", session(), "remote", Text(remote()))

@@ -29,7 +29,7 @@ type asked struct {
 }
 
 // Preflight takes note of a preflight for a page of an origin at the time now. It
-// reports whether it is worth a word that no requests follow.
+// reports whether to log that no requests follow.
 func (w *Preflights) Preflight(origin string, now time.Duration) bool {
 	w.mu.Lock()
 	a := w.asked[origin]
@@ -56,7 +56,7 @@ func (w *Preflights) Preflight(origin string, now time.Duration) bool {
 	return ok
 }
 
-// forget makes room for another origin, if there is one that has been silent for long.
+// forget makes room for another origin, if one has been silent for long.
 func (w *Preflights) forget(now time.Duration) (ok bool) {
 	for origin, a := range w.asked {
 		if now-a.last > forgotten {
@@ -67,7 +67,7 @@ func (w *Preflights) forget(now time.Duration) (ok bool) {
 	return ok
 }
 
-// Request takes note that a page of an origin has sent a request.
+// Request takes note of a request sent by a page of an origin.
 func (w *Preflights) Request(origin string) {
 	if w.pending.Load() == 0 {
 		return
@@ -78,5 +78,5 @@ func (w *Preflights) Request(origin string) {
 	w.pending.Store(int32(len(w.asked)))
 }
 
-// Pending reports whether there are preflights that Request should know the end of.
+// Pending reports whether there are preflights that wait for a Request.
 func (w *Preflights) Pending() bool { return w.pending.Load() != 0 }

@@ -1,5 +1,5 @@
-// Package logs keeps logging harmless: a handler that panics does no damage, texts of
-// clients are cut, and an event that repeats is logged at intervals.
+// Package logs keeps logging harmless: a panicking handler does no damage, texts of
+// clients are cut, and repeated events are logged at intervals.
 package logs
 
 import (
@@ -15,7 +15,7 @@ import (
 // stderr is where panics are reported.
 var stderr io.Writer = os.Stderr
 
-// Safe returns a logger that logs by the handler of l, and reports the first of its
+// Safe returns a logger by the handler of l. It reports the first of the handler's
 // panics on standard error.
 func Safe(l *slog.Logger) *slog.Logger {
 	if _, ok := l.Handler().(handler); ok {

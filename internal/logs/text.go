@@ -2,7 +2,8 @@ package logs
 
 import "unicode/utf8"
 
-// MaxText is the longest text, in bytes. One that was longer ends in three dots besides.
+// MaxText is the longest text, in bytes. A longer one is cut and gets three dots
+// besides.
 const MaxText = 256
 
 // Text returns s, or how it begins if it is long.
@@ -17,7 +18,7 @@ func Text(s string) string {
 	return s[:end] + "..."
 }
 
-// Error returns err, or an error that says how it begins if it says much.
+// Error returns err, or if its text is long, an error with the beginning of that text.
 func Error(err error) error {
 	if err == nil {
 		return nil
@@ -28,7 +29,7 @@ func Error(err error) error {
 	return err
 }
 
-// A long is an error that says much.
+// A long is an error with a long text.
 type long struct {
 	text string
 	err  error
