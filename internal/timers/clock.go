@@ -1,5 +1,5 @@
 // Package timers calls sessions back. A Clock has one lazily set alarm for each of
-// many; an Idle looks after those that mostly need no alarm.
+// many sessions; an Idle looks after those mostly in no need of an alarm.
 package timers
 
 import (
@@ -11,8 +11,8 @@ import (
 // shards is how many locks and timers a Clock has.
 const shards = 16
 
-// A Clock rings the alarms of owners of type T. One timer serves many of them, so
-// that an alarm takes a fraction of the room of a time.Timer. Make it by NewClock.
+// A Clock rings the alarms of owners of type T. One timer serves many of them, so an
+// alarm takes a fraction of the room of a time.Timer. Make it by NewClock.
 type Clock[T any] struct {
 	epoch  time.Time
 	of     func(T) *Alarm
@@ -21,9 +21,9 @@ type Clock[T any] struct {
 	shards [shards]shard[T]
 }
 
-// An Alarm rings at or before the time it is set to. It is set lazily: as long as
-// it rings early enough it is left alone, so its owner must look what there is to
-// do, and set it again. Make it by Clock.Alarm.
+// An Alarm rings at or before the time it is set to. It is set lazily: an alarm that
+// rings early enough is left alone. So its owner must look what is due, and set it
+// again. Make it by Clock.Alarm.
 type Alarm struct {
 	at    time.Duration // when it rings; 0 if it does not. Its owner's lock guards it.
 	place int32         // see queue; the shard's lock guards it
@@ -38,8 +38,8 @@ type shard[T any] struct {
 	at    time.Duration // when timer fires; 0 if it does not
 }
 
-// NewClock returns a Clock that calls ring for an owner whose alarm is due, in a
-// goroutine of its own. The field of the owner that is its Alarm is what of returns.
+// NewClock returns a Clock. It calls ring for an owner whose alarm is due, in a
+// goroutine of its own. of returns the owner's field with the Alarm.
 func NewClock[T any](of func(T) *Alarm, ring func(T)) *Clock[T] {
 	c := &Clock[T]{epoch: time.Now(), of: of, ring: ring}
 	for i := range c.shards {
@@ -51,14 +51,14 @@ func NewClock[T any](of func(T) *Alarm, ring func(T)) *Clock[T] {
 // Now returns the time since the Clock was made: half the size of a time.Time.
 func (c *Clock[T]) Now() time.Duration { return time.Since(c.epoch) }
 
-// Time returns the time that Now was or will be d.
+// Time returns the time at which Now was or will be d.
 func (c *Clock[T]) Time(d time.Duration) time.Time { return c.epoch.Add(d) }
 
-// Alarm returns an Alarm that is not set.
+// Alarm returns an unset Alarm.
 func (c *Clock[T]) Alarm() Alarm { return Alarm{shard: c.made.Add(1) % shards} }
 
-// soon is when it is cheaper to put an alarm off than to ring for nothing: most of
-// what is due that soon is done before.
+// soon is when putting an alarm off is cheaper than ringing for nothing: most things
+// due that soon are done before.
 const soon = 100 * time.Millisecond
 
 // Set has the owner's alarm ring at next at the latest. It is now now. The owner's
@@ -92,7 +92,7 @@ func (c *Clock[T]) Stop(owner T) {
 	}
 }
 
-// Rung takes note that the alarm has rung, which its owner must do.
+// Rung takes note of the alarm's ringing. Its owner must call it then.
 func (a *Alarm) Rung() { a.at = 0 }
 
 // arm sets the timer of s for its first alarm, if there is one.
@@ -110,8 +110,8 @@ func (c *Clock[T]) arm(s *shard[T], now time.Duration) {
 	s.timer.Reset(d)
 }
 
-// fire rings the alarms of s that are due. None of them has to wait until what
-// another one has set off is over.
+// fire rings the due alarms of s. None of them has to wait for the effects of
+// another one.
 func (c *Clock[T]) fire(s *shard[T]) {
 	s.mu.Lock()
 	now := c.Now()

@@ -32,31 +32,31 @@ type watched[T any] struct {
 }
 
 const (
-	// long is how late a goroutine may run in a process with time to spare. One
-	// that computes has time slices of 10 ms.
+	// long is how late a goroutine may run in a process with time to spare. A busy
+	// process has time slices of 10 ms.
 	long = time.Millisecond
 
 	// pause is how long a process without time is left alone.
 	pause = 10 * time.Millisecond
 
-	// trials is how often a yield must be short to prove that there is time.
+	// trials is how often a yield must be short to prove time to spare.
 	trials = 4
 
 	// looks is how often an owner is looked at.
 	looks = 20
 )
 
-// NewIdle returns an Idle that measures time by now. It calls look for an owner, in
-// a goroutine of its own, until look reports that the owner has nothing more to
-// wait for. With last set there will be no other call.
+// NewIdle returns an Idle with the clock now. It calls look for an owner, in a
+// goroutine of its own, until look reports that the owner has nothing more to wait
+// for. With last set there will be no other call.
 func NewIdle[T any](now func() time.Duration, look func(owner T, last bool) (done bool)) *Idle[T] {
 	s := &Idle[T]{now: now, look: look}
 	s.run = s.watch
 	return s
 }
 
-// Spare reports whether the process has time to spare. If that is unknown it has
-// it found out for later calls, and reports false.
+// Spare reports whether the process has time to spare. If that is unknown it starts
+// finding out for later calls, and reports false.
 func (s *Idle[T]) Spare(now time.Duration) bool {
 	if s.spare.Load() {
 		return true
@@ -78,7 +78,7 @@ func (s *Idle[T]) try() {
 	s.spare.Store(true)
 }
 
-// yield lets other goroutines run. It reports whether that took long.
+// yield lets other goroutines run. It reports whether they took long.
 func (s *Idle[T]) yield() (late bool) {
 	began := s.now()
 	runtime.Gosched()
@@ -96,7 +96,7 @@ func (s *Idle[T]) late(began time.Duration) bool {
 	return true
 }
 
-// After has owner looked at when the goroutines that are ready have run.
+// After calls look for owner once the ready goroutines have run.
 func (s *Idle[T]) After(now time.Duration, owner T) {
 	s.mu.Lock()
 	s.added = append(s.added, watched[T]{owner: owner})
@@ -124,8 +124,8 @@ func (s *Idle[T]) watch() {
 	}
 }
 
-// collect adds the owners that have come to those that are watched. It reports
-// whether there are any.
+// collect adds the new owners to the watched ones. It reports whether there are
+// any.
 func (s *Idle[T]) collect() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

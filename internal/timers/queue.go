@@ -2,8 +2,8 @@ package timers
 
 import "time"
 
-// A queue holds owners by the time at which their alarms are to ring. It is a heap:
-// no entry is due before the one at half its place.
+// A queue holds owners in the order of their alarms. It is a heap: no entry is due
+// before the one at half its place.
 type queue[T any] struct {
 	entries []entry[T]     // places count from 1
 	of      func(T) *Alarm // whose place is 0 if it is not in the queue
@@ -16,7 +16,7 @@ type entry[T any] struct {
 
 func (q *queue[T]) empty() bool { return len(q.entries) == 0 }
 
-// first returns the one that is due first.
+// first returns the earliest entry.
 func (q *queue[T]) first() *entry[T] { return &q.entries[0] }
 
 // put adds the owner, or moves it if it is in the queue.
@@ -51,7 +51,7 @@ func (q *queue[T]) remove(owner T) {
 // maxSpare is up to how many entries the room of a queue stays as large as it was.
 const maxSpare = 1 << 10
 
-// settle puts e where it belongs, beginning at a place that is free.
+// settle puts e in its place, beginning at a free one.
 func (q *queue[T]) settle(place int, e entry[T]) {
 	for place > 1 && e.at < q.entries[place/2-1].at {
 		q.set(place, q.entries[place/2-1])

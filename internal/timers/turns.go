@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// Turns has clients take turns in a process at its limit. A client whose next request is
-// there already when the goroutine of the last one comes back could be served again and
-// again, while others wait in the network poller. The zero value is ready for use. It
-// may be used by several goroutines at once.
+// Turns has clients take turns in a process at its limit. A fast client's next request may
+// be there when the goroutine of its last one comes back. It could be served again and
+// again, while others wait in the network poller. The zero value is ready for use. It may
+// be used by several goroutines at once.
 type Turns struct {
 	begun atomic.Int64 // requests
 	again atomic.Int64 // until then nobody is put off
 }
 
 const (
-	// soon is how soon after the last request of a client another one waits for others
-	// to have their turn. With more clients than can be served in that time, all wait
-	// in the poller.
+	// soon is how soon after the last request of a client another one waits for others to
+	// have their turn. With more clients than can be served in that time, all wait in the
+	// poller.
 	shortly = 4 * time.Millisecond
 
-	// slice is how long a goroutine that computes runs at a time.
+	// slice is how long a busy goroutine runs at a time.
 	slice = 10 * time.Millisecond
 
 	// respite is how long nobody is put off after the process was busy with something
@@ -30,14 +30,15 @@ const (
 )
 
 // Begin takes note of a request. It reports whether others are to have their turn before
-// it: see Yield. The one before it of the same client came at last, or never if that is 0.
+// it: see Yield. last is the time of the same client's request before, or 0 if there was
+// none.
 func (t *Turns) Begin(last, now time.Duration) (yields bool) {
 	t.begun.Add(1)
 	return last > 0 && now-last < shortly && int64(now) >= t.again.Load()
 }
 
-// Yield lets others have their turn. In a process that computes, where that may take
-// long, it is rarely called for.
+// Yield lets others have their turn. In a busy process that may take long, so there it is
+// rarely called for.
 func (t *Turns) Yield(now func() time.Duration) {
 	began, others := now(), t.begun.Load()
 	runtime.Gosched()
