@@ -1,6 +1,6 @@
-// Package monitor shows the live sessions of a handler over HTTP, as a page
-// and as JSON, and ends them. It knows of sessions only what it is given, so
-// that the package that has them can use it.
+// Package monitor shows the live sessions of a handler over HTTP, as a page and as
+// JSON, and ends them. It knows of sessions only through its arguments, so the
+// package of the sessions can use it.
 package monitor
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/gobosh/bosh/internal/version"
 )
 
-// Totals are counts of all sessions, those that have ended included.
+// Totals are counts of all sessions, including ended ones.
 type Totals struct {
 	registry.Counts
 	Sessions int64            `json:"sessions"`
@@ -37,7 +37,7 @@ type Totals struct {
 	Version     string        `json:"version"`
 }
 
-// A Session is what is shown of one.
+// A Session is the page's view of one.
 type Session struct {
 	ID      string   `json:"id"`
 	Label   string   `json:"label"`
@@ -51,7 +51,7 @@ type Session struct {
 	registry.Counts
 }
 
-// What a session does.
+// The states of a session.
 const (
 	Held    = "held"    // a request is open
 	Away    = "away"    // none is, between two of them
@@ -60,7 +60,7 @@ const (
 	Ending  = "ending" // the client has still to be told
 )
 
-// A Look is what changes of a session.
+// A Look is the changing part of a session.
 type Look struct {
 	registry.Counts
 	Label, State, To string        // To is the domain of its first stream
@@ -87,7 +87,7 @@ type Source[S Live] struct {
 	End      func(S)
 }
 
-// A Listing is what one answer says.
+// A Listing is the content of one answer.
 type Listing struct {
 	Totals   Totals    `json:"totals"`
 	Sessions []Session `json:"sessions"` // those that began earliest first, unless the query says otherwise
@@ -97,11 +97,11 @@ type Listing struct {
 	Next     string    `json:"next"` // where the sessions go on that began later, as `after`; empty at the end
 }
 
-// pageSize is how many sessions are shown at a time, so that the answer for a
-// hundred thousand is no longer than the one for a hundred.
+// pageSize is how many sessions are shown at a time. So the answer for a hundred
+// thousand is no longer than the one for a hundred.
 const pageSize = 100
 
-// New returns a handler that shows what a Source has.
+// New returns a handler that shows the sessions of a Source.
 func New[S Live](src Source[S]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hd := w.Header()
@@ -124,7 +124,7 @@ func New[S Live](src Source[S]) http.Handler {
 	})
 }
 
-// A query is what is asked for.
+// A query is the query of a request.
 type query struct {
 	ID    string // the session of this ID
 	After string // those that began after the one of this ID
@@ -144,7 +144,7 @@ func parseQuery(v url.Values) query {
 	return q
 }
 
-// encode returns the query as it stands in a URL, with what it does not say left out.
+// encode returns the query as part of a URL, without its empty fields and defaults.
 func (q query) encode() string {
 	v := url.Values{}
 	for name, value := range map[string]string{"id": q.ID, "after": q.After, "q": q.Q, "sort": q.Sort, "page": strconv.Itoa(q.Page)} {
@@ -155,7 +155,7 @@ func (q query) encode() string {
 	return v.Encode()
 }
 
-// show serves the listing that the query asks for.
+// show serves the listing for the query.
 func show[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
 	q := parseQuery(r.URL.Query())
 	totals := src.Totals()
@@ -193,7 +193,7 @@ func describe[S Live](src Source[S], s S) Session {
 	return d
 }
 
-// shorten bounds what the client has chosen.
+// shorten bounds a text chosen by the client.
 func shorten(s string) string {
 	const limit = 120
 	if len(s) <= limit {
@@ -202,7 +202,7 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:limit], "") + "…"
 }
 
-// end ends the session that the form names by its ID.
+// end ends the session with the ID in the form.
 func end[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
 	if err := sameOrigin(r); err != nil {
 		http.Error(w, err.Error(), http.StatusForbidden)
@@ -224,7 +224,7 @@ func end[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
 	case wantsJSON(r):
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": "no such session"})
 	case ok:
-		// Relative, since nobody knows what this handler is mounted behind.
+		// Relative, since the path before this handler's is unknown.
 		back, _ := url.ParseQuery(r.PostForm.Get("back"))
 		here := parseQuery(back).encode()
 		if here != "" {

@@ -8,7 +8,7 @@ import (
 )
 
 // ProofHeader is a header that no page of another origin can send. Programs
-// that are no browsers send it, with any value, to be let through.
+// other than browsers send it, with any value, to be let through.
 const ProofHeader = "Bosh-Monitor"
 
 var (
@@ -16,9 +16,9 @@ var (
 	errUnproven = errors.New("this may be another site's doing: send the header " + ProofHeader + " with any value")
 )
 
-// sameOrigin returns an error unless a request proves that no page of another
-// origin has sent it. What net/http lets through for want of any header is
-// refused: an old browser or a proxy may have left them out.
+// sameOrigin returns an error unless a request is proven not to come from a
+// page of another origin. Requests without any such header pass net/http, but
+// are refused here: an old browser or a proxy may have left them out.
 func sameOrigin(r *http.Request) error {
 	if err := crossOrigin.Check(r); err != nil {
 		return err
@@ -32,7 +32,7 @@ func sameOrigin(r *http.Request) error {
 }
 
 // wantsJSON reports whether the client prefers JSON: by ?format=json, or by
-// naming it in Accept, in which no browser does that opens a page.
+// naming it in Accept. No browser names it there to open a page.
 func wantsJSON(r *http.Request) bool {
 	if f := r.URL.Query().Get("format"); f != "" {
 		return f == "json"

@@ -34,7 +34,7 @@ func digest(s string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// A view is what the page is made of.
+// A view is the data of the page.
 type view struct {
 	Listing
 	Style   template.CSS
@@ -74,7 +74,7 @@ type ordering struct {
 	Chosen      bool
 }
 
-// A heading is that of a column, which may be sorted by.
+// A heading is that of a column; the table may be sorted by it.
 type heading struct {
 	Title, Class string
 	Href         string // to sort by it, or empty

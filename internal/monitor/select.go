@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// oldest is the order of those that began earliest, unless a query names another.
+// oldest is the order with the earliest beginning first, the default of a query.
 const oldest = "age"
 
-// An order is one that a query may ask for: those with the most of something first.
+// An order is a possible order for a query: the most of something first.
 type order struct {
 	name, title string
 	key         func(*Look) int64 // nil if the IDs tell
@@ -35,28 +35,27 @@ func orderOf(name string) order {
 	return orders[0]
 }
 
-// sorted reports whether there is an order of that name.
+// sorted reports whether an order has that name.
 func sorted(name string) bool { return orderOf(name).name == name }
 
 // pages returns how many pages n sessions take.
 func pages(n int) int { return max((n+pageSize-1)/pageSize, 1) }
 
-// An entry is a session that has been found.
+// An entry is a found session.
 type entry[S Live] struct {
 	s      S
 	key    int64
 	serial uint64 // in the order of the IDs
 }
 
-// serial returns the number that an ID is, or 0 if it is none.
+// serial returns the number in an ID, or 0 if there is none.
 func serial(id string) uint64 {
 	n, _ := strconv.ParseUint(id, 36, 64)
 	return n
 }
 
-// choose returns the sessions that a query asks for, of about so many, in its order,
-// and corrects its page. Next is the ID of the last one on a page that others follow, if they are in the
-// order of their IDs.
+// choose returns the sessions for a query, of about so many, in its order, and corrects its page.
+// Next is the ID of the last one on a page before others, if they are in the order of their IDs.
 func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next string) {
 	if q.ID != "" {
 		if s, ok := find(src.Sessions, q.ID); ok {
@@ -102,8 +101,8 @@ func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next 
 	return found, next
 }
 
-// matches reports whether a session is one that somebody looks for by a text in lower
-// case: its ID, or a part of its label, its address or a domain.
+// matches reports whether a session matches a text in lower case: its ID, or a part of its label,
+// its address or a domain.
 func matches[S Live](src Source[S], s S, id, text string, l *Look) bool {
 	if id == text || contains(l.Label, text) || contains(l.To, text) {
 		return true
