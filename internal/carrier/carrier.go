@@ -1,6 +1,6 @@
 // Package carrier has the places where exchanges come in and their answers go. There are
-// two: a goroutine of net/http waits for the answer (NetHTTP), and for a request of the
-// direct engine, or of another node, whoever makes the answer writes it (Written).
+// two. NetHTTP is for net/http: a goroutine waits for the answer. Written is for the
+// direct engine, or another node: the goroutine that makes the answer writes it.
 package carrier
 
 import (
@@ -24,7 +24,7 @@ type Exchange struct {
 	Away    *Away  // if its session is another node's
 }
 
-// An Away is an exchange whose session is another node's.
+// An Away is an exchange of a session on another node.
 type Away struct {
 	Trip *relay.Trip
 	Line uint64 // a number for the session
@@ -62,8 +62,7 @@ type Carrier interface {
 	// Relayed reports whether the request comes from another node.
 	Relayed() bool
 
-	// Keep makes the request the exchange's own, for those who look at it when its
-	// handler may have returned.
+	// Keep makes the request the exchange's own, for use after its handler has returned.
 	Keep()
 
 	// Left reports whether the client is known to have left.
@@ -75,21 +74,20 @@ type Carrier interface {
 	Wake(*Desk)
 
 	// Abandoned is called when nobody will attend to the exchange. It reports whether
-	// the exchange is over by that.
+	// that ends the exchange.
 	Abandoned() bool
 
 	// Travelled is called when another node has given the answer, or will not.
 	Travelled(lines *relay.Lines, write func(*Written))
 }
 
-// Of returns the carrier of x, and what it is part of.
+// Of returns the carrier of x, and its Exchange.
 func Of(x *session.Exchange) (Carrier, *Exchange) {
 	c := x.Carrier.(Carrier)
 	return c, c.exchange()
 }
 
-// forwarded reports whether a proxy says that it has forwarded a request with these
-// fields.
+// forwarded reports whether a proxy forwarded a request with these fields.
 func forwarded(header func(name string) []string) bool {
 	for _, name := range reqinfo.ForwardedBy {
 		if len(header(name)) > 0 {

@@ -6,9 +6,9 @@ import (
 	"github.com/gobosh/bosh/internal/session"
 )
 
-// A Desk is where answers of a session are written that nobody waits for. One goroutine
-// at a time writes them: the one that has received a request, since the application's
-// answer to it mostly comes at once, or else one that is made for it. The session's lock
+// A Desk is where answers of a session are written for which nobody waits. One goroutine
+// at a time writes them. Mostly it is the receiver of a request, since the application's
+// answer mostly comes at once. Otherwise one is started for it. The session's lock
 // guards the Desk.
 type Desk struct {
 	queue     session.Line // to be answered
@@ -17,8 +17,8 @@ type Desk struct {
 	writing   bool         // somebody writes
 }
 
-// Claim reports whether the caller must see to it that the queue is written. A parked
-// goroutine does it in the caller's place; it goes on, too, when watched is false.
+// Claim reports whether the caller must write the queue. A parked goroutine does it in
+// the caller's place; it goes on, too, when watched is false.
 func (d *Desk) Claim(watched bool) (write bool) {
 	write = d.idle() && !d.queue.Empty()
 	d.writing = d.writing || write
@@ -54,9 +54,10 @@ func (d *Desk) Next() *Written {
 	return nil
 }
 
-// Attended takes note that the application knows of a request. If an answer may come
-// before any alarm is due, it returns where to wait for it: nobody else need be woken.
-// watched reports whether the machine is watched, and the goroutine may wait.
+// Attended takes note of the application learning of a request. If an answer may come
+// before any alarm is due, it returns the channel to wait on for it: then nobody else
+// need be woken. watched reports whether the machine is watched, and the goroutine may
+// wait.
 func (d *Desk) Attended(watched bool, p *Parking) chan bool {
 	d.attending--
 	if !watched || d.parked != nil || d.attending > 0 || !d.queue.Empty() {
@@ -66,7 +67,7 @@ func (d *Desk) Attended(watched bool, p *Parking) chan bool {
 	return d.parked
 }
 
-// A Parking has channels of goroutines that wait.
+// A Parking has channels of waiting goroutines.
 type Parking struct{ free sync.Pool }
 
 func (p *Parking) get() chan bool {

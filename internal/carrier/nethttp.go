@@ -13,7 +13,7 @@ import (
 	"github.com/gobosh/bosh/internal/reqinfo"
 )
 
-// A NetHTTP carries an exchange of net/http. The goroutine that serves it waits for
+// A NetHTTP carries an exchange of net/http. The goroutine of the request waits for
 // Ready, and then takes the answer.
 type NetHTTP struct {
 	Exchange
@@ -44,7 +44,7 @@ func (p *Pool) Get(r *http.Request) *NetHTTP {
 	return c
 }
 
-// Put takes back a carrier that nobody uses any more.
+// Put takes back an unused carrier.
 func (p *Pool) Put(c *NetHTTP) {
 	select {
 	case <-c.Ready:
@@ -54,7 +54,7 @@ func (p *Pool) Put(c *NetHTTP) {
 	p.free.Put(c)
 }
 
-// Telling returns a carrier that only tells of its request.
+// Telling returns a carrier with the data of its request only.
 func Telling(r *http.Request) Carrier { return &NetHTTP{R: r} }
 
 func (c *NetHTTP) Request() *http.Request      { return c.R }
@@ -72,7 +72,7 @@ func (c *NetHTTP) Receipt() any                { return nil }
 func (c *NetHTTP) Arrived(*Desk)               {}
 func (c *NetHTTP) Abandoned() bool             { return true }
 
-// Local does not ask values, which would need room for it.
+// Local does not ask values: they would need room for it.
 func (c *NetHTTP) Local(context.Context) net.Addr { return reqinfo.Local(c.R.Context(), c.R.Host) }
 
 func (c *NetHTTP) Secure(ask func(*http.Request) bool) bool {
@@ -103,8 +103,8 @@ func (c *NetHTTP) connection() uint64 {
 	return maphash.String(c.pool.Seed, addr) | 1
 }
 
-// A place is a connection: its client's address, and its own one, of which each
-// connection has a copy.
+// A place is a connection: its client's address, and its own one. Each connection has a
+// copy of its own one.
 type place struct {
 	remote string
 	local  *net.TCPAddr

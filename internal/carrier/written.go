@@ -24,7 +24,7 @@ type Written struct {
 	phase  phase
 }
 
-// A phase says who has the answer of a Written.
+// A phase says where the answer of a Written is.
 //
 //	open ──► taken
 //	  └────► gone
@@ -36,7 +36,8 @@ const (
 	gone               // the client has left before
 )
 
-// A caller is a request that nobody waits for: of the direct engine, or of another node.
+// A caller is a request for which no goroutine waits: of the direct engine, or of another
+// node.
 type caller interface {
 	HTTP() *http.Request
 	Values() context.Context
@@ -62,7 +63,7 @@ type engineCaller struct{ *direct.Request }
 func (q engineCaller) cert() []byte  { return reqinfo.Certificate(q.TLS()) }
 func (q engineCaller) relayed() bool { return false }
 
-// forwarded does not ask for values, which are not there any more when there is an answer.
+// forwarded does not ask for values: at the time of the answer they are gone.
 func (q engineCaller) forwarded() bool { return q.Forwarded() }
 
 func (q engineCaller) secure(w *Written, ask func(*http.Request) bool) bool {
@@ -85,7 +86,7 @@ func (q engineCaller) render(e *httpio.Endpoint, a httpio.Answer) httpio.RawAnsw
 
 func (q engineCaller) send(a httpio.RawAnswer) { q.Answer(a) }
 
-// A nodeCaller is a request of another node, which says whether it was secure.
+// A nodeCaller is a request of another node. It has that node's word on being secure.
 type nodeCaller struct{ *relay.Call }
 
 func (q nodeCaller) cert() []byte                                   { return q.Cert }
@@ -154,15 +155,15 @@ func (w *Written) Wake(d *Desk) {
 	}
 }
 
-// Take takes note that the caller has the answer, and writes it. It is called with the
+// Take takes note that its caller has the answer, and writes it. It is called with the
 // session's lock held.
 func (w *Written) Take() { w.phase = taken }
 
 // Gone reports whether the client has left before anybody had the answer.
 func (w *Written) Gone() bool { return w.phase == gone }
 
-// Leave takes note that the client has left. It reports whether nobody has the answer.
-// It is called with the session's lock held.
+// Leave takes note of the client's leaving. It reports whether nobody has the answer. It
+// is called with the session's lock held.
 func (w *Written) Leave(d *Desk) bool {
 	if w.phase != open {
 		return false
