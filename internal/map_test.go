@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gobosh/bosh"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -149,5 +151,43 @@ func TestRootIsSmall(t *testing.T) {
 		})
 		assert.LessOrEqual(t, len(lines), 750, "%s: move mechanism to a package of internal", path)
 		assert.LessOrEqual(t, len(code), 600, "%s: move mechanism to a package of internal", path)
+	}
+}
+
+// Each count of Stats is counted, summed and shown. The places are in different modules,
+// where no compiler tells the forgotten one.
+func TestEachCountIsShown(t *testing.T) {
+	named := func(path string) map[string]bool {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		names := make(map[string]bool)
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				names[n.Sel.Name] = true
+			case *ast.KeyValueExpr:
+				if key, ok := n.Key.(*ast.Ident); ok {
+					names[key.Name] = true
+				}
+			}
+			return true
+		})
+		return names
+	}
+	places := map[string]reflect.Type{
+		"../session.go":                       reflect.TypeFor[bosh.SessionStats](),
+		"registry/totals.go":                  reflect.TypeFor[bosh.SessionStats](),
+		"../handler.go":                       reflect.TypeFor[bosh.HandlerStats](),
+		"../examples/prometheus/collector.go": reflect.TypeFor[bosh.HandlerStats](),
+		"../examples/proxy/metrics.go":        reflect.TypeFor[bosh.HandlerStats](),
+	}
+	for path, counts := range places {
+		names := named(path)
+		for _, field := range reflect.VisibleFields(counts) {
+			sum := path == "../handler.go" && len(field.Index) > 1 // it takes the sum over as it is
+			if !field.Anonymous && !sum {
+				assert.True(t, names[field.Name], "%s forgets %s", path, field.Name)
+			}
+		}
 	}
 }
