@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A heartbeat is the node's name, its instance, how many it has sent, and its address,
-// if it has one. A gap in the numbers tells that messages have been lost.
+// A heartbeat is the node's name, its instance, its number of heartbeats so far, and
+// its address, if it has one. A gap in the numbers means lost messages.
 
 // beat sends a heartbeat.
 func (n *Node) beat() {
@@ -84,8 +84,8 @@ func (n *Node) heard(m *nats.Msg) {
 	}
 }
 
-// replacedBy returns the node whose address another one has now. It is called with the
-// lock.
+// replacedBy returns the older node at the address of p, if any. The caller holds
+// the lock.
 func (n *Node) replacedBy(p *peer) *peer {
 	if p.addr == "" {
 		return nil
@@ -98,7 +98,7 @@ func (n *Node) replacedBy(p *peer) *peer {
 	return nil
 }
 
-// forget is after how long nothing is known any more of a node that is gone.
+// forget is how long a gone node is remembered.
 const forget = time.Hour
 
 // run sends heartbeats, and looks after those of others.
@@ -121,7 +121,7 @@ func (n *Node) run(lost chan nats.Status) {
 		if !n.nc.IsConnected() {
 			n.lose() // clients may find another front, which is connected
 		}
-		// What NATS has dropped because we were too slow, somebody waits for.
+		// If we are too slow NATS drops messages, and somebody waits for them.
 		sum := 0
 		for _, s := range n.subs {
 			d, _ := s.Dropped()
@@ -138,7 +138,7 @@ func (n *Node) run(lost chan nats.Status) {
 	}
 }
 
-// lose has all requests fail whose answers may have been lost.
+// lose fails all requests with possibly lost answers.
 func (n *Node) lose() {
 	n.mu.Lock()
 	lost := n.take(func(c *call) bool { return !c.probe })
@@ -146,7 +146,7 @@ func (n *Node) lose() {
 	answerAll(lost, errLost)
 }
 
-// look sees which nodes have not been heard for too long.
+// look finds the nodes not heard for too long.
 func (n *Node) look() {
 	now := time.Now()
 	connected := n.nc.IsConnected()

@@ -1,5 +1,5 @@
 // Package boshnats has any of several processes serve any request of a BOSH session, by
-// way of NATS. Clients may reach them through a load balancer that knows nothing of
+// way of NATS. Clients may reach them through a load balancer without any knowledge of
 // sessions:
 //
 //	server, nc, err := embed.Start(embed.Config{Listen: "10.0.0.1:6222", Routes: routes}) // or nats.Connect(url)
@@ -10,16 +10,16 @@
 //	h.Shutdown(ctx)
 //	node.Leave()
 //
-// A session stays in the process that has created it. Its sid names that process, and a
-// request that comes in at another one is passed on as a NATS message, and so is the
-// answer. Nothing is stored. What goes amiss on the way has the client's connection
-// closed, and the client repeats its request, as BOSH has it. If the process is gone the
-// client is told item-not-found, within a second.
+// A session stays in the process of its creation. Its sid names the process. Another
+// process passes a request on to it as a NATS message, and so comes the answer back.
+// Nothing is stored. A failure on the way closes the client's connection, and the client
+// repeats its request, as BOSH has it. If the process is gone the client is told
+// item-not-found, within a second.
 //
-// A process that cannot be reached is not gone if others hear it: then they pass on what
-// is for it, so a route between two NATS servers that breaks ends nothing. If none of
-// them hears it, [Options.Addr] tells a dead process, told of at once, from one that
-// is cut off, which has [Options.Patience] to come back.
+// An unreachable process is not gone if others hear it. Then they pass its messages on,
+// so a broken route between two NATS servers ends nothing. If none of them hears it,
+// [Options.Addr] tells a dead process from one cut off. Clients are told of a dead one
+// at once; the other has [Options.Patience] to come back.
 //
 // # Subjects
 //
@@ -34,10 +34,10 @@
 //
 // # Permissions
 //
-// Whoever may publish to bosh.node.> is as trusted as a node: it says over which
-// connection, and with which certificate, a client has come. Whoever may subscribe to
-// bosh.> reads all that clients say, sids included. So give NATS users that are no nodes
-// neither of them, or an account of their own. A node needs no more than this:
+// The right to publish to bosh.node.> makes as trusted as a node: such messages give a
+// client's connection and certificate. The right to subscribe to bosh.> reads all input
+// of clients, sids included. So give other NATS users neither of them, or an account of
+// their own. A node needs no more than this:
 //
 //	permissions: {
 //	  publish:   ["bosh.node.*", "bosh.reply.>", "bosh.up", "bosh.stats"]

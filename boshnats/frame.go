@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// What a NATS message is, by its first byte.
+// The kinds of NATS messages, by the first byte.
 const (
 	whole   = 'm' // a message for ServeRelay, or of its answer
 	piece   = 'p' // a part of one: see cut
@@ -21,8 +21,8 @@ const (
 // overhead is how much of a NATS message is not the piece.
 const overhead = 1 + 2*binary.MaxVarintLen32
 
-// cut calls send with what message is in pieces of at most max bytes, each of which is
-// good until send returns.
+// cut calls send with the pieces of message, of at most max bytes. Each is good until
+// send returns.
 func cut(buf, message []byte, max int, send func([]byte) error) error {
 	if 1+len(message) <= max {
 		return send(append(append(buf, whole), message...))
@@ -38,7 +38,7 @@ func cut(buf, message []byte, max int, send func([]byte) error) error {
 	return nil
 }
 
-// seal appends what goes to a node that is to pass message on to another one.
+// seal appends the envelope of message for a node to pass it on.
 func seal(b []byte, to string, message []byte) []byte {
 	return append(append(append(b, via, byte(len(to))), to...), message...)
 }
@@ -57,7 +57,7 @@ var (
 	errLarge  = errors.New("boshnats: a message is larger than Options.MaxMessage")
 )
 
-// A message is one of which pieces have come, in their order.
+// A message is made of the pieces so far, in their order.
 type message struct {
 	b    []byte
 	next uint64 // the piece that comes next

@@ -20,45 +20,45 @@ import (
 
 // Options configure a Node. The zero value is good.
 type Options struct {
-	// Name is what the node is called: see [bosh.Options.Node]. The default is made
-	// at random, which is best for processes that come and go.
+	// Name is the node's name: see [bosh.Options.Node]. The default is made at
+	// random. It is best for processes that come and go.
 	Name string
 
-	// Subject is what all subjects begin with, for several endpoints that share a NATS
-	// account. The default is "bosh".
+	// Subject is the start of all subjects, for several endpoints in one NATS account.
+	// The default is "bosh".
 	Subject string
 
 	// Addr is a TCP address of this process where others can see whether it lives, as
 	// [embed.Addr] of the server in it, or where it serves HTTP. Without it, or on all
 	// interfaces, as ":80", they take it for dead if no node can reach it by NATS for twice
-	// Heartbeat; with it they also try to connect, and if that is not refused
-	// they wait for Patience.
+	// Heartbeat. With it they also try to connect, and wait for Patience unless the
+	// connection is refused.
 	Addr string
 
-	// Heartbeat is how often the node says that it is there. The default is 300 ms, and
-	// all nodes must have the same. A node of which nothing has been heard for twice as
-	// long is asked, and others are asked after it. If one of them hears it, a route
-	// between NATS servers is broken, and requests go by way of that one. If none
-	// does, the node is gone: at once if NATS has nobody of that name, and nobody listens
-	// at its Addr; or else after Patience, which is 3 s by default. Heartbeat must
-	// be shorter than a broken route takes to come back, which is a second or more: by a
-	// missing heartbeat nodes see that messages were lost.
+	// Heartbeat is the time between the node's signs of life. The default is 300 ms, and
+	// all nodes must have the same. After twice as long without one the others ask the
+	// node, and each other about it. If another node hears it, a route between NATS
+	// servers is broken, and requests go by way of the other node. If none does, the node
+	// is gone: at once if NATS has nobody of its name and nobody listens at its Addr; or
+	// else after Patience, 3 s by default. Heartbeat must be shorter than the recovery of
+	// a broken route, a second or more: by a missing heartbeat nodes see the loss of
+	// messages.
 	Heartbeat, Patience time.Duration
 
-	// Spread is the longest time over which the clients are told that wait for a node
-	// which is gone, since all of them will log in anew. A thousand a second are told in
-	// any case. The default is 2 s; negative tells all at once.
+	// Spread is the longest time for telling the waiting clients of a gone node, since
+	// all of them will log in anew. A thousand a second are told in any case. The
+	// default is 2 s; negative tells all at once.
 	Spread time.Duration
 
 	// MaxMessage is the largest request or answer, in bytes. It must be larger than
-	// what [bosh.Options] allow for: MaxBody and 64 KiB, and twice the sum of
-	// MaxElement and WriteBuffer. The default is 64 MiB. What is larger than NATS
-	// takes goes in pieces; those of messages that are not whole take no more than
-	// four times this.
+	// the limits of [bosh.Options]: MaxBody and 64 KiB, and twice the sum of
+	// MaxElement and WriteBuffer. The default is 64 MiB. Messages too large for
+	// NATS go in pieces. The pieces of unfinished messages take no more than four
+	// times this.
 	MaxMessage int
 
-	// Logger gets what an operator should know: nodes that come and go, and two of the
-	// same name. The default is [slog.Default].
+	// Logger gets the news for an operator: nodes come and go, or two have the same
+	// name. The default is [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -88,8 +88,8 @@ type Node struct {
 	parts   int              // bytes of them
 	gather  map[uint64]chan []byte
 
-	// Calls to nodes that have never been heard, and since when. NATS mostly knows that
-	// they are none, but not if somebody listens to all subjects.
+	// Calls to unheard nodes, with their start. Mostly NATS knows they do not exist,
+	// but not if somebody listens to all subjects.
 	strangers map[uint64]time.Time
 	inquired  time.Time // when others were last asked after one
 	leaving   bool      // nothing begins to run any more
@@ -110,7 +110,7 @@ type peer struct {
 	dead     bool
 }
 
-// A call is a request that was passed on.
+// A call is a passed-on request.
 type call struct {
 	to      string
 	via     string // by which node; or empty
@@ -121,7 +121,7 @@ type call struct {
 	probe   bool
 }
 
-// A part is a request that is not whole.
+// A part is an unfinished request.
 type part struct {
 	message
 	at time.Time
@@ -134,11 +134,11 @@ var (
 	errLeft    = errors.New("boshnats: this node has left")
 )
 
-// maxKept is the largest message that is kept to be sent again.
+// maxKept is the largest message kept for a repeat.
 const maxKept = 4 << 10
 
-// Join makes the process a node. It fails if another one has its name. It blocks for as
-// long as it takes to find that out, some tenths of a second. It does not close nc.
+// Join makes the process a node. It fails if another one has its name. It blocks until
+// this is known, some tenths of a second. It does not close nc.
 func Join(nc *nats.Conn, o Options) (*Node, error) {
 	o.Name = cmp.Or(o.Name, strings.ToLower(rand.Text()[:8]))
 	if err := bosh.CheckNode(o.Name); err != nil {
@@ -191,8 +191,8 @@ func (n *Node) join() error {
 		return err
 	}
 	ask := func() error { return n.nc.PublishRequest(n.subject(n.o.Name), n.reply+"0", []byte{ping}) }
-	// Asked once, a server might take one that has just left for still there, and the
-	// question is lost.
+	// One question is not enough: a server may still list a node after its leave,
+	// and the question is lost.
 	answered := false
 	for i := 0; i < 10 && !answered; i++ {
 		if err := ask(); err != nil {
@@ -221,7 +221,7 @@ func (n *Node) join() error {
 	if err := n.nc.Flush(); err != nil {
 		return fmt.Errorf("boshnats: %w", err)
 	}
-	// Two may have asked at the same time. The one whose instance is later gives way.
+	// Two may have asked at the same time. The one with the later instance gives way.
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for range 6 {
@@ -259,8 +259,8 @@ func (n *Node) subject(name string) string { return n.o.Subject + ".node." + nam
 // Name returns the name, for [bosh.Options.Node].
 func (n *Node) Name() string { return n.o.Name }
 
-// Serve has h serve the requests of its sessions that come in at other nodes. Before it is
-// called they are told to try again. It does not block.
+// Serve has h serve the requests of its sessions from other nodes. Before the call they
+// are told to try again. It does not block.
 func (n *Node) Serve(h *bosh.Handler) { n.h.Store(h) }
 
 // Leave ends it: requests are neither passed on any more nor served. Call it when
@@ -333,8 +333,8 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 	n.relay(node, m, answer, true)
 }
 
-// way returns by which node another one can be reached, if not directly. It is called
-// with the lock.
+// way returns the node through which another one can be reached, if not directly. The
+// caller holds the lock.
 func (n *Node) way(node string) string {
 	if p := n.peers[node]; p != nil {
 		return p.via
@@ -378,7 +378,7 @@ func (n *Node) relay(node string, m []byte, answer func(message []byte, err erro
 
 func (n *Node) replyTo(id uint64) string { return n.reply + strconv.FormatUint(id, 36) }
 
-// dispatch sends a message to a node, or to one that passes it on.
+// dispatch sends a message to a node, or to another one to pass it on.
 func (n *Node) dispatch(to, by, reply string, m []byte) error {
 	if by == "" {
 		return n.send(n.subject(to), reply, m)
@@ -401,7 +401,7 @@ func (n *Node) fail(id uint64, err error) {
 	}
 }
 
-// take removes those that wait and that f holds of. It is called with the lock.
+// take removes the waiting calls for which f holds. The caller holds the lock.
 func (n *Node) take(f func(*call) bool) (taken []*call) {
 	for id, c := range n.waiting {
 		if f(c) {
@@ -412,7 +412,7 @@ func (n *Node) take(f func(*call) bool) (taken []*call) {
 	return taken
 }
 
-// answered gets what comes to the reply subjects.
+// answered gets the messages to the reply subjects.
 func (n *Node) answered(m *nats.Msg) {
 	id, err := strconv.ParseUint(m.Subject[len(n.reply):], 36, 64)
 	if err != nil {
@@ -478,9 +478,9 @@ func (n *Node) answered(m *nats.Msg) {
 	c.answer(data, err)
 }
 
-// absent is called when NATS knows nobody who has the name of the node that a message was
-// sent to. That one may have ended a moment ago; or has joined just now, and not all
-// servers know; or a route between servers is broken.
+// absent is called when NATS knows nobody of the name of a message's node. The node may
+// have ended a moment ago. Or it has joined just now, and not all servers know it. Or a
+// route between servers is broken.
 func (n *Node) absent(id uint64) {
 	n.mu.Lock()
 	c := n.waiting[id]
@@ -520,7 +520,7 @@ func (n *Node) absent(id uint64) {
 	}
 }
 
-// again sends a request again for which there was nobody.
+// again repeats a request after NATS knew no receiver.
 func (n *Node) again(id uint64) {
 	n.mu.Lock()
 	c := n.waiting[id]
@@ -536,7 +536,7 @@ func (n *Node) again(id uint64) {
 	}
 }
 
-// gone takes note that a node is gone, and has those told who wait for it.
+// gone marks a node as gone, and tells its waiting clients.
 func (n *Node) gone(p *peer, why string) {
 	n.mu.Lock()
 	if p.dead || n.peers[p.name] != p {
@@ -552,8 +552,8 @@ func (n *Node) gone(p *peer, why string) {
 	answerAll(lost, errLost)
 }
 
-// leaveWay has nothing go by way of a node any more. It is called with the lock, and
-// returns the calls that may be lost.
+// leaveWay lets nothing go by way of a node any more. It returns the possibly lost
+// calls. The caller holds the lock.
 func (n *Node) leaveWay(name string) []*call {
 	for _, p := range n.peers {
 		if p.via == name {
@@ -569,8 +569,8 @@ func answerAll(calls []*call, err error) {
 	}
 }
 
-// tell tells clients that their node is gone: a thousand a second, or more if that would
-// take too long. If it turns out that it lives the others are not told.
+// tell tells clients of the end of their node: a thousand a second, or more to be done
+// within Spread. If the node turns out to live the others are not told.
 func (n *Node) tell(p *peer, lost []*call) {
 	if len(lost) == 0 {
 		return
@@ -644,7 +644,7 @@ func (n *Node) serve(m *nats.Msg) {
 	})
 }
 
-// forward passes a message on that another node cannot send where it is to go.
+// forward passes on a message for another node without a direct route.
 func (n *Node) forward(reply string, data []byte) {
 	to, m, ok := unseal(data)
 	switch {

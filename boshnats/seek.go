@@ -12,10 +12,10 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// A node that is not heard is either gone or behind a route that is broken. Those who
-// hear it can tell, and pass on what is for it.
+// An unheard node is either gone or behind a broken route. Nodes that still hear it
+// can tell, and pass its messages on.
 
-// An account is what a node says of another one.
+// An account is a node's word on another one.
 type account struct {
 	by       string // who says it
 	instance string // or "-" if it does not live, as far as that one knows
@@ -53,8 +53,8 @@ func readAccount(b []byte) (a account, ok bool) {
 	return a, err == nil && aerr == nil
 }
 
-// ask asks all others after a node, and that one itself. It waits until all have answered
-// that live, but not for long.
+// ask asks all others about a node, and the node itself. It waits for the answers of all
+// living ones, but not for long.
 func (n *Node) ask(name string) (all []account) {
 	id, probe := n.ids.Add(1), n.ids.Add(1)
 	answers, answered := make(chan []byte, 1024), make(chan struct{}, 1)
@@ -105,7 +105,7 @@ func (n *Node) start(f func()) bool {
 	return !n.leaving
 }
 
-// seek finds out whether a node lives that is not heard, until it is heard again or gone.
+// seek finds out whether an unheard node lives, until it is heard again or gone.
 func (n *Node) seek(p *peer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,8 +126,8 @@ func (n *Node) seek(p *peer) {
 	}
 }
 
-// find asks others, and believes those who have heard more. It reports whether it is still
-// not known how the node is.
+// find asks others, and believes the ones that have heard more. It reports whether the
+// state of the node is still unknown.
 func (n *Node) find(p *peer) bool {
 	all := n.ask(p.name)
 	n.mu.Lock()
@@ -153,8 +153,8 @@ func (n *Node) find(p *peer) bool {
 	return true
 }
 
-// learn takes note of what others say of a node. It is called with the lock. It returns
-// the calls whose answers may be lost, and by whom the node is reached from now on.
+// learn takes in the accounts of a node. It returns the calls with possibly lost
+// answers, and the new way to the node. The caller holds the lock.
 func (n *Node) learn(p *peer, all []account) (lost []*call, turned string) {
 	by, most := "", max(p.beats, p.told)
 	for _, a := range all {
@@ -163,7 +163,7 @@ func (n *Node) learn(p *peer, all []account) (lost []*call, turned string) {
 			p.told = max(p.told, a.beats)
 		}
 	}
-	// One of the same age as what is known here has come to both.
+	// A heartbeat of the same age as the latest here has come to both.
 	if by == "" || p.dead || p.beats >= p.told || !p.absent && time.Since(p.beat) < 2*n.o.Heartbeat {
 		return nil, ""
 	}
@@ -185,8 +185,8 @@ func refused(addr string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// inquire asks others after a node that has never been heard, for a call. It is called
-// with the lock, and reports whether it does so: clients may name any.
+// inquire asks others about a node never heard, for a call. It reports whether it does
+// so: clients may name any node. The caller holds the lock.
 func (n *Node) inquire(id uint64, name string) bool {
 	now := time.Now()
 	if now.Sub(n.inquired) < n.o.Heartbeat/3 || len(n.peers) == 0 {

@@ -31,7 +31,7 @@ func (n *Node) askedForStats(m *nats.Msg) {
 	}
 }
 
-// Nodes returns the names of all nodes that are there, this one included, in order.
+// Nodes returns the names of all present nodes, this one included, in order.
 func (n *Node) Nodes() []string {
 	all := []string{n.o.Name}
 	n.mu.Lock()
@@ -45,8 +45,8 @@ func (n *Node) Nodes() []string {
 	return all
 }
 
-// Stats asks all nodes for their counts, and waits for those of all that are there, for
-// at most a second. They are in the order of their names.
+// Stats asks all nodes for their counts, and waits for the answers of the present ones,
+// for at most a second. They are in the order of their names.
 func (n *Node) Stats() []NodeStats {
 	id := n.ids.Add(1)
 	all := n.Nodes()
@@ -80,7 +80,7 @@ func (n *Node) Stats() []NodeStats {
 	return got
 }
 
-// A Sum is what Monitor shows.
+// A Sum is the content of Monitor.
 type Sum struct {
 	Nodes   []NodeStats `json:"nodes"`
 	Missing []string    `json:"missing"` // nodes that are there, and have not answered
@@ -136,7 +136,7 @@ func (s NodeStats) relayed() (sum bosh.RelayStats) {
 	return sum
 }
 
-// Monitor returns a handler that shows the counts of all nodes and their sum, as a page
+// Monitor returns a handler. It shows the counts of all nodes and their sum, as a page
 // and as JSON (by the header Accept or by ?format=json). It is for operators: mount it
 // where only they come. The sessions of each node its own [bosh.Handler.Monitor] shows.
 func (n *Node) Monitor() http.Handler {

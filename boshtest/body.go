@@ -24,12 +24,13 @@ type Attr struct {
 // A Body is a parsed <body/>.
 type Body struct {
 	// Attrs are the attributes in their order, namespace declarations
-	// included. The prefix of NSXMPP is always xmpp, whatever was written.
+	// included. The prefix of NSXMPP is always xmpp, regardless of the
+	// text.
 	Attrs []Attr
 
 	// Payloads are the child elements, each exactly as it was written. They
-	// are parts of Raw. A prefix that is declared on the wrapper is not
-	// declared again here: see [Body.Namespace].
+	// are parts of Raw. A prefix declared on the wrapper is not declared
+	// again here: see [Body.Namespace].
 	Payloads [][]byte
 
 	// Raw is the whole text.
@@ -57,8 +58,8 @@ func (b *Body) Lookup(name string) (string, bool) {
 	return "", false
 }
 
-// Namespace returns what the wrapper declares for a prefix, or "" if it
-// declares nothing. The prefix "" is the default namespace.
+// Namespace returns the wrapper's namespace of a prefix, or "" if it declares
+// none. The prefix "" is the default namespace.
 func (b *Body) Namespace(prefix string) string {
 	if prefix == "" {
 		return b.Attr("xmlns")
@@ -69,10 +70,10 @@ func (b *Body) Namespace(prefix string) string {
 // String returns the whole text.
 func (b *Body) String() string { return string(b.Raw) }
 
-// ParseBody parses a request or an answer. It wants one root element named
-// body in the namespace NSBind, with child elements and white space in it
-// whose tags match. It is lenient in all else: it does not check names,
-// characters or namespaces inside payloads. The Body keeps data.
+// ParseBody parses a request or an answer. It wants one root element named body
+// in the namespace NSBind, with child elements and white space in it. Tags must
+// match. It is lenient in all else: it does not check names, characters or
+// namespaces inside payloads. The Body keeps data.
 func ParseBody(data []byte) (*Body, error) {
 	b := &Body{Raw: data}
 	s := scanner{data: data}
@@ -191,7 +192,7 @@ func (s *scanner) space() {
 	}
 }
 
-// name reads up to whatever cannot be in a name. The result may be empty.
+// name reads up to the first character outside of names. The result may be empty.
 func (s *scanner) name() span {
 	from := s.pos
 	for s.pos < len(s.data) {
@@ -246,7 +247,7 @@ func (s *scanner) attrs(b *Body) (empty bool, err error) {
 	}
 }
 
-// endTag reads the rest of an end tag, which must be the named one.
+// endTag reads the rest of an end tag. It must be the named one.
 func (s *scanner) endTag(want span) error {
 	if got := s.name(); !bytes.Equal(s.text(got), s.text(want)) {
 		return errMatch
@@ -258,7 +259,7 @@ func (s *scanner) endTag(want span) error {
 	return nil
 }
 
-// element moves behind the element that starts here.
+// element moves behind the element at this place.
 func (s *scanner) element() error {
 	if s.data[s.pos] != '<' {
 		return errText
@@ -305,7 +306,7 @@ func (s *scanner) element() error {
 	}
 }
 
-// tagEnd moves behind the start tag whose name was just read.
+// tagEnd moves behind the start tag of the name just read.
 func (s *scanner) tagEnd() (empty bool, err error) {
 	var quote byte
 	for ; s.pos < len(s.data); s.pos++ {

@@ -14,10 +14,10 @@ import (
 	"github.com/gobosh/bosh/internal/knobs"
 )
 
-// A Client is a [boshclient.Conn] of elements with what tests want besides: it takes
-// and gives strings, goes through faults, and is away when it is told to.
+// A Client is a [boshclient.Conn] of elements with additions for tests: it takes and
+// gives strings, goes through faults, and can be away.
 //
-// Close does what CloseNow does: the client leaves without a word.
+// Close is CloseNow: the client leaves without a word.
 type Client struct {
 	*boshclient.Conn
 	created *Body
@@ -26,24 +26,24 @@ type Client struct {
 // Config says how a [Client] talks to its server. The zero value of each field is the
 // default named with it; only URL or Transport must be there.
 type Config struct {
-	// URL is where the server is. The default is http://bosh.test/, which will do
-	// for a Transport that does not care.
+	// URL is the server's address. The default is http://bosh.test/, for a
+	// Transport that does not care.
 	URL string
 
-	// Transport carries the requests. The default is one that all clients share.
+	// Transport carries the requests. The default is one shared by all clients.
 	// Fault, if set, is put before it; its own Transport field is ignored.
 	Transport http.RoundTripper
 	Fault     *Faults
 
-	// Manual keeps the client from sending empty requests by itself. What the server
-	// has is then fetched by [boshclient.Conn.Wake], which sends one, and on the
-	// answers to what is sent.
+	// Manual keeps the client from sending empty requests by itself. The server's
+	// output then comes on the answers to writes, and by [boshclient.Conn.Wake]:
+	// it sends one such request.
 	Manual bool
 
 	// XMPP has the client speak XMPP by elements, as by Version "1.0".
 	XMPP bool
 
-	// Acks makes the client acknowledge answers, which a [boshclient.Conn] does by
+	// Acks makes the client acknowledge answers, as a [boshclient.Conn] does by
 	// default.
 	Acks bool
 
@@ -59,8 +59,9 @@ type Config struct {
 	AnswerTimeout time.Duration
 }
 
-// Dial creates a session. The context is for the creation alone, which is tried once.
-// If the server refuses, errors.Is finds its [boshclient.Condition] in the error.
+// Dial creates a session. The context is for the creation alone. The creation is
+// tried once. If the server refuses, errors.Is finds its [boshclient.Condition] in
+// the error.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	first := &recording{rt: cfg.transport()}
 	o := cfg.options()
@@ -104,7 +105,7 @@ func (r *recording) RoundTrip(req *http.Request) (resp *http.Response, err error
 // sockets is for a Config without a Transport.
 var sockets = &http.Transport{MaxIdleConnsPerHost: 256}
 
-// transport returns what carries the requests, faults included.
+// transport returns the transport of the requests, faults included.
 func (cfg *Config) transport() http.RoundTripper {
 	rt := cfg.Transport
 	if rt == nil {
@@ -154,7 +155,7 @@ func (c *Client) AddStream(ctx context.Context, to string) (*Client, error) {
 	return &Client{more, c.created}, nil
 }
 
-// Terminate is [boshclient.Conn.Terminate] with last payloads, which go out with the end.
+// Terminate is [boshclient.Conn.Terminate] with last payloads. They go out with the end.
 func (c *Client) Terminate(ctx context.Context, payloads ...string) error {
 	if err := c.Send(ctx, payloads...); err != nil {
 		return err
@@ -166,5 +167,5 @@ func (c *Client) Terminate(ctx context.Context, payloads ...string) error {
 func (c *Client) Done() <-chan struct{} { return c.Context().Done() }
 
 // Err returns why the stream is over: nil if it is not, [io.EOF] after a graceful end,
-// and else what Recv returns.
+// and else the error of Recv.
 func (c *Client) Err() error { return context.Cause(c.Context()) }

@@ -16,7 +16,7 @@ import (
 )
 
 // A Cluster is several nodes of one BOSH endpoint in memory, the network between them,
-// and a balancer that knows nothing of sessions. It works in the bubbles of
+// and a balancer without knowledge of sessions. It works in the bubbles of
 // [testing/synctest]. The zero value is a Cluster without nodes; set its fields before
 // its first use.
 //
@@ -30,9 +30,9 @@ type Cluster struct {
 	// none.
 	Latency time.Duration
 
-	// Notice is how long it takes until the others notice that a node has been
-	// killed, or that the way to it is cut, and Patience until one that nobody can
-	// reach counts as gone. The defaults are none, and 3 s.
+	// Notice is how long the others take to notice a killed node or a cut way to
+	// it. Patience is how long until a node out of everybody's reach counts as
+	// gone. The defaults are none, and 3 s.
 	Notice, Patience time.Duration
 
 	// Seed is for the choice of nodes.
@@ -45,13 +45,13 @@ type Cluster struct {
 	rand  *rand.Rand
 }
 
-// A RelayHandler is a Handler of sessions that other nodes pass requests on to.
+// A RelayHandler is a Handler of sessions. Other nodes pass requests on to it.
 type RelayHandler interface {
 	http.Handler
 	ServeRelay(message []byte, answer func(message []byte, err error))
 }
 
-// A node is one that was added.
+// A node is an added node.
 type node struct {
 	h      RelayHandler
 	memory *Memory
@@ -68,13 +68,13 @@ type way struct {
 	waiting map[*passage]struct{} // that went this way, and have no answer
 }
 
-// A delivery is something that arrives at a time.
+// A delivery arrives at its time.
 type delivery struct {
 	at time.Time
 	do func()
 }
 
-// A passage is a message that waits for its answer.
+// A passage is a message under way, until its answer.
 type passage struct {
 	from   string
 	to     string
@@ -85,13 +85,13 @@ type passage struct {
 
 func (p *passage) end(m []byte, err error) { p.once.Do(func() { p.answer(m, err) }) }
 
-// What messages fail by.
+// The errors of messages.
 var (
 	errLost = errors.New("boshtest: message lost between nodes")
 	errDead = errors.New("boshtest: the node has been killed")
 )
 
-// Add adds a node, in the place of one of the same name that was killed.
+// Add adds a node, in the place of a killed one of the same name.
 func (c *Cluster) Add(name string, h RelayHandler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,8 +105,8 @@ func (c *Cluster) Add(name string, h RelayHandler) {
 	}
 }
 
-// Relay returns what the node of that name has for [bosh.Options.Relay]:
-// messages go to the node that they are for, if they can.
+// Relay returns the [bosh.Options.Relay] of a node: messages go to their node,
+// if they can.
 func (c *Cluster) Relay(from string) func(node string, message []byte, answer func([]byte, error)) {
 	return func(to string, message []byte, answer func([]byte, error)) {
 		c.pass(from, to, bytes.Clone(message), answer)
@@ -175,8 +175,8 @@ func (c *Cluster) pass(from, to string, message []byte, answer func([]byte, erro
 	})
 }
 
-// route returns the nodes that a message passes, by way of a third one if need be; or nil
-// if there is no way. It is called with the lock.
+// route returns the nodes on a message's way, with a third one if need be; or nil if
+// there is no way. The caller holds the lock.
 func (c *Cluster) route(from, to string) []string {
 	if !c.way(from, to).cut {
 		return []string{from, to}
@@ -214,8 +214,8 @@ func (c *Cluster) travel(ways []*way, do func()) {
 	})
 }
 
-// carry has something done after a while, and after all that goes the same way before it.
-// It is called with the lock.
+// carry has something done after a while, and after all earlier messages of the same way.
+// The caller holds the lock.
 func (c *Cluster) carry(l *way, after time.Duration, do func()) {
 	l.queue = append(l.queue, delivery{time.Now().Add(after), do})
 	if l.running {
@@ -268,7 +268,7 @@ func (c *Cluster) Kill(name string) {
 	c.mu.Unlock()
 }
 
-// failAfter has those that wait on l fail after a while. It is called with the lock.
+// failAfter fails the passages on l after a while. The caller holds the lock.
 func (c *Cluster) failAfter(l *way, after time.Duration, err error) {
 	for p := range l.waiting {
 		err := err
@@ -282,10 +282,9 @@ func (c *Cluster) failAfter(l *way, after time.Duration, err error) {
 	}
 }
 
-// Partition cuts the network between two nodes. What is on its way is lost. A node that
-// reaches both passes on what they send each other from then on, and what has been lost
-// fails after Notice. If there is none, each of them takes the other for gone after
-// Patience.
+// Partition cuts the network between two nodes. Messages on their way are lost, and
+// fail after Notice. From then on a third node with a way to both passes their messages
+// on. If there is none, each of them takes the other for gone after Patience.
 func (c *Cluster) Partition(a, b string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -306,7 +305,7 @@ func (c *Cluster) Partition(a, b string) {
 	}
 }
 
-// watch has those that wait on a cut way fail when it has been so for too long.
+// watch fails the passages on a way cut for too long.
 func (c *Cluster) watch(l *way, k [2]string) {
 	patience := c.Patience
 	if patience == 0 {
@@ -326,7 +325,7 @@ func (c *Cluster) watch(l *way, k [2]string) {
 	})
 }
 
-// Heal joins them again. Requests whose message or answer was lost fail, so that their
+// Heal joins them again. Requests with a lost message or answer fail, and their
 // clients repeat them.
 func (c *Cluster) Heal(a, b string) {
 	c.mu.Lock()
@@ -353,7 +352,7 @@ func (c *Cluster) Node(name string) http.RoundTripper {
 	return c.nodes[name]
 }
 
-// RoundTrip implements [http.RoundTripper]: it sends each request to any node that lives.
+// RoundTrip implements [http.RoundTripper]: it sends each request to any living node.
 func (c *Cluster) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.mu.Lock()
 	if len(c.names) == 0 {

@@ -35,9 +35,9 @@ func (r *Response) Payload() string {
 // String returns the whole text.
 func (r *Response) String() string { return string(r.Text) }
 
-// Exchange posts a raw body and waits for the answer. A transport that fails,
-// and an answer with status 200 that is not one well-formed <body/>, fail the
-// test at once.
+// Exchange posts a raw body and waits for the answer. A failed transport fails
+// the test at once, and so does an answer with status 200 without one
+// well-formed <body/>.
 func Exchange(t testing.TB, rt http.RoundTripper, body string) *Response {
 	t.Helper()
 	return Post(t, rt, body).Wait()
@@ -55,8 +55,8 @@ type Call struct {
 }
 
 // Post posts a raw body and does not wait. The test's end aborts it and waits
-// for its goroutine; inside a bubble of [testing/synctest] that is the end of
-// the bubble's test.
+// for its goroutine; inside a bubble of [testing/synctest] it is the end of the
+// bubble's test.
 func Post(t testing.TB, rt http.RoundTripper, body string) *Call {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -103,8 +103,8 @@ func (c *Call) Cancel() {
 	<-c.done
 }
 
-// Err waits for the end of the call and returns the error that Wait would
-// fail with: nil if there is an answer.
+// Err waits for the end of the call and returns the error of a failing Wait:
+// nil if there is an answer.
 func (c *Call) Err() error {
 	<-c.done
 	return c.err
@@ -131,8 +131,8 @@ func roundTrip(rt http.RoundTripper, r *http.Request) (*Response, error) {
 	return a, err
 }
 
-// wellFormed checks what ParseBody does not: names, characters, references,
-// and that all prefixes are declared.
+// wellFormed adds to the checks of ParseBody: names, characters, references,
+// and the declarations of all prefixes.
 func wellFormed(text []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(text))
 	d.CharsetReader = func(string, io.Reader) (io.Reader, error) { return nil, errors.New("not UTF-8") }

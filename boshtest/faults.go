@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// ErrCut is the error of an exchange that [Faults] has cut.
+// ErrCut is the error of an exchange cut by [Faults].
 var ErrCut = errors.New("boshtest: connection cut")
 
-// A Fault is what happens to an exchange.
+// A Fault is the fate of an exchange.
 type Fault uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 	CutRequest
 
 	// CutAfter breaks it when the server has handled the request and written
-	// its answer, of which the client gets nothing.
+	// its answer. The client gets nothing of the answer.
 	CutAfter
 
 	// CutMiddle breaks it in the middle of the answer: the client gets half
@@ -41,7 +41,7 @@ const (
 
 	// CutHeld breaks it while the server has the request and has not
 	// answered: the request's context ends after a time up to Latency. An
-	// answer that comes earlier passes.
+	// earlier answer passes.
 	CutHeld
 
 	// Duplicate sends the request over two connections at once. The client
@@ -51,7 +51,7 @@ const (
 
 	// DuplicateLate sends the request again after it has been answered,
 	// while the client does not have the answer yet. The server has to give
-	// the same answer, which is checked: see [FaultStats.Differing].
+	// the same answer; Faults checks it: see [FaultStats.Differing].
 	DuplicateLate
 
 	// Delay keeps the request or the answer back for a time up to Latency.
@@ -74,7 +74,7 @@ func (f Fault) String() string {
 	return fmt.Sprintf("Fault(%d)", uint8(f))
 }
 
-// Evenly returns Rates that give each of the faults the same share of a total:
+// Evenly returns Rates with the same share of a total for each of the faults:
 // Evenly(0.1) hits a tenth of all exchanges. No faults are all of them.
 func Evenly(total float64, which ...Fault) map[Fault]float64 {
 	if len(which) == 0 {
@@ -89,21 +89,21 @@ func Evenly(total float64, which ...Fault) map[Fault]float64 {
 	return rates
 }
 
-// Faults is an [http.RoundTripper] that does harm. Which requests it hits and
-// how follows from Seed and from the order in which they come. A client that
-// keeps to the protocol loses nothing by it, whatever the rates.
+// Faults is a harmful [http.RoundTripper]. Seed and the order of the requests
+// decide on the hit requests and their faults. A client true to the protocol
+// loses nothing by it, at any rates.
 //
-// It starts no goroutine that outlives its RoundTrip. It may serve several
-// clients, but reorders one client's requests only if that client has a Faults
-// of its own. The fields may not be changed once it is in use.
+// Its goroutines end with their RoundTrip. It may serve several clients, but
+// reorders one client's requests only if this client has a Faults of its own.
+// The fields may not be changed once it is in use.
 type Faults struct {
-	// Transport carries what passes.
+	// Transport carries the requests.
 	Transport http.RoundTripper
 
 	// Seed makes another run of the same rates.
 	Seed uint64
 
-	// Rates is the probability of each fault. What is missing to 1 passes.
+	// Rates is the probability of each fault. The rest up to 1 passes.
 	Rates map[Fault]float64
 
 	// Plan, if set, chooses the fault of each request in place of Rates.
@@ -125,7 +125,7 @@ type Faults struct {
 	passed signal // a request has gone to the server
 }
 
-// FaultStats count what a [Faults] has done.
+// FaultStats count the actions of a [Faults].
 type FaultStats struct {
 	Requests  int           // that came
 	Hits      map[Fault]int // that were hit, by fault; one that had no effect is not counted

@@ -13,31 +13,32 @@ import (
 	"time"
 )
 
-// Memory is an [http.RoundTripper] that calls a handler; see [InMemory].
+// Memory is an [http.RoundTripper] on top of a handler; see [InMemory].
 type Memory struct {
 	handler http.Handler
 	running sync.WaitGroup
 }
 
-// InMemory returns a transport that goes straight into h, without sockets or
-// HTTP framing. Each request runs in a goroutine of its own, and its answer is
+// InMemory returns a transport straight into h, without sockets or HTTP
+// framing. Each request runs in a goroutine of its own, and its answer is
 // handed back whole when the handler returns. It works in the bubbles of
 // [testing/synctest].
 //
 // The handler sees a request as a server would give it to it: with a
 // RemoteAddr, a TLS state if the URL's scheme is https, and a context of its
-// own that ends when the client's ends or the handler returns. A handler that
-// panics with [http.ErrAbortHandler], or writes less than its Content-Length,
-// breaks the connection: the client gets [io.EOF] or [io.ErrUnexpectedEOF]. Any
-// other panic is a bug to be seen and is not recovered.
+// own. The context ends when the client's ends or the handler returns. A
+// handler breaks the connection by a panic with [http.ErrAbortHandler], or by
+// writing less than its Content-Length: the client gets [io.EOF] or
+// [io.ErrUnexpectedEOF]. Any other panic is a bug to be seen and is not
+// recovered.
 //
 // When the client's context ends the handler can read no more of the body, and
-// RoundTrip gives it 100 ms to return. Otherwise a handler that is slow to
-// begin would take a request for new that the client has long repeated and
-// forgotten. [Memory.Wait] waits for handlers that stay longer.
+// RoundTrip gives it 100 ms to return. Otherwise a slow handler would take a
+// request for new after the client has long repeated and forgotten it.
+// [Memory.Wait] waits for slower handlers.
 //
-// The deadlines of [http.ResponseController] are accepted and do nothing, but for a
-// write deadline that passed more than a second ago: it breaks the connection.
+// The deadlines of [http.ResponseController] are accepted and do nothing. Only a
+// write deadline more than a second ago breaks the connection.
 func InMemory(h http.Handler) *Memory { return &Memory{handler: h} }
 
 // Wait waits until no handler is running.
@@ -91,11 +92,11 @@ func (m *Memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, context.Cause(ctx)
 }
 
-// linger is how long a request that was cancelled waits for its handler.
+// linger is how long a cancelled request waits for its handler.
 const linger = 100 * time.Millisecond
 
-// A memoryBody is the body of a request in the hands of the handler. What the
-// handler has not read when the client leaves it will not get.
+// A memoryBody is the body of a request in the hands of the handler. Once the
+// client leaves, the handler cannot read the rest.
 type memoryBody struct {
 	mu     sync.Mutex
 	r      io.ReadCloser
@@ -187,14 +188,14 @@ func (w *recorder) Flush()                          { w.WriteHeader(http.StatusO
 func (w *recorder) SetReadDeadline(time.Time) error { return nil }
 func (w *recorder) EnableFullDuplex() error         { return nil }
 
-// SetWriteDeadline breaks the connection if the deadline passed long ago, which is how
-// handlers have nothing more written.
+// SetWriteDeadline breaks the connection if the deadline passed long ago. By it
+// handlers stop all output.
 func (w *recorder) SetWriteDeadline(t time.Time) error {
 	w.cut = !t.IsZero() && time.Since(t) > time.Second
 	return nil
 }
 
-// response makes what the client gets. The handler has returned.
+// response makes the client's response. The handler has returned.
 func (w *recorder) response(r *http.Request) *http.Response {
 	w.WriteHeader(http.StatusOK)
 	resp := &http.Response{

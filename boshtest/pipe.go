@@ -12,12 +12,12 @@ import (
 )
 
 // pipeBuffer is how many bytes a pipe takes in each direction before Write
-// blocks, about what a kernel would take.
+// blocks, about as many as a kernel would.
 const pipeBuffer = 64 << 10
 
-// A PipeListener is a [net.Listener] whose connections are in memory. They
-// are buffered, have deadlines, and work in the bubbles of
-// [testing/synctest], if they and the listener were made there.
+// A PipeListener is a [net.Listener] with connections in memory. They are
+// buffered, have deadlines, and work in the bubbles of [testing/synctest], if
+// they and the listener were made there.
 type PipeListener struct {
 	backlog chan net.Conn
 	closed  chan struct{}
@@ -46,11 +46,11 @@ func (l *PipeListener) Close() error {
 	return nil
 }
 
-// Addr returns an address that means nothing.
+// Addr returns an address without meaning.
 func (l *PipeListener) Addr() net.Addr { return pipeAddr("192.0.2.2:80") }
 
-// DialContext connects to the listener, whatever the address. It has the form
-// that [net/http.Transport] wants. Each client has a port of its own, from 1234 on.
+// DialContext connects to the listener for any address. It has the form for
+// [net/http.Transport]. Each client has a port of its own, from 1234 on.
 func (l *PipeListener) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := newPipe(1233 + l.dialed.Add(1))
 	select {
@@ -68,7 +68,7 @@ type pipeAddr string
 func (pipeAddr) Network() string  { return "pipe" }
 func (a pipeAddr) String() string { return string(a) }
 
-// newPipe returns the two ends of a connection, whose client has a port.
+// newPipe returns the two ends of a connection. The client has the port.
 func newPipe(port int64) (client, server net.Conn) {
 	up, down := newHalf(), newHalf()
 	c, s := pipeAddr("192.0.2.1:"+strconv.FormatInt(port, 10)), pipeAddr("192.0.2.2:80")
@@ -99,7 +99,7 @@ func (c *pipeConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends both directions. The peer reads what was written before.
+// Close ends both directions. The peer can still read earlier bytes.
 func (c *pipeConn) Close() error {
 	c.in.close(io.ErrClosedPipe, net.ErrClosed)
 	c.out.close(net.ErrClosed, io.EOF)

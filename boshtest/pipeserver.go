@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// A PipeServer is an [http.Server] that listens on a [PipeListener], and a
-// client's transport to it: real HTTP without sockets, also in the bubbles of
+// A PipeServer is an [http.Server] on a [PipeListener], and a client's
+// transport to it: real HTTP without sockets, also in the bubbles of
 // [testing/synctest].
 type PipeServer struct {
 	// URL is where the server is. The host means nothing.
 	URL string
 
-	// Listener is what the server accepts from.
+	// Listener is the server's listener.
 	Listener *PipeListener
 
 	// Transport connects to the server. Set its fields before its first
@@ -47,7 +47,7 @@ func Pipe(srv *http.Server) *PipeServer {
 	return s
 }
 
-// An accepter takes note of the connections that a server accepts.
+// An accepter keeps a record of a server's accepted connections.
 type accepter struct {
 	*PipeListener
 	s *PipeServer
@@ -79,8 +79,8 @@ func (s *PipeServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.Transport.RoundTrip(r)
 }
 
-// Close closes the server and all connections, those that a handler has hijacked
-// included. It does not wait for handlers, as [http.Server.Close] does not.
+// Close closes the server and all connections, hijacked ones included. It does
+// not wait for handlers, as [http.Server.Close] does not.
 func (s *PipeServer) Close() error {
 	err := s.srv.Close()
 	s.serving.Wait()

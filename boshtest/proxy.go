@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ProxyFaults say what a [Proxy] does to the exchanges that go through it.
+// ProxyFaults are the faults of a [Proxy] in its exchanges.
 type ProxyFaults struct {
 	// Seed makes another run of the same rates.
 	Seed uint64
@@ -19,8 +19,8 @@ type ProxyFaults struct {
 	// CutAfter, CutMiddle, CutHeld and Delay.
 	Rates map[Fault]float64
 
-	// Spare is how many exchanges pass before the faults begin, so that a
-	// session can be created. The protocol cannot repeat its creation.
+	// Spare is how many exchanges pass before the faults begin, for the
+	// creation of a session. The protocol cannot repeat it.
 	Spare int
 
 	// Latency is the longest time of CutHeld and Delay. The default is 20 ms.
@@ -30,10 +30,10 @@ type ProxyFaults struct {
 // dialTimeout is how long a [Proxy] waits for its target.
 const dialTimeout = 10 * time.Second
 
-// A Proxy forwards TCP connections and breaks some of them. It knows nothing
-// of HTTP: an exchange is what the client says until the server speaks, and
-// what the server says until the client speaks again. With HTTP/2 a cut hits
-// all that is on the connection.
+// A Proxy forwards TCP connections and breaks some of them. It knows nothing of
+// HTTP: an exchange is the client's bytes until the server speaks, and the
+// server's bytes until the client speaks again. With HTTP/2 a cut hits all
+// requests of the connection.
 type Proxy struct {
 	target string
 	faults ProxyFaults
@@ -70,7 +70,7 @@ func NewProxy(target string, faults ProxyFaults) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr returns the host and port that the proxy listens on.
+// Addr returns the proxy's own host and port.
 func (p *Proxy) Addr() string { return p.l.Addr().String() }
 
 // Stats returns the counts so far. Requests are exchanges.
@@ -82,7 +82,7 @@ func (p *Proxy) Stats() FaultStats {
 	return s
 }
 
-// CutAll breaks all connections that are open now.
+// CutAll breaks all open connections.
 func (p *Proxy) CutAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,7 +186,7 @@ func (k *link) cut(f Fault) {
 	k.close()
 }
 
-// up forwards what the client says.
+// up forwards the client's bytes.
 func (k *link) up() {
 	defer k.close()
 	buf := make([]byte, 32<<10)
@@ -238,7 +238,7 @@ func (k *link) ask(part []byte) bool {
 	return true
 }
 
-// down forwards what the server says.
+// down forwards the server's bytes.
 func (k *link) down() {
 	defer k.close()
 	buf := make([]byte, 32<<10)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// NSNumber is the namespace of the elements that [Numbered] makes.
+// NSNumber is the namespace of the elements of [Numbered].
 const NSNumber = "urn:bosh:boshtest"
 
 // Numbered returns an element with a number, and with fill bytes of text.
@@ -26,8 +26,8 @@ func Numbered(n, fill int) []byte {
 	return append(b, "</n>"...)
 }
 
-// Number returns the number of an element that [Numbered] made, also if a
-// server has changed its namespace declarations, quotes or order of attributes.
+// Number returns the number of an element from [Numbered], also if a server has
+// changed its namespace declarations, quotes or order of attributes.
 func Number(element []byte) (n int, ok bool) {
 	end := bytes.IndexByte(element, '>')
 	i := bytes.Index(element, []byte(" n="))
@@ -56,8 +56,7 @@ type Sequence struct {
 	late    []int
 }
 
-// Got takes a number that has arrived. It reports whether it was the expected
-// one.
+// Got takes an arrived number. It reports whether it was the expected one.
 func (s *Sequence) Got(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +91,7 @@ func (s *Sequence) Count() int {
 }
 
 // Check returns an error unless the numbers below n have arrived exactly once
-// and in order, and no others. It says what was lost, doubled or late.
+// and in order, and no others. It names the lost, doubled and late ones.
 func (s *Sequence) Check(n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A signal wakes those who wait for a change. It is guarded by its owner's lock.
+// A signal wakes all waiters for a change. Its owner's lock guards it.
 type signal struct{ ch chan struct{} }
 
-// wait returns a channel that the next send closes.
+// wait returns a channel. The next send closes it.
 func (s *signal) wait() <-chan struct{} {
 	if s.ch == nil {
 		s.ch = make(chan struct{})

@@ -1,5 +1,5 @@
-// Package embed runs a NATS server in the process, so that nodes need no other service:
-// they find each other by the addresses of some of them.
+// Package embed runs a NATS server in the process, so nodes need no other service: they
+// find each other by the addresses of some of them.
 package embed
 
 import (
@@ -18,19 +18,18 @@ import (
 
 // A Config says where a server listens, and where others do.
 type Config struct {
-	// Name is what it is called in the log of others. The default is made at random.
+	// Name is its name in the logs of others. The default is made at random.
 	Name string
 
 	// Listen is the address for routes: the connections of the other servers. Give it a
-	// network that only nodes are in, or set TLS. The default is a free port of
-	// 127.0.0.1.
+	// network of nodes only, or set TLS. The default is a free port of 127.0.0.1.
 	Listen string
 
-	// Routes are addresses of others, as "10.0.0.2:6222"; one that runs is enough, and
+	// Routes are addresses of others, as "10.0.0.2:6222"; one running is enough, and
 	// its own does no harm. They may start in any order.
 	Routes []string
 
-	// User and Password are what routes have to show, the same on all nodes.
+	// User and Password are the login of routes, the same on all nodes.
 	User, Password string
 
 	// TLS is for routes, both ways: with ClientAuth and ClientCAs others have to show a
@@ -48,7 +47,7 @@ type Config struct {
 	Connect []nats.Option
 }
 
-// Start starts a server, and returns a connection to it that uses no socket. It listens
+// Start starts a server, and returns a connection to it without a socket. It listens
 // for other clients of NATS on loopback, and lets none in, unless Options does.
 //
 // Close the connection and call server.Shutdown at the end.

@@ -34,8 +34,8 @@ type life struct {
 	downs   []boshtest.Sequence
 }
 
-// live lives one session, of which the seed and the number say all, if it is of
-// a kind that is wanted.
+// live lives one session, if it is of a wanted kind. The seed and the number
+// decide on all of it.
 func (w *world) live(ctx context.Context, id int, o options) {
 	rng := rand.New(rand.NewPCG(w.seed, 3+uint64(id)))
 	l := &life{w: w, id: id, rng: rng, route: w.routes[id%len(w.routes)], pause: rng.IntN(3) == 0}
@@ -79,7 +79,7 @@ func (w *world) live(ctx context.Context, id int, o options) {
 	w.totals.add(faults.Stats())
 }
 
-// String says what kind of session it is.
+// String names the kind of the session.
 func (l *life) String() string {
 	kind := fmt.Sprintf("session %d: %s, hold %d, %d streams", l.id, l.route.name, l.cfg.Hold, len(l.jobs))
 	for what, is := range map[string]bool{"acks": l.cfg.Acks, "keys": l.cfg.Keys > 0, "pauses": l.pause, "ended by the server": l.jobs[0].close} {
@@ -156,7 +156,7 @@ func (l *life) run(ctx context.Context) error {
 	return nil
 }
 
-// dial creates the session, again if a fault has hit that.
+// dial creates the session, again if a fault has hit the creation.
 func dial(ctx context.Context, cfg boshtest.Config) (c *boshtest.Client, err error) {
 	for range 10 {
 		var refused boshclient.Condition

@@ -1,6 +1,6 @@
-// Chaos lets many BOSH sessions live at once over connections that break, and
-// checks that nothing is lost, comes twice or out of order, and that no session
-// dies of it. What clients and application send each other is numbered.
+// Chaos lets many BOSH sessions live at once over breaking connections. Clients
+// and application number their payloads. It checks them for losses, doubles and
+// disorder, and that no session dies.
 //
 //	go run ./internal/chaos                             # 100,000 payloads, a quarter of the exchanges hit
 //	go run -race ./internal/chaos -n 20000              # with the race detector
@@ -10,7 +10,7 @@
 //	go run ./internal/chaos -soak 30m -plot soak.svg    # see below
 //
 // A soak keeps a number of sessions coming and going under a steady load, and
-// measures heap, goroutines and file descriptors, which must not grow.
+// measures heap, goroutines and file descriptors. These must not grow.
 package main
 
 import (
@@ -118,7 +118,7 @@ func (w *world) run(ctx context.Context, o options) {
 	living.Wait()
 }
 
-// String says what has happened.
+// String summarises the run.
 func (w *world) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +141,7 @@ func (w *world) String() string {
 // share is how much of the exchanges was hit.
 func (t *totals) share() float64 { return float64(t.hit) / float64(max(t.exchanges, 1)) }
 
-// verdict returns what went wrong, or nil.
+// verdict returns the failure of the run, or nil.
 func (w *world) verdict() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"github.com/gobosh/bosh/internal/plot"
 )
 
-// A curve is one of the things that a soak measures.
+// A curve is one of the figures of a soak.
 type curve struct {
 	name  string
 	value func(*sample) float64

@@ -17,7 +17,7 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// A sample is what was measured at a moment of a soak.
+// A sample holds the figures of a moment of a soak.
 type sample struct {
 	at         time.Duration
 	heap       float64 // MiB that are reachable
@@ -92,7 +92,7 @@ func (w *world) measure(ctx context.Context, d time.Duration, out io.Writer) (sa
 }
 
 // visit is one session of a soak: it says something every few seconds for a
-// while, and then ends in one of the ways in which sessions end.
+// while, and then ends in one of the possible ways.
 func (w *world) visit(ctx context.Context, id int, rate float64) {
 	rng := rand.New(rand.NewPCG(w.seed, 5+uint64(id)))
 	if rest(ctx, time.Duration(rng.Int64N(int64(4*time.Second)))) != nil {
@@ -140,7 +140,7 @@ func (w *world) visit(ctx context.Context, id int, rate float64) {
 	w.totals.add(faults.Stats())
 }
 
-// failed takes note of a failure, unless it is that of the end of all.
+// failed records a failure, unless it comes from the end of the run.
 func (w *world) failed(ctx context.Context, id int, err error) {
 	if err == nil || ctx.Err() != nil {
 		return
@@ -163,9 +163,9 @@ func echo(s *bosh.Stream) {
 	}
 }
 
-// flat returns an error if one of the measured things has grown: if its median
-// in the last third is above that in the second by more than a tenth, and by
-// more than noise.
+// flat returns an error if one of the figures has grown: its median in the last
+// third is above the one in the second by more than a tenth, and by more than
+// noise.
 func flat(samples []sample) error {
 	if len(samples) < 30 {
 		return nil

@@ -18,8 +18,8 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// A world is a handler, the ways to it, and what the application behind it has
-// to check.
+// A world is a handler, the ways to it, and the checks of the application
+// behind it.
 type world struct {
 	seed   uint64
 	h      *bosh.Handler
@@ -43,7 +43,7 @@ type route struct {
 	proxied   bool              // the faults are on the way
 }
 
-// A totals counts what has happened.
+// A totals counts the events of a run.
 type totals struct {
 	sessions, payloads int // payloads both ways
 	exchanges, hit     int
@@ -84,8 +84,8 @@ func newWorld(seed uint64) *world {
 	return w
 }
 
-// ended takes note of a session that has not ended in good order: what its
-// client is told may get lost, and it hears item-not-found then.
+// ended records a session without an end in good order: the news for its client
+// may get lost, and then the client hears item-not-found.
 func (w *world) ended(s *bosh.Session) {
 	var e *bosh.Error
 	if !errors.As(s.Err(), &e) || e.Condition == "" || e.Condition == bosh.SystemShutdown {
@@ -103,7 +103,7 @@ func (w *world) close() {
 	}
 }
 
-// ServeHTTP is the handler, which has to wait while the process is starved.
+// ServeHTTP is the handler. It has to wait while the process is starved.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if ch := w.starved.Load(); ch != nil {
 		<-*ch
@@ -123,7 +123,7 @@ func (w *world) starve(ctx context.Context) {
 	}
 }
 
-// rest waits for d, or for the end of ctx, whose error it returns.
+// rest waits for d or the end of ctx. It returns the error of ctx.
 func rest(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -143,7 +143,7 @@ func (w *world) server(version int) *http.Server {
 	return srv
 }
 
-// overPipes adds routes without sockets, which work in a bubble of time too.
+// overPipes adds routes without sockets. They work in a bubble of time too.
 func (w *world) overPipes() {
 	for version := 1; version <= 2; version++ {
 		s := boshtest.Pipe(w.server(version))
@@ -157,8 +157,8 @@ func (w *world) overPipes() {
 	}
 }
 
-// overSockets adds a route over TCP for each version, and one through a proxy
-// that cuts connections with this probability, if it is not 0.
+// overSockets adds a route over TCP for each version. If rate is not 0 it adds
+// one through a proxy, which cuts connections with this probability.
 func (w *world) overSockets(rate float64) error {
 	for version := 1; version <= 2; version++ {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -196,7 +196,7 @@ func (w *world) overSockets(rate float64) error {
 	return nil
 }
 
-// A job is what is to go over one stream: n numbers each way.
+// A job is the work of one stream: n numbers each way.
 type job struct {
 	n       int
 	close   bool // the application ends the stream when it has all
@@ -207,8 +207,8 @@ type job struct {
 	proven atomic.Int64                    // how often the application was told what the client has
 }
 
-// has checks what the application is told that the client has, against what the client
-// has had of all streams by then.
+// has checks n, the number of proven elements for the application, against the
+// client's real count over all streams.
 func (w *world) has(j *job, n int64) {
 	c := j.client.Load()
 	if c == nil {
@@ -241,7 +241,8 @@ func (w *world) remove(name string) {
 	delete(w.jobs, name)
 }
 
-// received returns what reads up to n elements of s as ReadElement does, but by Receive.
+// received returns a function to read up to n elements of s as ReadElement does, but by
+// Receive.
 func received(s *bosh.Stream, n int) func(context.Context) ([]byte, error) {
 	type input struct {
 		el  []byte

@@ -1,5 +1,5 @@
-// Package defaults reads options of which zero means a default, negative means
-// none, and too large means the largest possible.
+// Package defaults reads options: zero means a default, negative means none,
+// and too large means the largest possible.
 package defaults
 
 import (
@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// MaxSeconds is the largest number of seconds that goes over the wire.
+// MaxSeconds is the largest number of seconds on the wire.
 const MaxSeconds = 1<<16 - 1
 
 // Number returns n, def if it is zero, 0 if it is negative, and top if it is
-// larger than that.
+// larger than top.
 func Number(n, def, top int) int { return min(max(cmp.Or(n, def), 0), top) }
 
-// Bound is Number for what there must be a limit to: a negative one stands for
-// the largest possible.
+// Bound is Number for an unavoidable limit: a negative one stands for the
+// largest possible.
 func Bound[N int | int64](n, def, top N) N {
 	if n < 0 {
 		return top
@@ -26,14 +26,14 @@ func Bound[N int | int64](n, def, top N) N {
 // Limit returns n, def if it is zero, and -1 if it is negative.
 func Limit(n, def int) int { return max(cmp.Or(n, def), -1) }
 
-// Duration returns d, def if it is zero, 0 if it is negative, and what MaxSeconds are
-// if it is larger. A time-out so long means as little as a longer one, which could
+// Duration returns d, def if it is zero, 0 if it is negative, and MaxSeconds as a
+// duration if it is larger. A longer time-out means no more than this one, and could
 // not be added to the time of day.
 func Duration(d, def time.Duration) time.Duration {
 	return min(max(cmp.Or(d, def), 0), MaxSeconds*time.Second)
 }
 
-// Seconds is Duration for what goes over the wire: whole seconds, at least one
+// Seconds is Duration for values on the wire: whole seconds, at least one
 // unless it is none, and not too many.
 func Seconds(d, def time.Duration) time.Duration {
 	d = Duration(d, def)

@@ -14,19 +14,19 @@ import (
 	"github.com/gobosh/bosh/internal/logs"
 )
 
-// spareDescriptors are those that a program needs for other things than sessions.
+// spareDescriptors are a program's descriptors for other things than sessions.
 const spareDescriptors = 64
 
-// Sessions returns how many sessions the limit on file descriptors has room for, and that
-// limit, if each session takes so many of them. If there is no limit, or it is not known,
-// ok is false.
+// Sessions returns how many sessions the limit on file descriptors has room for, and the
+// limit. Each session takes so many descriptors. If there is no limit, or it is not
+// known, ok is false.
 func Sessions(each int) (sessions, limit int, ok bool) {
 	limit, ok = descriptorLimit()
 	return max((limit-spareDescriptors)/each, 0), limit, ok
 }
 
 // LogSessions has the log say how many sessions the limit on file descriptors has room for.
-// It warns if these are fewer than most, of which 0 stands for no limit.
+// It warns if these are fewer than most; 0 stands for no limit.
 func LogSessions(log *slog.Logger, each int, most int64) {
 	n, limit, ok := Sessions(each)
 	if !ok {
@@ -43,14 +43,14 @@ func LogSessions(log *slog.Logger, each int, most int64) {
 	log.Log(context.Background(), level, message, "sessions", n, "descriptors", limit, "max-sessions", most)
 }
 
-// NoDescriptors reports whether err says that there are no file descriptors left.
+// NoDescriptors reports whether err is the lack of file descriptors.
 func NoDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
 		err != nil && strings.Contains(err.Error(), "too many open files")
 }
 
-// WatchDescriptors returns a listener that has it logged, every ten seconds at most, when a
-// connection cannot be accepted for want of file descriptors.
+// WatchDescriptors returns a listener. If it cannot accept a connection for want of file
+// descriptors it logs this, every ten seconds at most.
 func WatchDescriptors(ln net.Listener, log *slog.Logger) net.Listener {
 	return &watched{Listener: ln, log: log, began: time.Now()}
 }
@@ -74,8 +74,8 @@ func (w *watched) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// SayRoom says, for a program that logs warnings alone, how many sessions the limit on file
-// descriptors has room for, at two connections each.
+// SayRoom is for a program with a log of warnings alone. It says how many sessions the
+// limit on file descriptors has room for, at two connections each.
 func SayRoom(w io.Writer, program string) {
 	if n, limit, ok := Sessions(2); ok {
 		fmt.Fprintf(w, "%s: %d file descriptors are enough for %d sessions\n", program, limit, n)

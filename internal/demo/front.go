@@ -14,12 +14,12 @@ import (
 )
 
 // IdleTimeout is how long the programs keep a connection without a request, unless they
-// are told. Load balancers keep theirs for 10 minutes: whoever closes first must not be
-// the server, or a request may be on its way.
+// are told. Load balancers keep theirs for 10 minutes. The server must not close first,
+// or a request may be on its way.
 const IdleTimeout = 11 * time.Minute
 
-// CheckPaths serves by mux, in which BOSH is at path. A request that looks for BOSH elsewhere,
-// since something in front has changed its path, or has not, is logged.
+// CheckPaths serves by mux, in which BOSH is at path. It logs a request for BOSH at another
+// path: a front has changed the path, or has not.
 func CheckPaths(mux *http.ServeMux, path string, log *slog.Logger) http.Handler {
 	began, said := time.Now(), new(logs.Limiter)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -37,9 +37,9 @@ func CheckPaths(mux *http.ServeMux, path string, log *slog.Logger) http.Handler 
 	})
 }
 
-// WatchIdle has srv log it, once, when it closes a connection of something in front for being
-// idle. That one may have sent a request at the same moment, and answers 502 then.
-// It is called before srv serves.
+// WatchIdle has srv log, once, when it closes an idle connection of a front. The front may
+// have sent a request at the same moment, and answers 502 then. It is called before srv
+// serves.
 func WatchIdle(srv *http.Server, log *slog.Logger) {
 	w := &idleWatch{log: log, limit: srv.IdleTimeout}
 	next, state, conn := srv.Handler, srv.ConnState, srv.ConnContext

@@ -1,5 +1,5 @@
-// Package demo has what the example programs share: they serve pages that use the
-// BOSH client, say where they can be reached, and notice what is wrong in front of them.
+// Package demo has the common parts of the example programs. They serve pages with the
+// BOSH client, say where they can be reached, and notice faults of the fronts.
 package demo
 
 import (

@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// Hosts returns the names and addresses by which a listener can be reached. For
-// one that listens on all addresses of the machine that is "localhost", and then
-// each address that others may know.
+// Hosts returns the names and addresses of a listener. For a listener on all
+// addresses of the machine these are "localhost", and then each address known to
+// others.
 func Hosts(listening net.Addr) []string {
 	tcp, ok := listening.(*net.TCPAddr)
 	if !ok {
@@ -49,7 +49,7 @@ func port(a net.Addr) string {
 	return strconv.Itoa(a.(*net.TCPAddr).Port)
 }
 
-// Loopback reports whether a host that Hosts returned is of this machine alone.
+// Loopback reports whether a host from Hosts is of this machine alone.
 func Loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()

@@ -7,9 +7,9 @@ import (
 )
 
 // CleanSlashes serves each request as if its path were written with single slashes.
-// Fronts add some: a prefix that ends in one, before a path that begins with
-// one. An http.ServeMux would redirect to the path that is clean, and that is
-// no path of the front's.
+// Fronts add some: a prefix with one at its end, before a path with one at its
+// start. An http.ServeMux would redirect to the clean path, and the front has no
+// such path.
 func CleanSlashes(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := shortest(r.URL.Path); p != r.URL.Path {

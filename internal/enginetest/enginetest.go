@@ -1,5 +1,5 @@
-// Package enginetest is imported by the tests of packages that serve BOSH, so
-// that they can be run against either engine:
+// Package enginetest lets the tests of packages with a BOSH server run against
+// either engine:
 //
 //	BOSH_ENGINE=direct go test ./...
 //
@@ -14,7 +14,8 @@ import (
 
 func init() { direct.Always = Direct }
 
-// Direct reports whether the direct engine is asked for. It looks whenever it is
-// called: what a test has asked of the environment is what go test goes by when it
-// gives out the result of an earlier run, and it does not see what is asked before.
+// Direct reports whether the environment asks for the direct engine. It looks at
+// each call, within the test. go test reuses an earlier result only if all
+// variables read by the tests are the same, and it does not see reads before the
+// tests.
 func Direct() bool { return os.Getenv("BOSH_ENGINE") == "direct" }

@@ -1,5 +1,5 @@
-// Package knobs is what package boshtest can ask of a boshclient.Conn and applications
-// cannot. It goes by the context of Dial and Resume.
+// Package knobs has settings of a boshclient.Conn for package boshtest, not for
+// applications. It goes by the context of Dial and Resume.
 package knobs
 
 import "context"
@@ -14,10 +14,10 @@ type Knobs struct {
 
 type key struct{}
 
-// With returns a context that carries k.
+// With returns a context with k.
 func With(ctx context.Context, k Knobs) context.Context { return context.WithValue(ctx, key{}, k) }
 
-// From returns what ctx carries.
+// From returns the Knobs of ctx.
 func From(ctx context.Context) Knobs {
 	k, _ := ctx.Value(key{}).(Knobs)
 	return k

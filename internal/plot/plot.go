@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// A Plot is a drawing of panels that share the horizontal axis.
+// A Plot is a drawing of panels with a common horizontal axis.
 type Plot struct {
 	Title  string
 	Note   string // below the title: how it was measured
@@ -25,7 +25,7 @@ type Tick struct {
 	Label string
 }
 
-// A Panel has curves over a vertical axis that begins at 0.
+// A Panel has curves over a vertical axis from 0.
 type Panel struct {
 	Name  string
 	Lines []Line

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Go writes metrics of the Go runtime, by the names that they have in its libraries.
+// Go writes metrics of the Go runtime, by the names of Prometheus's Go libraries.
 func (w Writer) Go() {
 	w.Info("go_info", "Information about the Go environment.", "version", runtime.Version())
 	w.Gauge("go_goroutines", "Number of goroutines that currently exist.", float64(runtime.NumGoroutine()))
@@ -36,7 +36,7 @@ func (w Writer) Process() {
 	if err != nil {
 		return
 	}
-	// What comes before may have blanks in it.
+	// The text before may have blanks in it.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	field := func(i int) float64 { // by its number in proc_pid_stat(5)
 		if i-3 >= len(fields) {

@@ -1,5 +1,5 @@
-// Package promtext writes metrics in the text format of Prometheus, for programs that
-// have no library for it.
+// Package promtext writes metrics in the text format of Prometheus, for programs
+// without a library for it.
 package promtext
 
 import (
@@ -13,10 +13,10 @@ import (
 	"sync/atomic"
 )
 
-// ContentType is that of the format.
+// ContentType is the media type of the format.
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// A Writer writes metrics. What goes wrong is the matter of w.
+// A Writer writes metrics. Errors are the matter of w.
 type Writer struct{ w io.Writer }
 
 // New returns a Writer to w.
@@ -26,19 +26,19 @@ func (w Writer) head(name, kind, help string) {
 	fmt.Fprintf(w.w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 }
 
-// Gauge writes a value that goes up and down.
+// Gauge writes a rising and falling value.
 func (w Writer) Gauge(name, help string, v float64) {
 	w.head(name, "gauge", help)
 	fmt.Fprintf(w.w, "%s %s\n", name, number(v))
 }
 
-// Counter writes a value that only grows.
+// Counter writes a growing value.
 func (w Writer) Counter(name, help string, v float64) {
 	w.head(name, "counter", help)
 	fmt.Fprintf(w.w, "%s %s\n", name, number(v))
 }
 
-// Counters writes counters that differ by a label.
+// Counters writes counters with a different label each.
 func (w Writer) Counters(name, help, label string, values map[string]int64) {
 	w.head(name, "counter", help)
 	for _, value := range slices.Sorted(maps.Keys(values)) {
@@ -46,7 +46,7 @@ func (w Writer) Counters(name, help, label string, values map[string]int64) {
 	}
 }
 
-// CountersBy writes counters that differ by two labels.
+// CountersBy writes counters with two different labels each.
 func (w Writer) CountersBy(name, help string, labels [2]string, values map[string]map[string]int64) {
 	w.head(name, "counter", help)
 	for _, first := range slices.Sorted(maps.Keys(values)) {
@@ -56,7 +56,7 @@ func (w Writer) CountersBy(name, help string, labels [2]string, values map[strin
 	}
 }
 
-// Info writes a gauge of 1 that has labels, each followed by its value.
+// Info writes a gauge of 1 with labels, each followed by its value.
 func (w Writer) Info(name, help string, labels ...string) {
 	w.head(name, "gauge", help)
 	var pairs []string
@@ -66,7 +66,8 @@ func (w Writer) Info(name, help string, labels ...string) {
 	fmt.Fprintf(w.w, "%s{%s} 1\n", name, strings.Join(pairs, ","))
 }
 
-// escape returns a label's value so that %q writes it as the format has it.
+// escape returns a label's value in a form for %q: then it is written as the format has
+// it.
 func escape(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // number writes a value.
@@ -77,7 +78,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
-// A Histogram counts what is observed by its size. It may be used by several goroutines at
+// A Histogram counts observations by their size. It may be used by several goroutines at
 // once. Make it by NewHistogram.
 type Histogram struct {
 	bounds []float64

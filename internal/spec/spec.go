@@ -1,5 +1,5 @@
-// Package spec has what the XEPs ask of a BOSH server, by the IDs that tests name, and
-// finds the tests that name them.
+// Package spec has the XEPs' requirements on a BOSH server, by ID, and finds the tests
+// that name the IDs.
 package spec
 
 import (
@@ -46,7 +46,7 @@ func Sections() (all []Section) {
 
 var id = regexp.MustCompile(`\b[BXD][0-9]+(\.[0-9]+)*-[0-9]+[a-z]?\b`)
 
-// A Test is a test function, or what of it has a name.
+// A Test is a test function, or a named part of it.
 type Test struct {
 	Dir  string // of its package, from the root of the module
 	File string
@@ -54,7 +54,7 @@ type Test struct {
 	Sub  string // what the name of the subtest holds; empty if the whole function is meant
 }
 
-// Tests returns the tests that name a requirement, by its ID, in the module at root.
+// Tests returns the tests of each requirement, by its ID, in the module at root.
 func Tests(root string) (map[string][]Test, error) {
 	found := make(map[string]map[Test]bool)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -1,4 +1,4 @@
-// Package version says which version of this module a program was built with.
+// Package version tells the version of this module in a program.
 package version
 
 import (
@@ -8,12 +8,12 @@ import (
 
 const module = "github.com/gobosh/bosh"
 
-// Set is the version that a linker has been told, as by
-// -ldflags "-X github.com/gobosh/bosh/internal/version.Set=v1.2.3"; or empty.
+// Set is the version given to the linker, as by -ldflags "-X
+// github.com/gobosh/bosh/internal/version.Set=v1.2.3"; or empty.
 var Set string
 
 // Module returns the version of the module: as v1.2.3, or (devel) with the revision
-// that it was built from, as far as the build knows.
+// of the build, as far as the build knows.
 var Module = sync.OnceValue(func() string {
 	info, ok := debug.ReadBuildInfo()
 	switch {

@@ -108,7 +108,7 @@ func runTests(root, engine string, tests map[string][]spec.Test) (results, error
 	return all, nil
 }
 
-// read takes what go test -json writes.
+// read takes the output of go test -json.
 func (r results) read(in io.Reader) {
 	lines := bufio.NewReader(in)
 	for {
@@ -127,7 +127,7 @@ func (r results) read(in io.Reader) {
 	}
 }
 
-// of returns the outcome of a test: of the subtests that have its ID in their names, if
+// of returns the outcome of a test: of the subtests with its ID in their names, if
 // there are any, or else of the function.
 func (r results) of(t spec.Test) string {
 	sum := ""
@@ -154,13 +154,14 @@ func names(name, id string) bool {
 	return false
 }
 
-// worse returns the worse of two outcomes. None at all is the best, so that it is no sum.
+// worse returns the worse of two outcomes. None at all is the best: any outcome replaces
+// it.
 func worse(a, b string) string {
 	order := []string{"", "pass", "skip", "fail"}
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
 }
 
-// A page is what is shown.
+// A page is the data of the HTML page.
 type page struct {
 	At, Go   string
 	Engines  []string
