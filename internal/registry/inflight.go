@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// An InFlight counts the work that is going on. Make it by NewInFlight. It may be used by
-// several goroutines at once.
+// An InFlight counts the current work. Make it by NewInFlight. It may be used by several
+// goroutines at once.
 type InFlight struct {
 	busy   func() bool
 	active atomic.Int64
@@ -16,8 +16,8 @@ type InFlight struct {
 }
 
 // NewInFlight returns an InFlight. busy reports whether there is anything to wait for besides
-// what has come in by Enter. It may be called by any goroutine that waits; whoever
-// makes it false calls Notify.
+// the work entered by Enter. It may be called by any waiting goroutine; code that makes it
+// false calls Notify.
 func NewInFlight(busy func() bool) *InFlight {
 	return &InFlight{busy: busy, quiet: make(chan struct{}, 1)}
 }
@@ -33,7 +33,7 @@ func (f *InFlight) Leave() {
 	}
 }
 
-// Drain says that nothing new is to begin.
+// Drain says: nothing new is to begin.
 func (f *InFlight) Drain() { f.drains.Store(true) }
 
 // Draining reports whether nothing new is to begin.
@@ -58,14 +58,13 @@ func (f *InFlight) Notify() {
 	}
 }
 
-// Wait waits until nothing is going on, or ctx is done, whose error it returns
-// then. The InFlight must be closed. Several may wait.
+// Wait waits until nothing is going on, or ctx is done. Then it returns the error of ctx. The
+// InFlight must be closed. Several may wait.
 func (f *InFlight) Wait(ctx context.Context) error {
 	return f.wait(ctx, func() bool { return f.busy() || f.active.Load() > 0 })
 }
 
-// WaitIdle is Wait for what has not come in by Enter. It is enough that the InFlight
-// drains.
+// WaitIdle is Wait without the work entered by Enter. It is enough that the InFlight drains.
 func (f *InFlight) WaitIdle(ctx context.Context) error { return f.wait(ctx, f.busy) }
 
 func (f *InFlight) wait(ctx context.Context, busy func() bool) error {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// ByName counts what has one of a few names. The zero value is ready for use, by several
-// goroutines at once.
+// ByName counts things with one of a few names. The zero value is ready for use, by
+// several goroutines at once.
 type ByName struct {
 	mu sync.Mutex
 	n  map[string]int64
@@ -25,7 +25,7 @@ func (b *ByName) AddN(name string, n int64) {
 	b.n[name] += n
 }
 
-// All returns the counts, which are the caller's.
+// All returns the counts, as a copy for the caller.
 func (b *ByName) All() map[string]int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package registry keeps account of the sessions of a Handler: which there are, how
-// many there may be, what they have counted, and whether work is still in flight.
+// Package registry keeps account of the sessions of a Handler: the sessions
+// themselves, their limits, their counts, and work still in flight.
 package registry
 
 import (
@@ -10,8 +10,8 @@ import (
 // shards is how many locks a Table has. It must be a power of two.
 const shards = 64
 
-// A Table maps keys to values. The zero value is an empty table. Keys should
-// be random in their first two bytes, which choose the lock.
+// A Table maps keys to values. The zero value is an empty table. Keys should be
+// random in their first two bytes: those choose the lock.
 type Table[V any] struct {
 	shard [shards]shard[V]
 }
@@ -35,7 +35,7 @@ func (t *Table[V]) Get(key []byte) (v V, ok bool) {
 	return v, ok
 }
 
-// Put sets the value of key, which must have at least two bytes.
+// Put sets the value of key. The key must have at least two bytes.
 func (t *Table[V]) Put(key string, v V) {
 	s := t.of(key[0], key[1])
 	s.mu.Lock()
@@ -54,8 +54,8 @@ func (t *Table[V]) Delete(key string) {
 	s.mu.Unlock()
 }
 
-// All returns the values there are. No lock is held while they are used, and
-// those that come meanwhile may be missing.
+// All returns the values there are. No lock is held while they are used, and new
+// ones may be missing.
 func (t *Table[V]) All() iter.Seq[V] {
 	return func(yield func(V) bool) {
 		var vs []V

@@ -32,10 +32,10 @@ func (n *Counts) Add(m Counts) {
 	n.Unread += m.Unread
 }
 
-// A Totals is the sum of all sessions. Those that live are asked for their counts; of
-// those that have ended it knows. Each counts once, whenever it ends, so that no count
-// ever falls but those of what is open, queued or unread. The zero value is ready for
-// use, by several goroutines at once.
+// A Totals is the sum of all sessions. Live sessions are asked for their counts; it knows
+// those of the ended ones. Each session counts once, whenever it ends. So no count ever
+// falls, except those of open, queued and unread things. The zero value is ready for use,
+// by several goroutines at once.
 type Totals struct {
 	asking sync.Mutex // held by Sum, and guards last
 	last   Mark
@@ -47,13 +47,13 @@ type Totals struct {
 	round Mark             // the Sum that is asking; 0 if none is
 }
 
-// A Mark is the last Sum that has asked a session. The session's lock guards it. Each Sum
-// asks every session, so that few bits are enough.
+// A Mark is the last Sum to ask a session. The session's lock guards it. Each Sum asks
+// every session, so that few bits are enough.
 type Mark uint16
 
-// Ended adds a session that has ended. What it had open, queued or unread is
-// over. It is called once for each session, with the session's lock held, and nobody
-// asks the session after that.
+// Ended adds an ended session. Its open, queued and unread counts are over. It is called
+// once for each session, with the session's lock held, and nobody asks the session after
+// that.
 func (t *Totals) Ended(n Counts, asked Mark, reason string) {
 	n.Open, n.Queued, n.Unread = 0, 0, 0
 	t.mu.Lock()
@@ -68,16 +68,16 @@ func (t *Totals) Ended(n Counts, asked Mark, reason string) {
 	t.ended[reason]++
 }
 
-// Add adds what comes after the end of a session.
+// Add adds counts from after the end of a session.
 func (t *Totals) Add(n Counts) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sum.Add(n)
 }
 
-// Sum returns the counts, and how many sessions ended by which reason. It has ask ask
-// all sessions that have not ended: with the lock of each, that sets its Mark to the
-// one it is given, and adds its counts to sum.
+// Sum returns the counts, and how many sessions ended for each reason. It calls ask to
+// ask all live sessions: with the lock of each, ask sets its Mark to m, and adds its
+// counts to sum.
 func (t *Totals) Sum(ask func(m Mark, sum *Counts)) (sum Counts, ended map[string]int64) {
 	t.asking.Lock()
 	defer t.asking.Unlock()
