@@ -2,8 +2,8 @@ package reqinfo
 
 import "context"
 
-// A LazyContext is a context that is made when it is first asked for, and cancelled
-// at the end of its owner. Its owner's lock guards it. Make it by NewLazyContext.
+// A LazyContext is a context made at the first request for it, and cancelled at the
+// end of its owner. Its owner's lock guards it. Make it by NewLazyContext.
 type LazyContext struct {
 	ctx    context.Context         // the parent as long as cancel is nil
 	cancel context.CancelCauseFunc // nil until somebody has asked
@@ -24,7 +24,7 @@ func (s *LazyContext) Context(over error) context.Context {
 	return s.ctx
 }
 
-// Values returns a context that has the values of the LazyContext's.
+// Values returns a context with the values of the LazyContext's.
 func (s *LazyContext) Values() context.Context { return s.ctx }
 
 // Watch has f called, in a goroutine of its own, when ctx is done before the owner has
@@ -35,8 +35,8 @@ func (s *LazyContext) Watch(ctx context.Context, f func()) {
 	}
 }
 
-// Cancel returns the function that cancels the context, which may call others,
-// so that no lock should be held. It must be called once the owner has ended.
+// Cancel returns the function to cancel the context. It may call others, so no lock
+// should be held. It must be called once the owner has ended.
 func (s *LazyContext) Cancel() context.CancelCauseFunc {
 	stop, cancel := s.stop, s.cancel
 	switch {

@@ -12,5 +12,5 @@ func Forwarded(h http.Header) bool {
 	return false
 }
 
-// ForwardedBy are the fields by which those in front say that they have passed a request on.
+// ForwardedBy are the fields by which proxies say that they have passed a request on.
 var ForwardedBy = [...]string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"}

@@ -1,4 +1,4 @@
-// Package reqinfo keeps what an HTTP request said of its client, in little room: its
+// Package reqinfo keeps an HTTP request's data about its client, in little room: its
 // headers, the addresses at its two ends, its certificate, and its context.
 package reqinfo
 
@@ -10,25 +10,24 @@ import (
 	"net/url"
 )
 
-// An Info is an HTTP request without its body and context. It takes a
-// fraction of the room of an http.Request, whose header is a map of slices: for
-// those who keep many for long, and look at few of them.
+// An Info is an HTTP request without its body and context. It takes a fraction of
+// the room of an http.Request with its map of slices. It is for code that keeps many
+// for long, and looks at few of them.
 type Info interface {
 	// Request returns the request. It is the caller's.
 	Request() *http.Request
 
-	// RemoteAddr returns the address that the request came from. It is never
-	// nil.
+	// RemoteAddr returns the address of the client. It is never nil.
 	RemoteAddr() net.Addr
 
 	// TLS returns the state of the connection, or nil.
 	TLS() *tls.ConnectionState
 
-	// Size returns how many bytes it takes, about, but for what belongs to TLS.
+	// Size returns the bytes of memory it takes, about, without those of TLS.
 	Size() int
 }
 
-// WithAddr returns an Info that is as o, but came from addr, unless that is nil.
+// WithAddr returns an Info equal to o, but from addr, unless addr is nil.
 func WithAddr(addr net.Addr, o Info) Info {
 	if addr == nil {
 		return o
@@ -36,7 +35,7 @@ func WithAddr(addr net.Addr, o Info) Info {
 	return &located{o, addr}
 }
 
-// A located is an Info of which somebody knows better where it came from.
+// A located is an Info with a better known client address.
 type located struct {
 	Info
 	addr net.Addr
@@ -44,12 +43,12 @@ type located struct {
 
 func (o *located) RemoteAddr() net.Addr { return o.addr }
 
-// A plain is an Info that did not come over TLS: a text of fields, as in Keep.
-// Before each there is a number: twice its length, or if it is odd the field is one
-// of the words, of which that is twice the index and one.
+// A plain is an Info without TLS: a text of fields, as in Keep. Before each there is
+// a number. An even one is twice the field's length. An odd one is twice an index of
+// words, and one: the field is that word.
 type plain string
 
-// An encrypted is one that did.
+// An encrypted is one with TLS.
 type encrypted struct {
 	plain
 	tls *tls.ConnectionState
@@ -58,7 +57,7 @@ type encrypted struct {
 // remoteAddr is how many fields come before the RemoteAddr.
 const remoteAddr = 4
 
-// sameURI stands for a RequestURI that is as the URL. None has a blank.
+// sameURI stands for a RequestURI equal to the URL. None has a blank.
 const sameURI = " "
 
 // Keep returns the Info of r. The Content-Length is not kept, nor is the body.
@@ -136,7 +135,7 @@ func (o plain) Request() *http.Request {
 	return r
 }
 
-// fields is what of a plain is still to be read.
+// fields is the unread rest of a plain.
 type fields string
 
 func (f *fields) next() string {

@@ -11,7 +11,7 @@ import (
 	"github.com/gobosh/bosh/internal/pipeline"
 )
 
-// Addr returns the address that an [http.Request] calls remote. It is never nil.
+// Addr returns the remote address in an [http.Request]. It is never nil.
 func Addr(remote string) net.Addr {
 	if ap, err := netip.ParseAddrPort(remote); err == nil {
 		return net.TCPAddrFromAddrPort(ap)
@@ -29,9 +29,9 @@ func Plain(a net.Addr) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
 }
 
-// Owner returns whose the address a is: the address itself without its port, in one
-// form however it is written, or for IPv6 the network of so many bits, since a client
-// has all addresses of one.
+// Owner returns the owner of the address a: the address itself without its port, in
+// one form however it is written. For IPv6 it is the network of so many bits, since a
+// client has all addresses of one.
 func Owner(a net.Addr, bits int) string {
 	ip, ok := addr(a)
 	if !ok {
@@ -49,7 +49,7 @@ func Owner(a net.Addr, bits int) string {
 	return ip.String()
 }
 
-// nat64 is what IPv4 addresses are in where IPv6 alone is spoken. RFC 6052.
+// nat64 is the prefix of IPv4 addresses in networks of IPv6 alone. RFC 6052.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 // addr returns the IP address in a, if there is one: one of IPv4 as such.
@@ -69,8 +69,8 @@ func addr(a net.Addr) (ip netip.Addr, ok bool) {
 	return ip.Unmap().WithZone(""), ip.IsValid()
 }
 
-// Local returns the address that a request with the context ctx came in on. If
-// that does not tell, it is host. It is never nil.
+// Local returns the local address of a request with the context ctx. If ctx does not
+// have it, it is host. It is never nil.
 func Local(ctx context.Context, host string) net.Addr {
 	if a, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr); ok {
 		return pipeline.Unwrap(a)
@@ -78,8 +78,8 @@ func Local(ctx context.Context, host string) net.Addr {
 	return Name(host)
 }
 
-// Certificate returns the certificate that the client of a connection showed, or
-// nil. The connection may be without TLS.
+// Certificate returns the certificate of a connection's client, or nil. The
+// connection may be without TLS.
 func Certificate(c *tls.ConnectionState) []byte {
 	if c == nil || len(c.PeerCertificates) == 0 {
 		return nil
@@ -87,7 +87,7 @@ func Certificate(c *tls.ConnectionState) []byte {
 	return c.PeerCertificates[0].Raw
 }
 
-// A Name is an address that is not of TCP.
+// A Name is an address other than TCP.
 type Name string
 
 func (Name) Network() string  { return "bosh" }

@@ -1,6 +1,6 @@
 package reqinfo
 
-// words are what clients and proxies say again and again. Each is kept as its index,
+// words are the frequent values of clients and proxies. Each is kept as its index,
 // in a byte if it is one of the first 64.
 var words = [...]string{
 	"POST", "HTTP/1.1", "HTTP/2.0", "/http-bind", "/http-bind/", sameURI,
