@@ -32,7 +32,7 @@ func (q *requests) start() bool { return *q == requests{} }
 // between reports whether the next byte begins a request.
 func (q *requests) between() bool { return q.state == inBetween }
 
-// follow takes what was read, and returns how many requests began in it.
+// follow takes the bytes read, and returns how many requests began in them.
 func (q *requests) follow(p []byte) (begun int) {
 	for len(p) > 0 && q.state != lost {
 		if q.state == inBody {
@@ -65,9 +65,9 @@ func (q *requests) follow(p []byte) (begun int) {
 }
 
 // maxEmpty is how many bytes of empty lines may come behind a request. net/http
-// overlooks as many behind a POST, and they are no reason to release one: a client
-// that sends them with each would poll without a pause. (If net/http has read one of
-// them ahead it reads nothing more, so that a request behind it is not noticed.)
+// overlooks as many behind a POST. They are no reason to release one: a client that
+// sends them with each would poll without a pause. (If net/http has read one of them
+// ahead it reads nothing more, so a request behind it is not noticed.)
 const maxEmpty = 4
 
 func (q *requests) add(p []byte) {
@@ -77,7 +77,7 @@ func (q *requests) add(p []byte) {
 	q.n += len(p)
 }
 
-// endLine takes note of what a line of the head says.
+// endLine takes note of a line of the head.
 func (q *requests) endLine() {
 	line := bytes.TrimRight(q.line[:min(q.n, len(q.line))], "\r")
 	q.n = 0
@@ -134,7 +134,7 @@ func (q *records) limit(size int) int {
 	return min(size, len(q.head)-q.n)
 }
 
-// follow takes what was read.
+// follow takes the bytes read.
 func (q *records) follow(p []byte) {
 	q.seen = true
 	for len(p) > 0 {

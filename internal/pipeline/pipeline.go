@@ -1,11 +1,11 @@
-// Package pipeline tells an HTTP handler that holds a request of HTTP/1 when
-// the client has sent more on the same connection.
+// Package pipeline serves HTTP handlers that hold a request of HTTP/1. It tells
+// them when the client has sent more on the same connection.
 //
-// net/http serves the requests of a connection one after the other, so one that
-// is held blocks those behind it. It does read a byte ahead meanwhile, to see
-// whether the client is still there; a Conn sees that byte go by. Requests that
-// came in one go with the one that is held are in net/http's buffer already, and
-// a Conn knows of them by having followed where requests begin and end.
+// net/http serves the requests of a connection one after the other, so a held one
+// blocks those behind it. Meanwhile it does read a byte ahead, to see whether the
+// client is still there; a Conn sees that byte go by. Requests that came together
+// with the held one are in net/http's buffer already. A Conn knows of them
+// because it follows where requests begin and end.
 //
 // Package direct needs none of this: it takes the connection over from net/http,
 // and reads the requests itself.
@@ -31,19 +31,19 @@ func (l Listener) Accept() (net.Conn, error) {
 	return newConn(c), nil
 }
 
-// A Conn is a connection of an HTTP server. Reading neither delays nor copies
-// what it reads.
+// A Conn is a connection of an HTTP server. Reading neither delays nor copies the
+// bytes.
 type Conn struct {
 	net.Conn
 	local *addr
 
-	// What follows is for the one goroutine that reads.
+	// The fields below belong to the one goroutine that reads.
 
 	tls      bool
 	requests requests
 	records  records
 
-	// What follows is guarded by mu.
+	// mu guards the following.
 
 	mu      sync.Mutex
 	ahead   int    // requests that have come behind the one that is served
@@ -60,14 +60,14 @@ func newConn(c net.Conn) *Conn {
 }
 
 // An addr is how a handler finds the Conn: net/http gives it the local address,
-// also of connections that TLS was put over.
+// also of connections under TLS.
 type addr struct {
 	net.Addr
 	conn *Conn
 }
 
-// Unwrap returns the local address that a Conn has put its own in place of, or
-// a itself.
+// Unwrap returns the original local address that a Conn has replaced by its own,
+// or a itself.
 func Unwrap(a net.Addr) net.Addr {
 	if a, ok := a.(*addr); ok {
 		return a.Addr
@@ -78,10 +78,10 @@ func Unwrap(a net.Addr) net.Addr {
 // LocalAddr returns the local address.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// NetConn returns the connection that c wraps.
+// NetConn returns the connection inside c.
 func (c *Conn) NetConn() net.Conn { return c.Conn }
 
-// CloseWrite ends what is written, if the connection can do that.
+// CloseWrite ends the writing side, if the connection can.
 func (c *Conn) CloseWrite() error {
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
@@ -89,12 +89,12 @@ func (c *Conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// ReadFrom writes what r has, as fast as the connection can.
+// ReadFrom writes all of r, as fast as the connection can.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
-// Read reads from the connection. From one that carries TLS it reads one record
-// at a time, lest the TLS layer takes the next one along with the last of a
-// request, where nobody sees it.
+// Read reads from the connection. Under TLS it reads one record at a time.
+// Otherwise the TLS layer could take the next one along with the last of a
+// request, unseen by anybody.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	off := c.off
@@ -138,7 +138,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A Request is one that came over a Conn.
+// A Request is a request from a Conn.
 type Request struct {
 	c    *Conn
 	body io.ReadCloser
@@ -147,7 +147,7 @@ type Request struct {
 }
 
 // Watch returns the Request for r if it came over a Conn, or else nil. It must be
-// called before the body is read, which it puts a body of its own in place of.
+// called before the body is read, since it replaces the body by its own.
 func Watch(r *http.Request) *Request {
 	a, ok := r.Context().Value(http.LocalAddrContextKey).(*addr)
 	if !ok {
@@ -166,10 +166,10 @@ func Watch(r *http.Request) *Request {
 	return q
 }
 
-// Read reads the body, and its last byte by itself: with that net/http begins to
-// read ahead. What is read of a connection then is more than the request, unless
-// the byte had still to come: a client that sends it in a record of its own has
-// to poll a little more often.
+// Read reads the body, and its last byte by itself: at that byte net/http begins
+// to read ahead. Bytes read from a connection after that are beyond the request,
+// unless the byte had still to come: a client that sends it in a record of its
+// own has to poll a little more often.
 func (q *Request) Read(p []byte) (int, error) {
 	switch {
 	case q.left > 1:
@@ -187,8 +187,8 @@ func (q *Request) Read(p []byte) (int, error) {
 // Close closes the body.
 func (q *Request) Close() error { return q.body.Close() }
 
-// Hold calls release once when more has come than this request, which may be at
-// once. It does not after stop has been called.
+// Hold calls release once when more has come than this request, maybe at once. It
+// does not after stop has been called.
 func (q *Request) Hold(release func()) (stop func()) {
 	c := q.c
 	c.mu.Lock()
