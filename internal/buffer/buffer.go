@@ -1,6 +1,6 @@
-// Package buffer has the buffers that sessions share: large ones are lent out while
-// they are full, since many sessions have bytes to keep now and then, and few at the
-// same time. An Inbox is a queue of input in such a buffer.
+// Package buffer has the buffers shared by sessions. Large ones are lent out while they
+// are full: many sessions have bytes to keep now and then, but few at the same time. An
+// Inbox is a queue of input in such a buffer.
 package buffer
 
 import (
@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	// Small is the capacity up to which a buffer is worth keeping while it
-	// is empty.
+	// Small is the capacity up to which a buffer is worth keeping while it is empty.
 	Small = 1 << 10
 
-	// Block is the capacity of the buffers that are lent out.
+	// Block is the capacity of the common lent buffers.
 	Block = 16 << 10
 
-	// Large is the capacity of the largest ones. Between a Block and that there are four
-	// for each that is twice as large as another.
+	// Large is the capacity of the largest ones. From Block up to it there are four sizes
+	// for each doubling.
 	Large  = Block << larger
 	larger = 6
 )
@@ -30,8 +29,8 @@ var (
 	sizes  [4 * larger]sync.Pool // of *[]byte
 )
 
-// sizeFor returns the capacity of the buffers that have room for n bytes, more than Block
-// and no more than Large, and their index in sizes.
+// sizeFor returns the capacity of the buffers with room for n bytes, more than Block and
+// no more than Large, and their index in sizes.
 func sizeFor(n int) (size, i int) {
 	k := bits.Len(uint(n-1)) - 1
 	quarter := 1 << (k - 2)
@@ -48,8 +47,8 @@ func large(n int) []byte {
 	return make([]byte, 0, size)
 }
 
-// Grow returns b with room for n more bytes. The buffer that b had is taken
-// back if it is another one.
+// Grow returns b with room for n more bytes. It takes back the old buffer of b if the new
+// one is another.
 func Grow(b []byte, n int) []byte {
 	if n <= cap(b)-len(b) {
 		return b
@@ -67,8 +66,8 @@ func Grow(b []byte, n int) []byte {
 	return grown
 }
 
-// Rest takes back the buffer of somebody who has nothing to keep any more, and
-// returns what he may keep of it.
+// Rest takes back an empty buffer from its user, and returns the part that the user may
+// keep.
 func Rest(b []byte) []byte {
 	if cap(b) <= Small {
 		return b[:0]
@@ -77,8 +76,8 @@ func Rest(b []byte) []byte {
 	return nil
 }
 
-// Size returns how many bytes of memory b takes because there is something in it. A
-// buffer that is worth keeping while it is empty takes no more than that.
+// Size returns the bytes of memory that b takes for its content. A buffer worth keeping
+// while empty takes only the content's.
 func Size(b []byte) int {
 	if len(b) == 0 || cap(b) <= Small {
 		return len(b)

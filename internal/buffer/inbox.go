@@ -9,8 +9,8 @@ type Inbox struct {
 	b     []byte
 	marks []mark // ends in b, ascending
 
-	// How much of b has been read, and how many of the marks were passed by
-	// that. They are small since every session has them: see maxOff.
+	// How much of b has been read, and how many marks were passed. They are small since
+	// every session has them: see maxOff.
 	off, passed uint32
 
 	// How many bytes have been lent, and how large the buffers are they are in:
@@ -39,19 +39,17 @@ const markSize = 8
 // maxMarks is how many marks an empty Inbox keeps room for.
 const maxMarks = 64
 
-// maxOff is how much of its buffer an Inbox keeps at most after it was read. A
-// mark takes a byte at least, so that no more of them have been passed.
+// maxOff is the most read bytes that an Inbox keeps in its buffer. A mark takes a byte
+// at least, so passed never exceeds it either.
 const maxOff = 1 << 30
 
 // Len returns how many bytes there are to read.
 func (in *Inbox) Len() int { return len(in.b) - int(in.off) }
 
-// Behind returns how many bytes somebody is behind with: what there is to read, and
-// what has been lent.
+// Behind returns how many bytes the reader is behind: unread and lent ones.
 func (in *Inbox) Behind() int { return in.Len() + int(in.lent) }
 
-// Size returns how many bytes of memory it takes that there is something to read or
-// has been lent.
+// Size returns the bytes of memory taken by unread and lent input.
 func (in *Inbox) Size() int {
 	n := int(in.room) + Size(in.b)
 	if len(in.marks) > 0 {
@@ -60,14 +58,14 @@ func (in *Inbox) Size() int {
 	return n
 }
 
-// Lend takes note that somebody has been given n bytes, in a buffer of a size, and is
-// to be waited for. Several may be.
+// Lend takes note of n bytes lent to a user, in a buffer of a size. The user is to be
+// waited for. Several may be.
 func (in *Inbox) Lend(n, size int) {
 	in.lent += uint32(n)
 	in.room += uint32(size)
 }
 
-// Return takes note that somebody is done who has been lent as much.
+// Return takes note that the user of such a loan is done.
 func (in *Inbox) Return(n, size int) {
 	in.lent -= uint32(n)
 	in.room -= uint32(size)
@@ -80,14 +78,14 @@ func (in *Inbox) Buffer(n int) []byte {
 	return in.b
 }
 
-// Element takes back the buffer with one element appended, which is never empty.
-// The last one of a request ends what one Read returns.
+// Element takes back the buffer with one element appended. The element is never empty.
+// The last one of a request ends a Read.
 func (in *Inbox) Element(b []byte, last bool) {
 	in.b = b
 	in.marks = append(in.marks, newMark(len(b), last))
 }
 
-// Bytes takes back the buffer with bytes appended that have no ends.
+// Bytes takes back the buffer with bytes appended, without ends.
 func (in *Inbox) Bytes(b []byte) { in.b = b }
 
 // Read moves bytes to p, not beyond the end of a request.
@@ -115,8 +113,8 @@ func (in *Inbox) Next(b []byte) []byte {
 	return b
 }
 
-// Take lends what has not been read. It returns that, and the buffer that it is in,
-// which is the caller's from then on. Another buffer takes its place.
+// Take lends the unread bytes. It returns them, and their buffer. That is the caller's
+// from then on. Another buffer takes its place.
 func (in *Inbox) Take(spare []byte) (b, unread []byte) {
 	b, unread = in.b, in.b[in.off:]
 	in.Lend(len(unread), cap(b))
@@ -125,15 +123,15 @@ func (in *Inbox) Take(spare []byte) (b, unread []byte) {
 	return b, unread
 }
 
-// Clear drops everything but what has been lent.
+// Clear drops everything except the loans.
 func (in *Inbox) Clear() {
 	Rest(in.b)
 	*in = Inbox{lent: in.lent, room: in.room}
 }
 
-// take drops n bytes, and now and then what has been passed: not as long as that is
-// less than a lent buffer, which is given back when all of it has been read. Len does
-// not count what has been passed.
+// take drops n bytes, and now and then the passed part of the buffer. It leaves a
+// passed part smaller than a lent buffer, since that is given back when all of it has
+// been read. Len does not count the passed part.
 func (in *Inbox) take(n int) {
 	off := int(in.off) + n
 	rest := in.b[off:]
@@ -164,8 +162,8 @@ func (in *Inbox) clean() {
 	}
 }
 
-// shift moves what is at offset off and behind it to the beginning, of a smaller buffer
-// if that is much smaller.
+// shift moves the bytes from offset off to the beginning, of a smaller buffer if they
+// need much less.
 func (in *Inbox) shift(off int) {
 	in.pass(off)
 	ahead := in.marks[in.passed:]
