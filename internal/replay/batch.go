@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A batch has the Entries that came within sweepInterval. They leave it together, in no time,
-// and the garbage collector need not look into it.
+// A batch has the Entries of one sweepInterval. They leave it together, in no time, and the
+// garbage collector need not look into it.
 type batch struct {
 	blocks [][]byte         // what encode has made, each behind its length and when its time is over
 	places map[uint64]place // of the Entries before next, by the hash of the sid; see index
@@ -26,7 +26,7 @@ const (
 	prefix    = 4 + 8    // bytes before an Entry's text
 )
 
-// put adds an Entry whose time is over at until. It returns the bytes that it takes.
+// put adds an Entry with its end at until. It returns its size in bytes.
 func (p *batch) put(until time.Duration, l *Session, answers []Answer) int {
 	to := p.block(prefix + maxSize(l, answers))
 	at := len(*to)
@@ -55,9 +55,9 @@ func (p *batch) block(n int) *[]byte {
 	return &p.blocks[last+1]
 }
 
-// index adds the places of the Entries that have come since it was last called. It is
-// called when one is asked for, which is rare: most of them go before that. For the
-// first one asked for that may be some milliseconds of work for 100,000 Entries.
+// index adds the places of the Entries added since its last call. It is called when one is
+// asked for. That is rare: most of them go before that. For the first one asked for that may
+// be some milliseconds of work for 100,000 Entries.
 func (p *batch) index(seed maphash.Seed) {
 	if p.places == nil {
 		p.places = make(map[uint64]place, p.count)
@@ -76,7 +76,7 @@ func (p *batch) index(seed maphash.Seed) {
 	}
 }
 
-// entry returns the text of the Entry that is at a place, and when its time is over.
+// entry returns the text of the Entry at a place, and its end.
 func (p *batch) entry(at place) (text []byte, until time.Duration) {
 	b := p.blocks[at.block][at.at:]
 	n := binary.BigEndian.Uint32(b)

@@ -1,10 +1,10 @@
-// Package replay keeps the answers of sessions that are over, for clients that ask for
-// them again.
+// Package replay keeps the answers of ended sessions, for clients that ask for them
+// again.
 package replay
 
 import "encoding/binary"
 
-// A Session is what there is to know of a session besides its answers.
+// A Session is the data of a session besides its answers.
 type Session struct {
 	SID     string
 	Content string // the Content-Type of its answers
@@ -12,11 +12,11 @@ type Session struct {
 	Secure  bool   // it takes no insecure request
 	Cert    []byte // the client's certificate, if it is secure and there was one
 
-	// Why it is over, for who comes late; empty if there is nothing to tell.
+	// The reason of its end, for late clients; empty if there is nothing to tell.
 	Condition, URI, Payload string
 }
 
-// An Answer is one that was given.
+// An Answer is a given answer.
 type Answer struct {
 	Rid  int64
 	Sum  uint64 // hash of the request; 0 matches all
@@ -25,7 +25,7 @@ type Answer struct {
 }
 
 // An Entry is a Session and its answers. There may be many at a time, and they are
-// rarely looked at, so it is a single string: it takes little overhead, and the
+// rarely looked at. So it is a single string: it takes little overhead, and the
 // garbage collector need not look into it.
 type Entry struct {
 	text string // see encode
@@ -72,7 +72,7 @@ func maxSize(l *Session, answers []Answer) int {
 	return n
 }
 
-// sidOf returns the sid in a text that encode has made.
+// sidOf returns the sid in a text of encode.
 func sidOf[T string | []byte](text T) T { return text[1:][:text[0]] }
 
 // field appends s and, before it, its length.
@@ -89,7 +89,7 @@ func (s Entry) Session() Session {
 	return l
 }
 
-// Answer returns the answer that a request gets which is a repeat, or nil.
+// Answer returns the answer to a repeated request, or nil.
 func (s Entry) Answer(rid int64, sum uint64, key []byte) []byte {
 	for _, r := s.read(); len(r) > 0; {
 		a := r.answer()
@@ -118,7 +118,7 @@ func (s Entry) read() (l Session, answers reader) {
 	return l, r
 }
 
-// A reader is what of an Entry is still to be read.
+// A reader is the unread rest of an Entry.
 type reader []byte
 
 func (r *reader) field() []byte {

@@ -21,16 +21,15 @@ type Store struct {
 	armed   bool // timer is to fire
 }
 
-// sweepInterval is how long the Store is left alone at least, since to look at each Entry
-// when its time comes costs more than to keep some for longer. Nobody gets to see
-// those.
+// sweepInterval is how long the Store is left alone at least. Looking at each Entry when
+// its time comes costs more than keeping some for longer. Nobody gets to see those.
 const sweepInterval = time.Second
 
-// overhead is what an Entry takes besides its text, with its place, in bytes, about.
+// overhead is the memory of an Entry besides its text, with its place, in bytes, about.
 const overhead = 100
 
-// New returns a Store that keeps Entries for the time keep, as now measures time. To
-// size it adds what they take in bytes, about.
+// New returns a Store. It keeps Entries for the time keep on the clock now. It adds their
+// bytes to size, about.
 func New(keep time.Duration, now func() time.Duration, size *atomic.Int64) *Store {
 	s := &Store{keep: keep, now: now, size: size, seed: maphash.MakeSeed()}
 	s.timer = time.AfterFunc(keep, s.expired)
@@ -38,8 +37,8 @@ func New(keep time.Duration, now func() time.Duration, size *atomic.Int64) *Stor
 	return s
 }
 
-// Put adds the Entry of a session. There may be no other of its sid, which may
-// have up to 255 bytes. It is now now, or was a moment ago.
+// Put adds the Entry of a session. No other may have its sid; a sid may have up to 255
+// bytes. It is now now, or was a moment ago.
 func (s *Store) Put(now time.Duration, l *Session, answers []Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +48,7 @@ func (s *Store) Put(now time.Duration, l *Session, answers []Answer) {
 	s.arm(now)
 }
 
-// batch returns the batch for an Entry that comes now.
+// batch returns the batch for a new Entry.
 func (s *Store) batch(now time.Duration) *batch {
 	if n := len(s.batches); n > 0 && now-s.batches[n-1].begun < sweepInterval {
 		return s.batches[n-1]
@@ -77,7 +76,7 @@ func (s *Store) Get(sid []byte) (_ Entry, ok bool) {
 	return Entry{}, false
 }
 
-// sweep removes the Entries whose time is over.
+// sweep removes the Entries past their end.
 func (s *Store) sweep(now time.Duration) {
 	n := 0
 	for n < len(s.batches) && s.batches[n].until <= now {
@@ -99,8 +98,8 @@ func (s *Store) expired() {
 	}
 }
 
-// arm sets the timer for the first batch, unless it is set: nothing is due before
-// what was due first then.
+// arm sets the timer for the first batch, unless it is set: nothing can be due before the
+// batch it is set for.
 func (s *Store) arm(now time.Duration) {
 	if !s.armed {
 		s.timer.Reset(max(s.batches[0].until-now, sweepInterval))
