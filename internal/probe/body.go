@@ -9,7 +9,7 @@ import (
 
 const ns = "http://jabber.org/protocol/httpbind"
 
-// A body is what there is to know of an answer.
+// A body is the data of an answer.
 type body struct {
 	ok              bool // it is a body element
 	sid             string

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// reached checks whether there is a BOSH endpoint, and by what it is reached.
+// reached checks whether there is a BOSH endpoint, and how it is reached.
 func (p *prober) reached(ctx context.Context) bool {
 	s, a := p.open(ctx)
 	if s == nil {
@@ -93,7 +93,7 @@ func orNone(condition string) string {
 	return condition
 }
 
-// conditionCure says what to do about a condition.
+// conditionCure returns the cure for a condition.
 func (p *prober) conditionCure(condition string) string {
 	switch condition {
 	case "host-unknown", "improper-addressing", "host-gone":
@@ -198,8 +198,8 @@ func (p *prober) another(ctx context.Context, check string) *session {
 	return s
 }
 
-// order checks that an answer comes at once, and on the oldest request: that nothing buffers
-// answers, or keeps requests back as long as another is open.
+// order checks that an answer comes at once, and on the oldest request: then nothing buffers
+// answers, or keeps requests back while another is open.
 func (p *prober) order(ctx context.Context) {
 	s := p.another(ctx, "order")
 	if s == nil || s.hold == 0 || s.wait < 2*time.Second {
@@ -254,7 +254,7 @@ func (p *prober) order(ctx context.Context) {
 	}
 }
 
-// early checks that a request that overtakes another waits for it.
+// early checks that a request waits for the one it has overtaken.
 func (p *prober) early(ctx context.Context) {
 	s := p.another(ctx, "overtaking")
 	if s == nil || s.requests < 2 {
@@ -280,7 +280,7 @@ func (p *prober) early(ctx context.Context) {
 	p.found(OK, "overtaking", "", "a request that overtakes another waits for it")
 }
 
-// resend checks that a request can be sent again, and gets the same answer.
+// resend checks a repeated request: it must get the same answer.
 func (p *prober) resend(ctx context.Context) {
 	s := p.another(ctx, "resend")
 	if s == nil {
@@ -306,7 +306,7 @@ func (p *prober) resend(ctx context.Context) {
 	}
 }
 
-// broken checks that a session survives a connection that breaks while a request is held.
+// broken checks a session's survival when a connection breaks while a request is held.
 func (p *prober) broken(ctx context.Context) {
 	s := p.another(ctx, "broken")
 	if s == nil || s.hold == 0 {

@@ -1,5 +1,5 @@
 // Package probe checks a BOSH endpoint of any make from outside, as a client sees it, with
-// all that is in front: what it finds it says in a sentence, and what to do in another.
+// all proxies in front. It says each finding in a sentence, and the cure in another.
 package probe
 
 import (
@@ -30,7 +30,7 @@ const (
 
 func (l Level) String() string { return [...]string{"ok  ", "warn", "FAIL"}[l] }
 
-// A Finding is what a check has come to.
+// A Finding is the result of a check.
 type Finding struct {
 	Level Level
 	Check string // in a word
@@ -38,7 +38,7 @@ type Finding struct {
 	Cure  string // what to do, unless all is well
 }
 
-// Options say what to probe.
+// Options say how to probe.
 type Options struct {
 	URL, Domain string
 	Origin      string        // of a page that is to use the endpoint
@@ -119,7 +119,7 @@ type prober struct {
 	findings []Finding
 }
 
-// Run probes, and returns what it has found.
+// Run probes, and returns its findings.
 func Run(ctx context.Context, o Options) []Finding {
 	if o.Slow == 0 {
 		o.Slow = 1500 * time.Millisecond
@@ -167,10 +167,10 @@ type answer struct {
 	tls    *tls.ConnectionState
 }
 
-// ok reports whether it is one of BOSH that does not end the session.
+// ok reports whether it is an answer of BOSH and does not end the session.
 func (a answer) ok() bool { return a.err == nil && a.status == 200 && a.body.ok && a.body.kind == "" }
 
-// said is what it is, for a sentence.
+// said describes it, for a sentence.
 func (a answer) said() string {
 	switch {
 	case errors.Is(a.err, context.DeadlineExceeded):
@@ -192,7 +192,7 @@ func (a answer) said() string {
 	return "an empty answer"
 }
 
-// cause returns what went wrong without the URL, which everybody knows.
+// cause returns the error without the URL; everybody knows that.
 func cause(err error) string {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -271,12 +271,12 @@ func (s *session) next(payload, attrs string) string {
 	return fmt.Sprintf("<body rid='%d' sid='%s' %s xmlns='%s'>%s</body>", s.rid, sid.String(), attrs, ns, payload)
 }
 
-// close ends the session, whatever becomes of that.
+// close ends the session, and ignores the result.
 func (s *session) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	s.p.post(ctx, s.next("", "type='terminate'"), 5*time.Second)
 }
 
-// question is what a server answers before there is a login, and goes on.
+// question is a stanza that a server answers before a login, without ending the stream.
 const question = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='BOSH-PROBE'/>"
