@@ -17,8 +17,8 @@ import (
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
-// A Client is a session that is not yet handed over. It sends one request at a
-// time, and may not be used by several goroutines at once.
+// A Client is a session not yet handed over. It sends one request at a time, and may not
+// be used by several goroutines at once.
 type Client struct {
 	handler http.Handler
 	request *http.Request // in whose name it speaks
@@ -26,8 +26,8 @@ type Client struct {
 	rid     int64 // of the last request that the handler has taken in
 }
 
-// An EndError says that the server ended the session. The Condition is empty if it did so
-// in good order.
+// An EndError is the error when the server ended the session. The Condition is empty if
+// it did so in good order.
 type EndError struct{ Condition string }
 
 func (e *EndError) Error() string { return "session ended: " + e.Condition }
@@ -35,9 +35,9 @@ func (e *EndError) Error() string { return "session ended: " + e.Condition }
 // wait is how long a request is held at the most, in seconds.
 const wait = 60
 
-// Open opens a session with handler, in the name of the request r. The
-// attributes are those of the creation request that are not always the same. It
-// returns the payloads of the answer.
+// Open opens a session with handler, in the name of the request r. attrs has the
+// attributes of the creation request that differ from case to case. It returns the
+// payloads of the answer.
 func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[string]string) (*Client, []byte, error) {
 	c := &Client{handler: handler, request: r.Clone(r.Context()), rid: rand.Int64N(1 << 52)} // middleware may go on with r
 	b := fmt.Appendf(nil, " hold='1' wait='%d' ver='1.11'", wait)
@@ -54,10 +54,10 @@ func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[
 	return c, payload, nil
 }
 
-// Exchange sends payloads and returns those of the answer, which comes when the
-// application has something to say, or after a minute without any. If ctx is done
-// before, the payloads have been sent all the same, unless it was done from the start;
-// what the application says to them is in a later answer.
+// Exchange sends payloads and returns those of the answer. It comes when the application
+// has something to say, or after a minute without any. If ctx is done before, the
+// payloads have been sent all the same, unless it was done from the start. The
+// application's reply to them is in a later answer.
 func (c *Client) Exchange(ctx context.Context, payloads []byte) ([]byte, error) {
 	_, answer, err := c.exchange(ctx, nil, payloads)
 	return answer, err
@@ -69,8 +69,8 @@ func (c *Client) Restart(ctx context.Context) ([]byte, error) {
 	return answer, err
 }
 
-// Attach returns what a page needs to go on with the session: its sid, and the
-// rid of the last request, which the page's first one must follow.
+// Attach returns the data for a page to go on with the session: its sid, and the rid of
+// the last request. The page's first rid must follow it.
 func (c *Client) Attach() (sid string, rid int64) { return c.sid, c.rid }
 
 func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Request, []byte, error) {
@@ -93,8 +93,8 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 	switch {
 	case w.body.Len() > 0: // even if ctx is done: what is in it comes once
 	case ctx.Err() != nil:
-		// The handler has the request, since no connection was there to break, and
-		// has spent nothing on it. What it would have said is in the next answer.
+		// The handler has the request, since no connection was there to break, and has
+		// spent nothing on it. Its payloads are in the next answer.
 		c.rid++
 		return nil, nil, ctx.Err()
 	default:
@@ -126,7 +126,7 @@ func (untimed) Deadline() (deadline time.Time, ok bool) { return deadline, false
 
 var errAborted = errors.New("the server broke the connection")
 
-// serve has the handler serve r, which it may abort.
+// serve makes the handler serve r. The handler may abort it.
 func (c *Client) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler {
