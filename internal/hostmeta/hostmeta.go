@@ -1,5 +1,5 @@
-// Package hostmeta makes the documents by which XMPP clients find the
-// endpoints of a domain that are not plain TCP (XEP-0156, RFC 6415).
+// Package hostmeta makes the documents by which XMPP clients find the endpoints
+// of a domain other than plain TCP (XEP-0156, RFC 6415).
 package hostmeta
 
 import (
@@ -26,7 +26,7 @@ type Link struct {
 	// other relation, as "lrdd".
 	Rel string `json:"rel"`
 
-	// Type is the media type of what is linked to, if that is worth telling.
+	// Type is the media type of the link's target, if worth telling.
 	Type string `json:"type,omitempty"`
 
 	// Href is the absolute URL, and Template one with a variable in it, as
@@ -35,7 +35,7 @@ type Link struct {
 	Template string `json:"template,omitempty"`
 }
 
-// check returns what is wrong with l.
+// check returns the fault in l.
 func (l *Link) check() error {
 	if l.Rel == "" {
 		return errors.New("no relation")
@@ -63,7 +63,7 @@ func (l *Link) check() error {
 	return fmt.Errorf("%q has not the scheme of a secure endpoint", u)
 }
 
-// fit reports whether s is text that XML can carry.
+// fit reports whether XML can carry the text s.
 func fit(s string) bool {
 	for _, c := range s {
 		if c < ' ' || c == utf8.RuneError || c == 0xFFFE || c == 0xFFFF {
@@ -84,7 +84,7 @@ type document struct {
 	body        []byte
 }
 
-// New returns a Handler that serves links to requests that are secure.
+// New returns a Handler of links, for requests that are secure.
 func New(secure func(*http.Request) bool, links []Link) (*Handler, error) {
 	if len(links) == 0 {
 		return nil, errors.New("no links")
