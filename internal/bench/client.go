@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// stanza is what clients send and get: a chat message as clients write them.
+// stanza is the payload of clients: a chat message as clients write them.
 const stanza = `<message xmlns='jabber:client' to='romeo@montague.example/orchard' type='chat' id='c4f2f2a1-9d3c-4a5e'>` +
 	`<body>Wherefore art thou, Romeo? Deny thy father &amp; refuse thy name.</body>` +
 	`<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>`
 
-// event is what is broadcast: an element of 200 bytes.
+// event is the broadcast payload: an element of 200 bytes.
 const event = `<message xmlns='urn:example:news'>{"symbol":"GOBO","cents":471100,"at":"2027-02-11T10:15:00Z","text":"` +
 	`Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor."}</message>`
 
 // stanzas is as many of them as are ever sent in one request.
 var stanzas = strings.Repeat(stanza, burst)
 
-// stanzaEnd is what tells a stanza in an answer.
+// stanzaEnd marks a stanza in an answer.
 var stanzaEnd = []byte("</message>")
 
 // A load is all clients of a run.
@@ -81,8 +81,8 @@ type conn struct {
 	buf []byte
 }
 
-// dial opens n clients, each of which has created its session over the first
-// of its connections when dial returns.
+// dial opens n clients. Each has created its session over the first of its
+// connections when dial returns.
 func (l *load) dial(n int, reach func(i int) reach) error {
 	l.clients = make([]*client, n)
 	errs := make(chan error, 128) // one for each that dials
@@ -111,8 +111,8 @@ func (l *load) dial(n int, reach func(i int) reach) error {
 	return err
 }
 
-// local returns the address from which the i-th client dials. One has 28,000
-// ports, and the kernel takes long to find one when half of them are taken.
+// local returns the local address of the i-th client. One has 28,000 ports, and
+// the kernel takes long to find one when half of them are taken.
 func local(i int) net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i/10_000))}
 }
@@ -151,7 +151,7 @@ func (c *client) create() error {
 	}
 }
 
-// poll opens the request that is held.
+// poll opens the held request.
 func (c *client) poll() {
 	c.mu.Lock()
 	c.post("")
@@ -278,7 +278,7 @@ func readAnswer(r *bufio.Reader, body []byte) ([]byte, error) {
 	return body[:length], err
 }
 
-// fail notes that the run is no good.
+// fail marks the run as failed.
 func (c *client) fail(err error) {
 	if !c.closed {
 		c.l.failed.CompareAndSwap(nil, &err)

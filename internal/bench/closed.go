@@ -16,12 +16,12 @@ import (
 	"github.com/gobosh/bosh/internal/bench/lean"
 )
 
-// The scenarios of this file have a generator of their own, which shares nothing with
-// load: see package lean. It has a processor to itself, and the server another. What is
-// exchanged is XMPP: see router.
+// The scenarios of this file have a generator of their own. It shares nothing with
+// load: see package lean. It has a processor to itself, and the server another. Clients
+// and server speak XMPP: see router.
 
-// pin has this thread, and processes that it starts, run on one processor, if there are
-// several.
+// pin has this thread, and the processes started by it, run on one processor, if there
+// are several.
 func pin(cpu int) {
 	if runtime.NumCPU() < 2 {
 		return
@@ -172,7 +172,7 @@ func (ps *people) run(done func() bool, limit time.Duration) error {
 	return err
 }
 
-// measure runs the loop for the duration, and returns what that was.
+// measure runs the loop for the duration, and returns the figures of it.
 func (ps *people) measure() (figures, error) {
 	return ps.measureBy(func(end time.Time) error {
 		return ps.l.Run(func() bool { return !time.Now().Before(end) })
@@ -247,7 +247,7 @@ func pings(n, number int, heads func() string) func(*run) (figures, error) {
 	}
 }
 
-// heads compares requests whose heads differ with those whose heads are the same.
+// heads compares requests with different heads with requests with the same head.
 func heads(r *run) (figures, error) {
 	i := 0
 	head := func(query, host, address, trace int) string {

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// A floor is the least http.Handler that serves the clients of this command:
-// it takes the same requests as a BOSH server and gives the same answers, byte
-// for byte, but reads no XML, checks nothing, repeats nothing and bounds
+// A floor is the least http.Handler to serve the clients of this command. It
+// takes the same requests as a BOSH server and gives the same answers, byte for
+// byte. But it reads no XML, checks nothing, repeats nothing and bounds
 // nothing. Its application echoes, in a goroutine for each session if it has
-// those: what they cost is the runtime's, and an application's that is written
-// for net.Conn.
+// those. Their cost is that of the runtime, and of any application written for
+// net.Conn.
 type floor struct {
 	goroutines bool
 	router     *router // the application in place of an echo, or nil
@@ -134,7 +134,7 @@ func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
 	return s.receive(rid, payload(body), f.router.take(s.user, payload(body)))
 }
 
-// write sends b, to whom the router has handed it on.
+// write sends b to this user, for the router.
 func (s *floorSession) write(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +156,7 @@ func (s *floorSession) terminate(rid int64) []byte {
 	return floorBlank
 }
 
-// receive takes a payload, and what the application says to it if it has no goroutine.
+// receive takes a payload, and the application's reply to it if it has no goroutine.
 func (s *floorSession) receive(rid int64, payload, reply []byte) ([]byte, *floorRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,7 +198,7 @@ func (s *floorSession) echo() {
 	}
 }
 
-// speak answers the oldest request with all that waits.
+// speak answers the oldest request with all waiting output.
 func (s *floorSession) speak() {
 	r := s.older
 	if r == nil {
@@ -210,7 +210,7 @@ func (s *floorSession) speak() {
 	}
 }
 
-// take returns the answer to r with all that waits.
+// take returns the answer to r with all waiting output.
 func (s *floorSession) take(r *floorRequest) []byte {
 	b := append(make([]byte, 0, len(floorOpen)+len(s.out)+32), floorOpen...)
 	if s.last != r.rid {
@@ -236,8 +236,9 @@ func (f *floor) push(b []byte) {
 	}
 }
 
-// bare is what net/http costs with no server behind it: it holds requests
-// without payload for ever, and answers all others at once by always the same.
+// bare measures the cost of net/http with no server behind it: it holds
+// requests without payload for ever, and answers all others at once by always
+// the same.
 func bare(w http.ResponseWriter, r *http.Request) {
 	body := readBody(r)
 	answer := []byte(nil)
@@ -274,7 +275,7 @@ func readBody(r *http.Request) *[]byte {
 	return b
 }
 
-// What every answer of the library has in its head.
+// The common head of all answers of the library.
 var (
 	noStore     = []string{"no-store"}
 	noSniff     = []string{"nosniff"}
@@ -296,7 +297,7 @@ func sendAnswer(w http.ResponseWriter, b []byte) {
 	w.Write(b)
 }
 
-// field returns what follows name up to the next quote, or nil.
+// field returns the text after name, up to the next quote, or nil.
 func field(body []byte, name string) []byte {
 	i := bytes.Index(body, []byte(name))
 	if i < 0 {
@@ -313,7 +314,7 @@ func number(b []byte) (n int64) {
 	return n
 }
 
-// payload returns what is inside the wrapper.
+// payload returns the content of the wrapper.
 func payload(body []byte) []byte {
 	i, j := bytes.IndexByte(body, '>'), len(body)-len("</body>")
 	if i+1 >= j {

@@ -22,7 +22,7 @@ const active = 100
 // spare is how many files a process needs beside a connection for each session.
 const spare = active + 50
 
-// costs are what must not grow with the number of sessions.
+// costs are the figures that must not grow with the number of sessions.
 var costs = []struct{ figure, what, short string }{
 	{"cpu", "CPU µs per round trip", "µs, round trip"},
 	{"rss", "resident bytes per idle session", "resident bytes"},
@@ -30,14 +30,14 @@ var costs = []struct{ figure, what, short string }{
 	{"idle cpu", "CPU µs per idle session and second", "µs/s, idle"},
 }
 
-// A size is what was measured with so many sessions.
+// A size holds the results with so many sessions.
 type size struct {
 	sessions int
 	results  results
 }
 
-// measureGrowth measures what a request and a session cost, the more of them
-// there are, and writes a drawing of it to a file.
+// measureGrowth measures the cost of a request and of a session with a growing
+// number of sessions, and writes a drawing of it to a file.
 func measureGrowth(file string) error {
 	ns, err := parseSizes(*sizes)
 	if err != nil {
@@ -55,8 +55,8 @@ func measureGrowth(file string) error {
 	return os.WriteFile(file, drawGrowth(all), 0o666)
 }
 
-// parseSizes returns the numbers in a list, as far as a process may have that
-// many files.
+// parseSizes returns the numbers in a list, up to the number of files of a
+// process.
 func parseSizes(list string) (ns []int, err error) {
 	most := math.MaxInt
 	var limit syscall.Rlimit
@@ -106,7 +106,7 @@ func (s *size) median(figure string, k *kind) float64 {
 	return median(row{figure: figure}.values(s.results, k))
 }
 
-// grown returns the kinds that were measured.
+// grown returns the measured kinds.
 func grown(all []size) (ks []*kind) {
 	for i := range kinds {
 		if all[0].results[kinds[i].name] != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// What a server does with its sessions. A scenario names those it is for, and
+// The things a server does with its sessions. A scenario names its own, and
 // runs with the servers of all kinds that do it.
 const (
 	doesFloor     = "floor"     // see floor
@@ -38,8 +38,7 @@ type kind struct {
 	new    func() server
 }
 
-// An engine is what reads and writes the HTTP of a server. Each has targets of
-// its own.
+// An engine reads and writes the HTTP of a server. Each has targets of its own.
 type engine int
 
 const (
@@ -50,7 +49,7 @@ const (
 
 var engineNames = [engines]string{"", "direct"}
 
-// A server is what a server process runs.
+// A server is the content of a server process.
 type server struct {
 	http.Handler
 	push      func([]byte)                    // sends something to all clients, to one after the other
@@ -79,7 +78,7 @@ var kinds = []kind{
 	{"direct-pipelined", doesPipelined, "direct", direct, library(bosh.Options{Serve: echoElements, Direct: true})},
 }
 
-// kindNamed returns the kind of that name, or nil.
+// kindNamed returns the kind of a name, or nil.
 func kindNamed(name string) *kind {
 	i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
 	if i < 0 {
@@ -105,7 +104,7 @@ func (k *kind) judged() bool {
 	return k.column != "" && !k.isFloor() && k.does != doesGoroutine
 }
 
-// library returns what makes a server with the library.
+// library returns a function to make a server with the library.
 func library(o bosh.Options) func() server {
 	o.Framing, o.MaxSessions = bosh.Elements, -1
 	return func() server {
@@ -126,7 +125,7 @@ func library(o bosh.Options) func() server {
 	}
 }
 
-// pipelined has a server notice what its clients send behind a held request.
+// pipelined has a server notice its clients' requests behind a held one.
 func pipelined(make func() server) func() server {
 	return func() server {
 		s := make()

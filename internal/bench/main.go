@@ -1,11 +1,11 @@
 //go:build linux
 
 // Command bench measures the library against the floor: the least http.Handler
-// that could do the same over net/http. Each run has a server process of its
-// own, whose CPU time and memory are measured apart from the clients'; runs of
-// different servers take turns, and what is printed are medians of the runs and
-// of the ratios between runs that followed each other. Only of latencies it is
-// the least: whatever else the machine does can but add to them.
+// to do the same over net/http. Each run has a server process of its own. Its
+// CPU time and memory are measured apart from the clients'. Runs of different
+// servers take turns. The output has medians of the runs, and of the ratios
+// between successive runs. Only of latencies it has the least: other work of
+// the machine can but add to them.
 //
 //	go run ./internal/bench          # a quarter of an hour
 //	go run ./internal/bench -quick   # two minutes
@@ -82,15 +82,15 @@ func command() error {
 	return t.flush()
 }
 
-// machine says what the figures are of.
+// machine describes the machine of the figures.
 func machine() string {
 	return fmt.Sprintf("%s, %s/%s, %d CPUs, servers with GOMAXPROCS=%d", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *procs)
 }
 
-// results are what the runs of a scenario measured, by the name of the kind.
+// results are the figures of the runs of a scenario, by the name of the kind.
 type results map[string][]figures
 
-// floor returns the kind that the others are compared with.
+// floor returns the kind for comparison with the others.
 func (rs results) floor() *kind {
 	for i := range kinds {
 		if k := &kinds[i]; k.isFloor() && rs[k.name] != nil {

@@ -20,7 +20,7 @@ type scenario struct {
 	rows  []row
 }
 
-// figures are what one run of a scenario measured, by name.
+// figures are the results of one run of a scenario, by name.
 type figures map[string]float64
 
 // A row is a line of the table.
@@ -38,7 +38,7 @@ type row struct {
 // targets are by engine; 0 is none.
 type targets [engines]float64
 
-// burst is how many stanzas a body has in the scenario of that name.
+// burst is how many stanzas a body has in the scenario burst.
 const burst = 50
 
 var (
@@ -103,8 +103,8 @@ var (
 // seldom is how often some scenarios are run at most: they take long.
 var seldom = map[string]int{"idle10k": 1, "idle1k": 2, "idletls": 2, "idleh2": 2, "broadcast": 2, "heads": 2}
 
-// The runtime collects the garbage of an idle process every two minutes, which is
-// too long to wait for.
+// The runtime collects the garbage of an idle process every two minutes: too long
+// to wait for.
 var idleRows = []row{
 	{figure: "rss", what: "resident bytes per session, 3 s after the last was created", ratio: true, targets: targets{1.15, 0.4}},
 	{figure: "rss collected", what: "resident bytes per session, after a collection", ratio: true, targets: targets{1.10, 0.35}, alone: true},
@@ -130,7 +130,7 @@ type run struct {
 	close  func() // closes what else there is
 }
 
-// start opens n clients that hold a request each.
+// start opens n clients with a held request each.
 func (r *run) start(n, wait int, reach func(i int) reach) error {
 	r.load.addr, r.load.wait, r.load.hold = r.server.addr, wait, true
 	if err := r.load.dial(n, reach); err != nil {
@@ -142,8 +142,8 @@ func (r *run) start(n, wait int, reach func(i int) reach) error {
 	return nil
 }
 
-// measure runs f and returns what the server spent meanwhile per unit, of
-// which f returns the number.
+// measure runs f and returns the server's cost meanwhile per unit. f returns
+// the number of units.
 func (r *run) measure(f func() float64) (figures, error) {
 	if _, err := r.server.do("begin"); err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (r *run) measure(f func() float64) (figures, error) {
 }
 
 // roundTrips has each of active clients of n send a number of stanzas in one
-// request as soon as all that it sent before have come back.
+// request as soon as all its earlier ones have come back.
 func roundTrips(n, active, number int) func(*run) (figures, error) {
 	return func(r *run) (figures, error) {
 		next := func(c *client) {
@@ -372,7 +372,7 @@ func churn(r *run) (figures, error) {
 	return f, err
 }
 
-// idle has n clients that say nothing.
+// idle has n silent clients.
 func idle(n int) func(*run) (figures, error) {
 	return func(r *run) (figures, error) {
 		if _, err := r.server.do("collect"); err != nil {
@@ -427,8 +427,8 @@ func rate(perSecond int) func(*run) (figures, error) {
 	}
 }
 
-// pipelining is like rate, but every other client has one connection only. What
-// these send while a request is held comes behind it.
+// pipelining is like rate, but every other client has one connection only.
+// Their requests come behind the held one.
 func pipelining(perSecond int) func(*run) (figures, error) {
 	return func(r *run) (figures, error) {
 		f, err := r.query(100, perSecond, func(i int) reach { return []reach{overTwo, behindHeld}[i%2] })

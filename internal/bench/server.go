@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// Stats are what a server process tells of itself.
+// Stats are a server process's figures of itself.
 type Stats struct {
 	CPU        time.Duration
 	Call       time.Duration // CPU of what has been asked for by push and broadcast, until it returned
@@ -145,10 +145,11 @@ func writeProfiles(name string) error {
 	return nil
 }
 
-// call is the CPU time that the calls of called have taken. One goroutine uses it.
+// call is the CPU time of the calls of called. One goroutine uses it.
 var call time.Duration
 
-// called calls f, and measures what the thread takes. What f has others do is theirs.
+// called calls f, and measures the CPU time of its thread. Work of other threads for f
+// does not count.
 func called(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -226,7 +227,7 @@ func (s *process) do(command string) ([]byte, error) {
 
 func (s *process) stats() (st Stats, err error) { return s.figures("stats") }
 
-// cpu returns the CPU figures alone, which takes no time.
+// cpu returns the CPU figures alone. This takes no time.
 func (s *process) cpu() (st Stats, err error) { return s.figures("cpu") }
 
 func (s *process) figures(command string) (st Stats, err error) {

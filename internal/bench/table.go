@@ -11,8 +11,8 @@ import (
 	"text/tabwriter"
 )
 
-// A table is what is printed, in Markdown: the columns of kinds, with ratios to
-// the floor in parentheses, and the targets.
+// A table is the printed output, in Markdown: the columns of kinds, with ratios
+// to the floor in parentheses, and the targets.
 type table struct {
 	out     *tabwriter.Writer
 	columns []string
@@ -55,7 +55,7 @@ func (t *table) add(sc *scenario, rs results) {
 
 func (t *table) flush() error { return t.out.Flush() }
 
-// cell returns what a column says: of the only kind of it that was measured.
+// cell returns the text of a column: the value of its only measured kind.
 func (r row) cell(column string, rs results) string {
 	for _, k := range kinds {
 		if k.column != column || rs[k.name] == nil {
@@ -70,8 +70,8 @@ func (r row) cell(column string, rs results) string {
 	return ""
 }
 
-// verdict returns the targets of the engines that were measured, and whether
-// they are met by all kinds that have a column.
+// verdict returns the targets of the measured engines, and whether all kinds
+// with a column meet them.
 func (r row) verdict(rs results) string {
 	var said []string
 	for e, limit := range r.targets {
@@ -101,7 +101,7 @@ func (r row) verdict(rs results) string {
 // compared with the target of an engine.
 func (r row) spares(e engine) bool { return r.alone && e == standard }
 
-// judged returns what an engine's kinds have to be compared with its target.
+// judged returns the values of an engine's kinds for comparison with its target.
 func (r row) judged(rs results, e engine) (values []float64) {
 	for _, k := range kinds {
 		if k.engine != e || !k.judged() || r.spares(e) && k.does == doesElements {
@@ -143,7 +143,7 @@ func (r row) value(rs results, k *kind) float64 {
 }
 
 // toFloor returns the ratio of a kind's value to the floor's, or NaN. A median
-// is that of the ratios between runs that followed each other.
+// is that of the ratios between successive runs.
 func (r row) toFloor(rs results, k *kind) float64 {
 	if r.ours {
 		return math.NaN()
@@ -171,7 +171,7 @@ func median(vs []float64) float64 {
 	return (vs[(n-1)/2] + vs[n/2]) / 2
 }
 
-// short prints v with three digits that matter, and NaN as nothing.
+// short prints v with three significant digits, and NaN as nothing.
 func short(v float64) string {
 	switch size := math.Abs(v); {
 	case v != v:

@@ -29,7 +29,7 @@ type user struct {
 
 func newRouter() *router { return &router{users: make(map[string]*user)} }
 
-// What a router says.
+// The words of a router.
 const (
 	header = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'" +
 		" id='s1' from='example.com' version='1.0'>"
@@ -38,7 +38,7 @@ const (
 	success    = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
 )
 
-// take takes what a client says, which are whole elements, and returns the answer.
+// take takes whole elements from a client, and returns the answer.
 func (a *router) take(u *user, in []byte) []byte {
 	u.out = u.out[:0]
 	for len(in) > 0 {
@@ -73,7 +73,8 @@ func cutAfter(b []byte, end string) (before, rest []byte) {
 	return b[:i+len(end)], b[i+len(end):]
 }
 
-// query answers an iq: a ping, or the one that binds a resource, which is the user's name.
+// query answers an iq: a ping, or the binding of a resource. The resource is the user's
+// name.
 func (a *router) query(u *user, el []byte) {
 	u.out = append(append(append(u.out, "<iq xmlns='jabber:client' type='result' id='"...), field(el, " id='")...), '\'')
 	name, _, bind := bytes.Cut(el[min(len(el), bytes.Index(el, []byte("<resource>"))+len("<resource>")):], []byte("</resource>"))
@@ -98,10 +99,10 @@ func (a *router) leave(u *user) {
 	}
 }
 
-// rooms are what users are read into. The floor needs none.
+// rooms are the buffers for users' input. The floor needs none.
 var rooms = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// routing returns what makes a router behind the library.
+// routing returns a function to make a router behind the library.
 func routing(o bosh.Options) func() server {
 	return func() server {
 		a := newRouter()
@@ -142,8 +143,8 @@ func routingFloor() server {
 	return server{Handler: f}
 }
 
-// discard is what takes bodies over plain HTTP and answers them by as many bytes as the
-// query asks for.
+// discard takes bodies over plain HTTP and answers them by as many bytes as the query
+// asks for.
 func discard(w http.ResponseWriter, r *http.Request) {
 	body := readBody(r)
 	n, _ := strconv.Atoi(r.URL.RawQuery)

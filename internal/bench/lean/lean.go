@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package lean is a load generator: one thread, an epoll descriptor, and sockets that
-// it reads and writes itself. Nothing of it runs in goroutines, so that what it
-// measures is the server, and no scheduler of its own. It knows HTTP/1.1 as far as
-// answers with a Content-Length. It never sleeps, since to wake it would be work of the
-// server's, the more of it the slower the server is.
+// Package lean is a load generator: one thread, an epoll descriptor, and sockets. It
+// reads and writes them itself. Nothing of it runs in goroutines: it measures the
+// server, and no scheduler of its own. It knows HTTP/1.1 as far as answers with a
+// Content-Length. It never sleeps: to wake it would be work of the server's, and more
+// of it for a slower server.
 package lean
 
 import (
@@ -26,9 +26,10 @@ type Loop struct {
 	err    error
 }
 
-// A Conn is a connection. What it has sent is answered in that order.
+// A Conn is a connection. Answers come in the order of its requests.
 type Conn struct {
-	// Answered is called with the body of each answer, which is good until it returns.
+	// Answered is called with the body of each answer. The body is good until it
+	// returns.
 	Answered func(body []byte)
 
 	l    *Loop
@@ -39,7 +40,7 @@ type Conn struct {
 	full bool   // the kernel takes no more for now
 }
 
-// New returns a Loop for the server at addr, which is one of IPv4.
+// New returns a Loop for the server at addr, an IPv4 address.
 func New(addr string) (*Loop, error) {
 	tcp, err := net.ResolveTCPAddr("tcp4", addr)
 	if err != nil {
@@ -103,8 +104,8 @@ func (c *Conn) Close() {
 	}
 }
 
-// Post sends a request: the head that ends with the name of Content-Length, and a body
-// in two parts.
+// Post sends a request: a head up to the name of Content-Length, and a body in two
+// parts.
 func (c *Conn) Post(head string, start, rest []byte) {
 	idle := len(c.out) == 0
 	c.out = append(c.out, head...)
@@ -142,8 +143,7 @@ func (c *Conn) flush() {
 	}
 }
 
-// Run calls back for what comes until done reports that it is enough. It looks at done
-// again and again.
+// Run calls back for input until done reports true. It looks at done again and again.
 func (l *Loop) Run(done func() bool) error {
 	for l.err == nil && !done() {
 		n, err := syscall.EpollWait(l.poll, l.events[:], 0)
@@ -166,7 +166,7 @@ func (l *Loop) Run(done func() bool) error {
 	return l.err
 }
 
-// read takes what has come.
+// read takes the arrived bytes.
 func (c *Conn) read() {
 	l := c.l
 	n, err := syscall.Read(c.fd, l.in[:])

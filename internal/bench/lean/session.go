@@ -29,7 +29,7 @@ type Session struct {
 	restarted *Conn // the answer on it is to a creation or restart
 }
 
-// Session returns a session that has so many connections, and does not exist yet.
+// Session returns a session with so many connections. It does not exist yet.
 func (l *Loop) Session(conns int) (*Session, error) {
 	s := &Session{l: l, Head: "POST /http-bind HTTP/1.1\r\nHost: bench.example\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: "}
 	for range conns {

@@ -14,8 +14,8 @@ import (
 	gorilla "github.com/gorilla/websocket"
 )
 
-// A kind is a transport. All carry bytes; what is written is letters only, so that
-// elements can hold it.
+// A kind is a transport. All carry bytes. The bytes are letters only, since
+// elements must hold them.
 type kind struct {
 	name string
 	// handler serves conns at any path. all writes an event to many of them.
@@ -124,13 +124,13 @@ func dialGorilla(ctx context.Context, _ *http.Client, url string) (io.ReadWriteC
 	return &gorillaConn{Conn: c}, nil
 }
 
-// elementOpen and elementClose are around the letters that an element carries.
+// elementOpen and elementClose are around the letters of an element.
 const (
 	elementOpen  = "<d xmlns='urn:example:peers'>"
 	elementClose = "</d>"
 )
 
-// An elementLink is what both ends of a stream of elements have.
+// An elementLink has the common methods of both ends of a stream of elements.
 type elementLink interface {
 	ReadElement(context.Context) ([]byte, error)
 	WriteElement(context.Context, []byte) error

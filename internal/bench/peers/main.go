@@ -6,10 +6,10 @@
 //	go run .                 # all; some three minutes
 //	go run . -run 'fan|idle' -n 10000
 //
-// The server of each kind is a process of its own, so that its CPU time and its memory
-// are the server's alone. It is Linux's /proc that tells them. The clients of BOSH are
-// those of package boshclient, which do more than a benchmark's client has to: rates
-// are those of both ends together.
+// The server of each kind is a process of its own: its CPU time and its memory are the
+// server's alone. They come from Linux's /proc. The clients of BOSH are those of
+// package boshclient. They do more than a benchmark's client has to: rates are those
+// of both ends together.
 package main
 
 import (

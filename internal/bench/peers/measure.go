@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A measure takes figures, each of which is a row of the table.
+// A measure takes figures. Each is a row of the table.
 type measure struct {
 	name string
 	rows []string
@@ -36,7 +36,7 @@ func newClient(n int) *http.Client {
 	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * n, DisableCompression: true}}
 }
 
-// open dials, and says which service is wanted.
+// open dials, and asks for a service.
 func open(k kind, s *server, client *http.Client, service byte, size int) (io.ReadWriteCloser, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -183,7 +183,7 @@ func closeAll(conns []io.ReadWriteCloser) {
 	}
 }
 
-// settling is how long idle connections have to give back what they do not need.
+// settling is how long idle connections have to give back unneeded memory.
 var settling = 3 * time.Second
 
 func idle(k kind, s *server, figure func(string, string, ...any)) error {

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// A client writes first which service it wants: a letter, and a number of nine digits.
+// A client first asks for a service: a letter, and a number of nine digits.
 const (
 	echoService     = 'e' // what comes goes back
 	uploadService   = 'u' // so many bytes are read, and one is written
@@ -61,7 +61,7 @@ func serve(name string) error {
 	return http.Serve(ln, mux)
 }
 
-// subscribers are the conns that wait for events.
+// subscribers are the conns waiting for events.
 type subscribers struct {
 	mu    sync.Mutex
 	conns map[io.ReadWriteCloser]bool
@@ -113,7 +113,7 @@ func (s *subscribers) serve(c io.ReadWriteCloser) error {
 	return err
 }
 
-// download writes so many bytes for each that it reads.
+// download writes so many bytes for each byte read.
 func download(c io.ReadWriteCloser, size int) error {
 	piece := bytes.Repeat([]byte("x"), 32<<10)
 	for {
@@ -182,7 +182,7 @@ func (s *server) get(path string) (string, error) {
 	return string(text), err
 }
 
-// cpu returns the processor time that the server has used, to 10 ms.
+// cpu returns the processor time of the server, to 10 ms.
 func (s *server) cpu() (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 	if err != nil {
