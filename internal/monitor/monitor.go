@@ -37,7 +37,7 @@ type Totals struct {
 	Version     string        `json:"version"`
 }
 
-// A Session is the page's view of one.
+// A Session is the shown data of one session.
 type Session struct {
 	ID      string   `json:"id"`
 	Label   string   `json:"label"`
