@@ -98,6 +98,16 @@
 //
 // Call [Handler.Shutdown] first: it tells all clients. Then call Shutdown of the
 // [http.Server], which must serve until the last client has come by.
+// Before both, [Handler.Drain] refuses new sessions and waits until the others end.
+//
+// # Moving sessions
+//
+// A service whose state is data restarts without a session that ends, one after the other:
+// have the application stop at an element, by the context of [Stream.ReadElement] or by
+// [Stream.Detach]; hand what [Session.Export] returns to [Handler.Import] in the new process.
+// Behind Export, requests at the old process are passed on by [Options.Relay] to its own name,
+// which the new process must have adopted; or else their connections are closed, so that
+// clients repeat them: tell the balancer. Streams go on where they were, without a header.
 package bosh
 
 import (
@@ -607,7 +617,7 @@ type HandlerStats struct {
 	Sessions int64            // live now: Created, less all of Ended
 	Memory   int64            // bytes kept by sessions and by bodies on their way, as MaxMemory counts
 	Created  int64            // since the Handler was made; one refused by Admit is none
-	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence or absence
+	Ended    map[string]int64 // by condition; "closed" in good order, "inactive" by the client's silence or absence, "moved" by Export
 	Refused  map[string]int64 // at their creation, by condition
 
 	MaxSessions, MaxMemory int64 // the limits of Options; 0 if there is none

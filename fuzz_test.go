@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -126,4 +128,61 @@ func checkAnswer(t *testing.T, w *httptest.ResponseRecorder) {
 	if _, err := d.Token(); err != io.EOF {
 		t.Fatalf("more than a body: %q", w.Body)
 	}
+}
+
+// FuzzImport imports what may be a session, and uses it as anybody would: nothing panics,
+// and the Handler stays usable.
+func FuzzImport(f *testing.F) {
+	for _, framing := range []bosh.Framing{bosh.XMPP, bosh.Elements, bosh.Opaque} {
+		for _, more := range []string{"", "<body rid='3' sid='$S' xmlns='http://jabber.org/protocol/httpbind'/>", "<body rid='2' sid='$S' to='y' xmlns='http://jabber.org/protocol/httpbind'/>"} {
+			f.Add(exported(framing, more))
+		}
+	}
+	f.Fuzz(runImported)
+}
+
+func runImported(t *testing.T, state []byte) {
+	h := bosh.New(bosh.Options{MaxStreams: 3, MaxMemory: 1 << 20, Logger: slog.New(slog.DiscardHandler), Serve: echo})
+	s, err := h.Import(state)
+	if err == nil {
+		for _, st := range s.Streams() {
+			st.Proven()
+			st.TryWrite([]byte("<a/>"))
+		}
+		sid := regexp.MustCompile(`[A-Z0-9][A-Za-z0-9.-]{15,127}`).FindString(string(state))
+		for rid := range int64(5) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			serve(h, httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(
+				fmt.Sprintf("<body rid='%d' sid='%s' xmlns='http://jabber.org/protocol/httpbind'><p xmlns=''/></body>", rid+1, sid))))
+			cancel()
+		}
+		s.Export(nil)
+	}
+	h.Close()
+}
+
+// exported returns the state of a session that something has been sent to.
+func exported(framing bosh.Framing, more string) []byte {
+	h := bosh.New(bosh.Options{Framing: framing, MaxStreams: 3, CreateTimeout: time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	defer h.Close()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(strings.Replace(creation(), "1000", "1", 1))))
+	_, after, _ := strings.Cut(w.Body.String(), "sid='")
+	sid, _, _ := strings.Cut(after, "'")
+	c, _ := h.Listener().Accept()
+	st := c.(*bosh.Stream)
+	if framing == bosh.XMPP {
+		st.Write([]byte("<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"))
+	}
+	st.Write([]byte("<a/>"))
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if more != "" {
+		serve(h, httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(strings.ReplaceAll(more, "$S", sid))))
+	}
+	state, err := st.Session().Export([]byte("app"))
+	if err != nil {
+		panic(err)
+	}
+	return state
 }

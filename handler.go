@@ -47,6 +47,7 @@ type Handler struct {
 	replays  *replay.Store                   // those that have, and may be asked to repeat an answer
 	quota    registry.Quota                  // of sessions that have not ended
 	serial   atomic.Int64                    // for Session.ID
+	created  atomic.Int64                    // sessions
 	grants   session.GrantCache              // of the sessions
 	opened   atomic.Pointer[session.Opening] // see share
 	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
@@ -112,7 +113,8 @@ func New(o Options) *Handler {
 // now is the time since the Handler was made.
 func (h *Handler) now() time.Duration { return h.clock.Now() }
 
-func (h *Handler) sum(b []byte) uint64 { return maphash.Bytes(h.seed, b) }
+// line returns a number for the session of a sid.
+func (h *Handler) line(sid []byte) uint64 { return maphash.Bytes(h.seed, sid) }
 
 // ServeHTTP serves one request: BOSH by POST, CORS by OPTIONS, and a notice
 // for the curious by GET.
@@ -254,10 +256,15 @@ func (h *Handler) available(ex *carrier.Exchange) *Error {
 	if h.o.AllowOrigin != nil && h.edge.Foreign(ex.Via().Request()) {
 		return &Error{Condition: PolicyViolation, Err: errForeign}
 	}
-	if h.inflight.Draining() || h.o.Serve == nil && h.accept.Closed() {
+	return h.full(0)
+}
+
+// full returns why there are no more sessions, or none that keeps so many bytes, or nil.
+func (h *Handler) full(more int) *Error {
+	switch {
+	case h.inflight.Draining() || h.o.Serve == nil && h.accept.Closed():
 		return h.shut()
-	}
-	if h.crowded() {
+	case h.crowded(more):
 		return &Error{Condition: PolicyViolation, Err: errCrowded}
 	}
 	return nil
@@ -265,9 +272,9 @@ func (h *Handler) available(ex *carrier.Exchange) *Error {
 
 var errCrowded = errors.New("sessions keep too much")
 
-// crowded reports whether the sessions keep more than they may.
-func (h *Handler) crowded() bool {
-	return h.o.MaxMemory > 0 && h.memory.Load() > h.o.MaxMemory
+// crowded reports whether the sessions, and more bytes, are more than they may keep.
+func (h *Handler) crowded(more int) bool {
+	return h.o.MaxMemory > 0 && h.memory.Load()+int64(more) > h.o.MaxMemory
 }
 
 // farewell is the end of all sessions at shutdown.
@@ -327,7 +334,8 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 		return nil, e
 	}
 	s.serial = h.serial.Add(1)
-	s.began = uint32(h.now() / time.Second)
+	h.created.Add(1)
+	s.began = int32(h.now() / time.Second)
 	ex.Session, begun = s, true
 	s.start(req, ex)
 	delivered, goesOn := false, false
@@ -340,6 +348,7 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 		}
 		s.abandon(ex)
 	}()
+	h.sessions.Put(s.m.SID, s)
 	h.began(s)
 	delivered = true
 	if !h.deliver(st) {
@@ -377,6 +386,13 @@ var (
 	errUnattended = errors.New("backlog is full, and " + logs.Unaccepted)
 )
 
+// unreserve takes back what reserve has seen to.
+func (h *Handler) unreserve() {
+	if h.o.Serve == nil {
+		h.accept.Cancel()
+	}
+}
+
 // deliver hands a new stream with a reserved place to the application. It reports whether
 // the application takes streams still.
 func (h *Handler) deliver(st *Stream) bool {
@@ -402,7 +418,6 @@ func (h *Handler) run(st *Stream) {
 
 // began takes note of a new session.
 func (h *Handler) began(s *Session) {
-	h.sessions.Put(s.m.SID, s)
 	h.notices.Begins(s.ID, func() string { return s.RemoteAddr().String() })
 	if t := h.o.Trace; t != nil && t.SessionStart != nil {
 		defer h.caught("Trace.SessionStart")
@@ -450,7 +465,7 @@ func (h *Handler) Stats() HandlerStats {
 	n := HandlerStats{
 		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(), Relayed: h.front.Peers().Counts(),
 		MaxSessions: int64(max(h.o.MaxSessions, 0)), MaxMemory: max(h.o.MaxMemory, 0),
-		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.serial.Load(), // later than Ended, or more might have ended
+		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.created.Load(), // later than Ended, or more might have ended
 	}
 	n.Sessions = n.Created
 	for _, ended := range ended {

@@ -339,6 +339,23 @@ func (m *model) cut(conn int) {
 	m.settle()
 }
 
+// move has another process go on: no connection gets an answer.
+func (m *model) move() {
+	for _, r := range m.where(func(r *modelRequest) bool { return !r.done && r.conn != 0 }) {
+		r.conn = 0
+		m.rest()
+	}
+	if len(m.doubts) > 0 {
+		m.doubts = nil
+		m.rest()
+	}
+	for _, r := range m.reqs {
+		r.repeats = 0
+	}
+	m.settlePassed()
+	m.settle()
+}
+
 // settlePassed answers the oldest requests whose connections are broken, if the client
 // cannot ask about them any more.
 func (m *model) settlePassed() {

@@ -2,6 +2,7 @@ package bosh_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -83,25 +84,48 @@ func TestModelOfNodes(t *testing.T) {
 	}
 }
 
+// TestModelOfMoves is TestModel with two Handlers between which the session moves.
+func TestModelOfMoves(t *testing.T) {
+	for i := range uint64((*modelSeeds*3 + oneOf - 1) / oneOf) {
+		seed := i
+		if *modelSeed != 0 {
+			seed = *modelSeed
+		}
+		synctest.Test(t, func(t *testing.T) {
+			defer replayable(t, seed)
+			wait := []int{60, 60, 10, 60, 0}[seed%5]
+			r := newModelRun(t, seed, wait, []int{1, 2, 1, 0, 1}[seed%5])
+			r.moves = true
+			r.run()
+		})
+		if *modelSeed != 0 {
+			break
+		}
+	}
+}
+
 // A modelRun is one random life of one session after the other.
 type modelRun struct {
 	*testing.T
 	rand       *rand.Rand
 	receives   bool // the application does by Receive what others do by ReadElement
 	several    bool // there are three nodes, and each request comes in at any
+	moves      bool // there are two Handlers, and the session moves from one to the other
 	wait, hold int
 	log        []string
 
-	h      *bosh.Handler
-	nodes  []*bosh.Handler // besides h, where requests may come in, too
-	stream *bosh.Stream
-	ctx    context.Context
-	sid    string
-	m      *model
-	epoch  time.Time
-	conns  int
-	bodies map[int]*modelRequest // what was sent under each rid
-	n      int                   // payloads so far
+	h       *bosh.Handler
+	nodes   []*bosh.Handler // besides h, where requests may come in, too
+	other   *bosh.Handler   // that the session may move to
+	stream  *bosh.Stream
+	streams <-chan *bosh.Stream
+	ctx     context.Context
+	sid     string
+	m       *model
+	epoch   time.Time
+	conns   int
+	bodies  map[int]*modelRequest // what was sent under each rid
+	n       int                   // payloads so far
 
 	mu       sync.Mutex
 	proven   int64    // as the application has been told
@@ -136,6 +160,7 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 	ctx, cancel := context.WithCancel(r.Context())
 	r.ctx = ctx
 	streams = make(chan *bosh.Stream, 1)
+	r.streams = streams
 	o := bosh.Options{
 		Framing: bosh.Elements, Grace: -1, NoAcks: true, MaxRepeats: 10, Polling: 5 * time.Second,
 		Inactivity: 30 * time.Second, Pause: 50 * time.Second, Hold: 2, Logger: slog.New(slog.DiscardHandler),
@@ -149,15 +174,8 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 				r.proven = n
 			})
 			streams <- s
-			note := func(el []byte, err error) {
-				if err == nil {
-					r.mu.Lock()
-					r.in = append(r.in, payload.FindStringSubmatch(string(el))[1])
-					r.mu.Unlock()
-				}
-			}
 			if r.receives {
-				s.Receive(note)
+				s.Receive(r.read)
 				return
 			}
 			for {
@@ -165,12 +183,12 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 				if err != nil {
 					return
 				}
-				note(el, nil)
+				r.read(el, nil)
 			}
 		},
 	}
 	if !r.several {
-		r.h = bosh.New(o)
+		r.h, r.other = bosh.New(o), bosh.New(o)
 	} else {
 		var c boshtest.Cluster
 		for _, name := range []string{"a", "b", "c"} {
@@ -183,11 +201,23 @@ func (r *modelRun) start() (streams chan *bosh.Stream, stop func()) {
 	}
 	return streams, func() {
 		r.h.Close()
+		if r.other != nil {
+			r.other.Close()
+		}
 		for _, h := range r.nodes {
 			h.Close()
 		}
 		cancel()
 		synctest.Wait()
+	}
+}
+
+// read is the application's.
+func (r *modelRun) read(el []byte, err error) {
+	if err == nil {
+		r.mu.Lock()
+		r.in = append(r.in, payload.FindStringSubmatch(string(el))[1])
+		r.mu.Unlock()
 	}
 }
 
@@ -223,6 +253,10 @@ func (r *modelRun) step() {
 	top := r.m.last
 	for rid := range r.bodies {
 		top = max(top, rid)
+	}
+	if r.moves && r.rand.IntN(8) == 0 {
+		r.move()
+		return
 	}
 	switch p := r.rand.IntN(100); {
 	case p < 30:
@@ -385,6 +419,48 @@ func (r *modelRun) close() {
 	r.stream.Close()
 	r.m.app = true
 	r.m.settle()
+}
+
+// move moves the session to the other Handler.
+func (r *modelRun) move() {
+	if r.receives {
+		r.stream.Detach(r.ctx)
+	}
+	state, err := r.stream.Session().Export([]byte("app"))
+	switch ends := r.m.client || r.m.app; {
+	case r.m.over:
+		if err == nil || errors.Is(err, bosh.ErrBusy) {
+			r.Errorf("export behind the end: %v", err)
+		}
+		return
+	case ends:
+		if !errors.Is(err, bosh.ErrBusy) {
+			r.Errorf("export of a session that ends: %v", err)
+		}
+		if r.receives {
+			r.stream.Receive(r.read)
+		}
+		return
+	}
+	if err != nil {
+		r.Errorf("export: %v", err)
+		return
+	}
+	synctest.Wait()
+	r.note("the session moves, in %d bytes", len(state))
+	r.mu.Lock()
+	r.proven = 0
+	r.mu.Unlock()
+	if _, err := r.other.Import(state); err != nil {
+		r.Errorf("import: %v", err)
+		return
+	}
+	r.h, r.other = r.other, r.h
+	r.stream = <-r.streams
+	if string(r.stream.Imported()) != "app" {
+		r.Errorf("imported: %q", r.stream.Imported())
+	}
+	r.m.move()
 }
 
 // compare compares what has been answered, and what the application has read.

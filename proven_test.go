@@ -580,7 +580,7 @@ func TestEveryDeath(t *testing.T) {
 		require.True(t, ok, file)
 		table, _, _ = strings.Cut(table, "\n\n")
 		rows := strings.Split(table, "\n")[2:]
-		assert.Len(t, rows, 6, "client, connection, front, owner, machine, planned restart")
+		assert.Len(t, rows, 7, "client, connection, front, owner, machine, planned restart, one that moves sessions")
 		for _, row := range rows {
 			names := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(row, -1)
 			assert.NotEmpty(t, names, row)

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -74,6 +75,31 @@ type trio struct {
 	*testing.T
 	boshtest.Cluster
 	h map[string]*bosh.Handler
+
+	mu         sync.Mutex // guards the following
+	left, heir string     // a node that leaves, and who adopts its name
+	gone       bool       // it has left
+}
+
+// relay is that of the Cluster. What a node that leaves sends to its own name is for who has
+// adopted that, and so is all that is sent to it when it is gone.
+func (c *trio) relay(from string) func(string, []byte, func([]byte, error)) {
+	send := c.Relay(from)
+	return func(to string, message []byte, answer func([]byte, error)) {
+		c.mu.Lock()
+		if to == c.left && (from == to || c.gone) {
+			to = c.heir
+		}
+		c.mu.Unlock()
+		send(to, message, answer)
+	}
+}
+
+// adopt has a node adopt the name of one that leaves, or has left.
+func (c *trio) adopt(left, heir string, gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.heir, c.gone = left, heir, gone
 }
 
 // trios runs f in a bubble, with either engine where requests come in.
@@ -84,7 +110,7 @@ func trios(t *testing.T, name string, o bosh.Options, f func(t *trio)) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &trio{T: t, h: make(map[string]*bosh.Handler)}
 				for _, name := range []string{"a", "b", "c"} {
-					o.Direct, o.Node, o.Relay = direct, name, c.Relay(name)
+					o.Direct, o.Node, o.Relay = direct, name, c.relay(name)
 					c.h[name] = newHandler(t, o)
 					c.Add(name, c.h[name])
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/direct"
 	"github.com/gobosh/bosh/internal/httpio"
+	"github.com/gobosh/bosh/internal/netconn"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/relay"
@@ -175,12 +176,17 @@ func (h *Handler) resume(s *Session, ex *carrier.Exchange, req *wire.Request, ma
 func (h *Handler) late(ex *carrier.Exchange, req *wire.Request) {
 	entry, ok := h.replays.Get(req.SID)
 	if !ok {
-		ex.Reply = h.terminal(ItemNotFound, false)
+		if ex.Moved = ex.Via().Relayed() && h.front.Foreign(req.SID); !ex.Moved { // or it may be on its way here
+			ex.Reply = h.terminal(ItemNotFound, false)
+		}
 		return
 	}
 	was := entry.Session()
 	if was.Secure && !h.sameSecurity(ex, was.Cert) {
 		return
+	}
+	if ex.Moved = was.Moved; was.Moved {
+		return // the client is to repeat it, and find the other process
 	}
 	ex.Reply, ex.Content = h.terminal(BadRequest, was.Legacy), was.Content
 	if req.Rid.OK && req.Rid.N > 0 {
@@ -307,6 +313,8 @@ func (h *Handler) joins() {
 			w := c.Context.(*carrier.Written)
 			if s := sessionOf(&w.Exchange); s != nil {
 				s.releaseNow(&w.Exchange)
+			} else if w.Away != nil {
+				w.Away.Trip.Hurry()
 			}
 		},
 	}
@@ -318,6 +326,14 @@ type RelayStats = relay.Counts
 
 // ErrNoNode is the answer of an [Options.Relay] without a node of that name.
 var ErrNoNode = relay.ErrNoNode
+
+// ErrMoved is how an exported session ends: the methods of its streams fail with it, and it
+// is the cause of their end. As the answer of an [Options.Relay], it has the request passed
+// on again a little later.
+var ErrMoved = relay.ErrMoved
+
+// ErrBusy is the error of a [Session.Export] that may succeed a moment later.
+var ErrBusy = netconn.ErrBusy
 
 // CheckNode returns the fault of a name for [Options.Node], or nil.
 func CheckNode(name string) error {
@@ -364,15 +380,12 @@ func (h *Handler) serveRelayed(c *relay.Call) {
 // sent sends a request to the node of its session, and reports whether there is one. The
 // answer comes by travelled.
 func (h *Handler) sent(ex *carrier.Exchange, req *wire.Request, malformed bool) bool {
-	if ex.Via().Relayed() {
-		return false
-	}
-	node, ok := h.front.Elsewhere(req.SID)
-	if !ok {
+	node, hops := h.front.Where(req.SID, ex.Via(), h.replays.Ended)
+	if node == "" {
 		return false
 	}
 	q := relay.Request{
-		Body: req.Body, Malformed: malformed, Secure: h.secure(ex), Encrypted: ex.Via().TLS() != nil, Cert: ex.Via().Cert(),
+		Hops: hops, Passed: ex.Via().Relayed(), Body: req.Body, Malformed: malformed, Secure: h.secure(ex), Encrypted: ex.Via().TLS() != nil, Cert: ex.Via().Cert(),
 	}
 	if !ex.Via().Forwarded() {
 		q.Conn = h.front.Conn(ex.Via().Connection())
@@ -383,7 +396,7 @@ func (h *Handler) sent(ex *carrier.Exchange, req *wire.Request, malformed bool) 
 	if h.o.MaxStreams > 1 && h.o.Admit != nil && len(req.To) > 0 {
 		q.Head = relay.Head(ex.Via().Request()) // Admit may be asked there
 	}
-	ex.Away = &carrier.Away{Line: h.sum(req.SID)}
+	ex.Away = &carrier.Away{Line: h.line(req.SID)}
 	h.front.Go(node, &q, func(t *relay.Trip) { ex.Away.Trip = t }, func(a relay.Answer, err error) { h.travelled(ex, a, err) })
 	return true
 }
@@ -395,6 +408,8 @@ func (h *Handler) travelled(ex *carrier.Exchange, a relay.Answer, err error) {
 		ex.Reply, ex.Content = session.Reply{Body: a.Body, Status: a.Status}, a.Content
 	case errors.Is(err, ErrNoNode):
 		ex.Reply = h.terminal(ItemNotFound, false)
+	case errors.Is(err, ErrMoved):
+		ex.Moved = true
 	}
 	ex.Via().Travelled(&h.lines, h.answer)
 }
@@ -426,7 +441,7 @@ func (h *Handler) travels(w http.ResponseWriter, wt *carrier.NetHTTP, pipelined 
 // again returns the answer to a request after the end of its session: its earlier answer,
 // or the reason of the end, or item-not-found.
 func (h *Handler) again(entry replay.Entry, req *wire.Request) session.Reply {
-	if body := entry.Answer(req.Rid.N, h.sum(req.Body), req.Key); body != nil {
+	if body := entry.Answer(req.Rid.N, session.Sum(req.SID, req.Body), req.Key); body != nil {
 		return session.Reply{Body: body}
 	}
 	was := entry.Session()
@@ -571,8 +586,8 @@ func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
 // receive takes a request of the session. Its answer becomes ready on ex. If req could
 // not be parsed to its end, malformed is set.
 func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed bool) {
-	r := session.Request{Request: req, Sum: s.h.sum(req.Body), Malformed: malformed, Share: -1}
-	if s.h.crowded() {
+	r := session.Request{Request: req, Sum: session.Sum(s.m.SID, req.Body), Malformed: malformed, Share: -1}
+	if s.h.crowded(0) {
 		r.Share = s.h.o.MaxMemory / max(s.h.quota.Taken(), 1)
 	}
 	s.lock()
@@ -590,7 +605,11 @@ func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed boo
 		s.h.past.Add(registry.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
 	}
 	if s.m.Phase() == session.Ended {
-		s.m.Override(&ex.Exchange, s.resend(req))
+		var reply session.Reply // none if another process has it
+		if !s.m.Moved() {
+			reply = s.resend(req)
+		}
+		s.m.Override(&ex.Exchange, reply)
 		return
 	}
 	r.Spare = s.spare(req, now)
@@ -629,6 +648,7 @@ func (s *Session) take(ex *carrier.Exchange) (ok bool) {
 
 // give puts the answer for ex on it, if there is one. It is called with the lock held.
 func (s *Session) give(ex *carrier.Exchange) (ok bool) {
+	ex.Moved = s.m.Moved()
 	ok = s.m.Give(s.h.now(), &ex.Exchange)
 	if ok && s.told {
 		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.Reply.Body))})

@@ -25,6 +25,7 @@ import (
 	"github.com/gobosh/bosh/internal/replay"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/state"
 	"github.com/gobosh/bosh/internal/timers"
 	"github.com/gobosh/bosh/internal/wire"
 )
@@ -42,7 +43,7 @@ type Session struct {
 	h      *Handler
 	serial int64        // for logs
 	info   reqinfo.Info // what created it
-	began  uint32       // when it began, in seconds by the clock
+	began  int32        // when it began, in seconds by the clock; maybe in another process, before that
 	secure bool
 
 	told  bool          // the application knows that it has ended; guarded by mu, as all that follows
@@ -60,6 +61,7 @@ type Session struct {
 // rare is for few sessions.
 type rare struct {
 	label  string  // see SetLabel
+	app    []byte  // what Export was given, in another process
 	legacy *legacy // nil while the session lives, and mostly behind that
 }
 
@@ -383,6 +385,7 @@ func (s *Session) keepAnswers() {
 	if s.secure {
 		l.Cert = reqinfo.Certificate(s.TLS())
 	}
+	l.Moved = s.m.Moved()
 	if e := s.m.Final(); e.Told() {
 		l.Condition, l.URI = e.Condition, e.URI
 		if len(e.Payload) <= maxLast {
@@ -461,6 +464,8 @@ func (e *Error) reason() string {
 		return string(e.Condition)
 	case e.Err == session.ErrInactive, e.Err == session.ErrUncreated:
 		return "inactive"
+	case e.Err == ErrMoved:
+		return "moved"
 	}
 	return "closed"
 }
@@ -518,7 +523,16 @@ func (s *Session) SetLabel(label string) {
 	s.lock()
 	defer s.unlock()
 	s.seldom().label = label
-	s.m.SetExtra(s.info.Size() + len(label))
+	s.m.SetExtra(s.extra())
+}
+
+// extra returns how many bytes it keeps that the machine does not know of.
+func (s *Session) extra() int {
+	n := s.info.Size()
+	if s.rare != nil {
+		n += len(s.rare.label) + len(s.rare.app)
+	}
+	return n
 }
 
 // Label returns the last text of SetLabel.
@@ -621,6 +635,73 @@ func (s *Session) Terminate(e *Error) error {
 	defer s.unlock()
 	s.m.Terminate(s.h.now(), orGraceful(e))
 	return nil
+}
+
+// Export ends the session in this process, and returns what another one needs to go on
+// with it by [Handler.Import]. [Stream.Imported] returns app there. The client is told
+// nothing: requests that are open here get no answer, and their repeats are answered where
+// the session is by then. See "Moving sessions" in the package's documentation.
+//
+// The application must have dealt with all it has read. A blocked Read ends with
+// [ErrMoved], as do all later calls, and so does the session's context. Call
+// [Stream.Detach] before if there is a [Stream.Receive]. What is unread, unsent or
+// unproven goes along.
+//
+// It does not block. With [ErrBusy] the session lives on, and a later call may succeed:
+// a Write is under way or an element of it is not whole, the creation is not answered, a
+// stream is being opened, or the session or a stream is ending. A stream that is read or
+// written by tokens cannot be moved at all. Behind the end, the error is its cause.
+func (s *Session) Export(app []byte) ([]byte, error) {
+	s.lock()
+	defer s.unlock()
+	if err := s.cause(); err != nil {
+		return nil, err
+	}
+	if err := s.m.Busy(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	now := s.h.now()
+	x := state.Session{
+		Secure: s.secure, Origin: reqinfo.Export(s.info), Label: s.labelled(), Age: now - time.Duration(s.began)*time.Second, App: app,
+	}
+	s.m.Export(now, &x)
+	for i, st := range s.m.Streams() {
+		if err := owner(st).conn().Busy(); err != nil {
+			return nil, err
+		}
+		owner(st).conn().Export(&x.Streams[i])
+		x.Streams[i].Local = owner(st).local.String()
+	}
+	b := x.Append(make([]byte, 0, 1<<10+len(app)))
+	s.h.front.Export()
+	s.m.Move(now, newEnd(&Error{Err: ErrMoved}))
+	return b, nil
+}
+
+// restore makes s of x. There is a place reserved for each of the streams that it returns.
+func (h *Handler) restore(s *Session, x *state.Session) (streams []*Stream, err error) {
+	now := h.now()
+	s.scope, s.began, s.serial = *reqinfo.NewLazyContext(context.Background()), int32((now-x.Age)/time.Second), h.serial.Add(1)
+	states := make([]*session.Stream, len(x.Streams))
+	for i := range x.Streams {
+		st := &Stream{s: s, local: reqinfo.Addr(x.Streams[i].Local)}
+		st.state.Opening, st.state.Owner, states[i] = session.OpeningOf(&x.Streams[i]), st, &st.state.Stream
+		if err := st.state.Stream.Import(&x.Streams[i]); err != nil {
+			return streams, err
+		}
+		if err := h.reserve(); err != nil {
+			return streams, err
+		}
+		streams = append(streams, st)
+	}
+	s.m = session.Import(&h.config, now, h.grants.Share(session.GrantOf(&x.Grant)), s.extra(), x, states)
+	for i, st := range streams {
+		st.conn().Import(&x.Streams[i])
+		if st.state.Name != "" {
+			st.scope = reqinfo.NewLazyContext(s.scope.Context(nil))
+		}
+	}
+	return streams, nil
 }
 
 // abort ends the session by e at once.

@@ -1,6 +1,7 @@
 package bosh
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -17,6 +18,7 @@ import (
 	"github.com/gobosh/bosh/internal/netconn"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/state"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -217,6 +219,86 @@ func (st *Stream) Receive(f func(b []byte, err error)) error {
 	}
 	return st.ioError("read", st.conn().Receive(g))
 }
+
+// Detach takes Receive's function away from the stream, so that its session can be
+// exported, or the input be read in another way. It waits until the function has
+// returned, and nothing more is given to it; or until ctx is done, whose cause it returns:
+// then the function has not returned, and Export fails by [ErrBusy] until it has. Input
+// that comes meanwhile waits, and the stream stays open. The function itself must not call it.
+func (st *Stream) Detach(ctx context.Context) error {
+	return st.ioError("read", st.conn().Detach(ctx))
+}
+
+// Imported returns what [Session.Export] was given, if the session comes from another
+// process or Handler; nil for a session that began here, or had nothing. It is the same
+// for all streams of the session, and nobody may change it.
+func (st *Stream) Imported() []byte {
+	st.s.lock()
+	defer st.s.unlock()
+	if st.s.rare == nil {
+		return nil
+	}
+	return st.s.rare.app
+}
+
+// Import goes on with a session that another process, or Handler, has exported. Its streams
+// come out of [Options.Serve] or [Handler.Listener] as new ones do. Admit is not asked, and
+// their contexts have no values: [Stream.Imported] must tell who the client is. Opening,
+// Label, RemoteAddr, Request, certificate and Proven are as they were; ID is another one, and
+// Stats begin anew. The framing, and all that the client was told, are the session's. All
+// other options are those of h. The client has as long as it may be inactive to come back.
+//
+// It does not block. It fails if exported is damaged, or of a later version: it reads this
+// one and the one before. It fails as a creation does if h takes no sessions any more or has
+// too many, and if h has the session already. Another Handler may still import it then.
+// What it says is believed: take it from your own processes alone. See SECURITY.md.
+func (h *Handler) Import(exported []byte) (*Session, error) {
+	x, err := state.Read(exported)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{h: h, alarm: h.clock.Alarm(), secure: x.Secure, rare: &rare{label: x.Label, app: bytes.Clone(x.App)}}
+	if s.info, err = reqinfo.Import(&x.Origin); err != nil {
+		return nil, err
+	}
+	if e := h.full(len(exported)); e != nil {
+		return nil, e
+	}
+	owner := s.owner()
+	if err := h.quota.Take(owner); err != nil {
+		return nil, &Error{Condition: PolicyViolation, Err: err}
+	}
+	streams, err := h.restore(s, x)
+	h.created.Add(1)
+	if err == nil && h.inflight.Draining() {
+		err = h.shut() // Drain may not have seen it
+	} else if err == nil && !h.sessions.Add(x.SID, s) {
+		err = errTwice
+	}
+	if err != nil {
+		h.created.Add(-1)
+		for range streams {
+			h.unreserve()
+		}
+		h.leaves(owner)
+		return nil, err
+	}
+	h.began(s)
+	for _, st := range streams {
+		if !h.deliver(st) {
+			s.Terminate(h.farewell())
+		}
+	}
+	if h.inflight.Closed() {
+		s.Terminate(h.farewell()) // Shutdown may have been too early to see it
+	}
+	s.lock()
+	defer s.unlock()
+	s.settle()
+	return s, nil
+}
+
+var errTwice = errors.New("bosh: the Handler has the session already")
 
 // Token returns the next token of the input: a Stream is an [xml.TokenReader]. It blocks
 // and fails as Read does, but after an error every later call returns the same one: it may

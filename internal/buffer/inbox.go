@@ -189,3 +189,21 @@ func (in *Inbox) shift(off int) {
 	}
 	in.off = 0
 }
+
+// Lent reports whether anything has been lent.
+func (in *Inbox) Lent() bool { return in.lent > 0 || in.room > 0 }
+
+// Unread returns what there is to read, which is good until the next call of another
+// method, and calls mark for each end in it.
+func (in *Inbox) Unread(mark func(end int, last bool)) []byte {
+	for _, m := range in.marks[in.passed:] {
+		mark(m.end()-int(in.off), m.last())
+	}
+	return in.b[in.off:]
+}
+
+// Refill puts what another Inbox had unread into an empty one. Ends follow by Mark.
+func (in *Inbox) Refill(unread []byte) { in.b = append(Grow(in.b, len(unread)), unread...) }
+
+// Mark sets an end in what Refill has put in, behind all others.
+func (in *Inbox) Mark(end int, last bool) { in.marks = append(in.marks, newMark(end, last)) }

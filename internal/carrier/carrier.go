@@ -22,6 +22,7 @@ type Exchange struct {
 	Session any    // the owner's session, nil if there is none
 	Content string // the media type of the answer
 	Away    *Away  // if its session is another node's
+	Moved   bool   // there is no answer, since another process has the session
 }
 
 // An Away is an exchange of a session on another node.
@@ -59,8 +60,10 @@ type Carrier interface {
 	Cert() []byte
 	Secure(ask func(*http.Request) bool) bool
 
-	// Relayed reports whether the request comes from another node.
+	// Relayed reports whether the request comes from another node, and Hops how many
+	// have passed it on.
 	Relayed() bool
+	Hops() uint8
 
 	// Keep makes the request the exchange's own, for use after its handler has returned.
 	Keep()

@@ -68,6 +68,7 @@ func (c *NetHTTP) Cert() []byte                { return reqinfo.Certificate(c.R.
 func (c *NetHTTP) Left() bool                  { return c.R.Context().Err() != nil }
 func (c *NetHTTP) Forwarded() bool             { return forwarded(c.Header) }
 func (c *NetHTTP) Relayed() bool               { return false }
+func (c *NetHTTP) Hops() uint8                 { return 0 }
 func (c *NetHTTP) Receipt() any                { return nil }
 func (c *NetHTTP) Arrived(*Desk)               {}
 func (c *NetHTTP) Abandoned() bool             { return true }

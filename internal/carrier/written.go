@@ -52,6 +52,8 @@ type caller interface {
 	secure(w *Written, ask func(*http.Request) bool) bool
 	relayed() bool
 	forwarded() bool
+	hops() uint8
+	moved()
 	receipt() any
 	render(e *httpio.Endpoint, a httpio.Answer) httpio.RawAnswer
 	send(a httpio.RawAnswer)
@@ -62,6 +64,8 @@ type engineCaller struct{ *direct.Request }
 
 func (q engineCaller) cert() []byte  { return reqinfo.Certificate(q.TLS()) }
 func (q engineCaller) relayed() bool { return false }
+func (q engineCaller) hops() uint8   { return 0 }
+func (q engineCaller) moved()        { q.Abort() }
 
 // forwarded does not ask for values: at the time of the answer they are gone.
 func (q engineCaller) forwarded() bool { return q.Forwarded() }
@@ -92,6 +96,8 @@ type nodeCaller struct{ *relay.Call }
 func (q nodeCaller) cert() []byte                                   { return q.Cert }
 func (q nodeCaller) relayed() bool                                  { return true }
 func (q nodeCaller) forwarded() bool                                { return forwarded(q.Header) }
+func (q nodeCaller) hops() uint8                                    { return q.Hops }
+func (q nodeCaller) moved()                                         { q.Moved() }
 func (q nodeCaller) receipt() any                                   { return nil }
 func (q nodeCaller) secure(*Written, func(*http.Request) bool) bool { return q.Secure }
 
@@ -140,6 +146,7 @@ func (w *Written) TLS() *tls.ConnectionState                { return w.q.TLS() }
 func (w *Written) Cert() []byte                             { return w.q.cert() }
 func (w *Written) Secure(ask func(*http.Request) bool) bool { return w.q.secure(w, ask) }
 func (w *Written) Relayed() bool                            { return w.q.relayed() }
+func (w *Written) Hops() uint8                              { return w.q.hops() }
 func (w *Written) Left() bool                               { return false }
 func (w *Written) Connection() uint64                       { return w.q.Connection() }
 func (w *Written) Forwarded() bool                          { return w.q.forwarded() }
@@ -178,6 +185,15 @@ func (w *Written) Travelled(_ *relay.Lines, write func(*Written)) { write(w) }
 // Render returns the answer as Send writes it. It does not panic unless AllowOrigin does.
 func (w *Written) Render(e *httpio.Endpoint) httpio.RawAnswer { return w.q.render(e, w.Answer()) }
 
-// Send writes an answer, and Abort closes the connection instead. They do not block.
+// Send writes an answer. It does not block.
 func (w *Written) Send(a httpio.RawAnswer) { w.q.send(a) }
-func (w *Written) Abort()                  { w.q.Abort() }
+
+// Abort closes the connection instead, or if the session has moved has the node ask again
+// that the request comes from. It does not block.
+func (w *Written) Abort() {
+	if w.Moved {
+		w.q.moved()
+	} else {
+		w.q.Abort()
+	}
+}

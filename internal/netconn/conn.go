@@ -55,6 +55,8 @@ type extras struct {
 
 	receiver  func([]byte, error) // of Receive
 	receiving bool                // it has a goroutine, or has had its last one
+	stopped   chan struct{}       // of Detach; closed when that goroutine is gone
+	detached  bool                // there has been a receiver
 
 	prover  func(int64) // of OnProven
 	proving bool        // it has a goroutine

@@ -78,6 +78,13 @@ func (l *Listener) Fill(c net.Conn) error {
 	return nil
 }
 
+// Cancel gives back a place that is reserved.
+func (l *Listener) Cancel() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reserved--
+}
+
 // wake wakes one of the callers waiting in Accept.
 func (l *Listener) wake() {
 	select {

@@ -14,6 +14,7 @@ import (
 // Why Receive fails, and reading besides Receive.
 var (
 	errNoReceiver = errors.New("Receive without a function")
+	errNoReceive  = errors.New("Detach without Receive")
 	errReceived   = errors.New("input is Receive's, and nobody else can read it")
 )
 
@@ -171,7 +172,7 @@ func (c Conn) Receive(f func([]byte, error)) error {
 	switch {
 	case f == nil:
 		return errNoReceiver
-	case c.receives():
+	case c.receives() || c.extras != nil && c.extras.receiving:
 		return errReceived
 	}
 	c.extra().receiver = f
@@ -187,11 +188,57 @@ func (c Conn) Receive(f func([]byte, error)) error {
 // receives reports whether the input is Receive's.
 func (c Conn) receives() bool { return c.extras != nil && c.extras.receiver != nil }
 
-// Received is receives for those without the lock.
+// Received reports whether the input is Receive's, or was until Detach.
 func (c Conn) Received() bool {
 	c.S.Lock()
 	defer c.S.Unlock()
-	return c.receives()
+	return c.receives() || c.extras != nil && c.extras.detached
+}
+
+// Detach ends Receive, and waits until its function has returned, or ctx is done.
+func (c Conn) Detach(ctx context.Context) error {
+	stopped, err := c.detach()
+	if stopped == nil {
+		return err
+	}
+	select {
+	case <-stopped:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// detach returns what is closed when the function has returned, or nil if it is not being
+// called.
+func (c Conn) detach() (stopped chan struct{}, err error) {
+	c.S.Lock()
+	defer c.S.Unlock()
+	x := c.extras
+	switch {
+	case c.Closed():
+		return nil, net.ErrClosed
+	case x == nil || x.receiver == nil && !x.detached:
+		return nil, errNoReceive
+	}
+	x.receiver, x.detached = nil, true
+	if x.receiving && x.stopped == nil {
+		x.stopped = make(chan struct{})
+	}
+	return x.stopped, nil
+}
+
+// stops takes note that the goroutine of the receiver is over. If it goes on there may be
+// another one.
+func (c Conn) stops(goesOn bool) {
+	c.S.Lock()
+	defer c.S.Unlock()
+	x := c.extras
+	x.receiving = x.receiving && !goesOn
+	if x.stopped != nil {
+		close(x.stopped)
+		x.stopped = nil
+	}
 }
 
 // wakeReader lets the reader go on.
@@ -211,8 +258,13 @@ func (c Conn) receive(f func([]byte, error)) {
 	if c.S.Direct() {
 		GrowStack(0)
 	}
-	goesOn := false
+	goesOn, detached := false, false
 	defer c.S.Served(&c.Stream, "Receive", &goesOn)
+	defer func() {
+		if detached || !goesOn {
+			c.stops(goesOn)
+		}
+	}()
 	room := receiveRoom.Get().(*[]byte)
 	l := loan{b: *room}
 	defer func() {
@@ -222,7 +274,7 @@ func (c Conn) receive(f func([]byte, error)) {
 	}()
 	for {
 		var err error
-		l, err = c.nextInput(l)
+		l, detached, err = c.nextInput(l)
 		if goesOn = len(l.input) == 0 && err == nil; goesOn {
 			return
 		}
@@ -247,20 +299,23 @@ var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // nextInput lends the receiver the input of its next call; it is done with l. If there
 // is none its goroutine no longer counts as present.
-func (c Conn) nextInput(l loan) (_ loan, err error) {
+func (c Conn) nextInput(l loan) (_ loan, detached bool, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	c.repaid(l)
 	c.returns()
+	if !c.receives() {
+		return loan{b: l.b}, true, nil
+	}
 	if c.In.Len() > 0 { // even if a deadline has passed: nobody else would read it
 		if c.Framing.ByElement() {
-			return c.lendElement(l.b[:0]), nil
+			return c.lendElement(l.b[:0]), false, nil
 		}
-		return c.lendAll(l.b[:0]), nil
+		return c.lendAll(l.b[:0]), false, nil
 	}
 	if _, err = c.inputReady(false); err == nil {
 		c.extras.receiving = false
 		c.listens()
 	}
-	return loan{b: l.b}, err
+	return loan{b: l.b}, false, err
 }

@@ -46,6 +46,21 @@ func (t *Table[V]) Put(key string, v V) {
 	s.mu.Unlock()
 }
 
+// Add sets the value of key, unless it has one. It reports whether it has set it.
+func (t *Table[V]) Add(key string, v V) bool {
+	s := t.of(key[0], key[1])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, had := s.m[key]; had {
+		return false
+	}
+	if s.m == nil {
+		s.m = make(map[string]V)
+	}
+	s.m[key] = v
+	return true
+}
+
 // Delete removes key.
 func (t *Table[V]) Delete(key string) {
 	s := t.of(key[0], key[1])

@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Send makes another node's Owner serve a message. The message is good until Send
@@ -26,6 +28,7 @@ type Front struct {
 	media  atomic.Pointer[string] // the Content of the last Answer
 	shards [16]shard
 	closed atomic.Bool
+	export atomic.Bool // sessions have been handed over
 	hurry  atomic.Bool
 }
 
@@ -53,6 +56,9 @@ type Trip struct {
 	n    uint64
 	done func(Answer, error)
 	over atomic.Bool
+
+	message []byte        // to be sent again: see again
+	pause   time.Duration // before it was sent last
 }
 
 var messages = sync.Pool{New: func() any { return new([]byte) }}
@@ -82,6 +88,37 @@ func (f *Front) Elsewhere(sid []byte) (name string, ok bool) {
 	return f.peers.nameOf(n), true
 }
 
+// Foreign reports whether a sid ends in the name of another node.
+func (f *Front) Foreign(sid []byte) bool {
+	n := node(sid)
+	return n != nil && string(n) != f.name
+}
+
+// Export takes note that sessions of this node have been handed over.
+func (f *Front) Export() { f.export.Store(true) }
+
+// Where returns the node to pass a request on to that came in at via, and whose session is
+// not here; or "". A session that has been handed over is looked for under the node's own
+// name: who carries messages knows who has adopted it. ended reports whether it has ended
+// here. hops counts the nodes that pass the request on and had the session.
+func (f *Front) Where(sid []byte, via interface {
+	Relayed() bool
+	Hops() uint8
+}, ended func([]byte) bool) (name string, hops uint8) {
+	hops = via.Hops()
+	if f.send != nil && f.export.Load() && hops < maxHops && string(node(sid)) == f.name && !ended(sid) {
+		return f.name, hops + 1
+	}
+	if via.Relayed() {
+		return "", 0
+	}
+	name, _ = f.Elsewhere(sid)
+	return name, hops
+}
+
+// maxHops is how many nodes may pass a request on one after the other.
+const maxHops = 4
+
 // Conn returns a number for the connection n of this node, different from the numbers of
 // other nodes. It is 0 if n is.
 func (f *Front) Conn(n uint64) uint64 {
@@ -103,6 +140,9 @@ func (f *Front) Go(node string, q *Request, begun func(*Trip), done func(Answer,
 	s.mu.Unlock()
 	withBuffer(func(b []byte) []byte {
 		b = appendRequest(b, newKey(t.n, f.id), f.name, q)
+		if !q.Passed {
+			t.message = bytes.Clone(b)
+		}
 		f.pass(node, b, t.answered)
 		return b
 	})
@@ -145,6 +185,12 @@ func (t *Trip) finish() bool {
 }
 
 func (t *Trip) answered(message []byte, err error) {
+	if t.message != nil && errors.Is(err, ErrMoved) {
+		if t.again() {
+			return
+		}
+		err = ErrNoNode // nobody has the session
+	}
 	if !t.finish() {
 		return
 	}
@@ -159,6 +205,23 @@ func (t *Trip) answered(message []byte, err error) {
 		t.notice(isCancel)
 	}
 	t.done(a, err)
+}
+
+// again sends the request again after a while, since its session is on its way from one
+// process to another. It gives up after some 5 s: 20 ms, 40 ms, and so on.
+func (t *Trip) again() bool {
+	if t.pause = max(2*t.pause, 20*time.Millisecond); t.pause > 3*time.Second {
+		return false
+	}
+	time.AfterFunc(t.pause, func() {
+		if !t.over.Load() {
+			t.f.pass(t.to, t.message, t.answered)
+			if t.f.hurry.Load() {
+				t.Hurry()
+			}
+		}
+	})
+	return true
 }
 
 func (t *Trip) fail(err error) {

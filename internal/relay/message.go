@@ -16,6 +16,8 @@ type Request struct {
 	Conn      uint64        // a number for its connection if that keeps answers in order, or 0
 	Left      time.Duration // until it must have been answered; 0 if that is not known
 	Head      []byte        // of the HTTP request, if somebody may look at it: see Head
+	Passed    bool          // it has come from another node, which asks again if need be; does not travel
+	Hops      uint8         // how many nodes have passed it on that had the session before
 }
 
 // An Answer is the answer to a Request.
@@ -52,6 +54,7 @@ const (
 	hasCert
 	hasLeft
 	hasHead
+	hasHops
 )
 
 // errMessage is the error for bytes that are no message, or one of a later version.
@@ -64,7 +67,7 @@ func appendNotice(b []byte, as kind, k key) []byte { return append(append(b, byt
 func appendRequest(b []byte, k key, from string, q *Request) []byte {
 	b = appendNotice(b, isRequest, k)
 	flags := byte(0)
-	for i, is := range [...]bool{q.Secure, q.Encrypted, q.Malformed, q.Cert != nil, q.Left > 0, q.Head != nil} {
+	for i, is := range [...]bool{q.Secure, q.Encrypted, q.Malformed, q.Cert != nil, q.Left > 0, q.Head != nil, q.Hops > 0} {
 		if is {
 			flags |= 1 << i
 		}
@@ -79,6 +82,9 @@ func appendRequest(b []byte, k key, from string, q *Request) []byte {
 	}
 	if q.Head != nil {
 		b = field(b, q.Head)
+	}
+	if q.Hops > 0 {
+		b = append(b, q.Hops)
 	}
 	return append(b, q.Body...)
 }
@@ -149,6 +155,9 @@ func (r *reader) readRequest() (q Request, from []byte, err error) {
 	}
 	if flags&hasHead != 0 {
 		q.Head = r.field()
+	}
+	if flags&hasHops != 0 {
+		q.Hops = r.byte()
 	}
 	q.Body = *r
 	if *r == nil || !valid(from) || q.Left < 0 {

@@ -145,9 +145,14 @@ func (c *Call) Answer(a Answer) {
 }
 
 // Abort has the connection of the client closed instead.
-func (c *Call) Abort() {
+func (c *Call) Abort() { c.fail(ErrGone) }
+
+// Moved has the Front ask again.
+func (c *Call) Moved() { c.fail(ErrMoved) }
+
+func (c *Call) fail(err error) {
 	if c.finish() {
-		c.answer(nil, ErrGone)
+		c.answer(nil, err)
 		c.owner.guard(c.owner.Done, c)
 	}
 }

@@ -13,6 +13,10 @@ import (
 // ErrNoNode is the error if nobody serves the node.
 var ErrNoNode = errors.New("bosh: no such node")
 
+// ErrMoved says that the session is not here any more, or not yet: another process has it,
+// or is about to. Whoever asked is to ask again.
+var ErrMoved = errors.New("bosh: the session has moved to another process")
+
 // ErrMalformed stands for the reason why a request could not be read where it came in.
 var ErrMalformed = errors.New("it could not be read at the node where it came in")
 

@@ -11,6 +11,7 @@ type Session struct {
 	Legacy  bool   // its client sent no version
 	Secure  bool   // it takes no insecure request
 	Cert    []byte // the client's certificate, if it is secure and there was one
+	Moved   bool   // it is not over: another process has it
 
 	// The reason of its end, for late clients; empty if there is nothing to tell.
 	Condition, URI, Payload string
@@ -35,6 +36,7 @@ const (
 	legacy = 1 << iota
 	secure
 	told // there is a Condition
+	moved
 )
 
 // encode appends the text of an Entry to b. The sid comes first.
@@ -48,6 +50,9 @@ func encode(b []byte, l *Session, answers []Answer) []byte {
 	}
 	if l.Condition != "" {
 		flags |= told
+	}
+	if l.Moved {
+		flags |= moved
 	}
 	b = append(append(append(b, byte(len(l.SID))), l.SID...), flags)
 	b = field(field(b, l.Content), l.Cert)
@@ -109,7 +114,7 @@ func (s Entry) read() (l Session, answers reader) {
 	r := reader(s.text[1+len(l.SID):])
 	flags := r[0]
 	r = r[1:]
-	l.Legacy, l.Secure = flags&legacy != 0, flags&secure != 0
+	l.Legacy, l.Secure, l.Moved = flags&legacy != 0, flags&secure != 0, flags&moved != 0
 	l.Content = string(r.field())
 	l.Cert = r.field()
 	if flags&told != 0 {

@@ -37,8 +37,9 @@ func New(keep time.Duration, now func() time.Duration, size *atomic.Int64) *Stor
 	return s
 }
 
-// Put adds the Entry of a session. No other may have its sid; a sid may have up to 255
-// bytes. It is now now, or was a moment ago.
+// Put adds the Entry of a session, whose sid may have up to 255 bytes. If there is one
+// already, since the session had moved and has come back, the later one counts. It is now
+// now, or was a moment ago.
 func (s *Store) Put(now time.Duration, l *Session, answers []Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,12 +59,12 @@ func (s *Store) batch(now time.Duration) *batch {
 	return p
 }
 
-// Get returns the Entry of a sid.
+// Get returns the last Entry of a sid.
 func (s *Store) Get(sid []byte) (_ Entry, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, hash := s.now(), maphash.Bytes(s.seed, sid)
-	for _, p := range s.batches {
+	for _, p := range slices.Backward(s.batches) {
 		p.index(s.seed)
 		at, ok := p.places[hash]
 		if !ok {
@@ -74,6 +75,12 @@ func (s *Store) Get(sid []byte) (_ Entry, ok bool) {
 		}
 	}
 	return Entry{}, false
+}
+
+// Ended reports whether there is an Entry of a session that has ended, and not moved.
+func (s *Store) Ended(sid []byte) bool {
+	e, ok := s.Get(sid)
+	return ok && !e.Session().Moved
 }
 
 // sweep removes the Entries past their end.

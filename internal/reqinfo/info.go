@@ -64,27 +64,19 @@ const sameURI = " "
 func Keep(r *http.Request) Info {
 	var room [512]byte
 	b := room[:0]
-	add := func(s string) {
-		if i, ok := indexes[s]; ok {
-			b = binary.AppendUvarint(b, 2*i+1)
-			return
-		}
-		b = append(binary.AppendUvarint(b, 2*uint64(len(s))), s...)
-	}
 	url, uri := r.URL.String(), r.RequestURI
 	if uri == url {
 		uri = sameURI // as mostly
 	}
 	for _, s := range [...]string{r.Method, url, r.Proto, r.Host, r.RemoteAddr, uri} {
-		add(s)
+		b = add(b, s)
 	}
 	for k, vs := range r.Header {
 		if k == "Content-Length" {
 			continue
 		}
 		for _, v := range vs {
-			add(k)
-			add(v)
+			b = add(add(b, k), v)
 		}
 	}
 	if r.TLS == nil {

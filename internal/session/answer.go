@@ -11,9 +11,13 @@ var blank = []byte(wire.Blank)
 
 // Give puts the answer for x on it, after x was woken. It is made only now, with all the
 // output there is. There is none after a false alarm: x was woken, and before it could be
-// given its answer another request took its place.
+// given its answer another request took its place. For a session that has moved x has no
+// Reply: whoever waits asks again.
 func (m *Machine) Give(now time.Duration, x *Exchange) (ok bool) {
 	if !x.Reply.Given() {
+		if m.moved {
+			return true
+		}
 		if m.writing != x {
 			return false
 		}

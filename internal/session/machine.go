@@ -78,6 +78,7 @@ type Machine struct {
 
 	phase   Phase
 	created bool // the creation has been answered
+	moved   bool // another process has the session: who waits gets no answer
 	watched bool // neither grace nor the wait for the first output counts yet: see defers
 	working bool // the application may still reply to the last body with payloads, until grace is over: see ready
 	limited bool // there has been a request with a Limit
@@ -245,7 +246,7 @@ func (m *Machine) Settle(now time.Duration) {
 		}
 	}
 	if next != never {
-		m.alarm = next
+		m.alarm = max(next, 1) // 0 is no alarm, and an imported session may be late
 	}
 	m.account = true
 }

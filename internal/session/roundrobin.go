@@ -85,3 +85,12 @@ func (r *RoundRobin[T, W]) Next(ready func(T) bool) (x T, ok bool) {
 	}
 	return x, false
 }
+
+// Resume has a group go on that another one has begun.
+func (r *RoundRobin[T, W]) Resume(turn int, left []string) {
+	r.Several()
+	r.several.turn, r.several.left = turn, left
+}
+
+// Begun returns what Resume takes, of a group that is ready for several members.
+func (r *RoundRobin[T, W]) Begun() (turn int, left []string) { return r.several.turn, r.several.left }
