@@ -283,7 +283,9 @@ func (n *Node) Leave() {
 			c.answer(nil, errLeft)
 		}
 		n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" bye"))
-		n.nc.Flush()
+		if n.nc.IsConnected() {
+			n.nc.FlushTimeout(time.Second)
+		}
 	})
 }
 
