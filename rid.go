@@ -18,6 +18,7 @@ import (
 	"github.com/gobosh/bosh/internal/replay"
 	"github.com/gobosh/bosh/internal/reqinfo"
 	"github.com/gobosh/bosh/internal/session"
+	"github.com/gobosh/bosh/internal/state"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -717,4 +718,30 @@ type ResponseInfo struct {
 	Rid   int64
 	Bytes int           // of its body
 	Open  time.Duration // from the request's arrival to the end of writing
+}
+
+// restore makes s of x. There is a place reserved for each of the streams that it returns.
+func (h *Handler) restore(s *Session, x *state.Session) (streams []*Stream, err error) {
+	now := h.now()
+	s.scope, s.began, s.serial = *reqinfo.NewLazyContext(context.Background()), int32((now-x.Age)/time.Second), h.serial.Add(1)
+	states := make([]*session.Stream, len(x.Streams))
+	for i := range x.Streams {
+		st := &Stream{s: s, local: reqinfo.Addr(x.Streams[i].Local)}
+		st.state.Opening, st.state.Owner, states[i] = session.OpeningOf(&x.Streams[i]), st, &st.state.Stream
+		if err := st.state.Stream.Import(&x.Streams[i]); err != nil {
+			return streams, err
+		}
+		if err := h.reserve(); err != nil {
+			return streams, err
+		}
+		streams = append(streams, st)
+	}
+	s.m = session.Import(&h.config, now, h.grants.Share(session.GrantOf(&x.Grant)), s.extra(), x, states)
+	for i, st := range streams {
+		st.conn().Import(&x.Streams[i])
+		if st.state.Name != "" {
+			st.scope = reqinfo.NewLazyContext(s.scope.Context(nil))
+		}
+	}
+	return streams, nil
 }
