@@ -16,6 +16,3 @@ func (h *Handler) BeBusy() {
 
 // Effective returns what o comes to.
 func (o Options) Effective() Options { return o.withDefaults() }
-
-// Direct reports whether h has the direct engine.
-func (h *Handler) Direct() bool { return h.engine != nil }

@@ -459,6 +459,19 @@ func (h *Handler) leaves(owner string) {
 	}
 }
 
+// SessionStats are counts of one session.
+type SessionStats struct {
+	Requests    int64 // received, repeats included
+	Repeats     int64
+	PayloadsIn  int64 // elements
+	PayloadsOut int64 // elements; writes for Opaque
+	BytesIn     int64 // of request bodies
+	BytesOut    int64 // of response bodies
+	Open        int   // requests that are held, early, or being answered
+	Queued      int   // bytes that wait for the client
+	Unread      int   // bytes that wait for the application, or that WriteTo or Receive is giving it
+}
+
 // Stats returns the counts of all sessions.
 func (h *Handler) Stats() HandlerStats {
 	sum, ended := h.past.Sum(h.ask)

@@ -563,19 +563,6 @@ func (s *Session) Streams() []*Stream {
 	return open
 }
 
-// SessionStats are counts of one session.
-type SessionStats struct {
-	Requests    int64 // received, repeats included
-	Repeats     int64
-	PayloadsIn  int64 // elements
-	PayloadsOut int64 // elements; writes for Opaque
-	BytesIn     int64 // of request bodies
-	BytesOut    int64 // of response bodies
-	Open        int   // requests that are held, early, or being answered
-	Queued      int   // bytes that wait for the client
-	Unread      int   // bytes that wait for the application, or that WriteTo or Receive is giving it
-}
-
 // Stats returns the session's counts.
 func (s *Session) Stats() SessionStats {
 	s.lock()

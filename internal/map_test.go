@@ -76,7 +76,7 @@ var (
 // exists reports whether there is a file in the module, or, by its name alone, in one of
 // the packages.
 func exists(path string) bool {
-	for _, pattern := range []string{path, "../" + path, "*/" + path} {
+	for _, pattern := range []string{path, "../" + path, "*/" + path, "spec/*/" + path} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			return true
 		}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package bosh_test
-
-const oneOf = 1
