@@ -111,6 +111,9 @@ func (s *Session) release() (answer bool) {
 	if !m.Quiet() {
 		s.act()
 	}
+	for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
+		x.Carrier.(carrier.Carrier).Wake(&s.desk)
+	}
 	over := m.Phase() == session.Ended && !s.told
 	if over {
 		s.count()
@@ -155,9 +158,6 @@ func (s *Session) act() {
 	m := &s.m
 	if m.TakeProved() {
 		s.proves()
-	}
-	for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
-		x.Carrier.(carrier.Carrier).Wake(&s.desk)
 	}
 	ended := m.Phase() == session.Ended
 	if ended && !s.told {

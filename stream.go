@@ -48,8 +48,8 @@ type Stream struct {
 func owner(x *session.Stream) *Stream { return x.Owner.(*Stream) }
 
 // conn returns the stream as package netconn sees it.
-func (st *Stream) conn() netconn.Conn {
-	return netconn.Conn{State: &st.state, M: &st.s.m, S: (*locker)(st.s)}
+func (st *Stream) conn() *netconn.Conn {
+	return &netconn.Conn{State: &st.state, M: &st.s.m, S: (*locker)(st.s)}
 }
 
 // woken wakes the waiting users of the stream. It is called with the lock held, and adds to

@@ -19,7 +19,7 @@ var (
 
 // Busy returns why the stream cannot be exported just now, or at all, or nil. It is called
 // with the lock held.
-func (c Conn) Busy() error {
+func (c *Conn) Busy() error {
 	x := c.extras
 	switch {
 	case c.receives():
@@ -36,14 +36,14 @@ func (c Conn) Busy() error {
 
 // Export adds to x what the machine does not know of the stream. It is called with the
 // lock held, and the stream is not Busy.
-func (c Conn) Export(x *state.Stream) {
+func (c *Conn) Export(x *state.Stream) {
 	if c.cut != nil {
 		x.Cut = c.cut.Export()
 	}
 }
 
 // Import puts what another process has exported, and the machine has not, into a stream.
-func (c Conn) Import(x *state.Stream) {
+func (c *Conn) Import(x *state.Stream) {
 	if x.Cut == nil {
 		return
 	}

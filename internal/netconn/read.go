@@ -19,7 +19,7 @@ var (
 )
 
 // Read reads input, and waits for it.
-func (c Conn) Read(p []byte) (n int, err error) {
+func (c *Conn) Read(p []byte) (n int, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	if err = c.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
@@ -32,21 +32,29 @@ func (c Conn) Read(p []byte) (n int, err error) {
 }
 
 // AppendElement appends the next element of the input to b. It waits until ctx is done.
-func (c Conn) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
+// The goroutines of most applications wait here, so it has no defer, and a small frame.
+func (c *Conn) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
+	ctx.Done() // one that panics does so without the lock
 	c.S.Lock()
-	defer c.S.Unlock()
 	err := c.input(ctx, false)
 	if err == nil {
-		before := c.In.Behind()
-		b = c.In.Next(b)
-		c.Goes()
-		c.consumed(before)
+		b = c.next(b)
 	}
+	c.S.Unlock()
 	return b, err
 }
 
+// next is AppendElement if there is one. It is called with the lock held.
+func (c *Conn) next(b []byte) []byte {
+	before := c.In.Behind()
+	b = c.In.Next(b)
+	c.Goes()
+	c.consumed(before)
+	return b
+}
+
 // CopyTo writes all input to w. An error of w is wrote, and one of reading is err.
-func (c Conn) CopyTo(w io.Writer) (n int64, wrote, err error) {
+func (c *Conn) CopyTo(w io.Writer) (n int64, wrote, err error) {
 	var l loan
 	defer func() { c.repay(l) }() // whatever w does
 	for {
@@ -70,7 +78,7 @@ type loan struct {
 }
 
 // takeInput waits for input, and lends all of it. The caller is done with l.
-func (c Conn) takeInput(l loan) (loan, error) {
+func (c *Conn) takeInput(l loan) (loan, error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	c.repaid(l)
@@ -81,7 +89,7 @@ func (c Conn) takeInput(l loan) (loan, error) {
 }
 
 // lendAll lends all input, in its buffer, for another one.
-func (c Conn) lendAll(spare []byte) (l loan) {
+func (c *Conn) lendAll(spare []byte) (l loan) {
 	l.b, l.input = c.In.Take(spare)
 	c.Goes()
 	c.consumed(c.In.Behind())
@@ -89,7 +97,7 @@ func (c Conn) lendAll(spare []byte) (l loan) {
 }
 
 // lendElement lends the next element of the input, in the buffer b or a larger one.
-func (c Conn) lendElement(b []byte) loan {
+func (c *Conn) lendElement(b []byte) loan {
 	before := c.In.Behind()
 	b = c.In.Next(b)
 	c.In.Lend(len(b), cap(b))
@@ -99,7 +107,7 @@ func (c Conn) lendElement(b []byte) loan {
 }
 
 // repay takes note that the user is done with l.
-func (c Conn) repay(l loan) {
+func (c *Conn) repay(l loan) {
 	if len(l.input) == 0 {
 		return
 	}
@@ -109,7 +117,7 @@ func (c Conn) repay(l loan) {
 }
 
 // repaid is repay, called with the lock held.
-func (c Conn) repaid(l loan) {
+func (c *Conn) repaid(l loan) {
 	if len(l.input) > 0 {
 		before := c.In.Behind()
 		c.In.Return(len(l.input), cap(l.b))
@@ -119,17 +127,17 @@ func (c Conn) repaid(l loan) {
 
 // consumed is called when some of the input was read, or lent or repaid. There were so
 // many bytes before.
-func (c Conn) consumed(before int) { c.settle(c.M.Consumed(&c.Stream, before)) }
+func (c *Conn) consumed(before int) { c.settle(c.M.Consumed(&c.Stream, before)) }
 
 // returns takes note of a user coming for input. It may have gone off with some.
-func (c Conn) returns() { c.settle(c.M.Returns(&c.Stream)) }
+func (c *Conn) returns() { c.settle(c.M.Returns(&c.Stream)) }
 
 // listens takes note of the application waiting for input.
-func (c Conn) listens() { c.settle(c.M.Listens(&c.Stream)) }
+func (c *Conn) listens() { c.settle(c.M.Listens(&c.Stream)) }
 
 // input waits until there is input, or there need not be any. It is called with the lock
 // held, and may release it meanwhile.
-func (c Conn) input(ctx context.Context, idle bool) error {
+func (c *Conn) input(ctx context.Context, idle bool) error {
 	c.returns()
 	ready, err := c.readReady(idle)
 	for !ready && err == nil {
@@ -145,7 +153,7 @@ func (c Conn) input(ctx context.Context, idle bool) error {
 	return err
 }
 
-func (c Conn) readReady(idle bool) (ready bool, err error) {
+func (c *Conn) readReady(idle bool) (ready bool, err error) {
 	if c.receives() && !c.Closed() {
 		return false, errReceived
 	}
@@ -153,7 +161,7 @@ func (c Conn) readReady(idle bool) (ready bool, err error) {
 }
 
 // inputReady reports whether there is input, or there need not be any.
-func (c Conn) inputReady(idle bool) (ready bool, err error) {
+func (c *Conn) inputReady(idle bool) (ready bool, err error) {
 	switch {
 	case c.Closed():
 		return false, net.ErrClosed
@@ -166,7 +174,7 @@ func (c Conn) inputReady(idle bool) (ready bool, err error) {
 }
 
 // Receive has f called with all input.
-func (c Conn) Receive(f func([]byte, error)) error {
+func (c *Conn) Receive(f func([]byte, error)) error {
 	c.S.Lock()
 	defer c.S.Unlock()
 	switch {
@@ -186,17 +194,17 @@ func (c Conn) Receive(f func([]byte, error)) error {
 }
 
 // receives reports whether the input is Receive's.
-func (c Conn) receives() bool { return c.extras != nil && c.extras.receiver != nil }
+func (c *Conn) receives() bool { return c.extras != nil && c.extras.receiver != nil }
 
 // Received reports whether the input is Receive's, or was until Detach.
-func (c Conn) Received() bool {
+func (c *Conn) Received() bool {
 	c.S.Lock()
 	defer c.S.Unlock()
 	return c.receives() || c.extras != nil && c.extras.detached
 }
 
 // Detach ends Receive, and waits until its function has returned, or ctx is done.
-func (c Conn) Detach(ctx context.Context) error {
+func (c *Conn) Detach(ctx context.Context) error {
 	stopped, err := c.detach()
 	if stopped == nil {
 		return err
@@ -211,7 +219,7 @@ func (c Conn) Detach(ctx context.Context) error {
 
 // detach returns what is closed when the function has returned, or nil if it is not being
 // called.
-func (c Conn) detach() (stopped chan struct{}, err error) {
+func (c *Conn) detach() (stopped chan struct{}, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	x := c.extras
@@ -230,7 +238,7 @@ func (c Conn) detach() (stopped chan struct{}, err error) {
 
 // stops takes note that the goroutine of the receiver is over. If it goes on there may be
 // another one.
-func (c Conn) stops(goesOn bool) {
+func (c *Conn) stops(goesOn bool) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	x := c.extras
@@ -242,19 +250,20 @@ func (c Conn) stops(goesOn bool) {
 }
 
 // wakeReader lets the reader go on.
-func (c Conn) wakeReader() {
+func (c *Conn) wakeReader() {
 	if !c.receives() {
 		wake(c.readable)
 		return
 	}
 	if x := c.extras; !x.receiving {
 		x.receiving = true
-		go c.receive(x.receiver)
+		d := *c // as in prove
+		go d.receive(x.receiver)
 	}
 }
 
 // receive calls f until there is no more input.
-func (c Conn) receive(f func([]byte, error)) {
+func (c *Conn) receive(f func([]byte, error)) {
 	if c.S.Direct() {
 		GrowStack(0)
 	}
@@ -299,7 +308,7 @@ var receiveRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // nextInput lends the receiver the input of its next call; it is done with l. If there
 // is none its goroutine no longer counts as present.
-func (c Conn) nextInput(l loan) (_ loan, detached bool, err error) {
+func (c *Conn) nextInput(l loan) (_ loan, detached bool, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	c.repaid(l)

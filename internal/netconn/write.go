@@ -16,7 +16,7 @@ var ErrNoRoom = errors.New("no room in the WriteBuffer")
 var errPartial = errors.New("a Write before it has left an element that is not whole")
 
 // Write queues all of p, and waits for room.
-func (c Conn) Write(p []byte) (n int, err error) {
+func (c *Conn) Write(p []byte) (n int, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	if err = c.lockWrite(context.Background()); err == nil {
@@ -26,7 +26,7 @@ func (c Conn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (c Conn) write(p []byte) (n int, err error) {
+func (c *Conn) write(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, c.writeErr()
 	}
@@ -41,7 +41,7 @@ func (c Conn) write(p []byte) (n int, err error) {
 }
 
 // TryWrite queues as much of p as there is room for.
-func (c Conn) TryWrite(p []byte) (n int, err error) {
+func (c *Conn) TryWrite(p []byte) (n int, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	if err = c.tries(); err == nil && len(p) > 0 {
@@ -57,7 +57,7 @@ func (c Conn) TryWrite(p []byte) (n int, err error) {
 
 // WriteWhole queues n elements as soon as there is room: all or none. It waits until ctx
 // is done.
-func (c Conn) WriteWhole(ctx context.Context, b []byte, n int) (err error) {
+func (c *Conn) WriteWhole(ctx context.Context, b []byte, n int) (err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	if err = c.lockWrite(ctx); err != nil {
@@ -78,7 +78,7 @@ func (c Conn) WriteWhole(ctx context.Context, b []byte, n int) (err error) {
 
 // Share queues an event, unless the stream cannot take it now. It is called with the lock
 // held.
-func (c Conn) Share(e *session.Event) error {
+func (c *Conn) Share(e *session.Event) error {
 	err := c.tries()
 	if err == nil && c.partial() {
 		err = errPartial
@@ -92,11 +92,11 @@ func (c Conn) Share(e *session.Event) error {
 }
 
 // partial reports whether a Write has left an incomplete element.
-func (c Conn) partial() bool { return c.cut != nil && c.cut.Pending() }
+func (c *Conn) partial() bool { return c.cut != nil && c.cut.Pending() }
 
 // lockWrite waits for other Writes. Like all writing functions, it is called with the
 // lock held, and may release it meanwhile.
-func (c Conn) lockWrite(ctx context.Context) error {
+func (c *Conn) lockWrite(ctx context.Context) error {
 	for c.Writing {
 		err := c.writeErr()
 		if err == nil {
@@ -112,13 +112,13 @@ func (c Conn) lockWrite(ctx context.Context) error {
 }
 
 // unlockWrite lets the next Write go on.
-func (c Conn) unlockWrite() {
+func (c *Conn) unlockWrite() {
 	c.Writing = false
 	wake(c.unlocked)
 }
 
 // writeErr returns why nothing can be written, or nil.
-func (c Conn) writeErr() error {
+func (c *Conn) writeErr() error {
 	if !c.Closed() && c.wdeadline.Expired() {
 		return os.ErrDeadlineExceeded
 	}
@@ -126,10 +126,10 @@ func (c Conn) writeErr() error {
 }
 
 // space returns how many bytes may be queued.
-func (c Conn) space() int { return c.M.Space(&c.Stream) }
+func (c *Conn) space() int { return c.M.Space(&c.Stream) }
 
 // room waits until there is room for output.
-func (c Conn) room(ctx context.Context) error {
+func (c *Conn) room(ctx context.Context) error {
 	for {
 		err, full := c.writeErr(), c.space() <= 0
 		if err == nil && full {
@@ -146,7 +146,7 @@ func (c Conn) room(ctx context.Context) error {
 }
 
 // tries returns why nothing can be written now, or nil.
-func (c Conn) tries() error {
+func (c *Conn) tries() error {
 	switch err := c.writeErr(); {
 	case err != nil:
 		return err
@@ -163,10 +163,10 @@ func (c Conn) tries() error {
 
 // makeRoom sends the output at once, although the application may have more for the same
 // body: nothing else would send it for the rest of Grace.
-func (c Conn) makeRoom() { c.settle(c.M.Hasten()) }
+func (c *Conn) makeRoom() { c.settle(c.M.Hasten()) }
 
 // fill queues as much of p as there is room for, and returns that amount.
-func (c Conn) fill(p []byte) (n int, err error) {
+func (c *Conn) fill(p []byte) (n int, err error) {
 	before := c.Out.Len()
 	defer func() { c.spoken(before) }()
 	if c.cut == nil {
@@ -204,10 +204,10 @@ func (c Conn) fill(p []byte) (n int, err error) {
 
 // spoken is called when there is more output, or its end has come. There were so many
 // bytes before.
-func (c Conn) spoken(before int) { c.settle(c.M.Spoken(&c.Stream, before)) }
+func (c *Conn) spoken(before int) { c.settle(c.M.Spoken(&c.Stream, before)) }
 
 // cutRun cuts elements from p up to the free space, without the lock.
-func (c Conn) cutRun(p []byte) (framing.Run, error) {
+func (c *Conn) cutRun(p []byte) (framing.Run, error) {
 	space := c.space()
 	c.S.Unlock()
 	defer c.S.Lock()

@@ -134,15 +134,6 @@ func (m *Machine) TakeWatch() bool {
 	return w
 }
 
-// TakeWoken returns an exchange with an answer to be taken: see Give.
-func (m *Machine) TakeWoken() *Exchange {
-	x := m.woken.Pop()
-	if x != nil {
-		x.woken = false
-	}
-	return x
-}
-
 // TakeAlarm returns when Tick is to be called at the latest.
 func (m *Machine) TakeAlarm() time.Duration {
 	at := m.alarm
@@ -174,9 +165,19 @@ func (m *Machine) TakeProved() bool {
 	return p
 }
 
-// Quiet reports whether there is nothing to do, as mostly. It leaves out the streams.
+// TakeWoken returns an exchange with an answer to be taken: see Give.
+func (m *Machine) TakeWoken() *Exchange {
+	x := m.woken.Pop()
+	if x != nil {
+		x.woken = false
+	}
+	return x
+}
+
+// Quiet reports whether there is nothing to do, as mostly. It leaves out the streams, and
+// TakeWoken.
 func (m *Machine) Quiet() bool {
-	return !m.account && !m.keep && !m.proved && m.woken.Empty() && m.alarm == 0
+	return !m.account && !m.keep && !m.proved && m.alarm == 0
 }
 
 // Phase returns how far the session has come.

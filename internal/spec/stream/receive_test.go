@@ -57,7 +57,7 @@ func receiving(t *testing.T, o bosh.Options, f func(t *testing.T, p *Peer, r *re
 // receivers is how many goroutines there are that receive.
 func receivers() int {
 	b := make([]byte, 1<<20)
-	return strings.Count(string(b[:runtime.Stack(b, true)]), "netconn.Conn.receive(")
+	return strings.Count(string(b[:runtime.Stack(b, true)]), "netconn.(*Conn).receive(")
 }
 
 func TestReceive(t *testing.T) {
