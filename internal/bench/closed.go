@@ -309,8 +309,7 @@ func fanout(r *run) (figures, error) {
 		bodies = append(bodies, b)
 	}
 	due := 0
-	var sends func()
-	sends = func() {
+	sends := func() {
 		if due == 0 {
 			due, left = receivers, bodies
 		}

@@ -91,7 +91,7 @@ func (s server) obey(command, profiles string) (answer []byte, err error) {
 		return []byte(ln.Addr().String()), nil
 	case "compute":
 		go func() {
-			for {
+			for n := uint32(1); n != 0; n |= 1 { // for good
 			}
 		}()
 	case "collect":

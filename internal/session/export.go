@@ -16,7 +16,6 @@ var (
 	errEnding  = errors.New("it is ending")
 	errCreated = errors.New("its creation has not been answered")
 	errWriting = errors.New("a Write is under way")
-	errElement = errors.New("an element that was written is not whole")
 	errReading = errors.New("the application is being given input")
 	errOpening = errors.New("a stream is being opened")
 	errLeaving = errors.New("a stream has ended, and its client may not have all of it")

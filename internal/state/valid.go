@@ -2,8 +2,8 @@ package state
 
 import "time"
 
-// maxSeconds is the longest time that client and server can agree on.
-const maxSeconds = (1<<16 - 1) * time.Second
+// longest is the longest time that client and server can agree on.
+const longest = (1<<16 - 1) * time.Second
 
 // valid reports whether s can be a session: numbers that would not fit together, and
 // texts that go out as they are. What another process says of the application's data is
@@ -13,7 +13,7 @@ func (s *Session) valid() bool {
 	switch {
 	case !isSID(s.SID) || len(s.Streams) == 0 || len(s.Streams) > 1<<10:
 		return false
-	case max(g.Wait, g.Inactivity, g.Polling, g.Pause) > maxSeconds || g.Requests <= g.Hold:
+	case max(g.Wait, g.Inactivity, g.Polling, g.Pause) > longest || g.Requests <= g.Hold:
 		return false
 	case !isPlain(g.Ver) || !isPlain(g.Content) || len(g.Ver) > 16 || len(g.Content) > 128:
 		return false
