@@ -451,9 +451,9 @@ type Options struct {
 	// answer, also before Relay returns. Messages to a node must arrive in the order of the
 	// calls.
 	//
-	// After the answer [ErrNoNode] the client is told item-not-found. Any other error, as
-	// after a time-out, closes the client's connection, and the client repeats the request.
-	// That error, or a client's departure before the answer, is a message as well. A message
+	// After the answer [ErrNoNode] the client is told item-not-found. Any other error but
+	// [ErrMoved], as after a time-out, closes the client's connection, and it repeats. That
+	// error, or a client's departure before the answer, is a message as well. A message
 	// without an answer keeps its memory.
 	//
 	// All nodes need the same Options but for Node. New sessions are not passed on: Admit,
