@@ -660,6 +660,9 @@ func (s *Session) Export(app []byte) ([]byte, error) {
 		x.Streams[i].Local = owner(st).local.String()
 	}
 	b := x.Append(make([]byte, 0, 1<<10+len(app)))
+	if _, err := state.Read(b); err != nil { // or it would be lost
+		return nil, err
+	}
 	s.h.front.Export()
 	s.m.Move(now, newEnd(&Error{Err: ErrMoved}))
 	return b, nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -392,4 +393,50 @@ func panicLife(t *testing.T, pipe *boshtest.PipeServer, armed *atomic.Bool, late
 	}
 	c.Close()
 	time.Sleep(2 * time.Minute)
+}
+
+// hollow is a context whose cause cannot be asked for.
+type hollow struct {
+	context.Context
+	done chan struct{}
+}
+
+func (h hollow) Done() <-chan struct{} { return h.done }
+
+// A ctx may panic when it is asked why it is done. So does the call, without the lock, and
+// the stream goes on.
+func TestPanicsOfContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := bosh.New(bosh.Options{Framing: bosh.Elements})
+		defer h.Close()
+		body := "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' to='a' wait='60' hold='1' ver='1.11'/>"
+		go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
+		c, err := h.Listener().Accept()
+		require.NoError(t, err)
+		st := c.(*bosh.Stream)
+		full := []byte("<x xmlns='urn:x'>" + strings.Repeat("x", 1000) + "</x>")
+		for name, call := range map[string]func(ctx context.Context) error{
+			"ReadElement": func(ctx context.Context) error { _, err := st.ReadElement(ctx); return err },
+			"WriteElement": func(ctx context.Context) error {
+				for err := error(nil); err == nil; {
+					_, err = st.TryWrite(full)
+				}
+				return st.WriteElement(ctx, full)
+			},
+		} {
+			ctx := hollow{done: make(chan struct{})}
+			panicked := make(chan any)
+			go func() {
+				defer func() { panicked <- recover() }()
+				t.Error(name, call(ctx))
+			}()
+			synctest.Wait()
+			close(ctx.done)
+			assert.NotNil(t, <-panicked, name)
+			assert.EqualValues(t, 1, h.Stats().Sessions, name)
+			short, cancel := context.WithTimeout(t.Context(), time.Second)
+			assert.ErrorIs(t, call(short), context.DeadlineExceeded, name)
+			cancel()
+		}
+	})
 }

@@ -3,6 +3,7 @@ package netconn
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -119,18 +120,28 @@ func wake(ch chan struct{}) {
 	}
 }
 
-// wait waits without the lock until ch is woken, the deadline passes, or ctx is done, and
-// returns with the lock.
-func (c *Conn) wait(ctx context.Context, ch *chan struct{}, d *Deadline) (err error) {
+// errDone says that the ctx of a call is done: see caused.
+var errDone = errors.New("ctx is done")
+
+// caused returns err, or the cause of ctx for errDone. It is called without the lock, as
+// all methods of ctx are: it may be nil, or the caller's own type, and panic.
+func caused(ctx context.Context, err error) error {
+	if err == errDone {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// wait waits without the lock until ch is woken, the deadline passes, or done is closed,
+// and returns with the lock.
+func (c *Conn) wait(done <-chan struct{}, ch *chan struct{}, d *Deadline) (err error) {
 	if *ch == nil {
 		*ch = make(chan struct{}, 1)
 	}
-	// ctx may be nil, or the caller's own type: then it panics with the lock held, and
-	// callers release it.
-	woken, passed, done := *ch, d.Passed(), ctx.Done()
+	woken, passed := *ch, d.Passed()
 	c.S.Unlock()
 	if !either(woken, done) {
-		err = context.Cause(ctx)
+		err = errDone
 	}
 	c.S.Lock()
 	if d.Passed() != passed {

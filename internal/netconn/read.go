@@ -22,7 +22,7 @@ var (
 func (c *Conn) Read(p []byte) (n int, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
-	if err = c.input(context.Background(), len(p) == 0); err == nil && len(p) > 0 {
+	if err = c.input(nil, len(p) == 0); err == nil && len(p) > 0 {
 		before := c.In.Behind()
 		n = c.In.Read(p)
 		c.Goes()
@@ -34,14 +34,14 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 // AppendElement appends the next element of the input to b. It waits until ctx is done.
 // The goroutines of most applications wait here, so it has no defer, and a small frame.
 func (c *Conn) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
-	ctx.Done() // one that panics does so without the lock
+	done := ctx.Done()
 	c.S.Lock()
-	err := c.input(ctx, false)
+	err := c.input(done, false)
 	if err == nil {
 		b = c.next(b)
 	}
 	c.S.Unlock()
-	return b, err
+	return b, caused(ctx, err)
 }
 
 // next is AppendElement if there is one. It is called with the lock held.
@@ -82,10 +82,11 @@ func (c *Conn) takeInput(l loan) (loan, error) {
 	c.S.Lock()
 	defer c.S.Unlock()
 	c.repaid(l)
-	if err := c.input(context.Background(), false); err != nil {
+	spare := buffer.Rest(l.b) // a large one is nobody's while we wait
+	if err := c.input(nil, false); err != nil {
 		return loan{}, err
 	}
-	return c.lendAll(buffer.Rest(l.b)), nil
+	return c.lendAll(spare), nil
 }
 
 // lendAll lends all input, in its buffer, for another one.
@@ -137,12 +138,12 @@ func (c *Conn) listens() { c.settle(c.M.Listens(&c.Stream)) }
 
 // input waits until there is input, or there need not be any. It is called with the lock
 // held, and may release it meanwhile.
-func (c *Conn) input(ctx context.Context, idle bool) error {
+func (c *Conn) input(done <-chan struct{}, idle bool) error {
 	c.returns()
 	ready, err := c.readReady(idle)
 	for !ready && err == nil {
 		c.listens()
-		err = c.wait(ctx, &c.readable, &c.rdeadline)
+		err = c.wait(done, &c.readable, &c.rdeadline)
 		if err == nil || err != os.ErrDeadlineExceeded && c.In.Len() > 0 {
 			ready, err = c.readReady(idle) // input that came before ctx was done is not lost
 		}

@@ -19,7 +19,7 @@ var errPartial = errors.New("a Write before it has left an element that is not w
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
-	if err = c.lockWrite(context.Background()); err == nil {
+	if err = c.lockWrite(nil); err == nil {
 		n, err = c.write(p)
 		c.unlockWrite()
 	}
@@ -31,7 +31,7 @@ func (c *Conn) write(p []byte) (n int, err error) {
 		return 0, c.writeErr()
 	}
 	for n < len(p) && err == nil {
-		if err = c.room(context.Background()); err == nil {
+		if err = c.room(nil); err == nil {
 			var took int
 			took, err = c.fill(p[n:])
 			n += took
@@ -57,17 +57,21 @@ func (c *Conn) TryWrite(p []byte) (n int, err error) {
 
 // WriteWhole queues n elements as soon as there is room: all or none. It waits until ctx
 // is done.
-func (c *Conn) WriteWhole(ctx context.Context, b []byte, n int) (err error) {
+func (c *Conn) WriteWhole(ctx context.Context, b []byte, n int) error {
+	return caused(ctx, c.writeWhole(ctx.Done(), b, n))
+}
+
+func (c *Conn) writeWhole(done <-chan struct{}, b []byte, n int) (err error) {
 	c.S.Lock()
 	defer c.S.Unlock()
-	if err = c.lockWrite(ctx); err != nil {
+	if err = c.lockWrite(done); err != nil {
 		return err
 	}
-	defer c.unlockWrite() // also if ctx panics
+	defer c.unlockWrite()
 	if c.partial() {
 		return errPartial
 	}
-	if err := c.room(ctx); err != nil {
+	if err := c.room(done); err != nil {
 		return err
 	}
 	before := c.Out.Len()
@@ -96,11 +100,11 @@ func (c *Conn) partial() bool { return c.cut != nil && c.cut.Pending() }
 
 // lockWrite waits for other Writes. Like all writing functions, it is called with the
 // lock held, and may release it meanwhile.
-func (c *Conn) lockWrite(ctx context.Context) error {
+func (c *Conn) lockWrite(done <-chan struct{}) error {
 	for c.Writing {
 		err := c.writeErr()
 		if err == nil {
-			err = c.wait(ctx, &c.unlocked, &c.wdeadline)
+			err = c.wait(done, &c.unlocked, &c.wdeadline)
 		}
 		if err != nil {
 			wake(c.unlocked)
@@ -129,7 +133,7 @@ func (c *Conn) writeErr() error {
 func (c *Conn) space() int { return c.M.Space(&c.Stream) }
 
 // room waits until there is room for output.
-func (c *Conn) room(ctx context.Context) error {
+func (c *Conn) room(done <-chan struct{}) error {
 	for {
 		err, full := c.writeErr(), c.space() <= 0
 		if err == nil && full {
@@ -139,7 +143,7 @@ func (c *Conn) room(ctx context.Context) error {
 			return err
 		}
 		c.makeRoom()
-		if err := c.wait(ctx, &c.writable, &c.wdeadline); err != nil {
+		if err := c.wait(done, &c.writable, &c.wdeadline); err != nil {
 			return err
 		}
 	}

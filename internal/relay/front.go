@@ -57,11 +57,16 @@ type Trip struct {
 	done func(Answer, error)
 	over atomic.Bool
 
-	message []byte        // to be sent again: see again
+	hurried atomic.Bool
+	message []byte        // to be sent again: see again; nil if it is too long for that
 	pause   time.Duration // before it was sent last
 }
 
 var messages = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxAgain is the longest message kept to be sent again, in bytes: nothing counts these.
+// The client has to repeat a longer request.
+const maxAgain = 4 << 10
 
 // maxPooled is the largest buffer to be used again, in bytes.
 const maxPooled = 64 << 10
@@ -140,7 +145,7 @@ func (f *Front) Go(node string, q *Request, begun func(*Trip), done func(Answer,
 	s.mu.Unlock()
 	withBuffer(func(b []byte) []byte {
 		b = appendRequest(b, newKey(t.n, f.id), f.name, q)
-		if !q.Passed {
+		if !q.Passed && len(b) <= maxAgain {
 			t.message = bytes.Clone(b)
 		}
 		f.pass(node, b, t.answered)
@@ -216,8 +221,11 @@ func (t *Trip) again() bool {
 	time.AfterFunc(t.pause, func() {
 		if !t.over.Load() {
 			t.f.pass(t.to, t.message, t.answered)
-			if t.f.hurry.Load() {
+			if t.f.hurry.Load() || t.hurried.Load() {
 				t.Hurry()
+			}
+			if t.over.Load() { // the notice of that may have been too early
+				t.notice(isCancel)
 			}
 		}
 	})
@@ -258,6 +266,7 @@ func (t *Trip) Cancel() bool {
 
 // Hurry has the request answered as soon as can be.
 func (t *Trip) Hurry() {
+	t.hurried.Store(true)
 	if !t.over.Load() {
 		t.notice(isHurry)
 	}

@@ -212,7 +212,7 @@ func (c *Call) TLS() *tls.ConnectionState {
 		return nil
 	}
 	s := &tls.ConnectionState{HandshakeComplete: true}
-	if cert, err := x509.ParseCertificate(c.Cert); err == nil {
+	if cert, err := x509.ParseCertificate(bytes.Clone(c.Cert)); err == nil {
 		s.PeerCertificates = []*x509.Certificate{cert}
 	}
 	return s

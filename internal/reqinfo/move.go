@@ -1,6 +1,7 @@
 package reqinfo
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -77,7 +78,7 @@ func importTLS(t *state.TLS) (*tls.ConnectionState, error) {
 		HandshakeComplete: true, Version: t.Version, CipherSuite: t.Cipher, ServerName: t.Server, NegotiatedProtocol: t.Proto,
 	}
 	for _, raw := range t.Certs {
-		cert, err := x509.ParseCertificate(raw)
+		cert, err := x509.ParseCertificate(bytes.Clone(raw)) // which keeps it
 		if err != nil {
 			return nil, err
 		}
