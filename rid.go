@@ -235,7 +235,10 @@ func (h *Handler) enter(q *direct.Request) *carrier.Written {
 func (h *Handler) serveRequest(w *carrier.Written, req *wire.Request, err error, share *httpio.Share) {
 	refused := false
 	defer func() { // also if somebody panics
-		if s := sessionOf(&w.Exchange); !refused && s != nil {
+		if refused {
+			return // w may be another request's by now
+		}
+		if s := sessionOf(&w.Exchange); s != nil {
 			s.attended(w)
 		}
 	}()
