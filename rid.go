@@ -518,12 +518,6 @@ func (h *Handler) reply(w http.ResponseWriter, wt *carrier.NetHTTP) {
 	h.edge.Reply(w, wt.R, wt.Answer())
 }
 
-// sessionOf returns the session of an exchange, or nil.
-func sessionOf(ex *carrier.Exchange) *Session {
-	s, _ := ex.Session.(*Session)
-	return s
-}
-
 // attended waits for an answer before any alarm is due, and writes it: no other goroutine
 // need wake for that.
 func (s *Session) attended(w *carrier.Written) {

@@ -82,6 +82,12 @@ func (h *Handler) newSession(ex *carrier.Exchange) *Session {
 	return s
 }
 
+// sessionOf returns the session of an exchange, or nil.
+func sessionOf(ex *carrier.Exchange) *Session {
+	s, _ := ex.Session.(*Session)
+	return s
+}
+
 // lock takes the lock. It is given back by unlock, or by release.
 func (s *Session) lock() { s.mu.Lock() }
 
