@@ -178,7 +178,11 @@ func number(b []byte) (n, digits int) {
 // request. Whatever it accepts means the same to net/http, which it asks in the end.
 func parseHead(b []byte) *head {
 	text := string(b)
-	lines := strings.Split(strings.TrimSuffix(text, "\r\n\r\n"), "\r\n")
+	all, ok := strings.CutSuffix(text, string(emptyLine))
+	if !ok {
+		return nil
+	}
+	lines := strings.Split(all, "\r\n")
 	uri, ok := strings.CutSuffix(lines[0], " HTTP/1.1")
 	if uri, ok = cutMethod(uri, ok); !ok {
 		return nil
