@@ -26,6 +26,6 @@ interop "$tests" ./internal/interop ./boshclient/... ./examples/...
 (cd examples/proxy && interop "$tests" ./...)
 printf -- '-- with Direct, what the engine matters to\n'
 export BOSH_ENGINE=direct
-tests='TestStrophe|TestStanza|TestPage|TestPush|TestOpaqueClient|TestProsody'
+tests='TestStrophe|TestStanza|TestPush|TestOpaqueClient|TestProsody'
 interop "$tests" ./internal/interop
 (cd examples/proxy && interop "$tests" ./...)
