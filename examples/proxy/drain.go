@@ -140,7 +140,12 @@ func (w *web) shutdown(drain time.Duration) (untold int, err error) {
 	for _, s := range w.servers {
 		go func() {
 			err := s.Shutdown(ctx)
-			if err != nil {
+			switch {
+			case errors.Is(err, context.DeadlineExceeded):
+				// All have been told. What is left has no session: a connection, say, without
+				// any request so far, for which net/http would wait for 5 s.
+				err = s.Close()
+			case err != nil:
 				err = errors.Join(err, s.Close())
 			}
 			errs <- err
