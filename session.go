@@ -158,8 +158,8 @@ func (s *Session) actForStreams() (after []func()) {
 	return after
 }
 
-// act takes the effects of the machine, but for those of its streams. It is called with
-// the lock held.
+// act takes the effects of the machine, but for those of its streams and the woken
+// exchanges: release wakes those itself, on less of the stack. The lock is held.
 func (s *Session) act() {
 	m := &s.m
 	if m.TakeProved() {

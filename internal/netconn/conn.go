@@ -23,7 +23,7 @@ type Session interface {
 	Now() time.Duration
 	Settle()
 
-	// Direct reports whether the reader of a stream writes answers, too.
+	// Direct reports whether the goroutines of Receive need a large stack: see GrowStack.
 	Direct() bool
 
 	// Fault returns the end of a stream by a fault of the application.

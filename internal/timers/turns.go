@@ -16,7 +16,7 @@ type Turns struct {
 }
 
 const (
-	// soon is how soon after the last request of a client another one waits for others to
+	// shortly is how soon after the last request of a client another one waits for others to
 	// have their turn. With more clients than can be served in that time, all wait in the
 	// poller.
 	shortly = 4 * time.Millisecond
