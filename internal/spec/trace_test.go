@@ -264,7 +264,11 @@ func (tr *trace) serve(a *App) {
 		case <-a.Context().Done():
 			return
 		}
-		time.Sleep(tr.o.features) // of the bubble's time; wait is for the test's goroutine
+		select {
+		case <-time.After(tr.o.features): // of the bubble's time
+		case <-a.Context().Done():
+			return
+		}
 		end := ""
 		if tr.o.success {
 			end = Success
