@@ -4,6 +4,10 @@ import (
 	"flag"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,12 +39,53 @@ func (o *owned) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.b.RoundTrip(r)
 }
 
-// Nodes that have none of the sessions are killed, and stand still, while a fifth of the
-// requests is hit by a fault: no session ends, and each element arrives once, in order.
+// startRouted returns a balancer with three nodes, and the proxies between each two of
+// them, so that the route can be cut. Either node may have opened it.
+func startRouted(t *testing.T) (*balancer, [3][]*boshtest.Proxy) {
+	listen, err := freeAddrs(3)
+	require.NoError(t, err)
+	var routes [3][]*boshtest.Proxy
+	to := make([][]string, len(listen))
+	for i := range listen {
+		for j, addr := range listen {
+			if i == j {
+				continue
+			}
+			p, err := boshtest.NewProxy(addr, boshtest.ProxyFaults{})
+			require.NoError(t, err)
+			t.Cleanup(func() { p.Close() })
+			pair := i + j - 1
+			routes[pair], to[i] = append(routes[pair], p), append(to[i], p.Addr())
+		}
+	}
+	direct := strconv.FormatBool(os.Getenv("BOSH_ENGINE") == "direct")
+	b := &balancer{quit: make(chan struct{}), args: func(i int) []string {
+		return []string{"-listen", listen[i], "-routes", strings.Join(to[i], ","), "-direct=" + direct}
+	}}
+	require.NoError(t, b.start(len(listen)))
+	t.Cleanup(b.close)
+	srv := httptest.NewServer(b.handler())
+	t.Cleanup(srv.Close)
+	require.Eventually(t, func() bool { return len(sum(t, srv.URL).Nodes) == 3 }, 20*time.Second, 50*time.Millisecond)
+	return b, routes
+}
+
+// cut breaks a route again and again for a while.
+func cut(route []*boshtest.Proxy, while time.Duration) {
+	for end := time.Now().Add(while); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, p := range route {
+			p.CutAll()
+		}
+	}
+}
+
+// Nodes that have none of the sessions are killed, and stand still, and routes between
+// nodes are cut, while a fifth of the requests is hit by a fault: no session ends, and
+// each element arrives once, in order.
 //
 //	go test -run TestFronts -payloads 1000000 -timeout 2h .
 func TestFronts(t *testing.T) {
-	b, _ := start(t)
+	b, routes := startRouted(t)
 	owner := b.pick()
 	const clients, batch = 10, 20
 	done := make(chan struct{})
@@ -82,7 +127,9 @@ func TestFronts(t *testing.T) {
 			hit.Add(int64(s.Hit()))
 		})
 	}
-	killed, stopped := 0, 0
+	killed, stopped, cuts := 0, 0, 0
+	var cutting sync.WaitGroup
+	defer cutting.Wait()
 	go func() { wg.Wait(); close(done) }()
 	for running := true; running; {
 		pause := time.Duration(300+rand.IntN(1200)) * time.Millisecond
@@ -96,11 +143,14 @@ func TestFronts(t *testing.T) {
 				time.AfterFunc(pause, func() { p.cmd.Process.Signal(syscall.SIGCONT) })
 			}
 		}
+		cuts++
+		route := routes[rand.IntN(len(routes))]
+		cutting.Go(func() { cut(route, time.Duration(rand.Int64N(int64(time.Second)))) })
 		select {
 		case <-time.After(pause + 300*time.Millisecond):
 		case <-done:
 			running = false
 		}
 	}
-	t.Logf("%d elements each way, %d faults, %d nodes killed, %d stopped", sent.Load(), hit.Load(), killed, stopped)
+	t.Logf("%d elements each way, %d faults, %d nodes killed, %d stopped, %d times a route cut", sent.Load(), hit.Load(), killed, stopped, cuts)
 }
