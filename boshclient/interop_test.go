@@ -33,6 +33,7 @@ import (
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshclient/web"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/demo"
 	"github.com/gobosh/bosh/internal/enginetest"
 )
 
@@ -409,17 +410,15 @@ func launch(t *testing.T, cmd *exec.Cmd, port, words string) {
 	}
 }
 
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+// freePort returns a port of loopback without a listener.
+func freePort() string {
+	_, port, _ := net.SplitHostPort(demo.FreeAddr())
 	return port
 }
 
 // startOurs runs examples/chat. The engine is the one that is asked for.
 func startOurs(t *testing.T) string {
-	program, port := filepath.Join(t.TempDir(), "chat"), freePort(t)
+	program, port := filepath.Join(t.TempDir(), "chat"), freePort()
 	build := exec.Command("go", "build", "-o", program, "../examples/chat")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -432,7 +431,7 @@ func startOurs(t *testing.T) string {
 }
 
 func startProsody(t *testing.T) string {
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), freePort()
 	accounts := filepath.Join(dir, "data", "localhost", "accounts")
 	require.NoError(t, os.MkdirAll(accounts, 0o700))
 	for _, name := range []string{"alice", "bob"} {
@@ -464,7 +463,7 @@ VirtualHost "localhost"
 }
 
 func startEjabberd(t *testing.T) string {
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), freePort()
 	config := filepath.Join(dir, "ejabberd.yml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
 loglevel: info

@@ -39,6 +39,7 @@ import (
 	"mellium.im/xmpp/stanza"
 
 	"github.com/gobosh/bosh/boshclient"
+	"github.com/gobosh/bosh/internal/demo"
 	"github.com/gobosh/bosh/internal/enginetest"
 )
 
@@ -89,7 +90,7 @@ func main(m *testing.M) (code int, err error) {
 	if certs, err = certify(dir); err != nil {
 		return 0, err
 	}
-	c2s = freeAddr()
+	c2s = demo.FreeAddr()
 	server, err := start(exec.Command(chat, "-http", "", "-https", "", "-c2s", c2s), c2s)
 	if err != nil {
 		return 0, err
@@ -183,7 +184,7 @@ type proxy struct {
 }
 
 func startProxy(args ...string) (*proxy, error) {
-	addr := freeAddr()
+	addr := demo.FreeAddr()
 	args = append([]string{"-http", addr, "-upstream", c2s, "-tls", "none"}, args...)
 	if enginetest.Direct() {
 		args = append(args, "-direct")
@@ -278,7 +279,7 @@ func (f front) start(t *testing.T, p *proxy, changes ...string) *running {
 	dir, err := os.MkdirTemp(certs, "front") // workers may be somebody else, to whom others are closed
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
-	r := &running{addr: freeAddr(), relay: relayTo(t, p.addr)}
+	r := &running{addr: demo.FreeAddr(), relay: relayTo(t, p.addr)}
 	config := change(string(text), append([]string{"127.0.0.1:5280", r.relay.Addr().String()}, changes...)...)
 	config = strings.ReplaceAll(config, "/etc/ssl/"+host, certs)
 	file := filepath.Join(dir, "config")
@@ -366,15 +367,6 @@ func relayTo(t *testing.T, addr string) *relay {
 		}
 	}()
 	return r
-}
-
-func freeAddr() string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // certify makes a certificate for host, in the files that the configurations name.

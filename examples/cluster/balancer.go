@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshclient/web"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 //go:embed page.html
@@ -47,9 +47,9 @@ type process struct {
 
 // newBalancer starts n nodes, and waits until they are there.
 func newBalancer(n int, direct bool) (*balancer, error) {
-	listen, err := freeAddrs(n)
-	if err != nil {
-		return nil, err
+	var listen []string
+	for range n {
+		listen = append(listen, demo.FreeAddr())
 	}
 	b := &balancer{quit: make(chan struct{}), args: func(i int) []string {
 		others := slices.Delete(slices.Clone(listen), i, i+1)
@@ -72,19 +72,6 @@ func (b *balancer) start(n int) error {
 		b.close()
 	}
 	return err
-}
-
-// freeAddrs returns addresses without a listener.
-func freeAddrs(n int) (all []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		all = append(all, l.Addr().String())
-	}
-	return all, nil
 }
 
 // again is how long after its death a node is started anew.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/demo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -42,8 +43,7 @@ func (o *owned) RoundTrip(r *http.Request) (*http.Response, error) {
 // startRouted returns a balancer with three nodes, and the proxies between each two of
 // them, so that the route can be cut. Either node may have opened it.
 func startRouted(t *testing.T) (*balancer, [3][]*boshtest.Proxy) {
-	listen, err := freeAddrs(3)
-	require.NoError(t, err)
+	listen := []string{demo.FreeAddr(), demo.FreeAddr(), demo.FreeAddr()}
 	var routes [3][]*boshtest.Proxy
 	to := make([][]string, len(listen))
 	for i := range listen {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshclient"
+	"github.com/gobosh/bosh/internal/demo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -152,19 +152,11 @@ func publish(t *testing.T, url, user string, n int) {
 	}
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // The service is killed in mid-burst, again and again: every event arrives, in order for
 // each user, and what comes twice is known by its id.
 func TestKill9(t *testing.T) {
 	const users = 5
-	addr, data := freeAddr(t), t.TempDir()
+	addr, data := demo.FreeAddr(), t.TempDir()
 	args := []string{"-http", addr, "-data", data}
 	p := start(t, args...)
 	url := "http://" + addr
@@ -228,7 +220,7 @@ func TestKill9(t *testing.T) {
 // A client that has not proven to have an event gets it in its next session; one that
 // has does not; and of two clients of a user the last one has the queue.
 func TestSessions(t *testing.T) {
-	addr := freeAddr(t)
+	addr := demo.FreeAddr()
 	p := start(t, "-http", addr, "-data", t.TempDir())
 	defer func() { p.end(t, syscall.SIGTERM) }()
 	url := "http://" + addr
@@ -276,7 +268,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestBadNames(t *testing.T) {
-	addr := freeAddr(t)
+	addr := demo.FreeAddr()
 	p := start(t, "-http", addr, "-data", t.TempDir())
 	defer func() { p.end(t, syscall.SIGTERM) }()
 	url := "http://" + addr

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 func promtool(t *testing.T, stdin string, args ...string) {
@@ -29,17 +29,6 @@ func promtool(t *testing.T, stdin string, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("promtool %v: %v\n%s", args, err, out)
 	}
-}
-
-// free returns an address that nobody listens at.
-func free(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // await asks for a URL until it is served.
@@ -101,7 +90,7 @@ func TestWithPrometheus(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	bosh, admin := free(t), free(t)
+	bosh, admin := demo.FreeAddr(), demo.FreeAddr()
 	background(t, proxy, "-http", bosh, "-admin", admin, "-upstream", "127.0.0.1:1")
 	await(t, "http://"+admin+"/healthz")
 
@@ -134,7 +123,7 @@ func TestWithPrometheus(t *testing.T) {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := free(t)
+	server := demo.FreeAddr()
 	background(t, "prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+server)
 	await(t, "http://"+server+"/-/ready")
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gobosh/bosh/boshnats"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/demo"
 	"github.com/gobosh/bosh/internal/enginetest"
 )
 
@@ -79,12 +80,12 @@ type peerProxy struct {
 func startPeers(t *testing.T, n int, upstream string, more ...string) (all []*peerProxy) {
 	var routes []string
 	for range n {
-		routes = append(routes, unused(t))
+		routes = append(routes, demo.FreeAddr())
 	}
 	secret := writeFile(t, t.TempDir(), "secret", []byte("nobody guesses that\n"))
 	for i := range n {
 		p := &peerProxy{node: fmt.Sprint("n", i)}
-		web, admin := unused(t), unused(t)
+		web, admin := demo.FreeAddr(), demo.FreeAddr()
 		args := append([]string{
 			"-http", web, "-admin", admin, "-upstream", upstream, "-tls", "none", "-drain", "2s", "-log-json", "-node", p.node,
 			"-cluster", strings.Join(routes, ","), "-cluster-listen", routes[i], "-cluster-secret", secret,
@@ -108,14 +109,6 @@ func startPeers(t *testing.T, n int, upstream string, more ...string) (all []*pe
 		require.Eventually(t, func() bool { return len(nodesOf(p.admin).Nodes) == n }, 30*time.Second, 50*time.Millisecond)
 	}
 	return all
-}
-
-// unused returns an address of loopback that nobody listens at.
-func unused(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func nodesOf(admin string) (s boshnats.Sum) {
@@ -277,7 +270,7 @@ func TestClusterNameTaken(t *testing.T) {
 	peers := startPeers(t, 1, "127.0.0.1:1")
 	for range 5 { // on a busy machine it may not hear of the other in time
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		again := exec.CommandContext(ctx, os.Args[0], append(peers[0].cmd.Args[1:], "-http", unused(t), "-admin", unused(t), "-cluster-listen", unused(t))...)
+		again := exec.CommandContext(ctx, os.Args[0], append(peers[0].cmd.Args[1:], "-http", demo.FreeAddr(), "-admin", demo.FreeAddr(), "-cluster-listen", demo.FreeAddr())...)
 		again.Env = peers[0].cmd.Env
 		out, err := again.CombinedOutput()
 		late := ctx.Err() != nil

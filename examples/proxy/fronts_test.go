@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 // A front is a program in front of the proxy, with a configuration in which
@@ -68,7 +69,7 @@ func (f front) start(t *testing.T, proxy string) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755)) // workers may be somebody else
-	addr, file := freeAddr(t), filepath.Join(dir, "config")
+	addr, file := demo.FreeAddr(), filepath.Join(dir, "config")
 	fill := func(s string) string { return fmt.Sprintf(s+"%.0[1]s%.0[2]s%.0[3]s%.0[4]s", addr, proxy, dir, file) }
 	require.NoError(t, os.WriteFile(file, []byte(fill(f.config)), 0o644))
 	var args []string

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gobosh/bosh/internal/demo"
 )
 
 // TestNodes has real clients talk through three proxies that are a cluster, each request
@@ -22,7 +24,7 @@ import (
 func TestNodes(t *testing.T) {
 	dir, err := programs()
 	require.NoError(t, err)
-	page, c2s := freeAddr(t), freeAddr(t)
+	page, c2s := demo.FreeAddr(), demo.FreeAddr()
 	chat := startProcess(t, exec.Command(filepath.Join(dir, "chat"), "-http", page, "-https", "", "-c2s", c2s), new(buffer))
 	chat.accepting(t, page)
 	chat.accepting(t, c2s)

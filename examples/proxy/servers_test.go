@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gobosh/bosh/internal/demo"
 	"github.com/gobosh/bosh/internal/enginetest"
 )
 
@@ -113,20 +114,11 @@ func (p *process) accepting(t testing.TB, addr string) {
 	}
 }
 
-// freeAddr returns an address whose port is free.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
 func newRealServer(t testing.TB, name string) *realServer {
 	t.Helper()
-	s := &realServer{name: name, dir: t.TempDir(), c2s: freeAddr(t), direct: freeAddr(t), output: new(buffer)}
+	s := &realServer{name: name, dir: t.TempDir(), c2s: demo.FreeAddr(), direct: demo.FreeAddr(), output: new(buffer)}
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, "localhost")
 	s.caFile = writeFile(t, s.dir, "ca.pem", ca.pem)
@@ -174,7 +166,7 @@ VirtualHost "localhost"
 func startEjabberd(t testing.TB) *realServer {
 	t.Helper()
 	s := newRealServer(t, "ejabberd")
-	s.proxied = freeAddr(t)
+	s.proxied = demo.FreeAddr()
 	config := writeFile(t, s.dir, "ejabberd.yml", fmt.Appendf(nil, `
 loglevel: info
 log_rotate_count: 0
@@ -285,7 +277,7 @@ func startProxy(t testing.TB, args ...string) *realProxy {
 	t.Helper()
 	dir, err := programs()
 	require.NoError(t, err)
-	web, admin := freeAddr(t), freeAddr(t)
+	web, admin := demo.FreeAddr(), demo.FreeAddr()
 	p := &realProxy{url: "http://" + web, admin: "http://" + admin, output: new(buffer)}
 	args = append([]string{"-http", web, "-admin", admin, "-drain", "10s", "-max-sessions", "1000"}, args...)
 	if enginetest.Direct() {
@@ -319,7 +311,7 @@ func startChat(t testing.TB) string {
 	t.Helper()
 	dir, err := programs()
 	require.NoError(t, err)
-	addr := freeAddr(t)
+	addr := demo.FreeAddr()
 	cmd := exec.Command(filepath.Join(dir, "chat"), "-http", addr, "-https", "", "-c2s", "")
 	startProcess(t, cmd, new(buffer)).accepting(t, addr)
 	return "http://" + addr

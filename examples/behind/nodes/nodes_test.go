@@ -22,6 +22,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/demo"
 	_ "github.com/gobosh/bosh/internal/enginetest"
 )
 
@@ -46,10 +47,7 @@ func start(t *testing.T, config string, command func(config, dir string) *exec.C
 		nodes[name], handlers[name] = s, h
 		change = append(change, fmt.Sprintf("127.0.0.1:%d", 5281+i), s.Listener.Addr().String())
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	l.Close()
+	addr := demo.FreeAddr()
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o755))
 	text, err := os.ReadFile(config)
