@@ -21,7 +21,7 @@ func (m *Machine) Give(now time.Duration, x *Exchange) (ok bool) {
 		if m.writing != x {
 			return false
 		}
-		if r, at := m.due(); r == nil || r.Exchange != x || min(at, m.limit()) > now {
+		if r, at := m.due(now); r == nil || r.Exchange != x || min(at, m.limit()) > now {
 			m.writing = nil // what it would carry now, and did not when it was due, must wait
 			m.Settle(now)
 			return false

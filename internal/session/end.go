@@ -101,7 +101,7 @@ func (m *Machine) settleEnd(now time.Duration) {
 	if m.final == nil || !m.final.Remote {
 		return
 	}
-	if live, _ := m.due(); live != nil {
+	if live, _ := m.due(now); live != nil {
 		return
 	}
 	if r, _ := m.win.Oldest(); r != nil {

@@ -90,7 +90,7 @@ func (m *Machine) Look(last bool) (done, settle bool) {
 
 // due returns the oldest request that is open on a live connection, and when it is to be
 // answered if nothing happens before.
-func (m *Machine) due() (*heldRecord, time.Duration) {
+func (m *Machine) due(now time.Duration) (*heldRecord, time.Duration) {
 	oldest, live := m.win.OldestLive()
 	if oldest == nil {
 		return nil, 0
@@ -105,7 +105,7 @@ func (m *Machine) due() (*heldRecord, time.Duration) {
 	case oldest.Pause: // its answer carries nothing
 		return oldest, 0
 	case m.final != nil || m.output(o):
-		return oldest, m.ready(oldest)
+		return oldest, m.ready(oldest, now)
 	case oldest.Release:
 		return oldest, 0
 	}
@@ -166,21 +166,23 @@ func (m *Machine) limit() time.Duration {
 //     without it. A poll proves nothing: it may have been sent before.
 //
 // Neither lasts longer than Grace, from the body and from the last byte written.
-func (m *Machine) ready(r *heldRecord) (at time.Duration) {
+func (m *Machine) ready(r *heldRecord, now time.Duration) (at time.Duration) {
 	if m.working && m.final == nil && !r.Release {
 		if at = m.grace; m.watched {
 			return never // until Look sets the alarm
 		}
 	}
-	return max(at, m.clear(r.Exchange))
+	return max(at, m.clear(r.Exchange, now))
 }
 
 // clear returns when nothing on x can overtake an answer on its way on another connection.
-func (m *Machine) clear(x *Exchange) time.Duration {
-	if m.cfg.Grace <= 0 || m.sent == 0 || !m.win.InDoubt(x.Rid) || m.follows(x) {
+// Mostly the last one was long ago: then nothing else is looked at.
+func (m *Machine) clear(x *Exchange, now time.Duration) time.Duration {
+	at := m.sent + m.cfg.Grace
+	if m.cfg.Grace <= 0 || m.sent == 0 || at <= now || !m.win.InDoubt(x.Rid) || m.follows(x) {
 		return 0
 	}
-	return m.sent + m.cfg.Grace
+	return at
 }
 
 // sends takes note of x, an answer with payloads.

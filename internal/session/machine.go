@@ -222,7 +222,7 @@ func (m *Machine) Settle(now time.Duration) {
 	}
 	next := never
 	if m.writing == nil && !m.chain.Empty() {
-		if at := m.clear(m.chain.first); at <= now {
+		if at := m.clear(m.chain.first, now); at <= now {
 			m.writing = m.chain.Pop()
 			m.wake(m.writing)
 		} else {
@@ -236,7 +236,7 @@ func (m *Machine) Settle(now time.Duration) {
 		next = min(next, m.nextExpiry(), m.decided(), m.receipt.due())
 	}
 	if m.writing == nil && m.chain.Empty() && m.phase != Ended {
-		if r, at := m.due(); r != nil {
+		if r, at := m.due(now); r != nil {
 			if at = min(at, m.limit()); at <= now {
 				m.writing = r.Exchange
 				m.settleOrphans(r.Rid, now)
