@@ -310,7 +310,7 @@ func broadcast(r *run) (figures, error) {
 				c.poll()
 			}
 			time.Sleep(3 * settle) // until the server has them all
-			if rounds > 0 { // or buffers have had to be made
+			if rounds > 0 {        // or buffers have had to be made
 				calls[i] += after.Call - before.Call
 				cpus[i] += after.CPU - before.CPU
 				times[i] += took
