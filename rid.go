@@ -333,7 +333,8 @@ var ErrNoNode = relay.ErrNoNode
 
 // ErrMoved is how an exported session ends: the methods of its streams fail with it, and it
 // is the cause of their end. As the answer of an [Options.Relay], it has the request passed
-// on again a little later.
+// on again a little later, for some 5 s; an error that wraps it, for as long as that is
+// the answer.
 var ErrMoved = relay.ErrMoved
 
 // ErrBusy is the error of a [Session.Export] that may succeed a moment later.

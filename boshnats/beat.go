@@ -2,6 +2,7 @@ package boshnats
 
 import (
 	"bytes"
+	"context"
 	"strconv"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 func (n *Node) beat() {
 	n.beating.Lock()
 	defer n.beating.Unlock()
+	if n.silent {
+		return
+	}
 	n.beats++
 	n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" "+strconv.FormatUint(n.beats, 10)+" "+n.o.Addr))
 }
@@ -41,12 +45,16 @@ func (n *Node) heard(m *nats.Msg) {
 	}
 	if name == n.o.Name {
 		if instance != n.instance && !bye {
-			n.o.Logger.Error("boshnats: another process has the name of this node: its clients will be told that their sessions are gone", "node", name)
+			n.double(instance, beats)
 		}
 		return
 	}
 	n.mu.Lock()
 	p := n.peers[name]
+	if p != nil && !p.dead && p.instance != instance && !bye && beats < p.beats && time.Since(p.beat) < 2*n.o.Heartbeat {
+		n.mu.Unlock() // two processes have the name: see double
+		return
+	}
 	if bye {
 		n.mu.Unlock()
 		if p != nil && p.instance == instance {
@@ -60,8 +68,13 @@ func (n *Node) heard(m *nats.Msg) {
 	switch {
 	case p == nil || p.instance != instance:
 		if before = p; p != nil { // another process has taken its place
-			gone = n.take(func(c *call) bool { return c.to == name })
 			lost = n.leaveWay(name)
+			ofIt := func(c *call) bool { return c.to == name }
+			if !p.dead && time.Since(p.beat) < 2*n.o.Heartbeat { // or has been there all the time
+				lost = append(lost, n.take(ofIt)...)
+			} else {
+				gone = n.take(ofIt)
+			}
 		}
 		p = &peer{name: name, instance: instance}
 		n.peers[name] = p
@@ -82,6 +95,67 @@ func (n *Node) heard(m *nats.Msg) {
 		n.o.Logger.Info("boshnats: a node is there", "node", name)
 		n.beat() // so that it hears of us at once
 	}
+}
+
+// A twin is another process that has the name of this node.
+type twin struct {
+	instance    string
+	first, last time.Time // when it was heard
+}
+
+// double is called when another process has the name of this node, which could not be seen
+// when the later one of them joined. The later one gives way, so that all that the other has
+// goes on. Until it is sure that this is no late message it serves nobody.
+func (n *Node) double(instance string, beats uint64) {
+	n.beating.Lock()
+	later := n.beats < beats || n.beats == beats && n.instance > instance
+	n.beating.Unlock()
+	now := time.Now()
+	n.mu.Lock()
+	before := n.twin
+	if n.twin.last = now; before.instance != instance || now.Sub(before.last) > 4*n.o.Heartbeat {
+		n.twin = twin{instance, now, now}
+	}
+	sure := now.Sub(n.twin.first) > 2*n.o.Heartbeat
+	n.mu.Unlock()
+	n.doubted.Store(later)
+	switch {
+	case later && sure:
+		n.yield()
+	case !later && before.instance != instance:
+		n.o.Logger.Error("boshnats: another process has the name of this node, and is to give way", "node", n.o.Name)
+	}
+}
+
+// yield gives way to the other process of the name.
+func (n *Node) yield() {
+	n.beating.Lock()
+	done := n.silent
+	n.silent = true
+	n.beating.Unlock()
+	if done {
+		return
+	}
+	n.own.Unsubscribe()
+	n.o.Logger.Error("boshnats: another process has had the name of this node for longer: other nodes pass nothing on to this one any more, and it takes no new sessions; give it a name of its own", "node", n.o.Name)
+	if h := n.h.Load(); h != nil {
+		n.drain(h)
+	}
+}
+
+// drain has h take no new sessions. It ends the others only when the node leaves.
+func (n *Node) drain(h *bosh.Handler) {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.start(func() { h.Drain(ctx) }) {
+		cancel()
+		return
+	}
+	n.start(func() {
+		<-n.quit
+		cancel()
+	})
 }
 
 // replacedBy returns the older node at the address of p, if any. The caller holds
@@ -163,13 +237,12 @@ func (n *Node) look() {
 			late = append(late, p)
 		}
 	}
-	var strange []uint64
 	for id, since := range n.strangers {
 		c := n.waiting[id]
 		if c == nil || n.peers[c.to] != nil {
 			delete(n.strangers, id)
-		} else if now.Sub(since) > n.o.Patience {
-			strange = append(strange, id)
+		} else if now.Sub(since) > 2*n.o.Heartbeat && n.inquire(id, c.to) {
+			delete(n.strangers, id)
 		}
 	}
 	for reply, p := range n.partial {
@@ -178,10 +251,10 @@ func (n *Node) look() {
 			delete(n.partial, reply)
 		}
 	}
-	n.mu.Unlock()
-	for _, id := range strange {
-		n.fail(id, bosh.ErrNoNode)
+	if now.Sub(n.twin.last) > 2*n.o.Heartbeat {
+		n.doubted.Store(false)
 	}
+	n.mu.Unlock()
 	for _, p := range late {
 		n.seek(p)
 	}

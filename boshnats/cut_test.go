@@ -121,7 +121,9 @@ func gated(t *testing.T, n int, apart bool, serve func(*bosh.Stream)) (all []*si
 		gates = append(gates, own)
 		s := &site{T: t}
 		var err error
-		s.server, s.nc, err = embed.Start(embed.Config{Routes: routes, Options: func(o *server.Options) { o.Cluster.NoAdvertise = true }})
+		s.server, s.nc, err = embed.Start(embed.Config{Routes: routes, Options: func(o *server.Options) {
+			o.Cluster.NoAdvertise, o.Cluster.Advertise = true, "127.0.0.1:1" // or servers tell each other ways around the gates
+		}})
 		require.NoError(t, err)
 		addrs = append(addrs, embed.Addr(s.server))
 		log := slog.New(slog.NewTextHandler(t.Output(), nil)).With("at", i)

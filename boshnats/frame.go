@@ -16,6 +16,7 @@ const (
 	via     = 'v' // a message for another node, whose name is in front: see seal
 	nobody  = 'n' // the answer to such a one: that node is gone
 	word    = 'k' // what is known of a node
+	moved   = 'w' // the answer that the session is on its way to another process: ask again
 )
 
 // overhead is how much of a NATS message is not the piece.

@@ -1,7 +1,6 @@
 package boshnats
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"errors"
@@ -72,6 +71,9 @@ type Node struct {
 	h        atomic.Pointer[bosh.Handler]
 	ids      atomic.Uint64
 	subs     []*nats.Subscription
+	own      *nats.Subscription // one of them: requests of its sessions
+	joined   time.Time
+	doubted  atomic.Bool // another process seems to have the name: see double
 	quit     chan struct{}
 	running  sync.WaitGroup
 	left     sync.Once
@@ -79,6 +81,7 @@ type Node struct {
 
 	beating sync.Mutex // held while a heartbeat is sent, so that they go out in order
 	beats   uint64     // guarded by beating
+	silent  bool       // there are no more of them; guarded by beating
 
 	mu      sync.Mutex // guards the following
 	over    bool
@@ -91,8 +94,11 @@ type Node struct {
 	// Calls to unheard nodes, with their start. Mostly NATS knows they do not exist,
 	// but not if somebody listens to all subjects.
 	strangers map[uint64]time.Time
-	inquired  time.Time // when others were last asked after one
-	leaving   bool      // nothing begins to run any more
+	unknown   map[string]*stranger // those that others are asked after
+	queue     []string             // their names, the next one first
+	inquiring bool                 // inquireAll runs
+	leaving   bool                 // nothing begins to run any more
+	twin      twin
 }
 
 // A peer is another node.
@@ -112,13 +118,11 @@ type peer struct {
 
 // A call is a passed-on request.
 type call struct {
-	to      string
-	via     string // by which node; or empty
-	message []byte // to be sent again, if it is not large
-	tries   int
-	answer  func([]byte, error)
-	pieces  message
-	probe   bool
+	to     string
+	via    string // by which node; or empty
+	answer func([]byte, error)
+	pieces message
+	probe  bool
 }
 
 // A part is an unfinished request.
@@ -132,9 +136,12 @@ var (
 	errLost    = errors.New("boshnats: messages between nodes have been lost")
 	errRefused = errors.New("boshnats: the node has no answer")
 	errLeft    = errors.New("boshnats: this node has left")
+
+	// The Handler asks again.
+	errAbsent = fmt.Errorf("boshnats: nobody of the name of a node was found, which may live: %w", bosh.ErrMoved)
 )
 
-// maxKept is the largest message kept for a repeat.
+// maxKept is the largest buffer to be used again.
 const maxKept = 4 << 10
 
 // Join makes the process a node. It fails if another one has its name. It blocks until
@@ -171,7 +178,7 @@ func Join(nc *nats.Conn, o Options) (*Node, error) {
 	n := &Node{
 		o: o, nc: nc, instance: rand.Text(), max: int(nc.MaxPayload()), quit: make(chan struct{}), pongs: make(chan string, 16),
 		peers: make(map[string]*peer), waiting: make(map[uint64]*call), partial: make(map[string]*part), gather: make(map[uint64]chan []byte),
-		strangers: make(map[uint64]time.Time),
+		strangers: make(map[uint64]time.Time), unknown: make(map[string]*stranger), joined: time.Now(),
 	}
 	n.reply = o.Subject + ".reply." + o.Name + "." + n.instance + "."
 	if n.max <= 2*overhead {
@@ -212,6 +219,7 @@ func (n *Node) join() error {
 	if err := n.subscribe(n.subject(n.o.Name), n.serve); err != nil {
 		return err
 	}
+	n.own = n.subs[len(n.subs)-1]
 	if err := n.subscribe(n.o.Subject+".up", n.heard); err != nil {
 		return err
 	}
@@ -261,7 +269,15 @@ func (n *Node) Name() string { return n.o.Name }
 
 // Serve has h serve the requests of its sessions from other nodes. Before the call they
 // are told to try again. It does not block.
-func (n *Node) Serve(h *bosh.Handler) { n.h.Store(h) }
+func (n *Node) Serve(h *bosh.Handler) {
+	n.h.Store(h)
+	n.beating.Lock()
+	silent := n.silent
+	n.beating.Unlock()
+	if silent {
+		n.drain(h)
+	}
+}
 
 // Leave ends it: requests are neither passed on any more nor served. Call it when
 // [bosh.Handler.Shutdown] has returned. It does not close the connection.
@@ -347,9 +363,6 @@ func (n *Node) way(node string) string {
 // relay is Relay, if need be by way of a third node.
 func (n *Node) relay(node string, m []byte, answer func(message []byte, err error), around bool) {
 	c := &call{to: node, answer: answer}
-	if len(m) <= maxKept {
-		c.message = bytes.Clone(m)
-	}
 	id := n.ids.Add(1)
 	n.mu.Lock()
 	p := n.peers[node]
@@ -469,6 +482,8 @@ func (n *Node) answered(m *nats.Msg) {
 	case whole:
 	case nobody:
 		err = bosh.ErrNoNode
+	case moved:
+		err = bosh.ErrMoved
 	default:
 		err = errRefused
 	}
@@ -491,7 +506,6 @@ func (n *Node) absent(id uint64) {
 		return
 	}
 	p := n.peers[c.to]
-	c.tries++
 	switch {
 	case c.via != "":
 		if p != nil && p.via == c.via {
@@ -500,41 +514,20 @@ func (n *Node) absent(id uint64) {
 	case p != nil:
 		p.absent = true
 	}
-	if !c.probe && c.message != nil && (p != nil || c.tries == 1) {
-		n.mu.Unlock()
-		if p != nil {
-			n.seek(p)
-		}
-		time.AfterFunc(max(n.o.Heartbeat/3, time.Millisecond), func() { n.again(id) })
-		return
-	}
-	if p == nil && c.tries == 2 && n.inquire(id, c.to) {
+	if p == nil && !c.probe && n.inquire(id, c.to) {
 		n.mu.Unlock()
 		return
 	}
 	delete(n.waiting, id)
 	n.mu.Unlock()
-	if p != nil && !c.probe {
-		n.seek(p)
-		c.answer(nil, errLost)
-	} else {
+	switch {
+	case c.probe:
 		c.answer(nil, bosh.ErrNoNode)
-	}
-}
-
-// again repeats a request after NATS knew no receiver.
-func (n *Node) again(id uint64) {
-	n.mu.Lock()
-	c := n.waiting[id]
-	if c == nil {
-		n.mu.Unlock()
-		return
-	}
-	c.via = n.way(c.to)
-	to, by, m := c.to, c.via, c.message
-	n.mu.Unlock()
-	if err := n.dispatch(to, by, n.replyTo(id), m); err != nil {
-		n.fail(id, err)
+	case p == nil:
+		c.answer(nil, errAbsent)
+	default:
+		n.seek(p)
+		c.answer(nil, errAbsent)
 	}
 }
 
@@ -624,7 +617,7 @@ func (n *Node) serve(m *nats.Msg) {
 		return
 	}
 	h := n.h.Load()
-	if h == nil {
+	if h == nil || n.doubted.Load() {
 		n.refuse(m.Reply)
 		return
 	}
@@ -640,10 +633,21 @@ func (n *Node) serve(m *nats.Msg) {
 		if err == errLarge {
 			n.o.Logger.Error("boshnats: an answer is larger than Options.MaxMessage, and its client cannot get it", "bytes", len(a), "max", n.o.MaxMessage)
 		}
-		if err != nil {
-			n.refuse(reply)
-		}
+		n.answerError(reply, err)
 	})
+}
+
+// answerError answers by an error, if it is one.
+func (n *Node) answerError(reply string, err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, bosh.ErrMoved):
+		n.nc.Publish(reply, []byte{moved})
+	case errors.Is(err, bosh.ErrNoNode):
+		n.nc.Publish(reply, []byte{nobody})
+	default:
+		n.refuse(reply)
+	}
 }
 
 // forward passes on a message for another node without a direct route.
@@ -659,12 +663,7 @@ func (n *Node) forward(reply string, data []byte) {
 			if err == nil {
 				err = n.send(reply, "", a)
 			}
-			switch {
-			case errors.Is(err, bosh.ErrNoNode):
-				n.nc.Publish(reply, []byte{nobody})
-			case err != nil:
-				n.refuse(reply)
-			}
+			n.answerError(reply, err)
 		}, false)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,20 +54,25 @@ func readAccount(b []byte) (a account, ok bool) {
 	return a, err == nil && aerr == nil
 }
 
-// ask asks all others about a node, and the node itself. It waits for the answers of all
-// living ones, but not for long.
-func (n *Node) ask(name string) (all []account) {
+// ask asks all others about a node, and the node itself, whose instance it returns. It
+// waits for the answers of all that are heard, but not for long. whole means that they all
+// have answered, and that nothing was lost meanwhile; sure that none of the others is out
+// of reach, either, and that NATS knows nobody of the name.
+func (n *Node) ask(name string) (all []account, instance string, whole, sure bool) {
+	before := n.nc.Stats().Reconnects
 	id, probe := n.ids.Add(1), n.ids.Add(1)
-	answers, answered := make(chan []byte, 1024), make(chan struct{}, 1)
+	answers, answered := make(chan []byte, 1024), make(chan string, 1)
 	n.mu.Lock()
-	expected := 0
+	expected, others := 0, 0
 	for _, q := range n.peers {
-		if !q.dead && q.name != name && time.Since(q.beat) < 2*n.o.Heartbeat {
-			expected++
+		if !q.dead && q.name != name {
+			if others++; time.Since(q.beat) < 2*n.o.Heartbeat {
+				expected++
+			}
 		}
 	}
 	n.gather[id] = answers
-	n.waiting[probe] = &call{to: name, probe: true, answer: func([]byte, error) { answered <- struct{}{} }}
+	n.waiting[probe] = &call{to: name, probe: true, answer: func(b []byte, _ error) { answered <- string(b) }}
 	n.mu.Unlock()
 	defer func() {
 		n.mu.Lock()
@@ -76,25 +82,27 @@ func (n *Node) ask(name string) (all []account) {
 	}()
 	if n.nc.PublishRequest(n.o.Subject+".up", n.replyTo(id), []byte(name)) != nil ||
 		n.nc.PublishRequest(n.subject(name), n.replyTo(probe), []byte{ping}) != nil {
-		return nil
+		return nil, "", false, false
 	}
 	late := time.NewTimer(n.o.Heartbeat / 2)
 	defer late.Stop()
-	for asked := true; asked || len(all) < expected; {
+	asked, waits := true, true
+	for waits && (asked || len(all) < expected) {
 		select {
 		case b := <-answers:
 			if a, ok := readAccount(b); ok {
 				all = append(all, a)
 			}
-		case <-answered:
+		case instance = <-answered:
 			asked = false
 		case <-late.C:
-			return all
+			waits = false
 		case <-n.quit:
-			return nil
+			return nil, "", false, false
 		}
 	}
-	return all
+	whole = len(all) >= expected && n.nc.IsConnected() && n.nc.Stats().Reconnects == before
+	return all, instance, whole, whole && len(all) >= others && !asked && instance == ""
 }
 
 // start runs f, unless the node leaves. It is called with the lock.
@@ -129,7 +137,7 @@ func (n *Node) seek(p *peer) {
 // find asks others, and believes the ones that have heard more. It reports whether the
 // state of the node is still unknown.
 func (n *Node) find(p *peer) bool {
-	all := n.ask(p.name)
+	all, _, _, _ := n.ask(p.name)
 	n.mu.Lock()
 	lost, turned := n.learn(p, all)
 	now := time.Now()
@@ -185,30 +193,97 @@ func refused(addr string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// inquire asks others about a node never heard, for a call. It reports whether it does
-// so: clients may name any node. The caller holds the lock.
+// A stranger is a node that was never heard.
+type stranger struct {
+	since time.Time
+	calls []uint64 // that wait to know about it
+}
+
+// maxUnknown is how many nodes others are asked after at a time.
+const maxUnknown = 256
+
+// inquire has others asked about a node never heard, for a call, which waits. It reports
+// whether that can be: clients may name any node, and in any number. The caller holds the
+// lock.
 func (n *Node) inquire(id uint64, name string) bool {
-	now := time.Now()
-	if now.Sub(n.inquired) < n.o.Heartbeat/3 || len(n.peers) == 0 {
-		return false
+	s := n.unknown[name]
+	if s == nil {
+		if len(n.unknown) >= maxUnknown {
+			return false
+		}
+		s = &stranger{since: time.Now()}
+		n.unknown[name], n.queue = s, append(n.queue, name)
 	}
-	n.inquired = now
-	return n.start(func() {
-		all := n.ask(name)
+	s.calls = append(s.calls, id)
+	if !n.inquiring {
+		n.inquiring = n.start(n.inquireAll)
+	}
+	return n.inquiring
+}
+
+// inquireAll asks about one node after the other, not too often, until all are known.
+func (n *Node) inquireAll() {
+	for {
 		n.mu.Lock()
-		p := n.peers[name]
-		for _, a := range all {
-			if p == nil && a.instance != "-" && a.age < 2*n.o.Heartbeat {
-				p = &peer{name: name, instance: a.instance, addr: a.addr, heard: time.Now(), told: a.beats, via: a.by, absent: true}
-				n.peers[name] = p
+		if len(n.queue) == 0 || n.leaving {
+			n.inquiring = false
+			n.mu.Unlock()
+			return
+		}
+		name := n.queue[0]
+		n.queue = n.queue[1:]
+		s := n.unknown[name]
+		n.mu.Unlock()
+		err := n.meet(name, s.since)
+		n.mu.Lock()
+		s.calls = slices.DeleteFunc(s.calls, func(id uint64) bool { return n.waiting[id] == nil })
+		var known []*call
+		if err == nil && len(s.calls) > 0 {
+			n.queue = append(n.queue, name)
+		} else {
+			delete(n.unknown, name)
+			for _, id := range s.calls {
+				if c := n.waiting[id]; c != nil { // it may be there twice
+					known = append(known, c)
+					delete(n.waiting, id)
+				}
 			}
 		}
 		n.mu.Unlock()
-		if p == nil {
-			n.fail(id, bosh.ErrNoNode)
-			return
+		answerAll(known, err)
+		select {
+		case <-n.quit:
+		case <-time.After(n.o.Heartbeat / 3):
 		}
-		n.seek(p)
-		n.again(id)
-	})
+	}
+}
+
+// meet asks about a node that others have been asked after since then. It returns what to
+// tell the calls to it: errAbsent if it is there; ErrNoNode if it is not, as far as anybody
+// within reach has known for Patience, or for sure; errLost if it cannot be known; nil if it
+// may be known soon.
+func (n *Node) meet(name string, since time.Time) error {
+	all, instance, whole, sure := n.ask(name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.peers[name]
+	if p == nil && instance != "" { // of which no heartbeat has come so far
+		p = &peer{name: name, instance: instance, heard: time.Now()}
+	}
+	for _, a := range all {
+		if p == nil && a.instance != "-" && a.age < 2*n.o.Heartbeat {
+			p = &peer{name: name, instance: a.instance, addr: a.addr, heard: time.Now(), told: a.beats, via: a.by, absent: true}
+		}
+	}
+	late := time.Since(since) > n.o.Patience
+	switch {
+	case p != nil:
+		n.peers[name] = p
+		return errAbsent
+	case (sure || late && whole) && (len(all) > 0 || time.Since(n.joined) > n.o.Patience):
+		return bosh.ErrNoNode
+	case late:
+		return errLost
+	}
+	return nil
 }

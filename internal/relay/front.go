@@ -30,6 +30,7 @@ type Front struct {
 	closed atomic.Bool
 	export atomic.Bool // sessions have been handed over
 	hurry  atomic.Bool
+	began  time.Time
 }
 
 // A shard has some of the current Trips.
@@ -42,7 +43,7 @@ type shard struct {
 // NewFront returns the Front of the node of that name. The name may be empty if send is
 // nil.
 func NewFront(name string, send Send, logger *slog.Logger) *Front {
-	f := &Front{name: name, send: send, logger: logger, id: rand.Uint64()}
+	f := &Front{name: name, send: send, logger: logger, id: rand.Uint64(), began: time.Now()}
 	for i := range f.shards {
 		f.shards[i].trips = make(map[uint64]*Trip)
 	}
@@ -59,6 +60,7 @@ type Trip struct {
 
 	hurried atomic.Bool
 	message []byte        // to be sent again: see again; nil if it is too long for that
+	until   time.Duration // when it must have been answered, since the Front began; 0 if that is not known
 	pause   time.Duration // before it was sent last
 }
 
@@ -138,6 +140,9 @@ func (f *Front) Conn(n uint64) uint64 {
 // anything is sent, begun gets the Trip.
 func (f *Front) Go(node string, q *Request, begun func(*Trip), done func(Answer, error)) {
 	t := &Trip{f: f, to: node, n: f.last.Add(1), done: done}
+	if q.Left > 0 {
+		t.until = time.Since(f.began) + q.Left
+	}
 	begun(t)
 	s := &f.shards[t.n%uint64(len(f.shards))]
 	s.mu.Lock()
@@ -191,7 +196,7 @@ func (t *Trip) finish() bool {
 
 func (t *Trip) answered(message []byte, err error) {
 	if t.message != nil && errors.Is(err, ErrMoved) {
-		if t.again() {
+		if t.again(err == ErrMoved) {
 			return
 		}
 		err = ErrNoNode // nobody has the session
@@ -212,15 +217,23 @@ func (t *Trip) answered(message []byte, err error) {
 	t.done(a, err)
 }
 
-// again sends the request again after a while, since its session is on its way from one
-// process to another. It gives up after some 5 s: 20 ms, 40 ms, and so on.
-func (t *Trip) again() bool {
-	if t.pause = max(2*t.pause, 20*time.Millisecond); t.pause > 3*time.Second {
-		return false
+// doubt is the pause before a request is sent again whose node may be gone, or not.
+const doubt = 100 * time.Millisecond
+
+// again sends the request again after a while. If its session is on its way from one
+// process to another it gives up after some 5 s: 20 ms, 40 ms, and so on. If not even that
+// is sure, who carries messages decides: it asks until it gets another answer.
+func (t *Trip) again(moved bool) bool {
+	pause := doubt
+	if moved {
+		if t.pause = max(2*t.pause, 20*time.Millisecond); t.pause > 3*time.Second {
+			return false
+		}
+		pause = t.pause
 	}
-	time.AfterFunc(t.pause, func() {
+	time.AfterFunc(pause, func() {
 		if !t.over.Load() {
-			t.f.pass(t.to, t.message, t.answered)
+			t.repeat()
 			if t.f.hurry.Load() || t.hurried.Load() {
 				t.Hurry()
 			}
@@ -230,6 +243,19 @@ func (t *Trip) again() bool {
 		}
 	})
 	return true
+}
+
+// repeat sends the request with the time that is left by now.
+func (t *Trip) repeat() {
+	if t.until == 0 {
+		t.f.pass(t.to, t.message, t.answered)
+		return
+	}
+	withBuffer(func(b []byte) []byte {
+		b = renew(b, t.message, max(t.until-time.Since(t.f.began), 1))
+		t.f.pass(t.to, b, t.answered)
+		return b
+	})
 }
 
 func (t *Trip) fail(err error) {

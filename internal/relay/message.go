@@ -89,6 +89,15 @@ func appendRequest(b []byte, k key, from string, q *Request) []byte {
 	return append(b, q.Body...)
 }
 
+// renew appends the message of a request with another time left.
+func renew(b, message []byte, left time.Duration) []byte {
+	r := reader(message)
+	_, k := r.readKind()
+	q, from, _ := r.readRequest()
+	q.Left = left
+	return appendRequest(b, k, string(from), &q)
+}
+
 // appendAnswer appends the message for a.
 func appendAnswer(b []byte, a *Answer) []byte {
 	b = binary.AppendUvarint(append(b, byte(isAnswer)), uint64(a.Status))

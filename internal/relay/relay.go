@@ -14,7 +14,8 @@ import (
 var ErrNoNode = errors.New("bosh: no such node")
 
 // ErrMoved says that the session is not here any more, or not yet: another process has it,
-// or is about to. Whoever asked is to ask again.
+// or is about to. Whoever asked is to ask again. An error that wraps it says that it may
+// be so.
 var ErrMoved = errors.New("bosh: the session has moved to another process")
 
 // ErrMalformed stands for the reason why a request could not be read where it came in.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -190,5 +191,53 @@ func TestLines(t *testing.T) {
 		synctest.Wait()
 		assert.Len(t, got, 3)
 		assert.Empty(t, l.m)
+	})
+}
+
+// A request that is sent again has the time that is left by then, and is sent for as long
+// as its node may be there, but not for ever if its session has moved.
+func TestAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, until := ErrMoved, time.Now().Add(time.Hour)
+		var left []time.Duration
+		f := NewFront("a", func(_ string, m []byte, done func([]byte, error)) {
+			if done == nil {
+				return
+			}
+			r := reader(m)
+			r.readKind()
+			q, from, err := r.readRequest()
+			require.NoError(t, err)
+			assert.Equal(t, "a", string(from))
+			assert.Equal(t, "<body/>", string(q.Body))
+			assert.Equal(t, "cert", string(q.Cert))
+			left = append(left, q.Left)
+			if time.Now().Before(until) {
+				done(nil, answer)
+			} else {
+				done(nil, ErrNoNode)
+			}
+		}, slog.New(slog.DiscardHandler))
+		ask := func(q Request) (err error) {
+			ended := make(chan error, 1)
+			left = nil
+			f.Go("b", &q, func(*Trip) {}, func(_ Answer, err error) { ended <- err })
+			return <-ended
+		}
+		q := Request{Body: []byte("<body/>"), Cert: []byte("cert"), Left: time.Second}
+		assert.Equal(t, ErrNoNode, ask(q))
+		assert.Equal(t, []time.Duration{1000 * time.Millisecond, 980 * time.Millisecond, 940 * time.Millisecond, 860 * time.Millisecond}, left[:4])
+		assert.EqualValues(t, 1, left[len(left)-1], "it is over, and no more")
+		q.Left = 0
+		assert.Equal(t, ErrNoNode, ask(q))
+		assert.Zero(t, left[3])
+		answer = fmt.Errorf("perhaps: %w", ErrMoved)
+		began := time.Now()
+		until = began.Add(time.Minute)
+		assert.Equal(t, ErrNoNode, ask(q))
+		assert.InDelta(t, time.Minute, time.Since(began), float64(time.Second))
+		q.Passed = true
+		answer, until = ErrMoved, began.Add(time.Hour)
+		assert.Equal(t, ErrMoved, ask(q), "the node before asks again")
 	})
 }
