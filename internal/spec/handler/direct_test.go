@@ -685,7 +685,8 @@ func sockets(t *testing.T, name string, o bosh.Options, f func(t *testing.T, h *
 			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 			require.NoError(t, err)
 			defer conn.Close()
-			require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+			require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(64<<10)) // for the slow reader
+			require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 			if secure {
 				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 			}
@@ -732,7 +733,7 @@ func TestDirectSockets(t *testing.T) {
 	sockets(t, "a slow reader", slow, func(t *testing.T, h *bosh.Handler, srv *http.Server, l *Line) {
 		payload := X(strings.Repeat("y", 900<<10))
 		var b strings.Builder
-		for range 20 {
+		for range 8 {
 			b.WriteString(payload)
 		}
 		Write(t, l.App, b.String())
@@ -812,7 +813,7 @@ func TestDirectNotTaken(t *testing.T) {
 				require.NoError(t, err)
 				defer conn.Close()
 				l := &Line{Peer: &Peer{T: t}, Conn: conn, R: bufio.NewReader(conn)}
-				for range 3 {
+				for range 8 {
 					l.Says(Taken)
 					r := l.Answers()
 					assert.Equal(t, Complete(Condition(bosh.ItemNotFound)), r.Text)
