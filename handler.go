@@ -622,9 +622,11 @@ func (h *Handler) Close() error {
 // is done before, the session ends. If the session is refused, or has ended, the error is
 // an *[Error], also from the methods of the Prebound.
 func (h *Handler) Prebind(ctx context.Context, r *http.Request, o Opening) (*Prebound, error) {
-	c, first, err := prebind.Open(ctx, h, r, map[string]string{
-		"to": o.To, "from": o.From, "xml:lang": o.Lang, "route": o.Route, "xmpp:version": o.Version,
-	})
+	ask := wire.Ask{To: o.To, From: o.From, Lang: o.Lang, Version: o.Version}
+	if o.Route != "" {
+		ask.Attrs = []wire.Attr{{Local: "route", Value: o.Route}}
+	}
+	c, first, err := prebind.Open(ctx, h, r, ask)
 	if err != nil {
 		return nil, prebindError(err)
 	}

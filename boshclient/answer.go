@@ -32,8 +32,7 @@ func (a *answer) release() {
 	answers.Put(a)
 }
 
-// read reads the answer in a response. The elements in it take memory for each, so
-// there may be as many as whole ones with a namespace have room.
+// read reads the answer in a response.
 func (s *session) read(resp *http.Response) (*answer, error) {
 	limit := int64(s.o.MaxBody)
 	if resp.ContentLength > limit {
@@ -47,7 +46,7 @@ func (s *session) read(resp *http.Response) (*answer, error) {
 		err = errTooLarge
 	}
 	if err == nil {
-		err = a.Parse(wire.Limits{Attrs: wire.Ours.Attrs, Bindings: wire.Ours.Bindings, Payloads: 4096 + len(a.Body)/12})
+		err = a.Parse()
 	}
 	if err != nil {
 		a.release()

@@ -1,20 +1,22 @@
-// Package prebind is a BOSH client inside the server's process. It opens a
-// session and takes it to where a page can go on with it.
+// Package prebind opens a session inside the server's process, and takes it to where a page
+// can go on with it.
+//
+// It is no other client: what it writes and reads is wire's, as with package boshclient. But
+// that one keeps requests open, repeats lost ones and polls, in goroutines of its own. Here a
+// request is a call of the handler. Between two calls none is open, so that the page can have
+// the session at once, and no connection can break.
 package prebind
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gobosh/bosh/internal/wire"
-	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
 // A Client is a session not yet handed over. It sends one request at a time, and may not
@@ -35,22 +37,15 @@ func (e *EndError) Error() string { return "session ended: " + e.Condition }
 // wait is how long a request is held at the most, in seconds.
 const wait = 60
 
-// Open opens a session with handler, in the name of the request r. attrs has the
-// attributes of the creation request that differ from case to case. It returns the
-// payloads of the answer.
-func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[string]string) (*Client, []byte, error) {
+// Open opens a session with handler, in the name of the request r, by a creation request
+// with the wishes of ask. It returns the payloads of the answer.
+func Open(ctx context.Context, handler http.Handler, r *http.Request, ask wire.Ask) (*Client, []byte, error) {
 	c := &Client{handler: handler, request: r.Clone(r.Context()), rid: rand.Int64N(1 << 52)} // middleware may go on with r
-	b := fmt.Appendf(nil, " hold='1' wait='%d' ver='1.11'", wait)
-	for name, value := range attrs {
-		if value != "" {
-			b = append(xmlscan.AppendEscaped(append(append(append(b, ' '), name...), "='"...), value), '\'')
-		}
-	}
-	answer, payload, err := c.exchange(ctx, b, nil)
+	ask.Create = &wire.Terms{Wait: wait, Hold: 1, Ver: "1.11"}
+	payload, err := c.exchange(ctx, ask)
 	if err != nil {
 		return nil, nil, err
 	}
-	c.sid = string(answer.SID)
 	return c, payload, nil
 }
 
@@ -59,30 +54,24 @@ func Open(ctx context.Context, handler http.Handler, r *http.Request, attrs map[
 // payloads have been sent all the same, unless it was done from the start. The
 // application's reply to them is in a later answer.
 func (c *Client) Exchange(ctx context.Context, payloads []byte) ([]byte, error) {
-	_, answer, err := c.exchange(ctx, nil, payloads)
-	return answer, err
+	return c.exchange(ctx, wire.Ask{Payloads: [][]byte{payloads}})
 }
 
 // Restart restarts an XMPP stream and returns the payloads of the answer.
 func (c *Client) Restart(ctx context.Context) ([]byte, error) {
-	_, answer, err := c.exchange(ctx, []byte(" xmpp:restart='true'"), nil)
-	return answer, err
+	return c.exchange(ctx, wire.Ask{Restart: true})
 }
 
 // Attach returns the data for a page to go on with the session: its sid, and the rid of
 // the last request. The page's first rid must follow it.
 func (c *Client) Attach() (sid string, rid int64) { return c.sid, c.rid }
 
-func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Request, []byte, error) {
+func (c *Client) exchange(ctx context.Context, ask wire.Ask) (payloads []byte, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	b := append([]byte("<body xmlns='"+wire.NS+"' xmlns:xmpp='"+wire.NSXBOSH+"' rid='"), strconv.FormatInt(c.rid+1, 10)...)
-	b = append(b, '\'')
-	if c.sid != "" {
-		b = append(append(append(b, " sid='"...), c.sid...), '\'')
-	}
-	b = append(append(append(append(b, attrs...), '>'), payloads...), "</body>"...)
+	ask.Rid, ask.SID = c.rid+1, c.sid
+	b := ask.Append(nil)
 	r := c.request.Clone(untimed{ctx})
 	r.Method, r.Body, r.ContentLength = http.MethodPost, io.NopCloser(bytes.NewReader(b)), int64(len(b))
 	for _, about := range []string{"Accept-Encoding", "Content-Encoding", "Content-Length", "Origin"} {
@@ -96,26 +85,28 @@ func (c *Client) exchange(ctx context.Context, attrs, payloads []byte) (*wire.Re
 		// The handler has the request, since no connection was there to break, and has
 		// spent nothing on it. Its payloads are in the next answer.
 		c.rid++
-		return nil, nil, ctx.Err()
+		return nil, ctx.Err()
 	default:
-		return nil, nil, errAborted
+		return nil, errAborted
 	}
 	c.rid++
-	answer := &wire.Request{Body: w.body.Bytes()}
-	if err := answer.Parse(wire.Ours); err != nil {
-		return nil, nil, err
+	answer := wire.Answer{Request: wire.Request{Body: w.body.Bytes()}}
+	if err := answer.Parse(); err != nil {
+		return nil, err
 	}
-	var out []byte
+	if ask.Create != nil {
+		c.sid = string(answer.SID)
+	}
 	for _, p := range answer.Payloads {
-		out = answer.AppendElement(out, p)
+		payloads = answer.AppendElement(payloads, p)
 	}
 	switch string(answer.Type) {
 	case "terminate":
-		return answer, out, &EndError{string(answer.Condition)}
+		return payloads, &EndError{string(answer.Condition)}
 	case "error":
-		return answer, out, errors.New("answer to another request")
+		return payloads, errors.New("answer to another request")
 	}
-	return answer, out, nil
+	return payloads, nil
 }
 
 // An untimed context does not tell its deadline: the handler would answer a little

@@ -27,11 +27,12 @@ func (a *Answer) Reset() {
 	a.Request.Reset()
 }
 
-// Parse reads a.Body. It may be any bytes.
-func (a *Answer) Parse(lim Limits) error {
+// Parse reads a.Body. It may be any bytes. The elements in it take memory for each, so there
+// may be as many as whole ones with a namespace have room.
+func (a *Answer) Parse() error {
 	a.answer = a
 	defer func() { a.answer = nil }() // an Answer may be copied
-	return a.Request.Parse(lim)
+	return a.Request.Parse(Limits{Attrs: Ours.Attrs, Bindings: Ours.Bindings, Payloads: 4096 + len(a.Body)/12})
 }
 
 // known takes an attribute unknown in requests.

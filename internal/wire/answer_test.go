@@ -47,7 +47,7 @@ func TestAnswer(t *testing.T) {
 	for range 2 { // and again in the same buffers
 		a.Reset()
 		a.Body = append(a.Body, response.Bytes(nil)...)
-		require.NoError(t, a.Parse(Limits{}))
+		require.NoError(t, a.Parse())
 		for name, got := range map[string]Number{"60": a.Wait, "1": a.Hold, "2": a.Requests, "5": a.Polling, "30": a.Inactivity,
 			"120": a.MaxPause, "7": a.Ack, "8": a.Report} {
 			assert.Equal(t, parseNumber([]byte(name)), got)
@@ -76,7 +76,7 @@ func TestAnswer(t *testing.T) {
 	} {
 		a.Reset()
 		a.Body = append(a.Body, text...)
-		assert.Equal(t, ok, a.Parse(Limits{}) == nil, text)
+		assert.Equal(t, ok, a.Parse() == nil, text)
 	}
 }
 
@@ -85,7 +85,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("<body requests='2' xmpp:restartlogic='1' authid='&amp;'" + " xmlns='" + NS + "'><uri> a&#38;b </uri><stream:x>y<z/></stream:x></body>"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		a := Answer{Request: Request{Body: text}}
-		if a.Parse(Limits{}) != nil {
+		if a.Parse() != nil {
 			return
 		}
 		for _, p := range a.Payloads {
