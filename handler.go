@@ -495,7 +495,7 @@ func (h *Handler) ask(m registry.Mark, sum *registry.Counts) {
 			s.asked = m
 			sum.Add(s.counted())
 		}
-		s.unlock()
+		s.looked()
 	}
 }
 
@@ -694,13 +694,11 @@ func (h *Handler) Monitor() http.Handler {
 			}
 		},
 		Sessions: h.Sessions(),
+		Serial:   func(s *Session) int64 { return s.serial },
+		Remote:   func(s *Session) string { return s.info.Remote() },
+		Names:    (*Session).names,
 		Look:     (*Session).shown,
-		Streams: func(s *Session) (to []string) {
-			for _, st := range s.Streams() {
-				to = append(to, st.Opening().To)
-			}
-			return to
-		},
+		Streams:  (*Session).domains,
 		End: func(s *Session) {
 			s.Terminate(&Error{Condition: PolicyViolation, Err: errors.New("ended by an operator")})
 		},

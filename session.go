@@ -49,7 +49,7 @@ type Session struct {
 	told  bool          // the application knows that it has ended; guarded by mu, as all that follows
 	asked registry.Mark // for its stats: see Handler.Stats
 
-	mu sync.Mutex // see lock and release, which alone may touch it
+	mu sync.Mutex // see lock, release and looked, which alone may touch it
 
 	m     session.Machine
 	desk  carrier.Desk // where answers are written that nobody waits for
@@ -98,6 +98,9 @@ func (s *Session) unlock() {
 		go s.answerQueue()
 	}
 }
+
+// looked is unlock for callers who have changed nothing: there is no work to do.
+func (s *Session) looked() { s.mu.Unlock() }
 
 // release is unlock for callers who answer the queue themselves, if it reports so.
 func (s *Session) release() (answer bool) {
@@ -492,7 +495,7 @@ func (s *Session) Context() context.Context {
 // or io.EOF if the client ended it in good order.
 func (s *Session) Err() error {
 	s.lock()
-	defer s.unlock()
+	defer s.looked()
 	return s.cause()
 }
 
@@ -517,7 +520,7 @@ func (s *Session) RemoteAddr() net.Addr { return s.info.RemoteAddr() }
 // [Options.Inactivity], or a pause, together.
 func (s *Session) LastRequest() time.Time {
 	s.lock()
-	defer s.unlock()
+	defer s.looked()
 	return s.h.clock.Time(s.m.Heard)
 }
 
@@ -544,7 +547,7 @@ func (s *Session) extra() int {
 // Label returns the last text of SetLabel.
 func (s *Session) Label() string {
 	s.lock()
-	defer s.unlock()
+	defer s.looked()
 	return s.labelled()
 }
 
@@ -559,7 +562,7 @@ func (s *Session) labelled() string {
 // Streams returns the session's open streams, in the order of their opening.
 func (s *Session) Streams() []*Stream {
 	s.lock()
-	defer s.unlock()
+	defer s.looked()
 	var open []*Stream
 	for _, st := range s.m.Streams() {
 		if st.Open() {
@@ -572,7 +575,7 @@ func (s *Session) Streams() []*Stream {
 // Stats returns the session's counts.
 func (s *Session) Stats() SessionStats {
 	s.lock()
-	defer s.unlock()
+	defer s.looked()
 	return SessionStats(s.counted())
 }
 
@@ -586,19 +589,34 @@ func (s *Session) counted() registry.Counts {
 	}
 }
 
-// shown returns the changing part of s for Monitor.
+// names returns the texts of s for Monitor.
+func (s *Session) names() (n monitor.Names) {
+	s.lock()
+	defer s.looked()
+	n.Label = s.labelled()
+	if all := s.m.Streams(); len(all) > 0 {
+		n.To, n.Several = all[0].Opening.To, len(all) > 1
+	}
+	return n
+}
+
+// domains returns the domains of its open streams for it.
+func (s *Session) domains() (to []string) {
+	for _, st := range s.Streams() {
+		to = append(to, st.Opening().To)
+	}
+	return to
+}
+
+// shown returns the changing part of s for it.
 func (s *Session) shown() monitor.Look {
 	s.lock()
-	defer s.unlock()
+	defer s.looked()
 	now := s.h.now()
-	l := monitor.Look{
+	return monitor.Look{
 		Counts: s.counted(), Label: s.labelled(), State: s.state(),
 		Age: max(now-time.Duration(s.began)*time.Second, 0), Last: max(now-s.m.Heard, 0),
 	}
-	if all := s.m.Streams(); len(all) > 0 {
-		l.To, l.Several = all[0].Opening.To, len(all) > 1
-	}
-	return l
 }
 
 // state returns the present state of s, in a word.

@@ -41,6 +41,7 @@ func (c *conn) remote() net.Addr {
 func (s *source) Size() int                 { return len(s.head.prefix) + len(s.head.suffix) }
 func (s *source) TLS() *tls.ConnectionState { return s.tls }
 func (s *source) RemoteAddr() net.Addr      { return reqinfo.Plain(s.remote) }
+func (s *source) Remote() string            { return s.remote.String() }
 func (s *source) Request() *http.Request    { return s.request(context.Background()) }
 
 // request returns the request with the context ctx.

@@ -6,7 +6,6 @@ package monitor
 import (
 	"encoding/json"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -63,16 +62,21 @@ const (
 // A Look is the changing part of a session.
 type Look struct {
 	registry.Counts
-	Label, State, To string        // To is the domain of its first stream
-	Several          bool          // it has more than that one
-	Age, Last        time.Duration // since it began, and since its last request
+	Label, State string
+	Age, Last    time.Duration // since it began, and since its last request
+}
+
+// Names are the texts by which a session is found, besides its address. To is the domain of
+// its first stream, and Several says that it has others.
+type Names struct {
+	Label, To string
+	Several   bool
 }
 
 // A Live is a session as its owner has it.
 type Live interface {
 	comparable
-	ID() string
-	RemoteAddr() net.Addr
+	ID() string // its serial number in base 36
 	Secure() bool
 	Request() *http.Request
 }
@@ -82,6 +86,9 @@ type Live interface {
 type Source[S Live] struct {
 	Totals   func() Totals
 	Sessions iter.Seq[S]
+	Serial   func(S) int64  // grows from each session to the next
+	Remote   func(S) string // the client's address
+	Names    func(S) Names
 	Look     func(S) Look
 	Streams  func(S) []string
 	End      func(S)
@@ -179,10 +186,7 @@ func describe[S Live](src Source[S], s S) Session {
 	l := src.Look(s)
 	d := Session{
 		ID: s.ID(), Label: shorten(l.Label), State: l.State, Age: int64(l.Age / time.Second), Last: int64(l.Last / time.Second),
-		Secure: s.Secure(), Streams: []string{}, Counts: l.Counts,
-	}
-	if a := s.RemoteAddr(); a != nil {
-		d.Remote = shorten(a.String())
+		Remote: shorten(src.Remote(s)), Secure: s.Secure(), Streams: []string{}, Counts: l.Counts,
 	}
 	if r := s.Request(); r != nil {
 		d.Agent = shorten(r.UserAgent())
@@ -214,7 +218,7 @@ func end[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
 		return
 	}
 	id := r.PostForm.Get("id")
-	s, ok := find(src.Sessions, id)
+	s, ok := find(src, id)
 	if ok {
 		src.End(s)
 	}

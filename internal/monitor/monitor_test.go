@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -30,15 +28,10 @@ type fake struct {
 	endings int
 	look    Look
 	addr    string
+	domain  string // of a stream that is over
 }
 
-func (f *fake) ID() string { return f.id }
-func (f *fake) RemoteAddr() net.Addr {
-	if f.addr != "" {
-		return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(f.addr))
-	}
-	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4711}
-}
+func (f *fake) ID() string   { return f.id }
 func (f *fake) Secure() bool { return f.secure }
 func (f *fake) Request() *http.Request {
 	return &http.Request{Header: http.Header{"User-Agent": {f.agent}}}
@@ -60,12 +53,18 @@ func monitorOf(sessions ...*fake) http.Handler {
 				}
 			}
 		}),
+		Serial: func(f *fake) int64 { return serial(f.id) },
+		Remote: func(f *fake) string { return cmp.Or(f.addr, "192.0.2.1:4711") },
+		Names: func(f *fake) Names {
+			n := Names{Label: f.look.Label, To: f.domain, Several: len(f.to) > 1}
+			if len(f.to) > 0 {
+				n.To = f.to[0]
+			}
+			return n
+		},
 		Look: func(f *fake) Look {
 			l := f.look
-			l.Requests, l.Open, l.Several = 7, 1, len(f.to) > 1
-			if len(f.to) > 0 {
-				l.To = f.to[0]
-			}
+			l.Requests, l.Open = 7, 1
 			return l
 		},
 		Streams: func(f *fake) []string { return f.to },
@@ -231,7 +230,7 @@ func TestSearch(t *testing.T) {
 	h := monitorOf(
 		&fake{id: "a", to: []string{"one.example"}, look: Look{Label: "Romeo Montague"}},
 		&fake{id: "b", to: []string{"two.example", "THREE.example"}, look: Look{Label: "juliet"}},
-		&fake{id: "c", addr: "[2001:db8::7]:443", look: Look{To: "four.example"}},
+		&fake{id: "c", addr: "[2001:db8::7]:443", domain: "four.example"},
 	)
 	for q, want := range map[string]string{
 		"a": "a,b,c", "b": "b,c", "c": "c", "romeo": "a", "montague": "a", "JULIET": "b", "one.": "a", "three": "b", "2001:DB8": "c", "192.0.2.1": "a,b",
@@ -292,7 +291,7 @@ func TestSort(t *testing.T) {
 func BenchmarkPage(b *testing.B) {
 	all := many(20_000)
 	for i, f := range all {
-		f.look = Look{Counts: registry.Counts{Queued: i * 7919 % 20_000}, Label: "user" + f.id, To: "example.com"}
+		f.look = Look{Counts: registry.Counts{Queued: i * 7919 % 20_000}, Label: "User" + f.id}
 	}
 	h := monitorOf(all...)
 	for _, query := range []string{"", "?page=150", "?sort=queued", "?sort=queued&q=user4", "?q=192.0.2"} {

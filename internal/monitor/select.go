@@ -2,10 +2,10 @@ package monitor
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // oldest is the order with the earliest beginning first, the default of a query.
@@ -45,12 +45,15 @@ func pages(n int) int { return max((n+pageSize-1)/pageSize, 1) }
 type entry[S Live] struct {
 	s      S
 	key    int64
-	serial uint64 // in the order of the IDs
+	serial int64
 }
 
 // serial returns the number in an ID, or 0 if there is none.
-func serial(id string) uint64 {
-	n, _ := strconv.ParseUint(id, 36, 64)
+func serial(id string) int64 {
+	n, err := strconv.ParseInt(id, 36, 64)
+	if err != nil || strconv.FormatInt(n, 36) != id {
+		return 0
+	}
 	return n
 }
 
@@ -58,7 +61,7 @@ func serial(id string) uint64 {
 // Next is the ID of the last one on a page before others, if they are in the order of their IDs.
 func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next string) {
 	if q.ID != "" {
-		if s, ok := find(src.Sessions, q.ID); ok {
+		if s, ok := find(src, q.ID); ok {
 			found = append(found, entry[S]{s: s})
 		}
 		q.Page = 1
@@ -66,20 +69,19 @@ func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next 
 	}
 	found = make([]entry[S], 0, about+about/16)
 	by, text, after := orderOf(q.Sort), strings.ToLower(q.Q), serial(q.After)
+	named := serial(text)
+	var l Look
 	for s := range src.Sessions {
-		id := s.ID()
-		e := entry[S]{s: s, serial: serial(id)}
+		e := entry[S]{s: s, serial: src.Serial(s)}
 		if e.serial <= after {
 			continue
 		}
-		if text != "" || by.key != nil {
-			l := src.Look(s)
-			if text != "" && !matches(src, s, id, text, &l) {
-				continue
-			}
-			if by.key != nil {
-				e.key = by.key(&l)
-			}
+		if text != "" && e.serial != named && !matches(src, s, text) {
+			continue
+		}
+		if by.key != nil {
+			l = src.Look(s)
+			e.key = by.key(&l)
 		}
 		found = append(found, e)
 	}
@@ -101,27 +103,54 @@ func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next 
 	return found, next
 }
 
-// matches reports whether a session matches a text in lower case: its ID, or a part of its label,
-// its address or a domain.
-func matches[S Live](src Source[S], s S, id, text string, l *Look) bool {
-	if id == text || contains(l.Label, text) || contains(l.To, text) {
+// matches reports whether a text in lower case is a part of a session's label, its address or a
+// domain.
+func matches[S Live](src Source[S], s S, text string) bool {
+	n := src.Names(s)
+	if contains(n.Label, text) || contains(n.To, text) || contains(src.Remote(s), text) {
 		return true
 	}
-	if a := s.RemoteAddr(); a != nil && contains(a.String(), text) {
-		return true
-	}
-	return l.Several && slices.ContainsFunc(src.Streams(s), func(to string) bool { return contains(to, text) })
+	return n.Several && slices.ContainsFunc(src.Streams(s), func(to string) bool { return contains(to, text) })
 }
 
+// contains reports whether s has a text in lower case. It makes no copy of s if it is ASCII.
 func contains(s, text string) bool {
-	return strings.Contains(s, text) || strings.Contains(strings.ToLower(s), text)
+	upper := false
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return strings.Contains(strings.ToLower(s), text)
+		}
+		upper = upper || lower(s[i]) != s[i]
+	}
+	if !upper {
+		return strings.Contains(s, text)
+	}
+	for i := range len(s) - len(text) + 1 {
+		n := 0
+		for n < len(text) && lower(s[i+n]) == text[n] {
+			n++
+		}
+		if n == len(text) {
+			return true
+		}
+	}
+	return false
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
 }
 
 // find returns the session with an ID.
-func find[S Live](all iter.Seq[S], id string) (s S, ok bool) {
-	for s := range all {
-		if s.ID() == id {
-			return s, true
+func find[S Live](src Source[S], id string) (s S, ok bool) {
+	if n := serial(id); n > 0 {
+		for s := range src.Sessions {
+			if src.Serial(s) == n {
+				return s, true
+			}
 		}
 	}
 	return s, false

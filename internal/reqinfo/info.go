@@ -20,6 +20,9 @@ type Info interface {
 	// RemoteAddr returns the address of the client. It is never nil.
 	RemoteAddr() net.Addr
 
+	// Remote returns it as a text.
+	Remote() string
+
 	// TLS returns the state of the connection, or nil.
 	TLS() *tls.ConnectionState
 
@@ -42,6 +45,7 @@ type located struct {
 }
 
 func (o *located) RemoteAddr() net.Addr { return o.addr }
+func (o *located) Remote() string       { return o.addr.String() }
 
 // A plain is an Info without TLS: a text of fields, as in Keep. Before each there is
 // a number. An even one is twice the field's length. An odd one is twice an index of
@@ -90,12 +94,14 @@ func (o plain) TLS() *tls.ConnectionState { return nil }
 
 func (o *encrypted) TLS() *tls.ConnectionState { return o.tls }
 
-func (o plain) RemoteAddr() net.Addr {
+func (o plain) RemoteAddr() net.Addr { return Addr(o.Remote()) }
+
+func (o plain) Remote() string {
 	rest := fields(o)
 	for range remoteAddr {
 		rest.next()
 	}
-	return Addr(rest.next())
+	return rest.next()
 }
 
 func (o *encrypted) Request() *http.Request {
