@@ -578,6 +578,7 @@ func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
 	s.lock()
 	defer s.unlock()
 	now := s.h.now()
+	s.h.turns.Begin(0, now)
 	ex.Via().Arrived(&s.desk)
 	s.m.Start(now, session.Request{Request: req, Spare: s.h.idle.Spare(now)}, &ex.Exchange)
 }

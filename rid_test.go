@@ -753,31 +753,35 @@ func TestAnswersDoNotYield(t *testing.T) {
 // A client that comes again at once lets others have their turn before it, but not
 // again and again in a process that computes.
 func TestTurns(t *testing.T) {
-	begin := func(t *testing.T) (next func()) {
+	begin := func(t *testing.T) (client func() (next func())) {
 		t.Cleanup(func(n int) func() { return func() { runtime.GOMAXPROCS(n) } }(runtime.GOMAXPROCS(1)))
 		h := WithEngine(t, Elements(), false)
-		rid := int64(1000)
-		post := func(attrs string) *boshtest.Body {
-			w := httptest.NewRecorder()
-			body := fmt.Sprintf("<body rid='%d' %s xmlns='%s'/>", rid, attrs, boshtest.NSBind)
-			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
-			rid++
-			b, err := boshtest.ParseBody(w.Body.Bytes())
-			require.NoError(t, err)
-			return b
-		}
-		sid := post("to='example.com' wait='60' hold='1' ver='1.11'").Attr("sid")
-		app := Accept(t, h)
-		return func() {
-			Write(t, app, X("a"))
-			post("sid='" + sid + "'")
+		return func() func() {
+			rid := int64(1000)
+			post := func(attrs string) *boshtest.Body {
+				w := httptest.NewRecorder()
+				body := fmt.Sprintf("<body rid='%d' %s xmlns='%s'/>", rid, attrs, boshtest.NSBind)
+				h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)))
+				rid++
+				b, err := boshtest.ParseBody(w.Body.Bytes())
+				require.NoError(t, err)
+				return b
+			}
+			sid := post("to='example.com' wait='60' hold='1' ver='1.11'").Attr("sid")
+			app := Accept(t, h)
+			return func() {
+				Write(t, app, X("a"))
+				post("sid='" + sid + "'")
+			}
 		}
 	}
 
 	t.Run("others come first", func(t *testing.T) {
-		next, first := begin(t), 0
+		client := begin(t)
+		next, another, first := client(), client(), 0
 		next()
 		for range 50 {
+			another()
 			var ran atomic.Bool
 			go ran.Store(true)
 			if next(); ran.Load() {
@@ -788,11 +792,13 @@ func TestTurns(t *testing.T) {
 	})
 
 	t.Run("a process that computes", func(t *testing.T) {
-		next := begin(t)
+		client := begin(t)
+		next, another := client(), client()
 		compute(t)
 		took := Elapsed(func() {
-			for range 300 {
+			for range 150 {
 				next()
+				another()
 			}
 		})
 		assert.Less(t, took, time.Second, "300 time slices took 3 s")

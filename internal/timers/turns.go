@@ -13,6 +13,10 @@ import (
 type Turns struct {
 	begun atomic.Int64 // requests
 	again atomic.Int64 // until then nobody is put off
+
+	period  atomic.Int64 // that now is in
+	clients atomic.Int64 // that have come in this period
+	before  atomic.Int64 // those of the period before
 }
 
 const (
@@ -20,6 +24,9 @@ const (
 	// have their turn. With more clients than can be served in that time, all wait in the
 	// poller.
 	shortly = 4 * time.Millisecond
+
+	// period is for how long clients are counted.
+	period = 20 * time.Millisecond
 
 	// slice is how long a busy goroutine runs at a time.
 	slice = 10 * time.Millisecond
@@ -34,7 +41,25 @@ const (
 // none.
 func (t *Turns) Begin(last, now time.Duration) (yields bool) {
 	t.begun.Add(1)
-	return last > 0 && now-last < shortly && int64(now) >= t.again.Load()
+	others := t.others(last, now)
+	return others && last > 0 && now-last < shortly && int64(now) >= t.again.Load()
+}
+
+// others counts a client, and reports whether there have been others of late. A client
+// alone would but lose time.
+func (t *Turns) others(last, now time.Duration) bool {
+	p := int64(now / period)
+	if was := t.period.Load(); was != p && t.period.CompareAndSwap(was, p) {
+		n := t.clients.Swap(0)
+		if was+1 != p {
+			n = 0
+		}
+		t.before.Store(n)
+	}
+	if last == 0 || int64(last/period) != p {
+		t.clients.Add(1)
+	}
+	return max(t.clients.Load(), t.before.Load()) > 1
 }
 
 // Yield lets others have their turn. In a busy process that may take long, so there it is

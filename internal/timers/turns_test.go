@@ -10,11 +10,34 @@ import (
 
 func TestTurns(t *testing.T) {
 	const began = time.Second
+	crowd := func(t *Turns, now time.Duration) {
+		for range 2 {
+			t.Begin(0, now)
+		}
+	}
 	var turns Turns
+	crowd(&turns, began)
 	assert.False(t, turns.Begin(0, began), "a client's first request")
 	assert.True(t, turns.Begin(began, began), "at the same time")
 	assert.True(t, turns.Begin(began, began+shortly-1))
 	assert.False(t, turns.Begin(began, began+shortly), "it has waited long enough")
+
+	t.Run("a client alone", func(t *testing.T) {
+		var turns Turns
+		last, now := time.Duration(0), began
+		comes := func(d time.Duration) (yields bool) {
+			for end := now + d; now < end; now += time.Millisecond {
+				yields = turns.Begin(last, now) || yields
+				last = now
+			}
+			return yields
+		}
+		assert.False(t, comes(3*period))
+		turns.Begin(0, now)
+		assert.True(t, comes(2*time.Millisecond), "another one has come")
+		comes(2 * period)
+		assert.False(t, comes(period), "the other one has left")
+	})
 
 	t.Run("others are first", func(t *testing.T) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -45,7 +68,9 @@ func TestTurns(t *testing.T) {
 			}
 			turns.Yield(now)
 			ended := began + reads
+			crowd(&turns, ended)
 			assert.Equal(t, requests > 0, turns.Begin(ended, ended))
+			crowd(&turns, ended+respite)
 			assert.True(t, turns.Begin(ended+respite, ended+respite))
 		})
 	}
