@@ -250,7 +250,8 @@ func (st *Stream) Imported() []byte {
 //
 // It does not block. It fails if exported is damaged, or of a later version: it reads this
 // one and the one before. It fails as a creation does if h takes no sessions any more or has
-// too many, and if h has the session already. Another Handler may still import it then.
+// too many, unless h itself exported the session less than 30 s ago; and if h has the session
+// already. Another Handler may still import it then.
 // What it says is believed: take it from your own processes alone. See SECURITY.md.
 func (h *Handler) Import(exported []byte) (*Session, error) {
 	x, err := state.Read(exported)
@@ -261,7 +262,8 @@ func (h *Handler) Import(exported []byte) (*Session, error) {
 	if s.info, err = reqinfo.Import(&x.Origin); err != nil {
 		return nil, err
 	}
-	if e := h.full(len(exported)); e != nil {
+	back := h.replays.Moved([]byte(x.SID)) // it was here a moment ago, and has its place
+	if e := h.full(len(exported)); e != nil && !back {
 		return nil, e
 	}
 	owner := s.owner()
@@ -270,7 +272,10 @@ func (h *Handler) Import(exported []byte) (*Session, error) {
 	}
 	streams, err := h.restore(s, x)
 	h.created.Add(1)
-	if err == nil && h.inflight.Draining() {
+	if err == nil && back {
+		h.replays.Return([]byte(x.SID))
+	}
+	if err == nil && h.inflight.Draining() && !back {
 		err = h.shut() // Drain may not have seen it
 	} else if err == nil && !h.sessions.Add(x.SID, s) {
 		err = errTwice

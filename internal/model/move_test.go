@@ -125,6 +125,45 @@ func TestMove(t *testing.T) {
 	})
 }
 
+// A session that has come back is where it was: what is said of it afterwards is not that
+// it has moved. A Handler that takes no sessions takes those back that were its own.
+func TestMoveBack(t *testing.T) {
+	pairs(t, "ended without answers that are kept", StdOptions, func(p *pair) {
+		c := Dial(p.T, p.ra)
+		st := Accept(p.T, p.a)
+		for range 4 {
+			time.Sleep(2 * time.Second) // a batch of the Store each
+			st = p.move(st, "")
+		}
+		c.Rt = p.ra
+		RequireEnd(p.T, c.Send("<not well-formed"), bosh.BadRequest)
+		RequireEnd(p.T, boshtest.Exchange(p, c.Rt, c.Body(1001, "")), bosh.ItemNotFound)
+		assert.ErrorIs(p, boshtest.Post(p, p.rb, c.Body(1001, "")).Err(), io.EOF, "it has moved away from here")
+	})
+
+	pairs(t, "while it drains", With(func(o *bosh.Options) { o.MaxSessions = 1 }), func(p *pair) {
+		c := Dial(p.T, p.ra)
+		st := Accept(p.T, p.a)
+		drained := make(chan error, 1)
+		go func() { drained <- p.a.Drain(p.Context()) }()
+		synctest.Wait()
+		state, err := st.Session().Export([]byte("app"))
+		require.NoError(p, err)
+		_, err = p.a.Import(state)
+		require.NoError(p, err)
+		st = Accept(p.T, p.a)
+		assert.Equal(p, "app", string(st.Imported()))
+		c.Hold(X("a"))
+		RequireRead(p.T, st, X("a"))
+		_, err = p.a.Import(state)
+		assert.Error(p, err, "it is there")
+		require.NoError(p, p.b.Drain(p.Context()))
+		_, err = p.b.Import(state)
+		assert.ErrorIs(p, err, &bosh.Error{Condition: bosh.SystemShutdown}, "it was never there")
+		<-drained
+	})
+}
+
 // What depends on the framing goes along.
 func TestMoveFramings(t *testing.T) {
 	xmppOptions := With(func(o *bosh.Options) { o.Framing = bosh.XMPP })

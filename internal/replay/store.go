@@ -77,6 +77,27 @@ func (s *Store) Get(sid []byte) (_ Entry, ok bool) {
 	return Entry{}, false
 }
 
+// Moved reports whether there is an Entry of a session that has moved, and not ended.
+func (s *Store) Moved(sid []byte) bool {
+	e, ok := s.Get(sid)
+	return ok && e.Session().Moved
+}
+
+// Return takes note that a session which had moved is back.
+func (s *Store) Return(sid []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hash := maphash.Bytes(s.seed, sid)
+	for _, p := range s.batches {
+		p.index(s.seed)
+		if at, ok := p.places[hash]; ok {
+			if text, _ := p.entry(at); string(sidOf(text)) == string(sid) {
+				delete(p.places, hash)
+			}
+		}
+	}
+}
+
 // Ended reports whether there is an Entry of a session that has ended, and not moved.
 func (s *Store) Ended(sid []byte) bool {
 	e, ok := s.Get(sid)
