@@ -174,13 +174,14 @@ func (ps *people) run(done func() bool, limit time.Duration) error {
 
 // measure runs the loop for the duration, and returns the figures of it.
 func (ps *people) measure() (figures, error) {
-	return ps.measureBy(func(end time.Time) error {
+	return ps.measureBy(ps.r.warms(), func(end time.Time) error {
 		return ps.l.Run(func() bool { return !time.Now().Before(end) })
 	})
 }
 
-func (ps *people) measureBy(f func(end time.Time) error) (figures, error) {
-	if err := f(time.Now().Add(*duration / 4)); err != nil { // until it is under way
+// measureBy is measure with f in place of the loop. Before, f runs for a while.
+func (ps *people) measureBy(before time.Duration, f func(end time.Time) error) (figures, error) {
+	if err := f(time.Now().Add(before)); err != nil {
 		return nil, err
 	}
 	var spent time.Duration
@@ -421,7 +422,7 @@ func open(perSecond, computing int) func(*run) (figures, error) {
 			}
 		}
 		i, due := 0, time.Now()
-		return ps.measureBy(func(end time.Time) error {
+		return ps.measureBy(*duration/4, func(end time.Time) error {
 			due = time.Now()
 			return ps.l.Run(func() bool {
 				now := time.Now()

@@ -101,7 +101,7 @@ var (
 )
 
 // seldom is how often some scenarios are run at most: they take long.
-var seldom = map[string]int{"idle10k": 1, "idle1k": 2, "idletls": 2, "idleh2": 2, "broadcast": 2, "heads": 2}
+var seldom = map[string]int{"idle10k": 1, "idle1k": 1, "idletls": 1, "idleh2": 1, "broadcast": 1, "heads": 1}
 
 // The runtime collects the garbage of an idle process every two minutes: too long
 // to wait for.
@@ -128,6 +128,20 @@ type run struct {
 	load   load
 	does   string // what the server does
 	close  func() // closes what else there is
+	warm   bool   // see warms
+}
+
+// warmUp is how long a server is used before its work is measured. In its first second
+// all memory is new to it, and costs more than any work.
+const warmUp = time.Second
+
+// warms returns how long the server is to be used before it is measured.
+func (r *run) warms() time.Duration {
+	if r.warm {
+		return *duration / 4
+	}
+	r.warm = true
+	return max(*duration/4, warmUp)
 }
 
 // start opens n clients with a held request each.
@@ -198,7 +212,7 @@ func roundTrips(n, active, number int) func(*run) (figures, error) {
 			next(c)
 			c.mu.Unlock()
 		}
-		time.Sleep(*duration / 5)
+		time.Sleep(r.warms())
 		return r.tailed(func() float64 {
 			before := r.load.stanzas.Load()
 			time.Sleep(*duration)
@@ -260,7 +274,7 @@ func push(r *run) (figures, error) {
 		}
 		return float64(r.load.stanzas.Load() - before)
 	}
-	rounds(*duration / 5)
+	rounds(r.warms())
 	f, merr := r.tailed(func() float64 { return rounds(*duration) })
 	if err == nil {
 		err = merr
@@ -365,7 +379,7 @@ func churn(r *run) (figures, error) {
 			}
 		})
 	}
-	time.Sleep(*duration / 5)
+	time.Sleep(r.warms())
 	f, err := r.tailed(func() float64 {
 		before := sessions.Load()
 		time.Sleep(*duration)
