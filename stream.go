@@ -250,9 +250,8 @@ func (st *Stream) Imported() []byte {
 //
 // It does not block. It fails if exported is damaged, or of a later version: it reads this
 // one and the one before. It fails as a creation does if h takes no sessions any more or has
-// too many, unless h itself exported the session less than 30 s ago; and if h has the session
-// already. Another Handler may still import it then.
-// What it says is believed: take it from your own processes alone. See SECURITY.md.
+// too many, unless h itself exported the session in the last 30 s; and if h has it already.
+// Another may import it then. It is believed: take it from your own processes alone.
 func (h *Handler) Import(exported []byte) (*Session, error) {
 	x, err := state.Read(exported)
 	if err != nil {
@@ -273,7 +272,7 @@ func (h *Handler) Import(exported []byte) (*Session, error) {
 	streams, err := h.restore(s, x)
 	h.created.Add(1)
 	if err == nil && back {
-		h.replays.Return([]byte(x.SID))
+		h.replays.Return([]byte(x.SID)) // or what has ended would be said to have moved
 	}
 	if err == nil && h.inflight.Draining() && !back {
 		err = h.shut() // Drain may not have seen it
