@@ -43,7 +43,7 @@ func parse(args []string, output io.Writer) (*config, error) {
 	cfg := &config{}
 	fs := flag.NewFlagSet(program, flag.ContinueOnError)
 	fs.SetOutput(output)
-	fs.Usage = func() { usage(fs) }
+	fs.Usage = func() {} // or a mistake would be said above a hundred lines
 	fs.BoolVar(&cfg.version, "version", false, "say which version this is, and end")
 	fs.BoolVar(&cfg.check, "check", false, "connect to the XMPP server of each -domain, or of -upstream, say what it offers, and end")
 	finishWeb := cfg.webFlags(fs)
@@ -51,7 +51,12 @@ func parse(args []string, output io.Writer) (*config, error) {
 	finishCluster := cfg.cluster.flags(fs)
 	cfg.limitFlags(fs)
 	cfg.shape.flags(fs)
-	if err := fs.Parse(args); err != nil {
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		usage(fs)
+		return nil, err
+	case err != nil:
+		fmt.Fprintf(output, "%s -h lists all flags\n", program)
 		return nil, err
 	}
 	if cfg.version {

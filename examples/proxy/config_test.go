@@ -139,6 +139,7 @@ func TestParseRefuses(t *testing.T) {
 		_, err := parse(strings.Fields(args), &said)
 		require.Error(t, err, args)
 		assert.Contains(t, said.String(), want, args)
+		assert.Less(t, strings.Count(said.String(), "\n"), 5, "it is lost among the flags: %s", args)
 	}
 	// All that is wrong is said at once.
 	var said strings.Builder

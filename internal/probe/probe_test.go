@@ -107,18 +107,19 @@ func serializes() front {
 	}
 }
 
-// gives up after a time, by a status.
-func givesUp(after time.Duration, status int) front {
-	return func(h http.Handler, w http.ResponseWriter, r *http.Request, body []byte) {
+// gives up after a time, by a status and a body.
+func givesUp(after time.Duration, status int, body ...string) front {
+	return func(h http.Handler, w http.ResponseWriter, r *http.Request, b []byte) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		done := make(chan recorded, 1)
-		go func() { done <- through(h, r.WithContext(ctx), body) }()
+		go func() { done <- through(h, r.WithContext(ctx), b) }()
 		select {
 		case a := <-done:
 			a.write(w)
 		case <-time.After(after):
 			w.WriteHeader(status)
+			io.WriteString(w, strings.Join(body, ""))
 		}
 	}
 }
@@ -245,6 +246,7 @@ func TestRun(t *testing.T) {
 		"short time-out by a blank": {handler: func(t *testing.T) http.Handler {
 			return http.TimeoutHandler(handler(t), 2*time.Second, "<body xmlns='"+ns+"'/>")
 		}, wait: 6 * time.Second, check: "wait", text: "shorter time-out"},
+		"a server that waits for a login in vain": {handler: with(givesUp(2*time.Second, 200, "<body xmlns='"+ns+"' type='terminate' condition='remote-stream-error'/>")), wait: 6 * time.Second},
 		"no CORS": {handler: func(t *testing.T) http.Handler { return handler(t, func(o *bosh.Options) { o.NoCORS = true }) }, check: "CORS", text: "no page"},
 		"CORS twice": {handler: with(func(h http.Handler, w http.ResponseWriter, r *http.Request, b []byte) {
 			a := through(h, r, b)

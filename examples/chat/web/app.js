@@ -6,7 +6,7 @@ import { Store } from './store.js';
 import { WireView } from './wire.js';
 
 const QUIET = 2000; // milliseconds without connection before it is said to be gone
-const RELOAD = Math.min(10, 2 + Math.ceil(performance.now() / 500)); // seconds that a reload may take: twice this load, and some
+const RELOAD = Math.min(10, Math.ceil(performance.now() / 500)); // seconds that a reload may take: twice this load, and the server adds two
 
 const $ = (id) => document.getElementById(id);
 const wire = new WireView($('exchanges'));
