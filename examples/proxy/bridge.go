@@ -340,7 +340,7 @@ func (b *bridge) inspect(element []byte) ([]byte, error) {
 			return nil, nil
 		}
 	case "error":
-		b.because("server-error", nil)
+		b.because("server-error", errors.New((&streamError{element}).Error()))
 	}
 	if bound {
 		b.bound.Store(true)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -314,6 +315,23 @@ func TestServerEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The log names the condition of a server's stream error.
+func TestStreamErrorIsNamed(t *testing.T) {
+	e := serverAt(t, func(c net.Conn) {
+		if _, err := expect(c, "xml:lang='en'>"); err == nil {
+			io.WriteString(c, header+"<stream:features>"+plain+"</stream:features><stream:error><connection-timeout xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text>x</text></stream:error>"+streamEnd)
+		}
+	})
+	w, log, stop := started(t, "-upstream", e.String(), "-tls", "none")
+	c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: "http://" + w.public.Addr().String() + "/http-bind", To: "example.org", XMPP: true})
+	for err == nil {
+		_, err = c.Recv(t.Context())
+	}
+	w.proxy.bridges.Wait()
+	require.NoError(t, stop())
+	assert.Regexp(t, `msg="session ended" .*reason=server-error .*cause=".*: connection-timeout"`, log.String())
 }
 
 // A server that accepts and says nothing is given up.

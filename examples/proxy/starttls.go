@@ -13,12 +13,27 @@ import (
 	"time"
 )
 
-// A streamError is an error of the server from before there was a client.
+// A streamError is a stream error of the server.
 type streamError struct {
 	element []byte // the stream:error, with its namespace declared
 }
 
-func (e *streamError) Error() string { return "the server ended the stream by an error" }
+// Error names the error's condition, its first element.
+func (e *streamError) Error() string {
+	const said = "the server ended the stream by an error"
+	d := xml.NewDecoder(bytes.NewReader(e.element))
+	for n := 0; ; {
+		t, err := d.Token()
+		if err != nil {
+			return said
+		}
+		if start, ok := t.(xml.StartElement); ok {
+			if n++; n == 2 {
+				return said + ": " + start.Name.Local[:min(len(start.Name.Local), 60)]
+			}
+		}
+	}
+}
 
 var (
 	errNoTLS     = errors.New("the server offers no STARTTLS")
