@@ -101,7 +101,7 @@ func connect(t *testing.T, at string, rate float64) *boshclient.Conn {
 		o.HTTPClient = &http.Client{Transport: &boshtest.Faults{Transport: http.DefaultTransport, Seed: *seed,
 			Rates: boshtest.Evenly(rate, boshtest.CutBefore, boshtest.CutAfter, boshtest.CutMiddle, boshtest.Delay)}}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c, err := boshclient.Dial(ctx, at, o)
 	require.NoError(t, err)
@@ -110,7 +110,7 @@ func connect(t *testing.T, at string, rate float64) *boshclient.Conn {
 }
 
 func negotiate(t *testing.T, c *boshclient.Conn, me jid.JID, password string) (*xmpp.Session, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return xmpp.NewSession(ctx, me.Domain(), me, c, xmpp.Secure, xmpp.NewNegotiator(
 		func(*xmpp.Session, *xmpp.StreamConfig) xmpp.StreamConfig {

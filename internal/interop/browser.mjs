@@ -6,7 +6,7 @@ import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { check, checkEqual, config } from './lib.mjs';
 
-export const PATIENCE = 20; // seconds
+export const PATIENCE = 60; // seconds
 
 /** The sizes that pages are looked at: a phone, a phone held across, and a desk. */
 export const SIZES = [[390, 844], [844, 390], [1280, 860]];
