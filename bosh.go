@@ -125,7 +125,6 @@ import (
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/pipeline"
 	"github.com/gobosh/bosh/internal/session"
-	"github.com/gobosh/bosh/internal/wire"
 )
 
 // Options configure a [Handler]. The zero value is good for an XMPP server. For every number
@@ -712,23 +711,6 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Condition == e.Condition
-}
-
-// checkError returns a copy of e that is fit to be sent, or nil for nil.
-func checkError(e *Error) (*Error, error) {
-	if e == nil {
-		return nil, nil
-	}
-	if e.Condition != "" && !wire.Defined(string(e.Condition)) {
-		return nil, fmt.Errorf("bosh: no such condition: %q", e.Condition)
-	}
-	c := *e
-	c.Remote = false
-	var err error
-	if c.Payload, err = framing.Last(e.Payload); err != nil {
-		return nil, fmt.Errorf("bosh: payload of an Error: %w", err)
-	}
-	return &c, nil
 }
 
 // PipelineListener returns a listener for an [http.Server] with clients that pipeline: some

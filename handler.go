@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -110,9 +109,6 @@ func New(o Options) *Handler {
 	return h
 }
 
-// now is the time since the Handler was made.
-func (h *Handler) now() time.Duration { return h.clock.Now() }
-
 // line returns a number for the session of a sid.
 func (h *Handler) line(sid []byte) uint64 { return maphash.Bytes(h.seed, sid) }
 
@@ -132,14 +128,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.post(w, r)
 	} else {
 		h.edge.Other(w, r)
-	}
-}
-
-// caught is to be deferred where the application is called. It logs a panic without other
-// consequence.
-func (h *Handler) caught(what string) {
-	if v := recover(); v != nil {
-		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
 	}
 }
 
@@ -271,11 +259,6 @@ func (h *Handler) full(more int) *Error {
 }
 
 var errCrowded = errors.New("sessions keep too much")
-
-// crowded reports whether the sessions, and more bytes, are more than they may keep.
-func (h *Handler) crowded(more int) bool {
-	return h.o.MaxMemory > 0 && h.memory.Load()+int64(more) > h.o.MaxMemory
-}
 
 // farewell is the end of all sessions at shutdown.
 func (h *Handler) farewell() *Error {
@@ -427,8 +410,8 @@ func (h *Handler) began(s *Session) {
 
 // over takes note of a session's end by e. It has the values of ctx.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
-	h.sessions.Delete(s.m.SID)
 	h.leaves(s.owner())
+	h.sessions.Delete(s.m.SID)
 	level := slog.LevelDebug
 	if _, timed := e.Err.(lapse); timed {
 		level = slog.LevelInfo

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/gobosh/bosh/internal/carrier"
@@ -166,9 +167,6 @@ func (h *Handler) resume(s *Session, ex *carrier.Exchange, req *wire.Request, ma
 		ex.Reply, ex.Content = h.terminal(BadRequest, s.m.Grant.Legacy), s.m.Grant.Content
 		return
 	}
-	if s.m.Grant.Opens(req) {
-		ex.Via().Keep() // here, and not by whoever serves the request that is missing before it
-	}
 	ex.Session, ex.Content = s, s.m.Grant.Content
 	s.receive(req, ex, malformed)
 }
@@ -219,7 +217,7 @@ func (h *Handler) serveDirect(q *direct.Request, body []byte) {
 	share := httpio.Share{Budget: &h.bodies}
 	defer share.Give()
 	var err error
-	req.Body, err = h.edge.ReadRaw(q, body, req.Body[:0], &share)
+	req.Body, err = httpio.Decode(req.Body[:0], body, q.Encoding(), h.o.MaxBody, &share)
 	h.serveRequest(w, req, err, &share)
 }
 
@@ -273,7 +271,7 @@ func (h *Handler) done(w *carrier.Written) {
 	ex := &w.Exchange
 	if s := sessionOf(ex); s != nil {
 		defer s.done(ex)
-		if !w.Gone() && ex.Reply.Given() {
+		if w.Phase != carrier.Gone && ex.Reply.Given() {
 			h.answered(s, ex)
 		}
 	}
@@ -296,6 +294,14 @@ func (h *Handler) render(w *carrier.Written) (a httpio.RawAnswer, ok bool) {
 	}
 	defer h.caught("AllowOrigin")
 	return w.Render(h.edge), true
+}
+
+// caught is to be deferred where the application is called. It logs a panic without other
+// consequence.
+func (h *Handler) caught(what string) {
+	if v := recover(); v != nil {
+		h.o.Logger.Error("bosh: "+what+" panicked", "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 // joins makes the Handler a node, if it is to be one.
@@ -523,13 +529,13 @@ func (h *Handler) reply(w http.ResponseWriter, wt *carrier.NetHTTP) {
 // need wake for that.
 func (s *Session) attended(w *carrier.Written) {
 	s.lock()
-	wait := s.desk.Attended(s.m.Watched() && !w.Relayed(), &s.h.parking)
-	if wait == nil {
-		s.answerOrUnlock()
+	wait := s.desk.Attended(!w.Relayed(), &s.h.parking)
+	if wait == nil && s.desk.Begin() {
+		s.answerLocked()
 		return
 	}
 	s.unlock()
-	if s.h.parking.Wait(wait) {
+	if wait != nil && s.h.parking.Wait(wait) {
 		s.answerQueue()
 	}
 }
@@ -548,15 +554,6 @@ func (s *Session) answerQueue() {
 	s.answerLocked()
 }
 
-// answerOrUnlock is unlock for a goroutine that may answer the requests on the desk.
-func (s *Session) answerOrUnlock() {
-	if s.desk.Begin() {
-		s.answerLocked()
-	} else {
-		s.unlock()
-	}
-}
-
 // answerLocked answers the requests on the desk: its caller has claimed it. It is called
 // with the lock, and releases it.
 func (s *Session) answerLocked() {
@@ -564,7 +561,7 @@ func (s *Session) answerLocked() {
 		if !s.give(&w.Exchange) {
 			continue
 		}
-		w.Take()
+		w.Phase = carrier.Taken
 		s.unlock() // and no more: we are answering
 		s.h.answer(w)
 		s.lock()
@@ -587,18 +584,23 @@ func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
 // not be parsed to its end, malformed is set.
 func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed bool) {
 	r := session.Request{Request: req, Sum: session.Sum(s.m.SID, req.Body), Malformed: malformed, Share: -1}
+	if s.m.Grant.Opens(req) {
+		ex.Via().Keep() // here, and not by whoever serves the request that is missing before it
+	}
 	if s.h.crowded(0) {
 		r.Share = s.h.o.MaxMemory / max(s.h.quota.Taken(), 1)
 	}
 	s.lock()
 	defer s.unlock()
 	now := s.h.now()
-	if _, waits := ex.Via().(*carrier.NetHTTP); waits && s.h.turns.Begin(s.m.Heard, now) {
+	if _, waits := ex.Carrier.(*carrier.NetHTTP); waits && s.h.turns.Begin(s.m.Heard, now) {
 		s.unlock()
 		s.h.turns.Yield(s.h.now)
 		s.lock()
 		now = s.h.now()
 	}
+	grace := s.h.o.Grace > 0 // without it there is no need of time to spare
+	r.Spare = grace && len(req.Payloads) > 0 && s.h.idle.Spare(now)
 	ex.Via().Arrived(&s.desk)
 	s.m.Arrive(now, req, &ex.Exchange)
 	if s.told {
@@ -612,22 +614,16 @@ func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed boo
 		s.m.Override(&ex.Exchange, reply)
 		return
 	}
-	r.Spare = s.spare(req, now)
 	s.m.Receive(now, r, &ex.Exchange)
 	for body, ok := s.m.Early(); ok; body, ok = s.m.Early() {
 		s.unlock()
 		req := s.h.requests.Again(body)
 		s.lock()
 		now = s.h.now()
-		s.m.TakeEarly(now, session.Request{Request: req, Spare: s.spare(req, now)})
+		s.m.TakeEarly(now, session.Request{Request: req, Spare: grace && len(req.Payloads) > 0 && s.h.idle.Spare(now)})
 		s.h.requests.Put(req)
 	}
 	s.m.Settle(now)
-}
-
-// spare reports whether the process has time to spare, if the request needs that.
-func (s *Session) spare(req *wire.Request, now time.Duration) bool {
-	return len(req.Payloads) > 0 && s.h.o.Grace > 0 && s.h.idle.Spare(now)
 }
 
 // resend returns the answer to a request of a session that has meanwhile ended.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gobosh/bosh/internal/carrier"
 	"github.com/gobosh/bosh/internal/direct"
+	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/monitor"
 	"github.com/gobosh/bosh/internal/registry"
@@ -88,8 +89,16 @@ func sessionOf(ex *carrier.Exchange) *Session {
 	return s
 }
 
+// crowded reports whether the sessions, and more bytes, are more than they may keep.
+func (h *Handler) crowded(more int) bool {
+	return h.o.MaxMemory > 0 && h.memory.Load()+int64(more) > h.o.MaxMemory
+}
+
 // lock takes the lock. It is given back by unlock, or by release.
 func (s *Session) lock() { s.mu.Lock() }
+
+// now is the time since the Handler was made.
+func (h *Handler) now() time.Duration { return h.clock.Now() }
 
 // unlock does the machine's work, releases the lock, and then does the work without the
 // lock.
@@ -105,29 +114,27 @@ func (s *Session) looked() { s.mu.Unlock() }
 // release is unlock for callers who answer the queue themselves, if it reports so.
 func (s *Session) release() (answer bool) {
 	var after []func()
-	m := &s.m
+	m, told := &s.m, s.told
 	if m.TakeWatch() {
 		s.h.idle.After(s.h.now(), s) // before the application is woken, so that it comes first
 	}
 	if m.Several() {
 		after = s.actForStreams()
 	}
+	proved := m.TakeProved()
 	for _, st := range m.Streams() {
-		if w := st.TakeWake(); w != 0 {
-			after = owner(st).woken(w, after)
+		if w := st.TakeWake(); w != 0 || proved {
+			after = owner(st).woken(w, proved, after)
 		}
 	}
 	if !m.Quiet() {
-		s.act()
+		s.act(m.Effects())
 	}
+	over, watched := s.told != told, m.Watched()
 	for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
 		x.Carrier.(carrier.Carrier).Wake(&s.desk)
 	}
-	over := m.Phase() == session.Ended && !s.told
-	if over {
-		s.count()
-	}
-	answer = s.desk.Claim(m.Watched())
+	answer = s.desk.Claim(watched)
 	s.mu.Unlock()
 	for _, f := range after {
 		f()
@@ -138,17 +145,6 @@ func (s *Session) release() (answer bool) {
 	return answer
 }
 
-// count adds the session to those that have ended. It is called with the lock held. It
-// is no part of release, whose stack would be larger for it all the time.
-func (s *Session) count() {
-	s.told = true
-	e := s.m.Final()
-	if e.Public == nil && e != session.ByClient {
-		e.Public = errorOf(e)
-	}
-	s.h.past.Ended(s.counted(), s.asked, errorOf(e).reason())
-}
-
 // actForStreams takes the effects of streams, if there may be several. It is called with
 // the lock held, and returns the work without the lock.
 func (s *Session) actForStreams() (after []func()) {
@@ -156,32 +152,49 @@ func (s *Session) actForStreams() (after []func()) {
 		after = append(after, s.openStream(asked))
 	}
 	for _, st := range s.m.Removed() {
-		after = owner(st).woken(st.TakeWake(), after)
+		after = owner(st).woken(st.TakeWake(), false, after)
 	}
+	s.m.Forget(func(x *session.Stream) (wanted bool) {
+		x.Gone = s.m.AllProven(x)
+		wanted = owner(x).conn().Proves()
+		return !x.Gone && wanted
+	})
 	return after
 }
 
-// act takes the effects of the machine, but for those of its streams and the woken
-// exchanges: release wakes those itself, on less of the stack. The lock is held.
-func (s *Session) act() {
-	m := &s.m
-	if m.TakeProved() {
-		s.proves()
-	}
-	ended := m.Phase() == session.Ended
-	if ended && !s.told {
+// act takes the other effects of the machine, but for the woken exchanges: release wakes
+// those itself, on less of the stack. The lock is held.
+func (s *Session) act(e session.Effects) {
+	if e.Over {
 		s.h.clock.Stop(s)
 	}
-	if at := m.TakeAlarm(); at != 0 {
-		s.h.clock.Set(s, s.h.now(), at)
+	if e.Alarm != 0 {
+		s.h.clock.Set(s, s.h.now(), e.Alarm)
 	}
-	if d := m.TakeMemory(); d != 0 || ended {
-		s.h.memory.Add(d)
-		s.bequeath()
+	if e.Memory != 0 {
+		s.h.memory.Add(e.Memory)
 	}
-	if m.TakeKeep() {
+	if e.Over || s.told {
+		s.bequeath(e.Kept)
+	}
+	if e.Keep {
 		s.keepAnswers()
 	}
+	if e.Over {
+		s.count()
+	}
+}
+
+// count adds the session to those that have ended. It is called with the lock held.
+func (s *Session) count() {
+	s.told = true
+	e := s.m.Final()
+	told := errorOf(e)
+	if e.Public == nil && e != session.ByClient {
+		e.Public = told
+	}
+	reason := told.reason()
+	s.h.past.Ended(s.counted(), s.asked, reason)
 }
 
 // A locker is a Session as its streams see it: see netconn.Session.
@@ -310,22 +323,6 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	return c, &Error{Condition: InternalServerError, Err: err}
 }
 
-// proves tells listeners of OnProven about new proof, and hands back undelivered output. It
-// is called with the lock held.
-func (s *Session) proves() {
-	for _, x := range s.m.Streams() {
-		owner(x).conn().Proves()
-	}
-	if !s.m.Several() {
-		return
-	}
-	s.m.Forget(func(x *session.Stream) (wanted bool) {
-		x.Gone = s.m.AllProven(x)
-		wanted = owner(x).conn().Proves()
-		return !x.Gone && wanted
-	})
-}
-
 // A legacy is the unread input of a session after its end.
 type legacy struct {
 	bytes  int64
@@ -334,11 +331,10 @@ type legacy struct {
 
 // bequeath notes the memory of a session after its end. It counts no more when the
 // application has forgotten the session without closing its streams.
-func (s *Session) bequeath() {
-	kept := s.m.Kept()
+func (s *Session) bequeath(kept int64) {
 	if s.rare != nil && s.rare.legacy != nil {
 		s.rare.legacy.bytes = kept
-	} else if s.m.Phase() == session.Ended && kept > 0 {
+	} else if kept > 0 {
 		l := &legacy{kept, &s.h.memory}
 		s.seldom().legacy = l
 		runtime.AddCleanup(s, func(l *legacy) { l.memory.Add(-l.bytes) }, l)
@@ -411,14 +407,32 @@ const maxLast = 4 << 10
 // over tells the application about the end of the session.
 func (s *Session) over() {
 	s.lock()
-	scope := s.scope
+	scope, e := s.scope, errorOf(s.m.Final())
 	s.unlock()
-	scope.Cancel()(s.Err())
-	s.h.over(scope.Values(), s, errorOf(s.m.Final()))
+	cause := e.cause()
+	scope.Cancel()(cause)
+	s.h.over(scope.Values(), s, e)
 }
 
 // cause returns why the session has ended, or nil. It is called with the lock held.
 func (s *Session) cause() error { return public(s.m.Cause()) }
+
+// checkError returns a copy of e that is fit to be sent, or nil for nil.
+func checkError(e *Error) (*Error, error) {
+	if e == nil {
+		return nil, nil
+	}
+	if e.Condition != "" && !wire.Defined(string(e.Condition)) {
+		return nil, fmt.Errorf("bosh: no such condition: %q", e.Condition)
+	}
+	c := *e
+	c.Remote = false
+	var err error
+	if c.Payload, err = framing.Last(e.Payload); err != nil {
+		return nil, fmt.Errorf("bosh: payload of an Error: %w", err)
+	}
+	return &c, nil
+}
 
 // newEnd returns how a session or stream ends by e, or nil.
 func newEnd(e *Error) *session.End {
@@ -581,11 +595,11 @@ func (s *Session) Stats() SessionStats {
 
 // counted is Stats, called with the lock held.
 func (s *Session) counted() registry.Counts {
-	c := &s.m.Stats
+	c, open := &s.m.Stats, s.m.Live()
 	queued, unread := s.m.Waiting()
 	return registry.Counts{
 		Requests: c.Requests, Repeats: c.Repeats, PayloadsIn: c.PayloadsIn, PayloadsOut: c.PayloadsOut,
-		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: s.m.Live(), Queued: queued, Unread: unread,
+		BytesIn: c.BytesIn, BytesOut: c.BytesOut, Open: open, Queued: queued, Unread: unread,
 	}
 }
 
@@ -642,9 +656,10 @@ func (s *Session) Terminate(e *Error) error {
 	if err != nil {
 		return err
 	}
+	end := orGraceful(e)
 	s.lock()
 	defer s.unlock()
-	s.m.Terminate(s.h.now(), orGraceful(e))
+	s.m.Terminate(s.h.now(), end)
 	return nil
 }
 

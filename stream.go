@@ -52,10 +52,13 @@ func (st *Stream) conn() *netconn.Conn {
 	return &netconn.Conn{State: &st.state, M: &st.s.m, S: (*locker)(st.s)}
 }
 
-// woken wakes the waiting users of the stream. It is called with the lock held, and adds to
-// after the work without it.
-func (st *Stream) woken(w session.Wake, after []func()) []func() {
-	st.conn().Woken(w)
+// woken wakes the waiting users of the stream, also those who wait for more to be proven. It
+// is called with the lock held, and adds to after the work without it.
+func (st *Stream) woken(w session.Wake, proved bool, after []func()) []func() {
+	c := st.conn()
+	if c.Woken(w); proved {
+		c.Proves()
+	}
 	if w&session.WakeEnd != 0 && st.scope != nil {
 		cancel, cause := st.scope.Cancel(), public(st.state.Cause())
 		after = append(after, func() { cancel(cause) })

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -189,5 +190,90 @@ func TestEachCountIsShown(t *testing.T) {
 				assert.True(t, names[field.Name], "%s forgets %s", path, field.Name)
 			}
 		}
+	}
+}
+
+// A stop of a walk is a file at the top, or a package, and the functions read there.
+type stop struct {
+	place string
+	names []string
+	leap  bool // another goroutine goes on, or a field of func is called
+}
+
+var (
+	walk     = regexp.MustCompile(`(?s)\*\*([^*]+): (\d+) moves\.\*\*(.*?)\.\n(?:[A-Z][^\n]*\n)?Locks:`)
+	stopText = regexp.MustCompile("([;·.])?\\s*([a-z]+(?:\\.go)?)((?:\\s+`\\w+`)+)")
+)
+
+// stops returns the stops of a walk.
+func stops(text string) (all []stop) {
+	for _, m := range stopText.FindAllStringSubmatch(text, -1) {
+		s := stop{place: m[2], leap: m[1] == ";"}
+		for _, name := range quoted.FindAllStringSubmatch(m[3], -1) {
+			s.names = append(s.names, name[1])
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// functions returns the functions of a file at the top, or of a package, by their names,
+// and the names in each.
+func functions(t *testing.T, place string) map[string][]string {
+	paths := []string{"../" + place}
+	if !strings.HasSuffix(place, ".go") {
+		var err error
+		paths, err = filepath.Glob(place + "/*.go")
+		require.NoError(t, err)
+	}
+	found := make(map[string][]string)
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		require.NoError(t, err, "a walk has no such place")
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				found[fn.Name.Name] = append(found[fn.Name.Name], fn.Name.Name)
+				ast.Inspect(fn, func(n ast.Node) bool {
+					if id, ok := n.(*ast.Ident); ok {
+						found[fn.Name.Name] = append(found[fn.Name.Name], id.Name)
+					}
+					return true
+				})
+			}
+		}
+	}
+	return found
+}
+
+// The walks of the map go from function to function: each is where the map says, and is
+// named by one that was read before. None has more moves than it says, and than it may.
+func TestWalks(t *testing.T) {
+	most := []int{50, 45, 20, 35, 12, 38}
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	walks := walk.FindAllStringSubmatch(string(text), -1)
+	require.Len(t, walks, len(most))
+	for i, m := range walks {
+		t.Run(m[1], func(t *testing.T) {
+			all := stops(m[3])
+			assert.Equal(t, m[2], strconv.Itoa(len(all)-1), "moves")
+			assert.LessOrEqual(t, len(all)-1, most[i], "moves")
+			read := make(map[string]bool) // names in what was read
+			for i, s := range all {
+				there := functions(t, s.place)
+				for j, name := range s.names {
+					assert.Contains(t, there, name, "%s has no %s", s.place, name)
+					begins := j == 0 && (i == 0 || s.leap)
+					assert.True(t, begins || read[name], "%s %s is called by nothing before it", s.place, name)
+					for _, n := range there[name] {
+						read[n] = true
+					}
+				}
+				assert.False(t, i > 0 && s.place == all[i-1].place, "%s is no move", s.place)
+			}
+		})
 	}
 }

@@ -15,11 +15,14 @@ type Desk struct {
 	parked    chan bool    // of a goroutine that waits for something to write, or nil
 	attending int32        // requests that the application has still to learn of, and may answer
 	writing   bool         // somebody writes
+	watched   bool         // the machine is, as of the last Claim
 }
 
 // Claim reports whether the caller must write the queue. A parked goroutine does it in
-// the caller's place; it goes on, too, when watched is false.
+// the caller's place; it goes on, too, when watched is false. Claim is called whenever the
+// lock is released. watched reports whether the machine is watched.
 func (d *Desk) Claim(watched bool) (write bool) {
+	d.watched = watched
 	write = d.idle() && !d.queue.Empty()
 	d.writing = d.writing || write
 	if d.parked != nil && (write || !watched) {
@@ -46,7 +49,7 @@ func (d *Desk) Begin() bool {
 func (d *Desk) Next() *Written {
 	for !d.queue.Empty() && d.attending == 0 {
 		w := d.queue.Pop().Carrier.(*Written)
-		if w.queued = false; w.phase == open {
+		if w.queued = false; w.Phase == Open {
 			return w
 		}
 	}
@@ -56,11 +59,10 @@ func (d *Desk) Next() *Written {
 
 // Attended takes note of the application learning of a request. If an answer may come
 // before any alarm is due, it returns the channel to wait on for it: then nobody else
-// need be woken. watched reports whether the machine is watched, and the goroutine may
-// wait.
-func (d *Desk) Attended(watched bool, p *Parking) chan bool {
+// need be woken. With waits set the goroutine may wait.
+func (d *Desk) Attended(waits bool, p *Parking) chan bool {
 	d.attending--
-	if !watched || d.parked != nil || d.attending > 0 || !d.queue.Empty() {
+	if !waits || !d.watched || d.parked != nil || d.attending > 0 || !d.queue.Empty() {
 		return nil
 	}
 	d.parked = p.get()

@@ -21,19 +21,19 @@ type Written struct {
 	// The session's lock guards the following.
 
 	queued bool // it is in the Desk
-	phase  phase
+	Phase  Phase
 }
 
-// A phase says where the answer of a Written is.
+// A Phase says where the answer of a Written is.
 //
-//	open ──► taken
-//	  └────► gone
-type phase uint8
+//	Open ──► Taken
+//	  └────► Gone
+type Phase uint8
 
 const (
-	open  phase = iota // nobody
-	taken              // somebody writes it
-	gone               // the client has left before
+	Open  Phase = iota // nobody has it
+	Taken              // somebody writes it
+	Gone               // the client has left before
 )
 
 // A caller is a request for which no goroutine waits: of the direct engine, or of another
@@ -156,26 +156,19 @@ func (w *Written) Abandoned() bool                          { return false } // 
 
 // Wake puts w on the desk.
 func (w *Written) Wake(d *Desk) {
-	if !w.queued && w.phase == open {
+	if !w.queued && w.Phase == Open {
 		d.queue.Push(&w.Exchange.Exchange)
 		w.queued = true
 	}
 }
 
-// Take takes note that its caller has the answer, and writes it. It is called with the
-// session's lock held.
-func (w *Written) Take() { w.phase = taken }
-
-// Gone reports whether the client has left before anybody had the answer.
-func (w *Written) Gone() bool { return w.phase == gone }
-
 // Leave takes note of the client's leaving. It reports whether nobody has the answer. It
 // is called with the session's lock held.
 func (w *Written) Leave(d *Desk) bool {
-	if w.phase != open {
+	if w.Phase != Open {
 		return false
 	}
-	w.phase = gone
+	w.Phase = Gone
 	d.queue.Remove(&w.Exchange.Exchange)
 	return true
 }

@@ -14,20 +14,12 @@ type RawAnswer struct {
 
 // A RawRequest is a request received without net/http.
 type RawRequest interface {
-	// Encoding returns the values of Content-Encoding.
-	Encoding() []string
-
 	// Header returns the values of a field by its canonical name.
 	Header(name string) []string
 
 	// Extra returns the header fields set by others for the answer. They are the
 	// caller's.
 	Extra() http.Header
-}
-
-// ReadRaw is Read for a RawRequest with its body received.
-func (e *Endpoint) ReadRaw(q RawRequest, body, b []byte, share *Share) ([]byte, error) {
-	return Decode(b, body, q.Encoding(), e.o.MaxBody, share)
 }
 
 // Raw returns the answer to q. It does not panic unless AllowOrigin does.

@@ -25,8 +25,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	if err = c.input(nil, len(p) == 0); err == nil && len(p) > 0 {
 		before := c.In.Behind()
 		n = c.In.Read(p)
-		c.Goes()
-		c.consumed(before)
+		c.goes(before)
 	}
 	return n, err
 }
@@ -48,8 +47,7 @@ func (c *Conn) AppendElement(ctx context.Context, b []byte) ([]byte, error) {
 func (c *Conn) next(b []byte) []byte {
 	before := c.In.Behind()
 	b = c.In.Next(b)
-	c.Goes()
-	c.consumed(before)
+	c.goes(before)
 	return b
 }
 
@@ -92,8 +90,7 @@ func (c *Conn) takeInput(l loan) (loan, error) {
 // lendAll lends all input, in its buffer, for another one.
 func (c *Conn) lendAll(spare []byte) (l loan) {
 	l.b, l.input = c.In.Take(spare)
-	c.Goes()
-	c.consumed(c.In.Behind())
+	c.goes(c.In.Behind())
 	return l
 }
 
@@ -102,8 +99,7 @@ func (c *Conn) lendElement(b []byte) loan {
 	before := c.In.Behind()
 	b = c.In.Next(b)
 	c.In.Lend(len(b), cap(b))
-	c.Goes()
-	c.consumed(before)
+	c.goes(before)
 	return loan{b, b}
 }
 
@@ -124,6 +120,13 @@ func (c *Conn) repaid(l loan) {
 		c.In.Return(len(l.input), cap(l.b))
 		c.consumed(before)
 	}
+}
+
+// goes is called when a user goes off with some of the input. There were so many bytes
+// before.
+func (c *Conn) goes(before int) {
+	c.Goes()
+	c.consumed(before)
 }
 
 // consumed is called when some of the input was read, or lent or repaid. There were so

@@ -3,6 +3,7 @@ package netconn
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 
 	"github.com/gobosh/bosh/internal/buffer"
@@ -123,10 +124,11 @@ func (c *Conn) unlockWrite() {
 
 // writeErr returns why nothing can be written, or nil.
 func (c *Conn) writeErr() error {
-	if !c.Closed() && c.wdeadline.Expired() {
+	err := c.WriteErr()
+	if err != net.ErrClosed && c.wdeadline.Expired() {
 		return os.ErrDeadlineExceeded
 	}
-	return c.WriteErr()
+	return err
 }
 
 // space returns how many bytes may be queued.

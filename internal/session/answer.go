@@ -97,14 +97,11 @@ func (m *Machine) answer(r *heldRecord, now time.Duration) []byte {
 		}
 	}
 	if from != nil {
-		m.carry(&a, from, opener)
+		m.carry(&a, from, r)
 	}
 	body := blank
 	if !a.Empty() {
 		body = a.Bytes(r.Body)
-	}
-	if from != nil {
-		r.Of, r.Load = from.number, from.carried()
 	}
 	if a.Whole != nil && &body[0] == &a.Whole[0] {
 		m.win.Share(rid, body, now)
@@ -123,16 +120,17 @@ func (m *Machine) answer(r *heldRecord, now time.Duration) []byte {
 	return body
 }
 
-// carry puts the output of st into a.
-func (m *Machine) carry(a *wire.Response, st, opener *Stream) {
+// carry puts the output of st into a, the answer to r.
+func (m *Machine) carry(a *wire.Response, st *Stream, r *heldRecord) {
 	a.Payload, a.Whole = st.Out.Bytes(), st.Out.Answer()
+	r.Of, r.Load = st.number, st.carried()
 	xmpp, opaque := st.Framing.Marks()
 	a.XMPP, a.Opaque = a.XMPP || xmpp, opaque
 	if st.head != nil && (!st.Out.Empty() || a.Granted != nil) {
 		a.Version, a.AuthID = st.head.Version, st.head.ID
 		st.head, st.announced = nil, true
 	}
-	if st == opener || st.naming == untold {
+	if st == r.Held.opener || st.naming == untold {
 		a.From, a.Stream = st.Opening.To, st.Name
 		st.naming = named
 	}

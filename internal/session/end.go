@@ -224,7 +224,7 @@ func (m *Machine) end(e *End) {
 	if m.phase == Ended {
 		return
 	}
-	m.phase, m.final = Ended, e
+	m.phase, m.final, m.over = Ended, e, true
 	m.win.Abandon()
 	for !m.stale.Empty() {
 		m.dismissed(m.stale.Pop(), m.terminal(ItemNotFound))

@@ -132,7 +132,7 @@ func (st *Stream) export() (x state.Stream) {
 // Move ends the session by e because another process has its state. Who waits gets no
 // answer: not by this process.
 func (m *Machine) Move(now time.Duration, e *End) {
-	m.phase, m.final, m.moved = Ended, e, true
+	m.phase, m.final, m.moved, m.over = Ended, e, true, true
 	for i := range m.win.records {
 		if r := &m.win.records[i]; r.Exchange != nil {
 			m.wake(r.Exchange)

@@ -88,6 +88,7 @@ type Machine struct {
 
 	watch   bool          // see Effects
 	account bool          // it is time to account for what is kept
+	over    bool          // the session has ended
 	keep    bool          // the answers are to be kept for repeats
 	proved  bool          // more may be proven than before
 	woken   Line          // to be answered
@@ -134,35 +135,35 @@ func (m *Machine) TakeWatch() bool {
 	return w
 }
 
-// TakeAlarm returns when Tick is to be called at the latest.
-func (m *Machine) TakeAlarm() time.Duration {
-	at := m.alarm
-	m.alarm = 0
-	return at
-}
-
-// TakeKeep reports whether Answers are to be kept for repeats, after the end.
-func (m *Machine) TakeKeep() bool {
-	k := m.keep
-	m.keep = false
-	return k
-}
-
-// TakeMemory returns the growth of the session's memory.
-func (m *Machine) TakeMemory() int64 {
-	if !m.account {
-		return 0
-	}
-	m.account = false
-	return m.recount()
-}
-
 // TakeProved reports whether more may be proven of the streams than before, or they have
 // ended.
 func (m *Machine) TakeProved() bool {
 	p := m.proved
 	m.proved = false
 	return p
+}
+
+// Quiet reports whether there are no Effects, as mostly.
+func (m *Machine) Quiet() bool { return !m.account && !m.keep && !m.over && m.alarm == 0 }
+
+// Effects are work for the owner, besides that of the other methods.
+type Effects struct {
+	Alarm  time.Duration // when to call Tick at the latest; 0 if that has not changed
+	Kept   int64         // bytes that the session keeps
+	Memory int64         // their growth
+	Over   bool          // the session has ended
+	Keep   bool          // Answers are to be kept for repeats, after the end
+}
+
+// Effects takes the Effects.
+func (m *Machine) Effects() Effects {
+	e := Effects{Alarm: m.alarm, Over: m.over, Keep: m.keep}
+	if m.account {
+		e.Memory = m.recount()
+	}
+	e.Kept = m.kept
+	m.alarm, m.over, m.keep, m.account = 0, false, false, false
+	return e
 }
 
 // TakeWoken returns an exchange with an answer to be taken: see Give.
@@ -174,20 +175,11 @@ func (m *Machine) TakeWoken() *Exchange {
 	return x
 }
 
-// Quiet reports whether there is nothing to do, as mostly. It leaves out the streams, and
-// TakeWoken.
-func (m *Machine) Quiet() bool {
-	return !m.account && !m.keep && !m.proved && m.alarm == 0
-}
-
 // Phase returns how far the session has come.
 func (m *Machine) Phase() Phase { return m.phase }
 
 // Final returns how the session has ended, or is to end, or nil.
 func (m *Machine) Final() *End { return m.final }
-
-// Kept returns how many bytes the session keeps.
-func (m *Machine) Kept() int64 { return m.kept }
 
 // Live returns how many exchanges wait for their answer or are being answered.
 func (m *Machine) Live() int { return int(m.live) }

@@ -79,15 +79,14 @@ func (l *life) act() {
 	l.m.TakeWatch()
 	l.st.TakeWake()
 	l.m.TakeProved()
-	l.m.TakeMemory()
-	l.m.TakeKeep()
+	e := l.m.Effects()
 	for x := l.m.TakeWoken(); x != nil; x = l.m.TakeWoken() {
 		if !slices.Contains(l.woken, x) {
 			l.woken = append(l.woken, x)
 		}
 	}
-	if at := l.m.TakeAlarm(); at != 0 && (l.alarm == 0 || at < l.alarm) {
-		l.alarm = at
+	if e.Alarm != 0 && (l.alarm == 0 || e.Alarm < l.alarm) {
+		l.alarm = e.Alarm
 	}
 	require.True(l, l.m.Quiet(), "all effects are taken")
 	require.Equal(l, len(l.open), l.m.Live(), "each exchange is over once")

@@ -70,7 +70,7 @@ func (m *Machine) Receive(now time.Duration, req Request, x *Exchange) {
 			break
 		}
 		m.infers(x)
-		m.win.Insert(heldRecord{Rid: x.Rid, Sum: req.Sum, Key: m.key(req.Request), At: now, Exchange: x, Early: req.Keep()})
+		m.win.Insert(heldRecord{Rid: x.Rid, Sum: req.Sum, Key: m.key(req.Request), At: now, Exchange: x, Early: slices.Clone(req.Body)})
 		x.Early = true
 	case Turn:
 		if req.Malformed {

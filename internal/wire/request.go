@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
-	"slices"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
@@ -132,17 +131,6 @@ var (
 
 // Drop forgets all but the body, and takes no room for it.
 func (r *Request) Drop() { *r = Request{Body: r.Body} }
-
-// Keep returns the body to keep. The Request may not be looked at any more: its parts of
-// the body may be another one's.
-func (r *Request) Keep() []byte {
-	b := r.Body
-	if cap(b) > len(b)+len(b)/4 {
-		return slices.Clone(b)
-	}
-	r.Body = nil
-	return b
-}
 
 // Parse reads r.Body. If it fails, r.Root tells whether the attributes are
 // good nevertheless.

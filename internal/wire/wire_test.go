@@ -250,21 +250,6 @@ func TestResponse(t *testing.T) {
 	}
 }
 
-// Who keeps a body has it alone, without much room around it.
-func TestKeep(t *testing.T) {
-	const text = "<body xmlns='" + NS + "' rid='1'><a/></body>"
-	for _, room := range []int{0, 10, 1000} {
-		r := &Request{Body: append(make([]byte, 0, len(text)+room), text...)}
-		require.NoError(t, r.Parse(Limits{}))
-		b := r.Keep()
-		assert.Equal(t, text, string(b))
-		assert.LessOrEqual(t, cap(b), len(b)+len(b)/4+8)
-		r.Reset()
-		r.Body = append(r.Body, strings.Repeat("x", len(text))...)
-		assert.Equal(t, text, string(b))
-	}
-}
-
 // Size is what was parsed takes, and Drop lets go of it.
 func TestSize(t *testing.T) {
 	r := new(Request)
