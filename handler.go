@@ -345,6 +345,14 @@ func (h *Handler) open(req *wire.Request, ex *carrier.Exchange, g session.Grant)
 	return s, nil
 }
 
+// asked returns the request for the application's Admit, or nil without one.
+func (h *Handler) asked(via carrier.Carrier) *http.Request {
+	if h.o.Admit == nil {
+		return nil
+	}
+	return via.Request()
+}
+
 // reserve makes sure of a place for a new stream.
 func (h *Handler) reserve() *Error {
 	if h.o.Serve != nil {

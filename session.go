@@ -293,14 +293,6 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 	return ctx, o, nil
 }
 
-// asked returns the request for the application's Admit, or nil without one.
-func (h *Handler) asked(via carrier.Carrier) *http.Request {
-	if h.o.Admit == nil {
-		return nil
-	}
-	return via.Request()
-}
-
 func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c context.Context, e *Error) {
 	defer func() {
 		if v := recover(); v != nil {
