@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/base64"
 	"strconv"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
@@ -87,7 +86,7 @@ func (a *Ask) Append(b []byte) []byte {
 			continue
 		}
 		b = append(b, dataOpen+NSOpaque+"'>"...)
-		b = append(base64.StdEncoding.AppendEncode(b, p), dataClose...)
+		b = append(appendBase64(b, p), dataClose...)
 	}
 	return append(b, end...)
 }

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"encoding/base64"
 
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
@@ -17,7 +16,7 @@ func AppendData(dst []byte, req *Request, p Payload, ns string) ([]byte, bool) {
 	if !ok {
 		return dst, false
 	}
-	dst, err := base64.StdEncoding.AppendDecode(dst, text)
+	dst, err := appendDecoded(dst, text)
 	return dst, err == nil
 }
 

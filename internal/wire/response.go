@@ -92,7 +92,7 @@ func (r *Response) Bytes(room []byte) []byte {
 		out = append(out, r.Payload...)
 	case len(r.Payload) > 0:
 		out = append(append(append(out, dataOpen...), r.Opaque...), "'>"...)
-		out = base64.StdEncoding.AppendEncode(out, r.Payload)
+		out = appendBase64(out, r.Payload)
 		out = append(out, dataClose...)
 	}
 	out = append(out, last...)
