@@ -37,7 +37,8 @@ const lostMachine = "lost machine"
 
 // Killed in the middle of it all, the proxy loses nothing of what the server says. The
 // client has it, or the server stores it or returns it to its sender; and both only for
-// what the last answers carried.
+// what the last answers carried. A message that the server has never said is not the
+// proxy's: ejabberd, if it is far behind, loses one now and then as it closes a session.
 func TestKill9(t *testing.T) {
 	for _, start := range []func(testing.TB) *realServer{startProsody, startEjabberd} {
 		s := start(t)
@@ -54,8 +55,8 @@ func TestKill9(t *testing.T) {
 						for range *kills {
 							before.add(kill9(t, s, kind, proof))
 						}
-						t.Logf("%s %s %v: of %d messages %d arrived before the kill, %d were kept and %d returned by the server; lost %d, twice %d",
-							s.name, kind, proof, before.sent, before.arrived, before.kept, before.returned, before.lost, before.twice)
+						t.Logf("%s %s %v: of %d messages %d arrived before the kill, %d were kept, %d returned and %d never said by the server; lost %d, twice %d",
+							s.name, kind, proof, before.sent, before.arrived, before.kept, before.returned, before.unsaid, before.lost, before.twice)
 						assert.Zero(t, before.lost)
 						sent, twice = sent+before.sent, twice+before.twice
 					})
@@ -81,11 +82,11 @@ func TestKill9WithoutCustody(t *testing.T) {
 }
 
 // A kill9Tally is what has become of messages.
-type kill9Tally struct{ sent, arrived, kept, returned, lost, twice int }
+type kill9Tally struct{ sent, arrived, kept, returned, unsaid, lost, twice int }
 
 func (a *kill9Tally) add(b kill9Tally) {
 	a.sent, a.arrived, a.kept = a.sent+b.sent, a.arrived+b.arrived, a.kept+b.kept
-	a.returned, a.lost, a.twice = a.returned+b.returned, a.lost+b.lost, a.twice+b.twice
+	a.returned, a.unsaid, a.lost, a.twice = a.returned+b.returned, a.unsaid+b.unsaid, a.lost+b.lost, a.twice+b.twice
 }
 
 // A wiretap notes the messages in the answers that a client has got, and may be slow.
@@ -186,6 +187,25 @@ type cable struct {
 
 	mu    sync.Mutex
 	conns []*net.TCPConn // to the server
+	said  bytes.Buffer   // by the server
+}
+
+// Write notes what the server has said.
+func (c *cable) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said.Write(p)
+}
+
+// given returns the messages that the server has said.
+func (c *cable) given() map[string]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ids := make(map[string]bool)
+	for _, m := range messageID.FindAllSubmatch(c.said.Bytes(), -1) {
+		ids[string(m[1])] = true
+	}
+	return ids
 }
 
 func newCable(t *testing.T, server string) *cable {
@@ -208,14 +228,14 @@ func newCable(t *testing.T, server string) *cable {
 			c.conns = append(c.conns, b.(*net.TCPConn))
 			c.mu.Unlock()
 			go c.carry(a, b)
-			go c.carry(b, a)
+			go c.carry(io.TeeReader(b, c), a)
 		}
 	}()
 	return c
 }
 
 // carry carries bytes until the cable is unplugged. Then they are gone, and so is the end.
-func (c *cable) carry(from, to net.Conn) {
+func (c *cable) carry(from io.Reader, to net.Conn) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
@@ -248,7 +268,7 @@ func (c *cable) giveUp() {
 // kill9 kills a proxy while a client of some kind is being sent messages.
 func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9Tally) {
 	line := newCable(t, s.c2s)
-	p := startProxy(t, append([]string{"-upstream", line.addr, "-insecure"}, args...)...)
+	p := startProxy(t, append([]string{"-upstream", line.addr, "-tls", "none"}, args...)...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var background sync.WaitGroup
@@ -349,16 +369,19 @@ func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9
 	tap.mu.Lock()
 	recent := slices.Concat(tap.answers[max(0, len(tap.answers)-3):]...) // that two requests prove, and the one that comes next
 	tap.mu.Unlock()
-	tally.sent, tally.lost = n, look()
-	if tally.lost > 0 {
-		t.Logf("lost after the kill at m%d: the last answers had %v", kill, recent)
-	}
+	tally.sent = n
+	given := line.given()
 	for i := range n {
 		id := fmt.Sprint("m", i)
-		if arrived.get(id)+kept.get(id)+returned.get(id) == 0 {
-			t.Logf("lost: %s", id)
-		}
 		a, k, r := arrived.get(id), kept.get(id), returned.get(id)
+		switch {
+		case a+k+r > 0:
+		case given[id]:
+			tally.lost++
+			t.Logf("lost after the kill at m%d: %s; the last answers had %v", kill, id, recent)
+		default:
+			tally.unsaid++
+		}
 		tally.arrived, tally.kept, tally.returned = tally.arrived+a, tally.kept+k, tally.returned+r
 		assert.LessOrEqual(t, a, 1, "%s has come twice to the client", id)
 		if a+k+r > 1 {
