@@ -68,7 +68,7 @@ func command() error {
 	if *growth != "" {
 		return measureGrowth(*growth)
 	}
-	t := newTable(os.Stdout)
+	t, all := newTable(os.Stdout), make(map[string]results)
 	for _, sc := range slices.Concat(scenarios, idleTLS, closed, bulk) {
 		if !wanted.MatchString(sc.name) {
 			continue
@@ -78,8 +78,13 @@ func command() error {
 			return err
 		}
 		t.add(&sc, results)
+		all[sc.name] = results
 	}
-	return t.flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	fmt.Print(agreement(all["roundtrip"], all["xmpp"]))
+	return nil
 }
 
 // machine describes the machine of the figures.

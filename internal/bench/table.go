@@ -118,6 +118,25 @@ func (r row) judged(rs results, e engine) (values []float64) {
 	return values
 }
 
+// agreement says whether the two generators find the same ratios to the floor: the one of
+// first with elements, and the one of second with XMPP. It says nothing about what was not
+// measured.
+func agreement(first, second results) (said string) {
+	r := row{figure: "per CPU"}
+	for _, k := range [][2]string{{"elements", "route"}, {"direct", "direct-route"}} {
+		a, b := r.toFloor(first, &kind{name: k[0]}), r.toFloor(second, &kind{name: k[1]})
+		if a != a || b != b {
+			continue
+		}
+		verdict := "met"
+		if max(a, b)/min(a, b) > 1.1 {
+			verdict = "**missed**"
+		}
+		said += fmt.Sprintf("\nround trips per CPU second to the floor, %s: %s by one generator, %s by the other, within 10 %%: %s\n", k[0], short(a), short(b), verdict)
+	}
+	return said
+}
+
 // values returns the values of a row for a kind of server, by run.
 func (r row) values(rs results, k *kind) (vs []float64) {
 	for i, f := range rs[k.name] {

@@ -51,3 +51,13 @@ func TestShort(t *testing.T) {
 		assert.Equal(t, want, short(v))
 	}
 }
+
+func TestAgreement(t *testing.T) {
+	first := results{"floor": {{"per CPU": 100}}, "elements": {{"per CPU": 90}}, "direct": {{"per CPU": 200}}}
+	second := results{"floor-route": {{"per CPU": 200}}, "route": {{"per CPU": 170}}, "direct-route": {{"per CPU": 340}}}
+	assert.Equal(t, "\nround trips per CPU second to the floor, elements: 0.900 by one generator, 0.850 by the other, within 10 %: met\n"+
+		"\nround trips per CPU second to the floor, direct: 2.00 by one generator, 1.70 by the other, within 10 %: **missed**\n",
+		agreement(first, second))
+	assert.Empty(t, agreement(first, nil))
+	assert.Empty(t, agreement(nil, nil))
+}
