@@ -497,3 +497,44 @@ func TestAdmitContexts(t *testing.T) {
 		assert.EqualValues(b, 50, h.Stats().Ended[string(bosh.PolicyViolation)])
 	})
 }
+
+// A callingContext calls back when it is asked for a value, as the application's own may.
+type callingContext struct {
+	context.Context
+	asked func()
+}
+
+func (c callingContext) Value(key any) any {
+	c.asked()
+	return c.Context.Value(key)
+}
+
+// The context of a request is nobody's under a lock: its methods may be the application's,
+// and call back.
+func TestContextCallsBack(t *testing.T) {
+	for _, proof := range []bosh.Proof{bosh.ByProtocol, bosh.ByConnection, bosh.ByKernel} {
+		synctest.Test(t, func(t *testing.T) {
+			h := NewHandler(t, bosh.Options{Framing: bosh.Elements, Proof: proof, MaxStreams: 2})
+			calls := 0
+			p := Dial(t, boshtest.InMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.RemoteAddr = "192.0.2.1:5"
+				h.ServeHTTP(w, r.WithContext(callingContext{r.Context(), func() {
+					for s := range h.Sessions() {
+						s.Stats()
+						calls++
+					}
+				}}))
+			})))
+			s := Accept(t, h)
+			for range 3 {
+				c := p.Post(X("a"))
+				RequireRead(t, s, X("a"))
+				Write(t, s, X("b"))
+				assert.Equal(t, X("b"), c.Wait().Payload())
+			}
+			p.Post("", "to='example.com'")
+			assert.NotNil(t, Accept(t, h).LocalAddr())
+			assert.Positive(t, calls)
+		})
+	}
+}

@@ -238,12 +238,13 @@ func (s *Session) openStream(asked session.Asked) (after func()) {
 		s.m.AddStream(s.h.now(), asked.Rid, &st.state.Stream, newEnd(e))
 		return func() { s.h.streamRefused(s, e) }
 	}
-	local, r := first.local, s.Request()
+	local, r := func() net.Addr { return first.local }, s.Request()
 	if x := asked.Exchange; x != nil {
 		via := x.Carrier.(carrier.Carrier)
-		local, r = via.Local(via.Values()), s.h.asked(via)
+		values, host := via.Values(), via.Host()
+		local, r = func() net.Addr { return reqinfo.Local(values, host) }, s.h.asked(via)
 	}
-	return func() { go s.admitStream(asked.Rid, local, r, o) }
+	return func() { go s.admitStream(asked.Rid, local(), r, o) } // local may call the application
 }
 
 // admitStream asks the application for it.

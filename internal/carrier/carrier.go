@@ -53,6 +53,7 @@ type Carrier interface {
 	Request() *http.Request
 	Values() context.Context
 	Local(values context.Context) net.Addr
+	Host() string
 	Remote() net.Addr
 	Info() reqinfo.Info
 	Header(name string) []string

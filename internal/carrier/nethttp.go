@@ -41,6 +41,9 @@ func (p *Pool) Get(r *http.Request) *NetHTTP {
 		c = &NetHTTP{pool: p, Ready: make(chan struct{}, 1)}
 	}
 	c.R, c.Carrier = r, c
+	if p.Sockets {
+		c.Connection() // now: it asks the context of r, perhaps the application's, and a session asks under its lock
+	}
 	return c
 }
 
@@ -60,6 +63,7 @@ func Telling(r *http.Request) Carrier { return &NetHTTP{R: r} }
 func (c *NetHTTP) Request() *http.Request      { return c.R }
 func (c *NetHTTP) Keep()                       { c.R = c.R.Clone(c.R.Context()) }
 func (c *NetHTTP) Values() context.Context     { return context.WithoutCancel(c.R.Context()) }
+func (c *NetHTTP) Host() string                { return c.R.Host }
 func (c *NetHTTP) Remote() net.Addr            { return reqinfo.Addr(c.R.RemoteAddr) }
 func (c *NetHTTP) Info() reqinfo.Info          { return reqinfo.Keep(c.R) }
 func (c *NetHTTP) Header(name string) []string { return c.R.Header[name] }

@@ -139,6 +139,7 @@ func (w *Written) Request() *http.Request {
 func (w *Written) Keep()                                    { w.Request() }
 func (w *Written) Values() context.Context                  { return w.q.Values() }
 func (w *Written) Local(values context.Context) net.Addr    { return reqinfo.Local(values, w.q.Host()) }
+func (w *Written) Host() string                             { return w.q.Host() }
 func (w *Written) Remote() net.Addr                         { return w.q.Origin().RemoteAddr() }
 func (w *Written) Info() reqinfo.Info                       { return w.q.Origin() }
 func (w *Written) Header(name string) []string              { return w.q.Header(name) }

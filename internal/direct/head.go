@@ -230,6 +230,11 @@ func parseHead(b []byte) *head {
 	delete(r.Header, "Host")
 	delete(r.Header, "Content-Length") // which each request has its own of
 	h.header, h.encoding = r.Header, r.Header["Content-Encoding"]
+	for i, l := range h.lines[1:] {
+		if l.kind == lasting && len(r.Header[http.CanonicalHeaderKey(l.text[:l.value-1])]) > 1 {
+			h.lines[i+1].kind = fixed // an own has all values of a field, or none
+		}
+	}
 	return h
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -76,6 +77,17 @@ func TestForwardedRequests(t *testing.T) {
 		}
 		assert.Equal(t, []string{"a/?n=0"}, asked)
 	}, look)
+
+	rigged(t, "two lines of one field", func(t *testing.T, g *rig) {
+		for i := range 4 {
+			says(g, "/", "a", fmt.Sprintf("Accept-Encoding: br\r\nOrigin: https://%d.test\r\naccept-encoding: x%d\r\n", i, i%2), fmt.Sprint(i))
+			q := g.q(fmt.Sprint(i))
+			assert.Equal(t, []string{"br", fmt.Sprint("x", i%2)}, q.Header("Accept-Encoding"))
+			assert.Equal(t, []string{fmt.Sprintf("https://%d.test", i)}, q.Header("Origin"))
+			q.Answer(httpio.RawAnswer{Body: []byte("1")})
+			g.hears("1")
+		}
+	})
 
 	rigged(t, "two hosts", func(t *testing.T, g *rig) {
 		for i := range 10 {
