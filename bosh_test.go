@@ -22,16 +22,17 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/framing"
 	. "github.com/gobosh/bosh/internal/spec/harness"
 	"github.com/gobosh/bosh/internal/wire"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// constants returns the constants of bosh.go that have a type, with their values as
+// constants returns the constants of a file that have a type, with their values as
 // they are written, and the empty string for those that go on a list.
-func constants(t *testing.T, typ string) (names, values []string) {
-	file, err := parser.ParseFile(token.NewFileSet(), "bosh.go", nil, 0)
+func constants(t *testing.T, path, typ string) (names, values []string) {
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	require.NoError(t, err)
 	for _, d := range file.Decls {
 		g, ok := d.(*ast.GenDecl)
@@ -64,22 +65,25 @@ func constants(t *testing.T, typ string) (names, values []string) {
 // Every condition that the protocol has is one that the application can use, and there
 // is no other.
 func TestConditionsAreThoseOfTheProtocol(t *testing.T) {
-	var has []string
-	_, values := constants(t, "Condition")
-	for _, v := range values {
-		name, err := strconv.Unquote(v)
-		require.NoError(t, err)
-		has = append(has, name)
+	for _, path := range []string{"bosh.go", "boshclient/errors.go"} {
+		var has []string
+		_, values := constants(t, path, "Condition")
+		for _, v := range values {
+			name, err := strconv.Unquote(v)
+			require.NoError(t, err)
+			has = append(has, name)
+		}
+		assert.ElementsMatch(t, slices.Collect(wire.Conditions()), has, path)
 	}
-	assert.ElementsMatch(t, slices.Collect(wire.Conditions()), has)
 }
 
 // Every Framing has a name, and can be had.
 func TestFramingsAreKnown(t *testing.T) {
-	names, _ := constants(t, "Framing")
+	names, _ := constants(t, "bosh.go", "Framing")
 	require.NotEmpty(t, names)
 	for i, name := range names {
 		assert.Equal(t, name, bosh.Framing(i).String())
+		assert.NotNil(t, framing.Named(name), "a session with %s cannot be moved", name)
 	}
 	assert.True(t, strings.HasPrefix(bosh.Framing(len(names)).String(), "Framing("))
 }

@@ -55,10 +55,7 @@ func (st *Stream) conn() *netconn.Conn {
 // woken wakes the waiting users of the stream, also those who wait for more to be proven. It
 // is called with the lock held, and adds to after the work without it.
 func (st *Stream) woken(w session.Wake, proved bool, after []func()) []func() {
-	c := st.conn()
-	if c.Woken(w); proved {
-		c.Proves()
-	}
+	st.conn().Woken(w, proved)
 	if w&session.WakeEnd != 0 && st.scope != nil {
 		cancel, cause := st.scope.Cancel(), public(st.state.Cause())
 		after = append(after, func() { cancel(cause) })

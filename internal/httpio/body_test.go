@@ -8,11 +8,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
 
+	"github.com/gobosh/bosh/internal/session"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -181,5 +183,25 @@ func TestCharset(t *testing.T) {
 	for _, name := range []string{"br", "zstd", "compress", "x-compress", "aes128gcm", "exi", "pack200-gzip", "dcb", "dcz", "xpress", "lzma", "bzip2", "base64"} {
 		_, err := coding([]string{name})
 		assert.Error(t, err, name)
+	}
+}
+
+// The codings that clients are told of at the creation are those that can be read and
+// written.
+func TestCodings(t *testing.T) {
+	told := strings.Split(new(session.Grant).Attributes().Accept, ",")
+	body := []byte(strings.Repeat("a", 1000))
+	for _, coding := range told {
+		assert.Equal(t, coding, Accepted([]string{coding}))
+		encoded := Encode(body, coding)
+		require.NotEmpty(t, encoded, coding)
+		share := Share{Budget: new(Budget)}
+		got, err := Decode(nil, encoded, []string{coding}, 1<<20, &share)
+		assert.NoError(t, err, coding)
+		assert.Equal(t, body, got, coding)
+		share.Give()
+	}
+	for _, coding := range []string{"gzip", "deflate", "br", "zstd", "compress"} {
+		assert.Equal(t, slices.Contains(told, coding), Accepted([]string{coding}) != "", coding)
 	}
 }

@@ -101,13 +101,17 @@ func (c *Conn) settle(due bool) {
 	}
 }
 
-// Woken wakes the users who wait for the stream. It is called with the lock held.
-func (c *Conn) Woken(w session.Wake) {
+// Woken wakes the users who wait for the stream. With proved set more may be proven than
+// before. It is called with the lock held.
+func (c *Conn) Woken(w session.Wake, proved bool) {
 	if w&session.WakeReader != 0 {
 		c.wakeReader()
 	}
 	if w&session.WakeWriter != 0 {
 		wake(c.writable)
+	}
+	if proved {
+		c.Proves()
 	}
 }
 
