@@ -317,21 +317,26 @@ func TestServerEnds(t *testing.T) {
 	}
 }
 
-// The log names the condition of a server's stream error.
+// The log names the condition of a server's stream error, and the client as a text.
 func TestStreamErrorIsNamed(t *testing.T) {
 	e := serverAt(t, func(c net.Conn) {
 		if _, err := expect(c, "xml:lang='en'>"); err == nil {
 			io.WriteString(c, header+"<stream:features>"+plain+"</stream:features><stream:error><connection-timeout xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text>x</text></stream:error>"+streamEnd)
 		}
 	})
-	w, log, stop := started(t, "-upstream", e.String(), "-tls", "none")
-	c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: "http://" + w.public.Addr().String() + "/http-bind", To: "example.org", XMPP: true})
-	for err == nil {
-		_, err = c.Recv(t.Context())
+	for json, want := range map[string]string{
+		"-log-json=false": `msg="session ended" .*reason=server-error client=127.0.0.1:\d+ .*cause=".*: connection-timeout"`,
+		"-log-json":       `"msg":"session ended",.*"reason":"server-error","client":"127.0.0.1:\d+",.*"cause":".*: connection-timeout"`,
+	} {
+		w, log, stop := started(t, "-upstream", e.String(), "-tls", "none", json)
+		c, err := boshtest.Dial(t.Context(), boshtest.Config{URL: "http://" + w.public.Addr().String() + "/http-bind", To: "example.org", XMPP: true})
+		for err == nil {
+			_, err = c.Recv(t.Context())
+		}
+		w.proxy.bridges.Wait()
+		require.NoError(t, stop())
+		assert.Regexp(t, want, log.String())
 	}
-	w.proxy.bridges.Wait()
-	require.NoError(t, stop())
-	assert.Regexp(t, `msg="session ended" .*reason=server-error .*cause=".*: connection-timeout"`, log.String())
 }
 
 // A server that accepts and says nothing is given up.

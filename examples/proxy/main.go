@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime"
@@ -148,8 +149,8 @@ func logger(cfg *config, output io.Writer) *slog.Logger {
 // servers and the DNS.
 const maxText = 300
 
-// brief cuts long texts, except the stack of a panic. A duration gets its unit,
-// since JSON has none.
+// brief cuts long texts, except the stack of a panic. A duration gets its unit, since JSON
+// has none, and an address is a text there, too.
 func brief(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == "stack" || a.Key == slog.MessageKey {
 		return a
@@ -162,6 +163,8 @@ func brief(_ []string, a slog.Attr) slog.Attr {
 		text = v.Error()
 	case time.Duration:
 		a.Value = slog.StringValue(inSeconds(v))
+	case net.Addr:
+		a.Value = slog.StringValue(v.String())
 	}
 	if len(text) > maxText {
 		a.Value = slog.StringValue(strings.ToValidUTF8(text[:maxText], "") + "...")
