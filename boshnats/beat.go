@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gobosh/bosh"
@@ -21,7 +22,18 @@ func (n *Node) beat() {
 		return
 	}
 	n.beats++
-	n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" "+strconv.FormatUint(n.beats, 10)+" "+n.o.Addr))
+	text := n.o.Name + " " + n.instance + " " + strconv.FormatUint(n.beats, 10) + " " + n.o.Addr
+	n.mu.Lock()
+	for i, x := range n.heirs {
+		if i == 0 {
+			text += " +"
+		} else {
+			text += ","
+		}
+		text += strings.Join(x.names, ",")
+	}
+	n.mu.Unlock()
+	n.nc.Publish(n.o.Subject+".up", []byte(text))
 }
 
 // heard gets the heartbeats of all nodes, and their questions after others.
@@ -40,8 +52,13 @@ func (n *Node) heard(m *nats.Msg) {
 	if err != nil && !bye {
 		return
 	}
-	if len(f) > 3 {
-		addr = string(f[3])
+	var names []string // that it has taken over; or the one that takes over from it
+	for _, x := range f[3:] {
+		if more, ok := bytes.CutPrefix(x, []byte("+")); ok && len(more) < 40*maxNames {
+			names = strings.Split(string(more), ",")
+		} else {
+			addr = string(x)
+		}
 	}
 	if name == n.o.Name {
 		if instance != n.instance && !bye {
@@ -51,13 +68,23 @@ func (n *Node) heard(m *nats.Msg) {
 	}
 	n.mu.Lock()
 	p := n.peers[name]
-	if p != nil && !p.dead && p.instance != instance && !bye && beats < p.beats && time.Since(p.beat) < 2*n.o.Heartbeat {
+	if p != nil && p.of != "" && p.former == instance {
+		n.mu.Unlock() // it has left, and said this before
+		return
+	}
+	if p != nil && p.of == "" && !p.dead && p.instance != instance && !bye && beats < p.beats && time.Since(p.beat) < 2*n.o.Heartbeat {
 		n.mu.Unlock() // two processes have the name: see double
 		return
 	}
 	if bye {
+		var again []*call
+		if p != nil && p.instance == instance && addr != "" {
+			again, bye = n.inherit(p, addr)
+			bye = !bye
+		}
 		n.mu.Unlock()
-		if p != nil && p.instance == instance {
+		answerAll(again, bosh.ErrMoved)
+		if bye && p != nil && p.instance == instance {
 			n.gone(p, "it has left")
 		}
 		return
@@ -66,6 +93,9 @@ func (n *Node) heard(m *nats.Msg) {
 	var before *peer
 	known := p != nil && !p.dead && p.instance == instance
 	switch {
+	case p != nil && p.of != "": // it lives, and the other waits for its end
+		p = &peer{name: name, instance: instance, heir: p.of}
+		n.peers[name] = p
 	case p == nil || p.instance != instance:
 		if before = p; p != nil { // another process has taken its place
 			lost = n.leaveWay(name)
@@ -79,13 +109,30 @@ func (n *Node) heard(m *nats.Msg) {
 		p = &peer{name: name, instance: instance}
 		n.peers[name] = p
 	case beats != p.beats+1:
-		lost = n.take(func(c *call) bool { return c.to == name && c.via == "" || c.via == name })
+		lost = n.take(func(c *call) bool {
+			q := n.peers[c.to]
+			return (c.to == name || q != nil && q.of == name) && c.via == "" || c.via == name
+		})
 	}
 	now := time.Now()
 	p.heard, p.beat, p.beats, p.addr = now, now, beats, addr
 	p.dead, p.absent, p.via = false, false, ""
+	var again []*call
+	for _, other := range names {
+		again = append(again, n.alias(p, other)...)
+	}
+	var dropped []*peer
+	for _, q := range n.peers {
+		if q.of == name && !q.dead && q.beats != beats {
+			dropped = append(dropped, q)
+		}
+	}
 	replaced := n.replacedBy(p)
 	n.mu.Unlock()
+	answerAll(again, bosh.ErrMoved)
+	for _, q := range dropped {
+		n.gone(q, "its last session has ended")
+	}
 	n.tell(before, gone)
 	answerAll(lost, errLost)
 	if replaced != nil {
@@ -165,7 +212,7 @@ func (n *Node) replacedBy(p *peer) *peer {
 		return nil
 	}
 	for _, q := range n.peers {
-		if q != p && !q.dead && q.addr == p.addr && q.beat.Before(p.beat.Add(-2*n.o.Heartbeat)) {
+		if q != p && !q.dead && q.instance != p.instance && q.addr == p.addr && q.beat.Before(p.beat.Add(-2*n.o.Heartbeat)) {
 			return q
 		}
 	}
@@ -196,6 +243,9 @@ func (n *Node) run(lost chan nats.Status) {
 			n.lose() // clients may find another front, which is connected
 		}
 		// If we are too slow NATS drops messages, and somebody waits for them.
+		if i%30 == 0 {
+			n.prune()
+		}
 		sum := 0
 		for _, s := range n.subs {
 			d, _ := s.Dropped()

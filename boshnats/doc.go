@@ -21,6 +21,17 @@
 // [Options.Addr] tells a dead process from one cut off. Clients are told of a dead one
 // at once; the other has [Options.Patience] to come back.
 //
+// # Restarts
+//
+// A service whose state is data restarts without the end of a session: on SIGTERM it calls
+// [Node.HandOver], and a node with [Options.Adopt] goes on with its sessions. Clients see a
+// late answer. That node has the names of the sessions, too, for as long as one of them
+// lives. So leave [Options.Name] empty: a process that comes again needs another one.
+//
+//	node.HandOver(ctx, export)
+//	h.Shutdown(ctx)
+//	node.Leave()
+//
 // # Subjects
 //
 // With the default [Options.Subject] they are:
@@ -44,7 +55,7 @@
 //	  subscribe: ["bosh.node.*", "bosh.reply.>", "bosh.up", "bosh.stats"]
 //	}
 //
-// With names of your own, <name> may stand for the * and reply.<name>.> for reply.> where
-// it subscribes. TLS and credentials are those of the connection: [nats.Secure],
+// With names of your own, and without Adopt, <name> may stand for the * and reply.<name>.>
+// for reply.> where it subscribes. TLS and credentials are those of the connection: [nats.Secure],
 // [nats.UserCredentials], [nats.NkeyOptionFromSeed] and so on.
 package boshnats

@@ -7,16 +7,22 @@ import (
 
 // The kinds of NATS messages, by the first byte.
 const (
-	whole   = 'm' // a message for ServeRelay, or of its answer
-	piece   = 'p' // a part of one: see cut
-	failure = 'e' // the answer is an error
-	ping    = '?' // is anybody there?
-	pong    = '!' // the instance is
-	counts  = 'c' // of a node, in JSON
-	via     = 'v' // a message for another node, whose name is in front: see seal
-	nobody  = 'n' // the answer to such a one: that node is gone
-	word    = 'k' // what is known of a node
-	moved   = 'w' // the answer that the session is on its way to another process: ask again
+	whole      = 'm' // a message for ServeRelay, or of its answer
+	piece      = 'p' // a part of one: see cut
+	failure    = 'e' // the answer is an error
+	ping       = '?' // is anybody there?
+	pong       = '!' // the instance is
+	counts     = 'c' // of a node, in JSON
+	via        = 'v' // a message for another node, whose name is in front: see seal
+	nobody     = 'n' // the answer to such a one: that node is gone
+	word       = 'k' // what is known of a node
+	offered    = 'o' // a node that leaves asks another one to take over its names
+	handed     = 'h' // a session of it
+	handedPart = 'H' // a part of one
+	question   = 'q' // has it come?
+	taken      = 'a' // it has left
+
+	moved = 'w' // the answer that the session is on its way to another process: ask again
 )
 
 // overhead is how much of a NATS message is not the piece.
@@ -24,7 +30,7 @@ const overhead = 1 + 2*binary.MaxVarintLen32
 
 // cut calls send with the pieces of message, of at most max bytes. Each is good until
 // send returns.
-func cut(buf, message []byte, max int, send func([]byte) error) error {
+func cut(whole, piece byte, buf, message []byte, max int, send func([]byte) error) error {
 	if 1+len(message) <= max {
 		return send(append(append(buf, whole), message...))
 	}

@@ -56,6 +56,11 @@ type Options struct {
 	// times this.
 	MaxMessage int
 
+	// Adopt has the node take over the sessions of nodes that leave by HandOver. Its
+	// application must know by [bosh.Stream.Imported] who the client is. The default is
+	// false: it takes none.
+	Adopt bool
+
 	// Logger gets the news for an operator: nodes come and go, or two have the same
 	// name. The default is [slog.Default].
 	Logger *slog.Logger
@@ -73,7 +78,9 @@ type Node struct {
 	subs     []*nats.Subscription
 	own      *nats.Subscription // one of them: requests of its sessions
 	joined   time.Time
-	doubted  atomic.Bool // another process seems to have the name: see double
+	next     atomic.Pointer[peer] // the successor
+	given    uint64               // sessions, by HandOver
+	doubted  atomic.Bool          // another process seems to have the name: see double
 	quit     chan struct{}
 	running  sync.WaitGroup
 	left     sync.Once
@@ -98,6 +105,7 @@ type Node struct {
 	queue     []string             // their names, the next one first
 	inquiring bool                 // inquireAll runs
 	leaving   bool                 // nothing begins to run any more
+	heirs     []*heir
 	twin      twin
 }
 
@@ -113,6 +121,9 @@ type peer struct {
 	via      string    // the node by which it can be reached; empty for itself
 	absent   bool      // NATS has said that there is nobody of its name, after all that was heard
 	sought   bool      // seek runs
+	of       string    // if it has left: the node that has taken over its name
+	former   string    // its instance then
+	heir     string    // the node that will
 	dead     bool
 }
 
@@ -283,6 +294,7 @@ func (n *Node) Serve(h *bosh.Handler) {
 // [bosh.Handler.Shutdown] has returned. It does not close the connection.
 func (n *Node) Leave() {
 	n.left.Do(func() {
+		heir := n.bequeath()
 		n.mu.Lock()
 		n.leaving = true
 		n.mu.Unlock()
@@ -292,13 +304,16 @@ func (n *Node) Leave() {
 			s.Unsubscribe()
 		}
 		n.mu.Lock()
+		for _, x := range n.heirs {
+			x.leave()
+		}
 		n.over = true
 		lost := n.take(func(*call) bool { return true })
 		n.mu.Unlock()
 		for _, c := range lost {
 			c.answer(nil, errLeft)
 		}
-		n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" bye"))
+		n.nc.Publish(n.o.Subject+".up", []byte(n.o.Name+" "+n.instance+" bye "+heir))
 		if n.nc.IsConnected() {
 			n.nc.FlushTimeout(time.Second)
 		}
@@ -309,6 +324,10 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // send publishes a message, in pieces if need be.
 func (n *Node) send(subject, reply string, m []byte) error {
+	return n.sendAs(whole, piece, subject, reply, m)
+}
+
+func (n *Node) sendAs(whole, piece byte, subject, reply string, m []byte) error {
 	if len(m) > n.o.MaxMessage {
 		return errLarge
 	}
@@ -323,11 +342,11 @@ func (n *Node) send(subject, reply string, m []byte) error {
 	if size := min(len(m)+overhead, n.max); cap(*p) < size {
 		b := make([]byte, 0, size)
 		if size > maxKept {
-			return cut(b, m, n.max, publish)
+			return cut(whole, piece, b, m, n.max, publish)
 		}
 		*p = b
 	}
-	return cut((*p)[:0], m, n.max, publish)
+	return cut(whole, piece, (*p)[:0], m, n.max, publish)
 }
 
 // Relay passes a request on: it is for [bosh.Options.Relay].
@@ -338,10 +357,21 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 		}
 		return
 	}
+	n.mu.Lock()
+	home, err := n.home(node)
+	by := n.way(home)
+	n.mu.Unlock()
+	if home != node && answer != nil {
+		answer = perhaps(answer)
+	}
+	node = home
+	if err != nil {
+		if answer != nil {
+			answer(nil, err)
+		}
+		return
+	}
 	if answer == nil {
-		n.mu.Lock()
-		by := n.way(node)
-		n.mu.Unlock()
 		n.dispatch(node, "", "", m)
 		if by != "" { // and behind what was sent before
 			n.dispatch(node, by, "", m)
@@ -349,6 +379,34 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 		return
 	}
 	n.relay(node, m, answer, true)
+}
+
+// home returns the node to ask for a session that is not here, of the node of that name.
+// The caller holds the lock.
+func (n *Node) home(name string) (string, error) {
+	own := name == n.o.Name
+	is, active := n.adopted(name)
+	if p := n.next.Load(); p != nil && (own || active) {
+		return p.name, nil
+	}
+	switch {
+	case own: // it is on its way
+		return name, bosh.ErrMoved
+	case is && active: // it has just come
+		return n.o.Name, nil
+	}
+	return name, nil
+}
+
+// perhaps has who asks ask again, rather than believe that a session is gone: it may be here
+// again.
+func perhaps(answer func([]byte, error)) func([]byte, error) {
+	return func(a []byte, err error) {
+		if errors.Is(err, bosh.ErrNoNode) {
+			err = bosh.ErrMoved
+		}
+		answer(a, err)
+	}
 }
 
 // way returns the node through which another one can be reached, if not directly. The
@@ -382,7 +440,7 @@ func (n *Node) relay(node string, m []byte, answer func(message []byte, err erro
 		return
 	}
 	n.waiting[id] = c
-	if p == nil {
+	if p == nil && node != n.o.Name {
 		n.strangers[id] = time.Now()
 	}
 	n.mu.Unlock()
@@ -533,9 +591,15 @@ func (n *Node) absent(id uint64) {
 
 // gone marks a node as gone, and tells its waiting clients.
 func (n *Node) gone(p *peer, why string) {
+	here := n.succeed(p.instance)
 	n.mu.Lock()
 	if p.dead || n.peers[p.name] != p {
 		n.mu.Unlock()
+		return
+	}
+	if again, ok := n.inherit(p, p.heir); ok {
+		n.mu.Unlock()
+		answerAll(again, bosh.ErrMoved)
 		return
 	}
 	p.dead, p.via = true, ""
@@ -543,7 +607,11 @@ func (n *Node) gone(p *peer, why string) {
 	lost := n.leaveWay(p.name)
 	n.mu.Unlock()
 	n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(gone))
-	n.tell(p, gone)
+	if here {
+		answerAll(gone, bosh.ErrMoved)
+	} else {
+		n.tell(p, gone)
+	}
 	answerAll(lost, errLost)
 }
 
@@ -595,7 +663,10 @@ func (n *Node) tell(p *peer, lost []*call) {
 }
 
 // serve gets requests of our sessions.
-func (n *Node) serve(m *nats.Msg) {
+func (n *Node) serve(m *nats.Msg) { n.serveAt(m, false) }
+
+// serveAt is serve; adopted says that the message is for a node that has left.
+func (n *Node) serveAt(m *nats.Msg, adopted bool) {
 	if len(m.Data) == 0 || m.Reply != "" && !strings.HasPrefix(m.Reply, n.o.Subject+".reply.") {
 		return
 	}
@@ -613,8 +684,31 @@ func (n *Node) serve(m *nats.Msg) {
 		if data, ok = n.assemble(m.Reply, data); !ok {
 			return
 		}
+	case offered:
+		n.confirm(m.Reply, n.offer(data))
+		return
+	case taken:
+		n.confirm(m.Reply, n.succeed(string(data)))
+		return
+	case handedPart:
+		var ok bool
+		if data, ok = n.assemble(m.Reply, data); !ok {
+			return
+		}
+		n.confirm(m.Reply, n.takeOver(data, false))
+		return
+	case handed, question:
+		n.confirm(m.Reply, n.takeOver(data, m.Data[0] == question))
+		return
 	default:
 		return
+	}
+	next := n.next.Load()
+	inherited := false // if the session is of another's name, the Handler does not pass it on
+	if next != nil {
+		n.mu.Lock()
+		inherited = len(n.heirs) > 0
+		n.mu.Unlock()
 	}
 	h := n.h.Load()
 	if h == nil || n.doubted.Load() {
@@ -623,10 +717,29 @@ func (n *Node) serve(m *nats.Msg) {
 	}
 	if m.Reply == "" {
 		h.ServeRelay(data, nil)
+		if next != nil {
+			n.send(n.subject(next.name), "", data)
+		}
 		return
 	}
 	reply := m.Reply
 	h.ServeRelay(data, func(a []byte, err error) {
+		if errors.Is(err, bosh.ErrMoved) {
+			switch {
+			case next != nil && inherited:
+				n.relay(next.name, data, perhaps(func(a []byte, err error) {
+					if err == nil {
+						err = n.send(reply, "", a)
+					}
+					n.answerError(reply, err)
+				}), false)
+				return
+			case adopted && n.next.Load() == nil:
+				err = bosh.ErrNoNode
+			}
+			n.answerError(reply, err)
+			return
+		}
 		if err == nil {
 			err = n.send(reply, "", a)
 		}
@@ -635,6 +748,15 @@ func (n *Node) serve(m *nats.Msg) {
 		}
 		n.answerError(reply, err)
 	})
+}
+
+// confirm says yes or no.
+func (n *Node) confirm(reply string, yes bool) {
+	if !yes {
+		n.refuse(reply)
+	} else if reply != "" {
+		n.nc.Publish(reply, []byte{whole})
+	}
 }
 
 // answerError answers by an error, if it is one.

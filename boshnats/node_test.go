@@ -397,3 +397,8 @@ func TestMonitor(t *testing.T) {
 	all[1].node.Monitor().ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
 	assert.Equal(t, http.StatusMethodNotAllowed, w.Code)
 }
+
+// A roundTripper sends each request to any of the sites that it returns.
+type roundTripper func() anywhere
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f().RoundTrip(r) }

@@ -65,7 +65,7 @@ func (n *Node) ask(name string) (all []account, instance string, whole, sure boo
 	n.mu.Lock()
 	expected, others := 0, 0
 	for _, q := range n.peers {
-		if !q.dead && q.name != name {
+		if !q.dead && q.name != name && q.of == "" {
 			if others++; time.Since(q.beat) < 2*n.o.Heartbeat {
 				expected++
 			}

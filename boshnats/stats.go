@@ -37,7 +37,7 @@ func (n *Node) Nodes() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for name, p := range n.peers {
-		if !p.dead {
+		if !p.dead && p.of == "" {
 			all = append(all, name)
 		}
 	}
