@@ -142,8 +142,12 @@ func chat(t *testing.T, all *anywhere, mu *sync.RWMutex, n int) (stop func() (wo
 // Nodes leave one after the other, and others come: no session ends, nothing is lost, and
 // the sessions of nodes that have long left are found.
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	for _, direct := range []bool{false, true} {
-		t.Run(fmt.Sprintf("direct=%v", direct), func(t *testing.T) { handOver(t, direct) })
+		t.Run(fmt.Sprintf("direct=%v", direct), func(t *testing.T) {
+			t.Parallel()
+			handOver(t, direct)
+		})
 	}
 }
 
@@ -198,6 +202,7 @@ func another(t *testing.T, at *site, name string) (*site, *counter) {
 // What the successor refuses stays here, and so does what it may have had when it died. When
 // there is none at all the sessions are served until the time is over.
 func TestHandOverFails(t *testing.T) {
+	t.Parallel()
 	all, apps := counters(t, 3, func(_ *server.Options, n *boshnats.Options, b *bosh.Options) {
 		if n.Name != "node-0" {
 			b.MaxSessions = 2

@@ -26,6 +26,7 @@ const (
 // However many clients ask for a node that was never heard, at a time and with others that
 // ask for nodes which do not exist: nobody is told that a session is gone which lives.
 func TestNeverHeardByMany(t *testing.T) {
+	t.Parallel()
 	all, _ := gated(t, 3, true, echo)
 	var wg sync.WaitGroup
 	for i := range 30 {
@@ -46,6 +47,7 @@ func TestNeverHeardByMany(t *testing.T) {
 
 // A loss of the network is no proof of a death.
 func TestLostWhileAsking(t *testing.T) {
+	t.Parallel()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 	require.NoError(t, err)
 	go s.Start()
@@ -80,6 +82,7 @@ func TestLostWhileAsking(t *testing.T) {
 // A request for a session on its way from one process to another is asked again until the
 // session has come, and the client sees a late answer.
 func TestMovedIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 2, func(_ *server.Options, _ *boshnats.Options, o *bosh.Options) {
 		o.Serve = func(s *bosh.Stream) { s.Receive(func(b []byte, err error) { s.WriteElement(context.Background(), b) }) }
 	})
@@ -101,6 +104,7 @@ func TestMovedIsAskedAgain(t *testing.T) {
 // Of two processes of one name that could not see each other as they joined the later one
 // gives way, and the sessions of the other go on.
 func TestNameTakenBehindCut(t *testing.T) {
+	t.Parallel()
 	all, gates := gated(t, 2, true, echo)
 	older, err := boshnats.Join(all[0].nc, boshnats.Options{Name: "both", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)

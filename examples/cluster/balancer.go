@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/gobosh/bosh/boshclient/web"
@@ -30,6 +32,8 @@ type balancer struct {
 	quit   chan struct{}
 	places sync.WaitGroup
 
+	restarting sync.Mutex // held by restart
+
 	mu    sync.Mutex // guards the following
 	nodes []*process
 	next  int
@@ -41,6 +45,8 @@ type process struct {
 	name, addr string
 	cmd        *exec.Cmd
 	stdin      io.Closer
+	planned    atomic.Bool     // it is being restarted
+	ended      chan struct{}   // closed when it is over
 	alive      context.Context // ends when nothing is to be sent to it any more
 	out        context.CancelFunc
 }
@@ -89,7 +95,7 @@ func (b *balancer) keep(i int, first chan<- error) {
 			b.mu.Lock()
 			b.nodes = append(b.nodes, p)
 			b.mu.Unlock()
-			ended := make(chan struct{})
+			ended := p.ended
 			go func() {
 				p.cmd.Wait()
 				close(ended)
@@ -107,10 +113,14 @@ func (b *balancer) keep(i int, first chan<- error) {
 			}
 			b.takeOut(p)
 		}
+		pause := again
+		if p != nil && p.planned.Load() {
+			pause = 0
+		}
 		select {
 		case <-b.quit:
 			return
-		case <-time.After(again):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -121,7 +131,7 @@ func launch(place int, args []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{place: place, cmd: exec.Command(self, args...)}
+	p := &process{place: place, cmd: exec.Command(self, args...), ended: make(chan struct{})}
 	p.alive, p.out = context.WithCancel(context.Background())
 	p.cmd.Stderr = os.Stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -213,7 +223,54 @@ func (b *balancer) handler() http.Handler {
 			http.Error(w, "no such node", http.StatusNotFound)
 		}
 	})
+	mux.HandleFunc("POST /restart", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Cluster") == "" {
+			http.Error(w, "forbidden", http.StatusForbidden)
+			return
+		}
+		if err := b.restart(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	return mux
+}
+
+// restart restarts all nodes, one after the other. It does not begin before an earlier
+// call has returned.
+func (b *balancer) restart() error {
+	b.restarting.Lock()
+	defer b.restarting.Unlock()
+	b.mu.Lock()
+	all := slices.Clone(b.nodes)
+	b.mu.Unlock()
+	for _, p := range all {
+		b.mu.Lock()
+		b.nodes = slices.DeleteFunc(b.nodes, func(q *process) bool { return q == p }) // new requests go elsewhere
+		left := len(b.nodes)
+		b.mu.Unlock()
+		p.planned.Store(true)
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		<-p.ended
+		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			b.mu.Lock()
+			n := len(b.nodes)
+			b.mu.Unlock()
+			if n > left {
+				break
+			}
+			select {
+			case <-b.quit:
+				return errors.New("the balancer is closed")
+			default:
+			}
+			if time.Since(began) > 20*time.Second {
+				return errors.New("a node does not start")
+			}
+		}
+	}
+	return nil
 }
 
 // kill kills a node, as kill -9 does.

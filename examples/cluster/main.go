@@ -1,11 +1,11 @@
 // Command cluster is a push service on three processes. The balancer in front knows
-// nothing of sessions. Its page shows the nodes with their sessions, and has a button
-// to kill each node.
+// nothing of sessions. Its page shows the nodes with their sessions, and has buttons to
+// kill each node, and to restart all of them without the end of a session.
 //
 //	go run .
 //
 // Each request of a page goes to the next node, regardless of its session: see
-// package boshnats. The part for a service of one's own is in node.go.
+// package boshnats. The part for a service of one's own is in node.go and service.go.
 package main
 
 import (

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/gobosh/bosh"
@@ -27,9 +26,12 @@ const news = "news"
 func runNode(ctx context.Context, listen string, routes []string, direct bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	asked := ctx // by SIGTERM
+	ctx, stop2 := context.WithCancel(ctx)
+	defer stop2()
 	go func() {
 		io.Copy(io.Discard, bufio.NewReader(os.Stdin))
-		stop()
+		stop2() // the parent process ends, and all nodes with it
 	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ns, nc, err := embed.Start(embed.Config{Listen: listen, Routes: routes, Options: func(o *server.Options) {
@@ -40,18 +42,18 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	}
 	defer ns.Shutdown()
 	defer nc.Close()
-	node, err := boshnats.Join(nc, boshnats.Options{Addr: embed.Addr(ns), Logger: log})
+	node, err := boshnats.Join(nc, boshnats.Options{Addr: embed.Addr(ns), Adopt: true, Logger: log})
 	if err != nil {
 		return err
 	}
 	defer node.Leave()
-	s := newService()
+	s := newService(node.Name())
 	h := bosh.New(bosh.Options{
 		Framing: bosh.Elements, Node: node.Name(), Relay: node.Relay, Direct: direct, Logger: log,
 		Serve: func(st *bosh.Stream) { s.serve(st) },
 	})
 	node.Serve(h)
-	if _, err := nc.Subscribe(news, func(m *nats.Msg) { s.push(m.Data) }); err != nil {
+	if _, err := nc.Subscribe(news, func(m *nats.Msg) { s.got(m.Data) }); err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
@@ -61,7 +63,7 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	mux.HandleFunc("POST /say", func(w http.ResponseWriter, r *http.Request) {
 		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<10))
 		if err == nil {
-			err = nc.Publish(news, element(string(text)))
+			err = nc.Publish(news, s.next(element(string(text))))
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -77,9 +79,18 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	fmt.Println(node.Name(), ln.Addr())
 
 	<-ctx.Done()
+	if asked.Err() != nil { // a restart: another node goes on with the sessions
+		bye, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := node.HandOver(bye, s.export); err != nil {
+			log.Warn("cluster: some sessions end", "error", err)
+		}
+	}
 	bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	h.Shutdown(bye)
+	node.Leave()
+	srv.Shutdown(bye) // requests that it has not answered by then are repeated elsewhere
 	return nil
 }
 
@@ -87,56 +98,4 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 func element(text string) []byte {
 	b, _ := json.Marshal(map[string]string{"text": text}) // which escapes <, > and &
 	return append(append([]byte("<json xmlns='urn:xmpp:json:0'>"), b...), "</json>"...)
-}
-
-// A service pushes news to all its streams, and a client's input back to this client.
-type service struct {
-	mu      sync.Mutex
-	streams map[*bosh.Stream]chan []byte
-}
-
-func newService() *service { return &service{streams: make(map[*bosh.Stream]chan []byte)} }
-
-// behind is how many elements a client may be behind before it misses some.
-const behind = 100
-
-func (s *service) serve(st *bosh.Stream) {
-	c := make(chan []byte, behind)
-	s.mu.Lock()
-	s.streams[st] = c
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.streams, st)
-		s.mu.Unlock()
-	}()
-	go func() {
-		for {
-			select {
-			case el := <-c:
-				if st.WriteElement(st.Context(), el) != nil {
-					return
-				}
-			case <-st.Context().Done():
-				return
-			}
-		}
-	}()
-	for {
-		el, err := st.ReadElement(context.Background())
-		if err != nil || st.WriteElement(st.Context(), el) != nil {
-			return
-		}
-	}
-}
-
-func (s *service) push(el []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.streams {
-		select {
-		case c <- el:
-		default:
-		}
-	}
 }
