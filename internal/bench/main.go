@@ -29,7 +29,7 @@ var (
 	quick      = flag.Bool("quick", false, "short runs, and few")
 	repeats    = flag.Int("n", 3, "how often each run is repeated")
 	duration   = flag.Duration("d", time.Second, "how long a run is")
-	idleTime   = flag.Duration("idle", 5*time.Second, "how long sessions are idle")
+	idleTime   = flag.Duration("idle", 4*time.Second, "how long sessions are idle")
 	procs      = flag.Int("procs", 1, "GOMAXPROCS of the servers")
 	only       = flag.String("run", "", "only scenarios that match this regular expression")
 	growth     = flag.String("growth", "", "measure the cost by the number of sessions instead, and draw it to this file")

@@ -101,7 +101,7 @@ var (
 )
 
 // seldom is how often some scenarios are run at most: they take long.
-var seldom = map[string]int{"idle10k": 1, "idle1k": 1, "idletls": 1, "idleh2": 1, "broadcast": 1, "heads": 1}
+var seldom = map[string]int{"idle10k": 1, "burst": 2, "idle1k": 1, "idletls": 1, "idleh2": 1, "broadcast": 1, "heads": 1}
 
 // The runtime collects the garbage of an idle process every two minutes: too long
 // to wait for.
