@@ -142,8 +142,8 @@ func maybe[T any](c *codec, p **T, what func(*T)) {
 	what(*p)
 }
 
-// newer says that a state is of a later version.
-func newer(version byte) error {
-	return fmt.Errorf("bosh: state of a session in version %d, and this program reads %d to %d: update it first, or export with the older program",
-		version, Oldest, Version)
+// other says that a state is of a version that is not read.
+func (f format) other(version byte) error {
+	return fmt.Errorf("bosh: state of a session in version %d, and this program reads %d to %d: update one release after the other",
+		version, f.oldest, f.version)
 }

@@ -161,26 +161,38 @@ type Cut struct {
 // A Binding is a prefix in force.
 type Binding struct{ Prefix, URI string }
 
+// A format is what a program writes, and reads.
+type format struct {
+	oldest, version byte
+	code            func(*Session, *codec) // the fields of all these versions
+}
+
+var present = format{Oldest, Version, (*Session).code}
+
 // Append appends s to b.
-func (s *Session) Append(b []byte) []byte {
-	c := codec{b: append(append(b, magic...), Version), version: Version}
-	s.code(&c)
+func (s *Session) Append(b []byte) []byte { return present.write(b, s) }
+
+func (f format) write(b []byte, s *Session) []byte {
+	c := codec{b: append(append(b, magic...), f.version), version: f.version}
+	f.code(s, &c)
 	return c.b
 }
 
 // Read reads a Session. What it has of bytes is part of b. The error says so if b is of a
 // later version.
-func Read(b []byte) (*Session, error) {
+func Read(b []byte) (*Session, error) { return present.read(b) }
+
+func (f format) read(b []byte) (*Session, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(magic))
 	if !ok || len(rest) == 0 {
 		return nil, errState
 	}
 	c := codec{b: rest[1:], reads: true, version: rest[0]}
-	if c.version < Oldest || c.version > Version {
-		return nil, newer(c.version)
+	if c.version < f.oldest || c.version > f.version {
+		return nil, f.other(c.version)
 	}
 	s := new(Session)
-	if s.code(&c); c.err == nil && (len(c.b) > 0 || !s.valid()) {
+	if f.code(s, &c); c.err == nil && (len(c.b) > 0 || !s.valid()) {
 		c.fail()
 	}
 	if c.err != nil {

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,7 +98,7 @@ func TestRefused(t *testing.T) {
 	later := append([]byte(nil), b...)
 	later[len(magic)] = Version + 1
 	_, err := Read(later)
-	assert.EqualError(t, err, "bosh: state of a session in version 2, and this program reads 1 to 1: update it first, or export with the older program")
+	assert.EqualError(t, err, "bosh: state of a session in version 2, and this program reads 1 to 1: update one release after the other")
 	later[len(magic)] = 0
 	_, err = Read(later)
 	assert.ErrorContains(t, err, "version 0")
@@ -138,6 +139,39 @@ func TestRefused(t *testing.T) {
 		_, err := Read(s.Append(nil))
 		assert.ErrorIs(t, err, errState, name)
 	}
+}
+
+// Programs of two versions side by side: the later one reads what the earlier one writes,
+// and not the other way round; the one after it does not read the first any more.
+func TestVersions(t *testing.T) {
+	extra := ""
+	code := func(s *Session, c *codec) {
+		s.code(c)
+		if c.version >= Version+1 {
+			c.texts(&extra)
+		}
+	}
+	next, last := format{Version, Version + 1, code}, format{Version + 1, Version + 2, code}
+	old := sample().Append(nil)
+	extra = "a new field"
+	later := next.write(nil, sample())
+
+	extra = ""
+	got, err := next.read(old)
+	require.NoError(t, err)
+	assert.Equal(t, sample(), got)
+	assert.Empty(t, extra)
+	for _, f := range []format{next, last} {
+		extra = ""
+		got, err = f.read(later)
+		require.NoError(t, err)
+		assert.Equal(t, sample(), got)
+		assert.Equal(t, "a new field", extra)
+	}
+	_, err = Read(later)
+	assert.ErrorContains(t, err, fmt.Sprintf("in version %d, and this program reads %d to %d", Version+1, Oldest, Version))
+	_, err = last.read(old)
+	assert.ErrorContains(t, err, fmt.Sprintf("reads %d to %d", Version+1, Version+2))
 }
 
 // Whatever comes, Read does not panic, allocates no more than a small multiple of it, and
