@@ -200,8 +200,6 @@ type front struct {
 	tune    func(config, dir, addr string) string // for the test, which is not alone on its machine
 	wait    [2]string                             // the time-out, and one that is less than the wait
 	status  int                                   // what a client gets for that
-
-	optional bool // Debian does not have it
 }
 
 var fronts = map[string]front{
@@ -253,25 +251,6 @@ var fronts = map[string]front{
 		},
 		wait: [2]string{"timeout=75", "timeout=1"}, status: http.StatusBadGateway, // as Apache has it
 	},
-	"Traefik": {
-		file: "traefik/bosh.yml",
-		command: func(dir, config string) *exec.Cmd {
-			return exec.Command("traefik", "--configFile="+filepath.Join(dir, "traefik.yml"))
-		},
-		tune: func(config, dir, addr string) string {
-			static, err := os.ReadFile("traefik/traefik.yml")
-			if err == nil {
-				text := change(string(static), "/etc/traefik/bosh.yml", filepath.Join(dir, "config.yml"), ":443", addr)
-				err = os.WriteFile(filepath.Join(dir, "traefik.yml"), []byte(text), 0o644)
-			}
-			if err != nil {
-				panic(err)
-			}
-			return config
-		},
-		wait: [2]string{"responseHeaderTimeout: 75s", "responseHeaderTimeout: 1s"}, status: http.StatusGatewayTimeout,
-		optional: true,
-	},
 }
 
 // change replaces texts in a configuration, each of which must be there.
@@ -295,11 +274,6 @@ type running struct {
 // start starts a front before a proxy, with changes to its configuration.
 func (f front) start(t *testing.T, p *proxy, changes ...string) *running {
 	t.Helper()
-	if program := f.command("", "").Args[0]; f.optional {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed, and Debian does not have it", program)
-		}
-	}
 	text, err := os.ReadFile(f.file)
 	require.NoError(t, err)
 	dir, err := os.MkdirTemp(certs, "front") // workers may be somebody else, to whom others are closed
@@ -308,7 +282,7 @@ func (f front) start(t *testing.T, p *proxy, changes ...string) *running {
 	r := &running{addr: demo.FreeAddr(), relay: relayTo(t, p.addr)}
 	config := change(string(text), append([]string{"127.0.0.1:5280", r.relay.Addr().String()}, changes...)...)
 	config = strings.ReplaceAll(config, "/etc/ssl/"+host, certs)
-	file := filepath.Join(dir, "config"+filepath.Ext(f.file))
+	file := filepath.Join(dir, "config")
 	require.NoError(t, os.WriteFile(file, []byte(f.tune(config, dir, r.addr)), 0o644))
 	r.process, err = start(f.command(dir, file), r.addr)
 	require.NoError(t, err)
