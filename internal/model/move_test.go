@@ -365,6 +365,8 @@ func TestMoveProtocol(t *testing.T) {
 		assert.Equal(p, map[string]string{one.Name(): X("1"), two.Name(): X("2")}, got)
 		c.Post(X("to two"), "stream='"+two.Name()+"'")
 		RequireRead(p.T, two, X("to two"))
+		Write(p.T, one, X("3")) // in the answer, so that nobody can be told of the end
+		synctest.Wait()
 		require.NoError(p, two.Close())
 		_, err := one.Session().Export(nil)
 		assert.ErrorIs(p, err, bosh.ErrBusy, "a stream ends")
