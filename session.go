@@ -128,13 +128,13 @@ func (s *Session) release() (answer bool) {
 		}
 	}
 	if !m.Quiet() {
-		s.act(m.Effects())
+		s.act()
 	}
-	over, watched := s.told != told, m.Watched()
+	over := s.told != told
 	for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
 		x.Carrier.(carrier.Carrier).Wake(&s.desk)
 	}
-	answer = s.desk.Claim(watched)
+	answer = s.desk.Claim(m.Watched())
 	s.mu.Unlock()
 	for _, f := range after {
 		f()
@@ -164,7 +164,8 @@ func (s *Session) actForStreams() (after []func()) {
 
 // act takes the other effects of the machine, but for the woken exchanges: release wakes
 // those itself, on less of the stack. The lock is held.
-func (s *Session) act(e session.Effects) {
+func (s *Session) act() {
+	e := s.m.Effects()
 	if e.Over {
 		s.h.clock.Stop(s)
 	}
@@ -193,8 +194,7 @@ func (s *Session) count() {
 	if e.Public == nil && e != session.ByClient {
 		e.Public = told
 	}
-	reason := told.reason()
-	s.h.past.Ended(s.counted(), s.asked, reason)
+	s.h.past.Ended(s.counted(), s.asked, told.reason())
 }
 
 // A locker is a Session as its streams see it: see netconn.Session.
