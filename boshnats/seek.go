@@ -55,9 +55,9 @@ func readAccount(b []byte) (a account, ok bool) {
 }
 
 // ask asks all others about a node, and the node itself, whose instance it returns. It
-// waits for the answers of all that are heard, but not for long. whole means that they all
-// have answered, and that nothing was lost meanwhile; sure that none of the others is out
-// of reach, either, and that NATS knows nobody of the name.
+// waits for the answers of all that are heard, but not for long. With whole set they all
+// have answered, and nothing was lost meanwhile. With sure set no other node is out of
+// reach, either, and NATS knows nobody of the name.
 func (n *Node) ask(name string) (all []account, instance string, whole, sure bool) {
 	before := n.nc.Stats().Reconnects
 	id, probe := n.ids.Add(1), n.ids.Add(1)

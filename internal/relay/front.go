@@ -104,10 +104,10 @@ func (f *Front) Foreign(sid []byte) bool {
 // Export takes note that sessions of this node have been handed over.
 func (f *Front) Export() { f.export.Store(true) }
 
-// Where returns the node to pass a request on to that came in at via, and whose session is
-// not here; or "". A session that has been handed over is looked for under the node's own
-// name: who carries messages knows who has adopted it. ended reports whether it has ended
-// here. hops counts the nodes that pass the request on and had the session.
+// Where returns the node to pass a request on to, or "". The request came in at via, and its
+// session is not here. A session that has been handed over is looked for under the node's
+// own name: the carrier of messages knows who has adopted it. ended reports whether it has
+// ended here. hops counts the nodes that pass the request on and had the session.
 func (f *Front) Where(sid []byte, via interface {
 	Relayed() bool
 	Hops() uint8
