@@ -444,11 +444,9 @@ func (h *Handler) Broadcast(b []byte, to iter.Seq[*Stream]) (skipped []Skipped, 
 	var waiting rush
 	defer waiting.start() // also if to panics
 	for st := range to {
-		answer, err := st.share(h, event)
-		if answer {
+		if settle, err := st.share(h, event); settle {
 			waiting.add(st.s)
-		}
-		if err != nil {
+		} else if err != nil {
 			skipped = append(skipped, Skipped{st, st.ioError("write", err)})
 		}
 	}
@@ -475,8 +473,8 @@ func (h *Handler) listeners() iter.Seq[*Stream] {
 }
 
 // share queues an event of h, unless the stream cannot take it now. It reports whether the
-// caller must have the queue answered.
-func (st *Stream) share(h *Handler, e *session.Event) (answer bool, err error) {
+// caller must have the session settled.
+func (st *Stream) share(h *Handler, e *session.Event) (settle bool, err error) {
 	if st.s.h != h {
 		return false, errForeignStream
 	}
@@ -484,33 +482,36 @@ func (st *Stream) share(h *Handler, e *session.Event) (answer bool, err error) {
 		return false, st.notElements("Broadcast", "Write")
 	}
 	st.s.lock()
-	err = st.conn().Share(e)
-	return st.s.release(), err
+	defer st.s.unlock()
+	return st.conn().Share(e)
 }
 
-// A rush is sessions with output at the same time. A few goroutines do it for all of them.
-type rush struct{ sessions []*Session }
-
-// rushSize is how many sessions have one goroutine.
-const rushSize = 64
+// A rush is sessions with output at the same time. A few goroutines answer their requests,
+// so that Broadcast need not, and all processors can.
+type rush []*Session
 
 func (r *rush) add(s *Session) {
-	if r.sessions = append(r.sessions, s); len(r.sessions) == rushSize {
+	if *r = append(*r, s); len(*r) == 64 {
 		r.start()
 	}
 }
 
-// start has the queues of the added ones answered.
+// start has the added ones settled, if there are any.
 func (r *rush) start() {
-	if sessions := r.sessions; len(sessions) > 0 {
-		r.sessions = nil
-		go func() {
-			netconn.GrowStack(0)
-			for _, s := range sessions {
+	sessions := *r
+	if *r = nil; len(sessions) == 0 {
+		return
+	}
+	go func() {
+		for _, s := range sessions {
+			s.lock()
+			s.settle()
+			if s.release() {
+				netconn.GrowStack(0)
 				s.answerQueue()
 			}
-		}()
-	}
+		}
+	}()
 }
 
 // EncodeToken adds a token to the output, and Flush writes the added ones. The namespaces
@@ -715,8 +716,7 @@ func (st *Stream) SetWriteDeadline(t time.Time) error {
 // LocalAddr returns the local address of the opening request. It is never nil.
 func (st *Stream) LocalAddr() net.Addr { return st.local }
 
-// RemoteAddr returns the address of the client, as [Session.RemoteAddr] does.
-// It is never nil.
+// RemoteAddr returns the client's address, never nil, as [Session.RemoteAddr] does.
 func (st *Stream) RemoteAddr() net.Addr { return st.s.RemoteAddr() }
 
 // Name returns the stream's name on the wire: empty unless

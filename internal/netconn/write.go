@@ -81,19 +81,18 @@ func (c *Conn) writeWhole(done <-chan struct{}, b []byte, n int) (err error) {
 	return err
 }
 
-// Share queues an event, unless the stream cannot take it now. It is called with the lock
-// held.
-func (c *Conn) Share(e *session.Event) error {
-	err := c.tries()
-	if err == nil && c.partial() {
+// Share queues an event, unless the stream cannot take it now. It reports whether the
+// session is to be settled. It is called with the lock held.
+func (c *Conn) Share(e *session.Event) (settle bool, err error) {
+	if err = c.tries(); err == nil && c.partial() {
 		err = errPartial
 	}
-	if err == nil {
-		before := c.Out.Len()
-		c.Out.Share(e)
-		c.spoken(before)
+	if err != nil {
+		return false, err
 	}
-	return err
+	before := c.Out.Len()
+	c.Out.Share(e)
+	return c.M.Spoken(&c.Stream, before), nil
 }
 
 // partial reports whether a Write has left an incomplete element.
