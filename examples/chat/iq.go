@@ -52,6 +52,9 @@ func (srv *server) query(s *session, p *packet, t target) (string, error) {
 		return "", nil
 	case name.Space == nsSession && name.Local == "session" && !get && (own || t.server):
 		return "", nil
+	case name.Space == nsLeave && name.Local == "leave" && !get && own:
+		srv.leaves(s)
+		return "", nil
 	case name.Space == nsRoster && name.Local == "query" && own:
 		if !get {
 			return "", errNotAllowed // it is the list of accounts

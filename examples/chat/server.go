@@ -18,6 +18,7 @@ import (
 type server struct {
 	*router
 	accounts *accounts
+	reloads  reloads // of the page
 
 	anonymous   bool // guests may log in
 	insecure    bool // passwords may come in the clear from anywhere

@@ -86,7 +86,7 @@ func (w *web) handler(srv *server) http.Handler {
 		mux.Handle("/.well-known/host-meta", meta)
 		mux.Handle("/.well-known/host-meta.json", meta)
 	}
-	return demo.CleanSlashes(demo.CheckPaths(mux, "/http-bind", srv.log))
+	return demo.CleanSlashes(srv.reloads.page(demo.CheckPaths(mux, "/http-bind", srv.log)))
 }
 
 func (w *web) listen(cfg *config, addr string, tlsConfig *tls.Config, log *slog.Logger) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -33,7 +34,7 @@ func (k *keyPair) load() error {
 	for i, name := range []string{k.certFile, k.keyFile} {
 		info, err := os.Stat(name)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", []string{"-cert", "-key"}[i], err)
 		}
 		changed[i] = info.ModTime()
 	}
@@ -42,7 +43,7 @@ func (k *keyPair) load() error {
 	}
 	cert, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("-cert and -key: %w", err)
 	}
 	k.cert, k.changed = &cert, changed
 	return nil

@@ -98,6 +98,18 @@ func (cfg *config) webFlags(fs *flag.FlagSet) (finish func() error) {
 		if slices.ContainsFunc(cfg.frontage.trusted, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
 			cfg.warnings = append(cfg.warnings, "-trust is for everybody, so that clients can say of themselves who they are")
 		}
+		err = errors.Join(err, checkAddress("-http", cfg.http))
+		if cfg.admin != "" {
+			err = errors.Join(err, checkAddress("-admin", cfg.admin))
+		}
+		if _, port, _ := net.SplitHostPort(cfg.admin); cfg.admin == cfg.http && port != "0" {
+			err = errors.Join(err, errors.New("-admin: it needs an address of its own, since -http is for the public"))
+		}
+		for _, name := range cfg.adminHosts {
+			if _, nerr := parseDomain(name); nerr != nil || strings.ContainsAny(name, ":/") {
+				err = errors.Join(err, fmt.Errorf("-admin-host: %q is no name, as monitor.example.org is, without scheme and port", name))
+			}
+		}
 		var perr error
 		cfg.path, perr = parsePath(cfg.path)
 		if (cfg.certFile == "") != (cfg.keyFile == "") {
@@ -148,13 +160,17 @@ func (cfg *config) serverFlags(fs *flag.FlagSet) (finish func() error) {
 		if ca != "" {
 			pem, err := os.ReadFile(ca)
 			if err != nil {
-				return err
+				return fmt.Errorf("-ca: %w", err)
 			}
 			if c.roots = x509.NewCertPool(); !c.roots.AppendCertsFromPEM(pem) {
 				return fmt.Errorf("-ca: no certificate in %s", ca)
 			}
 		}
-		return c.choose(upstream, tlsMode(tlsFlag), len(domains) > 0)
+		err = c.choose(upstream, tlsMode(tlsFlag), len(domains) > 0)
+		if c.plain() && err == nil {
+			cfg.warnings = append(cfg.warnings, "-insecure and -tls none work with servers at a loopback address alone")
+		}
+		return err
 	}
 }
 
@@ -184,6 +200,9 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 	if upstream == "" {
 		return nil
 	}
+	if _, err := netip.ParseAddr(upstream); err == nil || strings.EqualFold(strings.TrimSuffix(upstream, "."), "localhost") {
+		return fmt.Errorf("-upstream: %s has no DNS records that say where its server is: give the port, as %s:5222", upstream, upstream)
+	}
 	via, err := parseDomain(upstream)
 	if err != nil {
 		return fmt.Errorf("-upstream: %q: %w", upstream, err)
@@ -192,18 +211,28 @@ func (c *connector) choose(upstream string, mode tlsMode, restricted bool) error
 	return nil
 }
 
+// plain reports whether only servers on loopback are connected to, and the one that is meant
+// may be elsewhere.
+func (c *connector) plain() bool {
+	if e := c.fixed; e != nil {
+		a, err := netip.ParseAddr(e.host)
+		return (c.insecure || e.tls == noTLS) && e.host != "localhost" && (err != nil || !a.Unmap().IsLoopback())
+	}
+	return c.insecure
+}
+
 // limitFlags defines the flags for the library's options.
 func (cfg *config) limitFlags(fs *flag.FlagSet) {
 	o := &cfg.options
 	durationVar(fs, &o.Wait, "wait", 50*time.Second, "the longest `time` that a request is held; keep it below the time-outs of HTTP proxies in front")
 	durationVar(fs, &cfg.idle, "idle-timeout", demo.IdleTimeout, "the `time` that a connection is kept without a request; longer than HTTP proxies in front keep it")
 	durationVar(fs, &o.Inactivity, "inactivity", 75*time.Second, "the longest `time` that a client may be without a request")
-	fs.IntVar(&o.MaxSessions, "max-sessions", 10000, "how many sessions there may be")
-	fs.IntVar(&o.MaxPerAddr, "max-sessions-per-client", 0, "how many sessions one address may have; 0 for no limit")
-	fs.Int64Var(&o.MaxBody, "max-body", 1<<20, "the largest request in `bytes`")
-	fs.IntVar(&o.MaxElement, "max-stanza", 1<<20, "the largest stanza of a server in `bytes`")
-	fs.Int64Var(&o.MaxMemory, "max-memory", 1<<30, "how many `bytes` all sessions together may keep, and a quarter of that on top for what comes from servers; 0 for no limit")
-	fs.IntVar(&o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
+	numberVar(fs, &o.MaxSessions, "max-sessions", 10000, "how many `sessions` there may be")
+	numberVar(fs, &o.MaxPerAddr, "max-sessions-per-client", 0, "how many `sessions` one address may have; 0 for no limit")
+	numberVar(fs, &o.MaxBody, "max-body", 1<<20, "the largest request in `bytes`")
+	numberVar(fs, &o.MaxElement, "max-stanza", 1<<20, "the largest stanza of a server in `bytes`")
+	numberVar(fs, &o.MaxMemory, "max-memory", 1<<30, "how many `bytes` all sessions together may keep, and a quarter of that on top for what comes from servers; 0 for no limit")
+	numberVar(fs, &o.Compress, "compress", 0, "compress answers of so many `bytes` or more; 0 for never")
 	fs.BoolVar(&o.Direct, "direct", false, "take HTTP/1.1 connections over from net/http, to hold more requests in less memory")
 	fs.StringVar(&o.SeeOther, "see-other", "", "`URL` of BOSH that clients are sent to at the end")
 	durationVar(fs, &cfg.linger, "linger", 0, "the `time` that sessions go on for at the end, while new ones are refused; -drain begins after it")
@@ -223,7 +252,7 @@ func prefixFlag(to *[]netip.Prefix) func(string) error {
 		if err != nil {
 			a, aerr := netip.ParseAddr(s)
 			if aerr != nil {
-				return err
+				return errors.New("no address or network, as 10.0.0.1 or 10.0.0.0/8 is")
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}

@@ -47,11 +47,11 @@ func TestParse(t *testing.T) {
 // Networks, origins and domains mean the same however they are written.
 func TestParseForms(t *testing.T) {
 	cfg, err := parse(strings.Fields("-upstream a:1 -trust ::ffff:192.0.2.1 -trust ::ffff:127.0.0.0/104 -allow-net ::ffff:10.0.0.1/112 "+
-		"-origin HTTPS://Example.org:443/ -origin http://[::1]:8080 -origin https://münchen.de -origin http://a.example:80 -domain Example.org. -domain xn--mnchen-3ya.de"), io.Discard)
+		"-origin HTTPS://Example.org:443/ -origin http://[::1]:8080 -origin https://münchen.de -origin http://a.example:80 -origin chrome-extension://abc -domain Example.org. -domain xn--mnchen-3ya.de"), io.Discard)
 	require.NoError(t, err)
 	assert.Equal(t, prefixes("192.0.2.1/32", "127.0.0.0/8"), cfg.frontage.trusted)
 	assert.Equal(t, prefixes("10.0.0.0/16"), cfg.connector.guard.allowed)
-	for _, origin := range []string{"https://example.org", "http://[::1]:8080", "https://xn--mnchen-3ya.de", "http://a.example"} {
+	for _, origin := range []string{"https://example.org", "http://[::1]:8080", "https://xn--mnchen-3ya.de", "http://a.example", "chrome-extension://abc"} {
 		assert.True(t, cfg.options.AllowOrigin(origin), origin)
 	}
 	assert.False(t, cfg.options.AllowOrigin("http://example.org"))
@@ -62,6 +62,17 @@ func TestParseForms(t *testing.T) {
 	require.NoError(t, err)
 	assert.Negative(t, cfg.options.MaxMemory)
 	assert.Len(t, cfg.warnings, 2)
+
+	for _, args := range []string{"-upstream xmpp:5222 -tls none", "-upstream xmpp:5222 -insecure", "-upstream example.org -insecure", "-upstream a:1 -proof kernel"} {
+		cfg, err = parse(strings.Fields(args), io.Discard)
+		require.NoError(t, err)
+		assert.Len(t, cfg.warnings, 1, args)
+	}
+	for _, args := range []string{"-upstream localhost:5222 -tls none", "-upstream [::1]:5222 -insecure", "-upstream a:1 -proof kernel -direct"} {
+		cfg, err = parse(strings.Fields(args), io.Discard)
+		require.NoError(t, err)
+		assert.Empty(t, cfg.warnings, args)
+	}
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -134,6 +145,26 @@ func TestParseRefuses(t *testing.T) {
 		"-upstream a:1 -public-url http://a.example/":                "-public-url",
 		"-upstream 192.0.2.1:5222 -tls none":                         "loopback",
 		"-upstream [2001:db8::1]:5222 -insecure":                     "loopback",
+		"-upstream 127.0.0.1":                                        "127.0.0.1:5222",
+		"-upstream localhost":                                        "localhost:5222",
+		"-upstream a:1 -http 5280":                                   "-http",
+		"-upstream a:1 -http :99999":                                 "-http",
+		"-upstream a:1 -http=":                                       "-http",
+		"-upstream a:1 -admin localhost":                             "-admin",
+		"-upstream a:1 -http :5280 -admin :5280":                     "an address of its own",
+		"-upstream a:1 -admin-host http://monitor":                   "-admin-host",
+		"-upstream a:1 -admin-host monitor:5281":                     "-admin-host",
+		"-upstream a:1 -trust nginx":                                 "as 10.0.0.1 or 10.0.0.0/8 is",
+		"-upstream a:1 -origin https://*.example.org":                "no wildcard",
+		"-upstream a:1 -origin wss://a.example":                      "https://a.example is meant",
+		"-upstream a:1 -origin FTP://a.example":                      "https://a.example is meant",
+		"-upstream a:1 -max-sessions 10k":                            "no unit",
+		"-upstream a:1 -max-sessions 99999999999999999999":           "-max-sessions",
+		"-upstream a:1 -max-body 1MB":                                "no unit",
+		"-upstream a:1 -rate 1.5":                                    "no point",
+		"-upstream a:1 -timeout 1ms":                                 "-timeout",
+		"-upstream a:1 -wait 999h":                                   "-wait",
+		"-upstream a:1 -ca /nowhere/at/all ":                         "-ca",
 	} {
 		var said strings.Builder
 		_, err := parse(strings.Fields(args), &said)

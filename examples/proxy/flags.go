@@ -4,12 +4,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/url"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gobosh/bosh"
 )
 
 // sane refuses numbers if nothing would work with them, or if they would not
@@ -21,7 +24,7 @@ func (cfg *config) sane() (err error) {
 		}
 	}
 	o, c := &cfg.options, &cfg.connector
-	refuse(c.timeout <= 0, "-timeout: %s leaves servers no time", inSeconds(c.timeout))
+	refuse(c.timeout < 100*time.Millisecond, "-timeout: %s leaves servers no time", inSeconds(c.timeout))
 	s := &cfg.shape
 	refuse(s.bytes < 0 || s.stanzas < 0 || s.addrBytes < 0 || s.addrStanzas < 0, "-rate and the like: a negative number is none; 0 is no limit")
 	refuse(s.bytes > 0 && s.bytes < minMessage, "-rate: %d bytes a second is less than %d", s.bytes, minMessage)
@@ -41,6 +44,10 @@ func (cfg *config) sane() (err error) {
 	if o.MaxMemory == 0 {
 		o.MaxMemory = -1 // as the library has it
 	}
+	refuse(o.Wait > maxWait, "-wait: %s is more than 1h", inSeconds(o.Wait))
+	if o.Proof == bosh.ByKernel && !o.Direct {
+		cfg.warnings = append(cfg.warnings, "-proof kernel does no more than -proof connection without -direct")
+	}
 	if o.MaxElement < usualStanza {
 		cfg.warnings = append(cfg.warnings, fmt.Sprintf("-max-stanza is less than the %d bytes that RFC 6120 has servers send", usualStanza))
 	}
@@ -48,6 +55,7 @@ func (cfg *config) sane() (err error) {
 }
 
 const (
+	maxWait     = time.Hour
 	minMessage  = 1000
 	usualStanza = 10_000 // RFC 6120, section 13.12
 )
@@ -56,6 +64,42 @@ const (
 func durationVar(fs *flag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
 	*p = value
 	fs.Var((*duration)(p), name, usage)
+}
+
+// numberVar defines a flag. Its error says that a number has no unit, as 1MB has.
+func numberVar[T int | int64](fs *flag.FlagSet, p *T, name string, value T, usage string) {
+	*p = value
+	fs.Var(number[T]{p}, name, usage)
+}
+
+type number[T int | int64] struct{ p *T }
+
+func (n number[T]) String() string {
+	if n.p == nil { // as package flag tries
+		return "0"
+	}
+	return strconv.FormatInt(int64(*n.p), 10)
+}
+
+func (n number[T]) Set(s string) error {
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || int64(T(v)) != v {
+		return errors.New("not a whole number, as 1048576 is: no unit, no point")
+	}
+	*n.p = T(v)
+	return nil
+}
+
+// checkAddress refuses all that net.Listen would.
+func checkAddress(name, s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil && port != "" {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil || port == "" {
+		return fmt.Errorf("%s: %q is no address with a port, as 127.0.0.1:5280 or :5280 is", name, s)
+	}
+	return nil
 }
 
 type duration time.Duration
@@ -98,6 +142,10 @@ func parseOrigins(list []string) (map[string]bool, error) {
 			return nil, errors.New("-origin: leave it out, and all origins may")
 		case err != nil || u.Scheme == "" || u.Hostname() == "" || *u != (url.URL{Scheme: u.Scheme, Host: u.Host}):
 			return nil, fmt.Errorf("-origin: %q is none, as https://example.org is: scheme, host and port", s)
+		case strings.Contains(u.Host, "*"):
+			return nil, fmt.Errorf("-origin: %q: there is no wildcard; name each origin, or leave -origin out, and all may", s)
+		case slices.Contains([]string{"ws", "wss", "xmpp", "ftp", "file"}, strings.ToLower(u.Scheme)):
+			return nil, fmt.Errorf("-origin: %q: no page has that scheme; https://%s is meant", s, u.Host)
 		}
 		host := u.Hostname()
 		if d, err := parseDomain(host); err == nil {

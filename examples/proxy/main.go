@@ -50,6 +50,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return probe.Main(ctx, program+" probe", args[1:], stdout, stderr)
 		case "health":
 			return health(ctx, args[1:], stderr)
+		case "help", "version":
+			args = []string{"-" + args[0]}
 		}
 	}
 	cfg, err := parse(args, stderr)

@@ -16,10 +16,10 @@ import (
 type shape struct{ bytes, stanzas, addrBytes, addrStanzas int }
 
 func (s *shape) flags(fs *flag.FlagSet) {
-	fs.IntVar(&s.bytes, "rate", 0, "how many `bytes` of stanzas a second a session may send before it is slowed; 0 for no limit")
-	fs.IntVar(&s.stanzas, "stanza-rate", 0, "how many `stanzas` a second it may send; 0 for no limit")
-	fs.IntVar(&s.addrBytes, "rate-per-client", 0, "how many `bytes` a second all sessions of one address may send; 0 for no limit")
-	fs.IntVar(&s.addrStanzas, "stanza-rate-per-client", 0, "how many `stanzas` a second they may send; 0 for no limit")
+	numberVar(fs, &s.bytes, "rate", 0, "how many `bytes` of stanzas a second a session may send before it is slowed; 0 for no limit")
+	numberVar(fs, &s.stanzas, "stanza-rate", 0, "how many `stanzas` a second it may send; 0 for no limit")
+	numberVar(fs, &s.addrBytes, "rate-per-client", 0, "how many `bytes` a second all sessions of one address may send; 0 for no limit")
+	numberVar(fs, &s.addrStanzas, "stanza-rate-per-client", 0, "how many `stanzas` a second they may send; 0 for no limit")
 }
 
 // on reports whether there is any limit.

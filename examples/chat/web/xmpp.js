@@ -12,6 +12,7 @@ const NS_STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas';
 const NS_ROSTER = 'jabber:iq:roster';
 const NS_PING = 'urn:xmpp:ping';
 const NS_DELAY = 'urn:xmpp:delay';
+const NS_LEAVE = 'https://github.com/gobosh/bosh/examples/chat#leave'; // our server's: see reload.go
 
 // By these the server says that another try would end no better.
 const FINAL = ['host-unknown', 'improper-addressing', 'conflict', 'not-authorized', 'policy-violation'];
@@ -95,6 +96,7 @@ export class Client {
   /** The page goes away. If it does not come back in so many seconds, the others are to know. */
   leave(seconds) {
     this.onend = () => {};
+    if (this.ready) this.#send(xml`<iq xmlns='jabber:client' type='set' id='leave'><leave xmlns='${NS_LEAVE}'/></iq>`);
     if (this.ready && (this.#bosh.leave(seconds) || !this.#canReturn())) return;
     this.#bosh.terminate({ keepalive: true });
   }
