@@ -102,18 +102,19 @@
 //
 // # Moving sessions
 //
-// A service whose state is data restarts without a session that ends, one after the other:
-// have the application stop at an element, by the context of [Stream.ReadElement] or by
-// [Stream.Detach]; hand what [Session.Export] returns to [Handler.Import] in the new process.
-// Behind Export, requests at the old process are passed on by [Options.Relay] to its own name,
-// which the new process must have adopted; or else their connections are closed, so that
-// clients repeat them: tell the balancer. Streams go on where they were, without a header.
+// A service with state that is data can restart, process by process, and no session ends.
+// Have the application stop at an element, by the context of [Stream.ReadElement] or by
+// [Stream.Detach]. Hand the data of [Session.Export] to [Handler.Import] in the new process.
+// The old process passes later requests on by [Options.Relay], to its own name: the new
+// process must have adopted it. Without Relay it closes their connections, and clients
+// repeat them: tell the balancer. Streams go on where they were, without a header.
 package bosh
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -124,6 +125,7 @@ import (
 	"github.com/gobosh/bosh/internal/framing"
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/pipeline"
+	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/session"
 )
 
@@ -581,13 +583,6 @@ const (
 // OpaqueNS is the namespace of the elements that carry [Opaque] streams.
 const OpaqueNS = "urn:bosh:opaque:0"
 
-// framings maps each Framing. Only this place knows the numbers.
-var framings = [...]framing.Framing{
-	XMPP:     framing.XMPPStream{},
-	Elements: framing.ElementStream{},
-	Opaque:   framing.OpaqueStream{},
-}
-
 func (f Framing) String() string {
 	if known := f.bytes(); known != nil {
 		return known.String()
@@ -596,16 +591,17 @@ func (f Framing) String() string {
 }
 
 // bytes returns the rules for the bytes of such a stream, or nil for an unknown Framing.
+// Only it and framingOf know the numbers.
 func (f Framing) bytes() framing.Framing {
-	if int(f) < len(framings) {
-		return framings[f]
+	if int(f) < len(framing.All) {
+		return framing.All[f]
 	}
 	return nil
 }
 
 // framingOf is the reverse of bytes.
 func framingOf(f framing.Framing) Framing {
-	return Framing(slices.Index(framings[:], f))
+	return Framing(slices.Index(framing.All[:], f))
 }
 
 // HandlerStats are counts of all sessions of a Handler, ended ones included. All but Open,
@@ -625,6 +621,23 @@ type HandlerStats struct {
 	// Failed requests to names without an answer so far, made up by clients, are under the
 	// empty one.
 	Relayed map[string]RelayStats
+}
+
+// A Metric is one count of [HandlerStats.Metrics].
+type Metric struct {
+	Name    string      // as bosh_sessions: see examples/prometheus
+	Help    string      // what it counts
+	Counter bool        // it only grows; any other is a gauge
+	Labels  [][2]string // names and values; the names are the same for all of one Name
+	Value   float64
+}
+
+// Metrics yields the counts for a monitoring system, those of one Name one behind the
+// other. Labelled counters are there from the start, for each condition.
+func (n HandlerStats) Metrics() iter.Seq[Metric] {
+	return func(yield func(Metric) bool) {
+		registry.Metrics(n)(func(m registry.Metric) bool { return yield(Metric(m)) })
+	}
 }
 
 // A Trace has functions that are called at the events of sessions, for metrics and the like.
@@ -713,11 +726,10 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Condition == e.Condition
 }
 
-// PipelineListener returns a listener for an [http.Server] with clients that pipeline: some
-// BOSH clients send the next request on the connection of a held one. net/http reads the
-// second request only after the answer to the first, so it would wait until the first one
-// times out. A connection of a PipelineListener notices bytes behind a held request, and has
-// that request answered at once.
+// PipelineListener returns a listener for an [http.Server] with clients that pipeline. They
+// send the next request on the connection of a held one. net/http reads it only after the
+// answer to the held one, so it would wait for a time-out. A connection of a
+// PipelineListener notices bytes behind a held request, and has that one answered at once.
 //
 // For HTTPS give it to [http.Server.ServeTLS], or to [tls.NewListener]: it goes below TLS, and
 // sees records without their content. A request in the same record as the one before is not

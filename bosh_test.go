@@ -85,7 +85,9 @@ func TestFramingsAreKnown(t *testing.T) {
 		assert.Equal(t, name, bosh.Framing(i).String())
 		assert.NotNil(t, framing.Named(name), "a session with %s cannot be moved", name)
 	}
-	assert.True(t, strings.HasPrefix(bosh.Framing(len(names)).String(), "Framing("))
+	assert.Len(t, framing.All, len(names))
+	ofClients, _ := constants(t, "boshclient/options.go", "Framing")
+	assert.Equal(t, names, ofClients, "clients know the same")
 }
 
 // How many sessions there may be, and how much a request may carry.
@@ -322,7 +324,7 @@ func TestUnknownFraming(t *testing.T) {
 		o.Trace = &bosh.Trace{Refused: func(_ *http.Request, e *bosh.Error) { refused = e }}
 		Bubble(t, name, o, func(b *Harness) {
 			b.Post(Complete(StdCreation)).GetsNow(Condition(bosh.InternalServerError))
-			assert.ErrorContains(b, refused, "XMPP, Elements or Opaque")
+			assert.ErrorContains(b, refused, "use one of [XMPP Elements Opaque]")
 		})
 	}
 }

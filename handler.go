@@ -467,13 +467,19 @@ type SessionStats struct {
 func (h *Handler) Stats() HandlerStats {
 	sum, ended := h.past.Sum(h.ask)
 	n := HandlerStats{
-		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(), Relayed: h.front.Peers().Counts(),
+		SessionStats: SessionStats(sum), Ended: ended, Refused: h.turned.All(),
 		MaxSessions: int64(max(h.o.MaxSessions, 0)), MaxMemory: max(h.o.MaxMemory, 0),
 		Memory: h.memory.Load() + h.bodies.Taken(), Created: h.created.Load(), // later than Ended, or more might have ended
 	}
 	n.Sessions = n.Created
 	for _, ended := range ended {
 		n.Sessions -= ended
+	}
+	for node, c := range h.front.Peers().Counts() {
+		if n.Relayed == nil {
+			n.Relayed = make(map[string]RelayStats)
+		}
+		n.Relayed[node] = RelayStats(c)
 	}
 	return n
 }
@@ -681,7 +687,7 @@ func (h *Handler) Monitor() http.Handler {
 			n := h.Stats()
 			return monitor.Totals{
 				Counts: registry.Counts(n.SessionStats), Sessions: n.Sessions, Created: n.Created, Ended: n.Ended, Refused: n.Refused,
-				Relayed: n.Relayed, Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
+				Relayed: h.front.Peers().Counts(), Memory: n.Memory, MaxSessions: n.MaxSessions, MaxMemory: n.MaxMemory, Uptime: h.now(),
 			}
 		},
 		Sessions: h.Sessions(),

@@ -332,7 +332,11 @@ func (h *Handler) joins() {
 
 // RelayStats are counts of the requests passed on between this node and another one. They
 // only grow.
-type RelayStats = relay.Counts
+type RelayStats struct {
+	Out    int64 `json:"out"`    // requests of its sessions that it was sent, and has answered
+	In     int64 `json:"in"`     // requests that it has sent
+	Failed int64 `json:"failed"` // requests that it was sent, and has not answered
+}
 
 // ErrNoNode is the answer of an [Options.Relay] without a node of that name.
 var ErrNoNode = relay.ErrNoNode

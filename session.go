@@ -287,7 +287,7 @@ func (h *Handler) admit(ctx context.Context, r *http.Request, o Opening) (contex
 	}
 	switch f := o.Framing.bytes(); {
 	case f == nil:
-		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use XMPP, Elements or Opaque: %v", o.Framing)}
+		return ctx, o, &Error{Condition: InternalServerError, Err: fmt.Errorf("no such framing, use one of %v: %v", framing.All, o.Framing)}
 	case f.Headed() && o.To == "":
 		return ctx, o, &Error{Condition: ImproperAddressing, Err: errNowhere}
 	}

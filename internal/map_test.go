@@ -155,39 +155,89 @@ func TestRootIsSmall(t *testing.T) {
 	}
 }
 
-// Each count of Stats is counted, summed and shown. The places are in different modules,
-// where no compiler tells the forgotten one.
+// fill sets all numbers of v, of which no two are the same, and returns how many there are.
+func fill(v reflect.Value, n int) int {
+	switch v.Kind() {
+	case reflect.Int, reflect.Int64:
+		n++
+		v.SetInt(int64(n))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n = fill(v.Field(i), n)
+		}
+	case reflect.Map:
+		elem := reflect.New(v.Type().Elem()).Elem()
+		n = fill(elem, n)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("key"), elem)
+	}
+	return n
+}
+
+// Each count is a metric, once. What shows counts reads the metrics.
+func TestEachCountIsAMetric(t *testing.T) {
+	var stats bosh.HandlerStats
+	n := fill(reflect.ValueOf(&stats).Elem(), 0)
+	require.Greater(t, n, 15)
+	got := make(map[float64]string)
+	labels := make(map[string]int)
+	for m := range stats.Metrics() {
+		if before, ok := labels[m.Name]; ok {
+			assert.Len(t, m.Labels, before, "%s has the same labels always", m.Name)
+		}
+		labels[m.Name] = len(m.Labels)
+		assert.NotEmpty(t, m.Help, m.Name)
+		assert.Equal(t, strings.HasSuffix(m.Name, "_total"), m.Counter, m.Name)
+		if m.Value != 0 { // or it is a label from the start
+			assert.NotContains(t, got, m.Value, m.Name)
+			got[m.Value] = m.Name
+		}
+	}
+	assert.Len(t, got, n, "metrics in registry/metrics.go has each field of HandlerStats: %v", got)
+}
+
+// Each count of Stats is counted, summed and shown, where no compiler tells the forgotten
+// place.
 func TestEachCountIsShown(t *testing.T) {
-	named := func(path string) map[string]bool {
+	named := func(path, function string) map[string]bool {
 		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		require.NoError(t, err)
 		names := make(map[string]bool)
-		ast.Inspect(f, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.SelectorExpr:
-				names[n.Sel.Name] = true
-			case *ast.KeyValueExpr:
-				if key, ok := n.Key.(*ast.Ident); ok {
-					names[key.Name] = true
-				}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); !ok || fn.Name.Name != function {
+				continue
 			}
-			return true
-		})
+			ast.Inspect(d, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.SelectorExpr:
+					names[n.Sel.Name] = true
+				case *ast.KeyValueExpr:
+					if key, ok := n.Key.(*ast.Ident); ok {
+						names[key.Name] = true
+					}
+				}
+				return true
+			})
+		}
+		require.NotEmpty(t, names, "%s has no %s", path, function)
 		return names
 	}
-	places := map[string]reflect.Type{
-		"../session.go":                       reflect.TypeFor[bosh.SessionStats](),
-		"registry/totals.go":                  reflect.TypeFor[bosh.SessionStats](),
-		"../handler.go":                       reflect.TypeFor[bosh.HandlerStats](),
-		"../examples/prometheus/collector.go": reflect.TypeFor[bosh.HandlerStats](),
-		"../examples/proxy/metrics.go":        reflect.TypeFor[bosh.HandlerStats](),
-	}
-	for path, counts := range places {
-		names := named(path)
-		for _, field := range reflect.VisibleFields(counts) {
-			sum := path == "../handler.go" && len(field.Index) > 1 // it takes the sum over as it is
-			if !field.Anonymous && !sum {
-				assert.True(t, names[field.Name], "%s forgets %s", path, field.Name)
+	session, all := reflect.TypeFor[bosh.SessionStats](), reflect.TypeFor[bosh.HandlerStats]()
+	for _, place := range []struct {
+		path, function string
+		counts         reflect.Type
+		summed         bool // it takes the sums of sessions over as they are
+	}{
+		{"../session.go", "counted", session, false},
+		{"registry/totals.go", "Add", session, false},
+		{"../handler.go", "Stats", all, true},
+		{"../handler.go", "Monitor", all, true},
+		{"../boshnats/stats.go", "Sum", all, false},
+	} {
+		names := named(place.path, place.function)
+		for _, field := range reflect.VisibleFields(place.counts) {
+			if !field.Anonymous && !(place.summed && len(field.Index) > 1) {
+				assert.True(t, names[field.Name], "%s of %s forgets %s", place.function, place.path, field.Name)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"maps"
 	"runtime"
 	"runtime/debug"
 
@@ -48,48 +47,15 @@ func NewCollector(o *bosh.Options) *Collector {
 // Watch sets the handler to collect counts from.
 func (c *Collector) Watch(h *bosh.Handler) { c.stats = h.Stats }
 
-var (
-	sessions    = desc("bosh_sessions", "Sessions that live now.")
-	created     = desc("bosh_sessions_created_total", "Sessions that have begun.")
-	ended       = desc("bosh_sessions_ended_total", "Sessions that have ended, by reason: a condition, closed for a good end, inactive for a client's silence.", "reason")
-	open        = desc("bosh_requests_open", "Requests that are held, early, or being answered.")
-	requests    = desc("bosh_requests_total", "Requests received, repeats included.")
-	repeats     = desc("bosh_requests_repeated_total", "Requests that had been received before.")
-	payloads    = desc("bosh_payloads_total", "Payloads received (in) and sent (out).", "direction")
-	bodyBytes   = desc("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction")
-	relayed     = desc("bosh_relayed_requests_total", "Requests passed on to another node (out), from it (in), and to it in vain (failed); the one without a name has never answered.", "node", "direction")
-	queuedBytes = desc("bosh_queued_bytes", "Bytes that wait for clients.")
-	unreadBytes = desc("bosh_unread_bytes", "Bytes that wait for the application.")
-	refused     = desc("bosh_sessions_refused_total", "Sessions refused at their creation, by condition.", "condition")
-	maxSessions = desc("bosh_sessions_max", "Sessions that there may be; 0 for no limit.")
-	memory      = desc("bosh_memory_bytes", "Bytes that sessions and requests on their way keep, as MaxMemory counts.")
-	maxMemory   = desc("bosh_memory_max_bytes", "Bytes that they may keep; 0 for no limit.")
-	buildInfo   = desc("bosh_build_info", "What the program was built from.", "version", "goversion")
+var buildInfo = prometheus.NewDesc("bosh_build_info", "What the program was built from.", []string{"version", "goversion"}, nil)
 
-	all = []*prometheus.Desc{
-		sessions, created, ended, open, requests, repeats, payloads, bodyBytes, queuedBytes, unreadBytes,
-		refused, maxSessions, relayed, memory, maxMemory, buildInfo,
+// desc returns what m is a value of, and the values of its labels.
+func desc(m bosh.Metric) (_ *prometheus.Desc, labels []string) {
+	var names []string
+	for _, l := range m.Labels {
+		names, labels = append(names, l[0]), append(labels, l[1])
 	}
-)
-
-// conditions are the labels of counters from the start: a rate shows the first event too.
-var conditions = []bosh.Condition{
-	bosh.BadRequest, bosh.HostGone, bosh.HostUnknown, bosh.ImproperAddressing, bosh.InternalServerError, bosh.ItemNotFound,
-	bosh.OtherRequest, bosh.PolicyViolation, bosh.RemoteConnectionFailed, bosh.RemoteStreamError, bosh.SeeOtherURI,
-	bosh.SystemShutdown, bosh.UndefinedCondition,
-}
-
-// known returns the counts with all labels: the conditions, and more.
-func known(counts map[string]int64, more ...string) map[string]int64 {
-	every := make(map[string]int64, len(conditions)+len(more))
-	for _, c := range conditions {
-		every[string(c)] = 0
-	}
-	for _, reason := range more {
-		every[reason] = 0
-	}
-	maps.Copy(every, counts)
-	return every
+	return prometheus.NewDesc(m.Name, m.Help, names, nil), labels
 }
 
 // version returns the version of the library in this program.
@@ -107,15 +73,16 @@ func version() string {
 	return "(devel)"
 }
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
-}
-
 // Describe implements [prometheus.Collector].
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range all {
-		ch <- d
+	before := ""
+	for m := range (bosh.HandlerStats{}).Metrics() {
+		if d, _ := desc(m); m.Name != before {
+			ch <- d
+		}
+		before = m.Name
 	}
+	ch <- buildInfo
 	for _, m := range c.own() {
 		m.Describe(ch)
 	}
@@ -123,41 +90,15 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	s := c.stats() // one look, so that the numbers fit each other
-	gauge := func(d *prometheus.Desc, v float64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	for m := range c.stats().Metrics() { // of one look, so that the numbers fit each other
+		kind := prometheus.GaugeValue
+		if m.Counter {
+			kind = prometheus.CounterValue
+		}
+		d, labels := desc(m)
+		ch <- prometheus.MustNewConstMetric(d, kind, m.Value, labels...)
 	}
-	counter := func(d *prometheus.Desc, v int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	gauge(sessions, float64(s.Sessions))
-	counter(created, s.Created)
-	for reason, n := range known(s.Ended, "closed", "inactive") {
-		counter(ended, n, reason)
-	}
-	for condition, n := range known(s.Refused) {
-		counter(refused, n, condition)
-	}
-	gauge(maxSessions, float64(s.MaxSessions))
-	gauge(memory, float64(s.Memory))
-	gauge(maxMemory, float64(s.MaxMemory))
 	ch <- prometheus.MustNewConstMetric(buildInfo, prometheus.GaugeValue, 1, version(), runtime.Version())
-	gauge(open, float64(s.Open))
-	counter(requests, s.Requests)
-	counter(repeats, s.Repeats)
-	counter(payloads, s.PayloadsIn, "in")
-	counter(payloads, s.PayloadsOut, "out")
-	counter(bodyBytes, s.BytesIn, "in")
-	counter(bodyBytes, s.BytesOut, "out")
-	nodes := map[string]bosh.RelayStats{"": {}} // from the start
-	maps.Copy(nodes, s.Relayed)
-	for node, n := range nodes {
-		counter(relayed, n.Out, node, "out")
-		counter(relayed, n.In, node, "in")
-		counter(relayed, n.Failed, node, "failed")
-	}
-	gauge(queuedBytes, float64(s.Queued))
-	gauge(unreadBytes, float64(s.Unread))
 	for _, m := range c.own() {
 		m.Collect(ch)
 	}

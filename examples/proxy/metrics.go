@@ -5,12 +5,14 @@ import (
 	"maps"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/internal/promtext"
 	"github.com/gobosh/bosh/internal/registry"
 	"github.com/gobosh/bosh/internal/version"
+	"github.com/gobosh/bosh/internal/wire"
 )
 
 // metrics are the proxy's own counts, and the way all counts are shown. The names are
@@ -39,12 +41,6 @@ var sizes = []float64{64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
 
 // The labels of counters from the start: a rate shows the first event too.
 var (
-	conditions = []bosh.Condition{
-		bosh.BadRequest, bosh.HostGone, bosh.HostUnknown, bosh.ImproperAddressing, bosh.InternalServerError, bosh.ItemNotFound,
-		bosh.OtherRequest, bosh.PolicyViolation, bosh.RemoteConnectionFailed, bosh.RemoteStreamError, bosh.SeeOtherURI,
-		bosh.SystemShutdown, bosh.UndefinedCondition,
-	}
-	goodEnds   = []string{"closed", "inactive"}
 	streamEnds = []string{clientEnded, "client-lost", serverFailed, "server-ended", "memory"}
 	stanzas    = []string{"iq", "message", "presence"}
 	limits     = []string{"session", "address"}
@@ -62,24 +58,6 @@ func known(counts map[string]int64, labels ...string) map[string]int64 {
 	return all
 }
 
-// relayed returns the requests between nodes, by node and direction.
-func relayed(sum bosh.HandlerStats) map[string]map[string]int64 {
-	nodes := map[string]bosh.RelayStats{"": {}} // from the start
-	maps.Copy(nodes, sum.Relayed)
-	all := make(map[string]map[string]int64)
-	for node, n := range nodes {
-		all[node] = map[string]int64{"out": n.Out, "in": n.In, "failed": n.Failed}
-	}
-	return all
-}
-
-func conditionNames(more ...string) (names []string) {
-	for _, c := range conditions {
-		names = append(names, string(c))
-	}
-	return append(names, more...)
-}
-
 // ServeHTTP shows the metrics in the text format of Prometheus.
 func (m *metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", promtext.ContentType)
@@ -88,26 +66,10 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (m *metrics) write(out io.Writer) {
-	w, sum := promtext.New(out), m.stats()
+	w := promtext.New(out)
 	both := func(in, out int64) map[string]int64 { return map[string]int64{"in": in, "out": out} }
 
-	w.Gauge("bosh_sessions", "Sessions that live now.", float64(sum.Sessions))
-	w.Gauge("bosh_sessions_max", "Sessions that there may be; 0 for no limit.", float64(sum.MaxSessions))
-	w.Counter("bosh_sessions_created_total", "Sessions that have begun.", float64(sum.Created))
-	w.Counters("bosh_sessions_ended_total", "Sessions that have ended, by reason: a condition, closed for a good end, inactive for a client's silence.",
-		"reason", known(sum.Ended, conditionNames(goodEnds...)...))
-	w.Counters("bosh_sessions_refused_total", "Sessions refused at their creation, by condition.", "condition", known(sum.Refused, conditionNames()...))
-	w.Gauge("bosh_requests_open", "Requests that are held, early, or being answered.", float64(sum.Open))
-	w.Counter("bosh_requests_total", "Requests received, repeats included.", float64(sum.Requests))
-	w.Counter("bosh_requests_repeated_total", "Requests that had been received before.", float64(sum.Repeats))
-	w.Counters("bosh_payloads_total", "Payloads received (in) and sent (out).", "direction", both(sum.PayloadsIn, sum.PayloadsOut))
-	w.Counters("bosh_body_bytes_total", "Bytes of request bodies (in) and response bodies (out).", "direction", both(sum.BytesIn, sum.BytesOut))
-	w.CountersBy("bosh_relayed_requests_total", "Requests passed on to another node (out), from it (in), and to it in vain (failed); the one without a name has never answered.",
-		[2]string{"node", "direction"}, relayed(sum))
-	w.Gauge("bosh_queued_bytes", "Bytes that wait for clients.", float64(sum.Queued))
-	w.Gauge("bosh_unread_bytes", "Bytes that wait for the application.", float64(sum.Unread))
-	w.Gauge("bosh_memory_bytes", "Bytes that sessions and requests on their way keep, as MaxMemory counts.", float64(sum.Memory))
-	w.Gauge("bosh_memory_max_bytes", "Bytes that they may keep; 0 for no limit.", float64(sum.MaxMemory))
+	w.Stats(m.stats().Metrics())
 	w.Histogram("bosh_request_open_seconds", "Time from the arrival of a request to the end of its answer; it includes the time that the request is held.", m.open)
 	w.Histogram("bosh_request_size_bytes", "Size of request bodies.", m.received)
 	w.Histogram("bosh_response_size_bytes", "Size of response bodies.", m.answered)
@@ -116,7 +78,7 @@ func (m *metrics) write(out io.Writer) {
 	w.Histogram("bosh_proxy_connect_seconds", "Time to connect to an XMPP server until the stream can begin, or to fail.", m.connect)
 	w.Counters("bosh_proxy_server_bytes_total", "Bytes from XMPP servers (in) and to them (out).", "direction", both(m.bytesDown.Load(), m.bytesUp.Load()))
 	w.Gauge("bosh_proxy_server_buffer_bytes", "Bytes of buffers for what comes from XMPP servers, but for small ones.", float64(m.kept()))
-	w.Counters("bosh_proxy_streams_ended_total", "Streams that ended, by reason: who ended them and how, or a condition.", "reason", known(m.ended.All(), append(conditionNames(), streamEnds...)...))
+	w.Counters("bosh_proxy_streams_ended_total", "Streams that ended, by reason: who ended them and how, or a condition.", "reason", known(m.ended.All(), slices.AppendSeq(slices.Clone(streamEnds), wire.Conditions())...))
 	w.Counters("bosh_proxy_stanzas_bounced_total", "Stanzas that could not be delivered and were answered by an error.", "stanza", known(m.bounced.All(), stanzas...))
 	w.Counters("bosh_proxy_stanzas_lost_total", "Stanzas that came from a server without stream management too late to be returned.", "stanza", known(m.lost.All(), stanzas...))
 	w.Counters("bosh_proxy_slowed_total", "How often a client was slowed, by whose limit.", "limit", known(m.slowed.All(), limits...))

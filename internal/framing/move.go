@@ -9,7 +9,7 @@ import (
 
 // Named returns the Framing of a name, or nil.
 func Named(name string) Framing {
-	for _, f := range [...]Framing{XMPPStream{}, ElementStream{}, OpaqueStream{}} {
+	for _, f := range All {
 		if f.String() == name {
 			return f
 		}

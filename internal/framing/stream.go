@@ -68,6 +68,9 @@ type (
 	OpaqueStream  struct{} // any bytes
 )
 
+// All has all framings, in the order of the root package's constants.
+var All = [...]Framing{XMPPStream{}, ElementStream{}, OpaqueStream{}}
+
 func (XMPPStream) String() string    { return "XMPP" }
 func (ElementStream) String() string { return "Elements" }
 func (OpaqueStream) String() string  { return "Opaque" }

@@ -1,10 +1,6 @@
 package httpio
 
 import (
-	"bytes"
-	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +32,7 @@ func ReadBody(b []byte, r *http.Request, limit int64, share *Share, flowing func
 	if err != nil {
 		return b, false, err
 	}
-	if coding == "" {
+	if coding == nil {
 		b, err = receive(b, r, limit, share, flowing)
 		return b, err == nil, err
 	}
@@ -52,7 +48,7 @@ func ReadBody(b []byte, r *http.Request, limit int64, share *Share, flowing func
 // Decode is Read for a body that has come already, with the values of its
 // Content-Encoding. What exceeds [FreeBytes] of raw is on another share.
 func Decode(b, raw []byte, encoding []string, limit int64, share *Share) ([]byte, error) {
-	c := ""
+	var c *codec
 	if len(encoding) > 0 {
 		var err error
 		if c, err = coding(encoding); err != nil {
@@ -60,7 +56,7 @@ func Decode(b, raw []byte, encoding []string, limit int64, share *Share) ([]byte
 		}
 	}
 	other := min(len(raw), FreeBytes)
-	if c != "" {
+	if c != nil {
 		return decompress(b, c, raw, limit, share, other)
 	}
 	if !share.Reach(other + len(raw)) {
@@ -70,8 +66,8 @@ func Decode(b, raw []byte, encoding []string, limit int64, share *Share) ([]byte
 }
 
 // decompress appends what raw means to b, which with other bytes goes on share.
-func decompress(b []byte, coding string, raw []byte, limit int64, share *Share, other int) ([]byte, error) {
-	src, err := decompressor(coding, raw)
+func decompress(b []byte, coding *codec, raw []byte, limit int64, share *Share, other int) ([]byte, error) {
+	src, err := coding.reader(raw)
 	if err != nil {
 		return b, err
 	}
@@ -128,10 +124,10 @@ func Prefix(raw []byte, encoding []string, n int) []byte {
 		return raw[:min(len(raw), n)]
 	}
 	coding, err := coding(encoding)
-	if coding == "" || err != nil {
+	if coding == nil || err != nil {
 		return raw[:min(len(raw), n)]
 	}
-	src, err := decompressor(coding, raw)
+	src, err := coding.reader(raw)
 	if err != nil {
 		return nil
 	}
@@ -139,22 +135,21 @@ func Prefix(raw []byte, encoding []string, n int) []byte {
 	return b
 }
 
-// coding returns the content coding that the header names: gzip, deflate, or
-// none. There are clients that put a media type or a charset there. Neither is a
-// coding, and both are ignored.
-func coding(header []string) (coding string, err error) {
+// coding returns the content coding that the header names, or nil. There are clients that
+// put a media type or a charset there. Neither is a coding, and both are ignored.
+func coding(header []string) (coding *codec, err error) {
 	for _, v := range header {
 		for c := range strings.SplitSeq(v, ",") {
 			c, _, _ = strings.Cut(c, ";")
 			switch c = strings.ToLower(strings.Trim(c, " \t\"")); {
 			case c == "", c == "identity", strings.Contains(c, "/"), isCharset(c):
-			case c == "gzip", c == "x-gzip", c == "deflate":
-				if coding != "" {
-					return "", errors.New("compressed twice")
+			case codecOf(c) != nil:
+				if coding != nil {
+					return nil, errors.New("compressed twice")
 				}
-				coding = strings.TrimPrefix(c, "x-")
+				coding = codecOf(c)
 			default:
-				return "", fmt.Errorf("unknown content coding %q", c)
+				return nil, fmt.Errorf("unknown content coding %q", c)
 			}
 		}
 	}
@@ -176,17 +171,3 @@ func isCharset(s string) bool {
 }
 
 var punctuation = strings.NewReplacer("-", "", "_", "", ":", "", "\"", "", " ", "")
-
-// decompressor undoes a coding. What HTTP calls deflate is zlib's format, but
-// there are clients that send the bare one.
-func decompressor(coding string, raw []byte) (io.Reader, error) {
-	src := bytes.NewReader(raw)
-	if coding == "gzip" {
-		return gzip.NewReader(src)
-	}
-	if zr, err := zlib.NewReader(src); err == nil {
-		return zr, nil
-	}
-	src.Reset(raw)
-	return flate.NewReader(src), nil
-}

@@ -2,34 +2,34 @@ package httpio
 
 import (
 	"bytes"
-	"compress/gzip"
-	"compress/zlib"
 	"io"
 	"strconv"
 	"strings"
-	"sync"
 )
 
 // Accepted returns the content coding for the answer to a request with this
-// Accept-Encoding header: gzip or else deflate, if the header lists it with a
-// weight above zero, or none.
+// Accept-Encoding header: the best one that the header lists with a weight above zero, or
+// none.
 func Accepted(header []string) (coding string) {
+	for i := range codecs {
+		if accepts(header, &codecs[i]) {
+			return codecs[i].name
+		}
+	}
+	return ""
+}
+
+// accepts reports whether the header lists a coding with a weight above zero.
+func accepts(header []string, c *codec) bool {
 	for _, v := range header {
 		for item := range strings.SplitSeq(v, ",") {
 			name, params, _ := strings.Cut(item, ";")
-			switch name = strings.ToLower(strings.TrimSpace(name)); name {
-			case "gzip", "x-gzip":
-				if weighs(params) {
-					return "gzip"
-				}
-			case "deflate":
-				if weighs(params) {
-					coding = name
-				}
+			if codecOf(strings.TrimSpace(name)) == c && weighs(params) {
+				return true
 			}
 		}
 	}
-	return coding
+	return false
 }
 
 // weighs reports whether the parameters of a coding give it a weight above
@@ -51,29 +51,19 @@ type writer interface {
 	Reset(io.Writer)
 }
 
-var (
-	gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
-	zlibs = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
-)
-
 // Encode returns body in a content coding from Accepted. It returns nil if the
 // result would not be shorter.
 func Encode(body []byte, coding string) []byte {
-	var pool *sync.Pool
-	switch coding {
-	case "gzip":
-		pool = &gzips
-	case "deflate":
-		pool = &zlibs
-	default:
+	c := codecOf(coding)
+	if c == nil {
 		return nil
 	}
 	out := bytes.NewBuffer(make([]byte, 0, len(body)/4+64))
-	w := pool.Get().(writer)
+	w := c.writers.Get().(writer)
 	w.Reset(out)
 	w.Write(body) // to memory
 	w.Close()
-	pool.Put(w)
+	c.writers.Put(w)
 	if out.Len() >= len(body) {
 		return nil
 	}

@@ -5,12 +5,15 @@ package promtext
 import (
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/gobosh/bosh"
 )
 
 // ContentType is the media type of the format.
@@ -46,13 +49,27 @@ func (w Writer) Counters(name, help, label string, values map[string]int64) {
 	}
 }
 
-// CountersBy writes counters with two different labels each.
-func (w Writer) CountersBy(name, help string, labels [2]string, values map[string]map[string]int64) {
-	w.head(name, "counter", help)
-	for _, first := range slices.Sorted(maps.Keys(values)) {
-		for _, second := range slices.Sorted(maps.Keys(values[first])) {
-			fmt.Fprintf(w.w, "%s{%s=%q,%s=%q} %d\n", name, labels[0], escape(first), labels[1], escape(second), values[first][second])
+// Stats writes the metrics of a Handler. Those of one name come one behind the other.
+func (w Writer) Stats(metrics iter.Seq[bosh.Metric]) {
+	before := ""
+	for m := range metrics {
+		if m.Name != before {
+			kind := "gauge"
+			if m.Counter {
+				kind = "counter"
+			}
+			w.head(m.Name, kind, m.Help)
 		}
+		before = m.Name
+		var pairs []string
+		for _, l := range m.Labels {
+			pairs = append(pairs, fmt.Sprintf("%s=%q", l[0], escape(l[1])))
+		}
+		labels := strings.Join(pairs, ",")
+		if labels != "" {
+			labels = "{" + labels + "}"
+		}
+		fmt.Fprintf(w.w, "%s%s %s\n", m.Name, labels, number(m.Value))
 	}
 }
 

@@ -2,9 +2,11 @@ package promtext
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gobosh/bosh"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -18,7 +20,12 @@ func TestWriter(t *testing.T) {
 	w.Gauge("g", "A.", 1.5)
 	w.Counter("c", "B.", 1e9)
 	w.Counters("l", "C.", "why", map[string]int64{"b": 2, "a": 1, "\"\\\n\xff": 3})
-	w.CountersBy("m", "C.", [2]string{"node", "way"}, map[string]map[string]int64{"b": {"in": 1, "out": 2}, "": {"in": 0}})
+	w.Stats(slices.Values([]bosh.Metric{
+		{Name: "m", Help: "C.", Counter: true, Labels: [][2]string{{"node", ""}, {"way", "in"}}},
+		{Name: "m", Help: "C.", Counter: true, Labels: [][2]string{{"node", "b"}, {"way", "in"}}, Value: 1},
+		{Name: "m", Help: "C.", Counter: true, Labels: [][2]string{{"node", "b"}, {"way", "out"}}, Value: 2},
+		{Name: "n", Help: "D.", Value: 7},
+	}))
 	w.Info("i", "D.", "version", "1", "go", "2")
 	w.Histogram("h", "E.", h)
 	assert.Equal(t, `# HELP g A.
@@ -37,6 +44,9 @@ l{why="b"} 2
 m{node="",way="in"} 0
 m{node="b",way="in"} 1
 m{node="b",way="out"} 2
+# HELP n D.
+# TYPE n gauge
+n 7
 # HELP i D.
 # TYPE i gauge
 i{version="1",go="2"} 1

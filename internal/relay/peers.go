@@ -21,7 +21,8 @@ type peer struct {
 // maxPeers is how many there may be. All others count as one without a name.
 const maxPeers = 1000
 
-// Counts are those of one peer.
+// Counts are those of one peer. The fields are those of the root package's RelayStats, so
+// that one converts to the other.
 type Counts struct {
 	Out    int64 `json:"out"`    // requests of its sessions that it was sent, and has answered
 	In     int64 `json:"in"`     // requests that it has sent
