@@ -620,10 +620,7 @@ func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed boo
 	}
 	s.m.Receive(now, r, &ex.Exchange)
 	for body, ok := s.m.Early(); ok; body, ok = s.m.Early() {
-		s.unlock()
 		req := s.h.requests.Again(body)
-		s.lock()
-		now = s.h.now()
 		s.m.TakeEarly(now, session.Request{Request: req, Spare: grace && len(req.Payloads) > 0 && s.h.idle.Spare(now)})
 		s.h.requests.Put(req)
 	}

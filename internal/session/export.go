@@ -19,7 +19,6 @@ var (
 	errReading = errors.New("the application is being given input")
 	errOpening = errors.New("a stream is being opened")
 	errLeaving = errors.New("a stream has ended, and its client may not have all of it")
-	errEarly   = errors.New("a request is being taken in")
 )
 
 // Busy returns why the session cannot be exported just now, or nil.
@@ -46,8 +45,8 @@ func (m *Machine) Busy() error {
 		}
 	}
 	for _, r := range m.win.Records() {
-		if r.fetched || r.Held.opening {
-			return errEarly
+		if r.Held.opening {
+			return errOpening
 		}
 	}
 	return nil

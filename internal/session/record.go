@@ -39,10 +39,9 @@ type Record[X, H any] struct {
 	Shared  bool   // answered: others have the same Body, which is counted elsewhere
 	Body    []byte // answered: the answer, byte for byte; before that empty, with room for one if there is any
 
-	// Early is the body of the request as long as it waits for its turn: see
-	// Fetch. Parsed it would take many times the room.
-	Early   []byte
-	fetched bool
+	// Early is the body of the request as long as it waits for its turn. Parsed it would
+	// take many times the room.
+	Early []byte
 
 	seen bool // answered: the client has the answer: see Prove
 

@@ -92,24 +92,16 @@ func (m *Machine) infers(x *Exchange) {
 }
 
 // Early returns the body of an early request in its turn, if there is one. It is to be
-// parsed again, and given to TakeEarly. Meanwhile there may be other events: nobody else
-// takes a turn, since this one is taken.
+// parsed again, and given to TakeEarly, before any other event.
 func (m *Machine) Early() (body []byte, ok bool) {
-	if !m.goesOn() {
-		return nil, false
+	if r := m.win.Turn(); r != nil && m.goesOn() {
+		return r.Early, true
 	}
-	return m.win.Fetch()
+	return nil, false
 }
 
 // TakeEarly takes the request of that body.
-func (m *Machine) TakeEarly(now time.Duration, req Request) {
-	if !m.goesOn() {
-		m.win.Leave()
-		return
-	}
-	m.takeTurn(now, req)
-	m.proved = true
-}
+func (m *Machine) TakeEarly(now time.Duration, req Request) { m.takeTurn(now, req) }
 
 // takeTurn processes the request in turn. XEP-0124, section 8, and the order of the checks
 // in sections 11, 14 and 15.

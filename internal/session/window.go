@@ -129,31 +129,12 @@ func (w *Window[X, H]) Turn() *Record[X, H] {
 	return nil
 }
 
-// Fetch returns the body of the early request in turn, if there is one. It is followed by
-// Take or Leave.
-func (w *Window[X, H]) Fetch() (body []byte, ok bool) {
-	r := w.Turn()
-	if r == nil || r.fetched {
-		return nil, false
-	}
-	r.fetched = true
-	return r.Early, true
-}
-
-// Leave leaves the request of Fetch early, if it is there still.
-func (w *Window[X, H]) Leave() {
-	if r := w.Turn(); r != nil {
-		r.fetched = false
-	}
-}
-
 // Gap reports whether a request waits for a missing one, and since when.
 func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 	for i := len(w.records) - 1; i >= 0 && w.records[i].State == Early; i-- {
 		if at := w.records[i].At; !ok || at < since {
-			since = at
+			since, ok = at, true
 		}
-		ok = !w.records[i].fetched
 	}
 	return since, ok
 }
@@ -161,7 +142,7 @@ func (w *Window[X, H]) Gap() (since time.Duration, ok bool) {
 // Take gives the next request its turn. Superfluous records go.
 func (w *Window[X, H]) Take() *Record[X, H] {
 	r := w.Find(w.last + 1)
-	r.State, r.Early, r.fetched = Open, nil, false
+	r.State, r.Early = Open, nil
 	w.last, w.arrived, w.empty, w.beyond = r.Rid, r.At, r.Empty, r.extra()
 	w.trim()
 	return w.Find(w.last)

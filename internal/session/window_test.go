@@ -383,38 +383,24 @@ func TestWindowAtRandom(t *testing.T) {
 	}
 }
 
-// A body is fetched once, and then its request has its turn, or is left for another time.
-// Nothing is missing meanwhile.
-func TestFetch(t *testing.T) {
+// The body of an early request is kept until its turn.
+func TestEarlyBodies(t *testing.T) {
 	w := NewWindow[place, held](1000, 4)
 	w.Insert(record{Rid: 1000})
 	w.Take()
 	w.Insert(record{Rid: 1002, Early: []byte("two")})
 	w.Insert(record{Rid: 1003, Early: []byte("three"), At: 5})
-	_, ok := w.Fetch()
-	assert.False(t, ok, "1001 is missing")
+	assert.Nil(t, w.Turn(), "1001 is missing")
 	assert.True(t, gap(&w))
 	weight := w.Weight()
 	w.Insert(record{Rid: 1001})
 	w.Take()
-	body, ok := w.Fetch()
-	assert.True(t, ok)
-	assert.Equal(t, "two", string(body))
-	_, ok = w.Fetch()
-	assert.False(t, ok, "somebody has it")
-	assert.False(t, gap(&w))
-	w.Leave()
-	assert.True(t, gap(&w))
-	body, _ = w.Fetch()
-	assert.Equal(t, "two", string(body))
+	assert.Equal(t, "two", string(w.Turn().Early))
 	assert.Nil(t, w.Take().Early)
 	assert.Less(t, w.Weight(), weight+recordSize)
-	body, _ = w.Fetch()
-	assert.Equal(t, "three", string(body))
-	w.Abandon()
-	w.Leave()
-	_, ok = w.Fetch()
-	assert.False(t, ok)
+	assert.Equal(t, "three", string(w.Turn().Early))
+	w.Take()
+	assert.False(t, gap(&w))
 }
 
 // What the client has is known from the first answer on that it may not have.
