@@ -136,6 +136,25 @@ func TestConformanceNamesWhatExists(t *testing.T) {
 	}
 }
 
+// How long answers are kept after the end is said in several places.
+func TestAfterlifeIsTold(t *testing.T) {
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return string(text)
+	}
+	m := regexp.MustCompile(`const afterlife = (\d+) \* time\.Second`).FindStringSubmatch(read("../session.go"))
+	require.NotNil(t, m)
+	for place, say := range map[string]string{
+		"../handler.go":       "if they come in %s s",
+		"../stream.go":        "in the last %s s",
+		"README.md":           "kept for %s s",
+		"model/model_test.go": "modelAfterlife = %s * time.Second",
+	} {
+		assert.Contains(t, read(place), strings.ReplaceAll(say, "%s", m[1]), place)
+	}
+}
+
 // The root has five sources, and none is so long that nobody reads it.
 func TestRootIsSmall(t *testing.T) {
 	sources, err := filepath.Glob("../*.go")
