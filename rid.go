@@ -347,6 +347,9 @@ var ErrNoNode = relay.ErrNoNode
 // the answer.
 var ErrMoved = relay.ErrMoved
 
+// MovedTo is ErrMoved as the answer of an [Options.Relay], with the node that is asked next, at once.
+type MovedTo = relay.MovedTo
+
 // ErrBusy is the error of a [Session.Export] that may succeed a moment later.
 var ErrBusy = netconn.ErrBusy
 

@@ -3,6 +3,7 @@ package boshnats
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +67,9 @@ func (n *Node) heard(m *nats.Msg) {
 		}
 		return
 	}
+	if bye && addr != "" && addr != n.o.Name {
+		n.disown(instance)
+	}
 	n.mu.Lock()
 	p := n.peers[name]
 	if p != nil && p.of != "" && p.former == instance {
@@ -85,7 +89,7 @@ func (n *Node) heard(m *nats.Msg) {
 		n.mu.Unlock()
 		answerAll(again, bosh.ErrMoved)
 		if bye && p != nil && p.instance == instance {
-			n.gone(p, "it has left")
+			n.gone(p, "it has left", false)
 		}
 		return
 	}
@@ -131,12 +135,12 @@ func (n *Node) heard(m *nats.Msg) {
 	n.mu.Unlock()
 	answerAll(again, bosh.ErrMoved)
 	for _, q := range dropped {
-		n.gone(q, "its last session has ended")
+		n.gone(q, "its last session has ended", false)
 	}
 	n.tell(before, gone)
 	answerAll(lost, errLost)
 	if replaced != nil {
-		n.gone(replaced, "another process has its address")
+		n.gone(replaced, "another process has its address", true)
 	}
 	if !known {
 		n.o.Logger.Info("boshnats: a node is there", "node", name)
@@ -246,11 +250,7 @@ func (n *Node) run(lost chan nats.Status) {
 		if i%30 == 0 {
 			n.prune()
 		}
-		sum := 0
-		for _, s := range n.subs {
-			d, _ := s.Dropped()
-			sum += d
-		}
+		sum := n.dropped()
 		if sum != dropped {
 			dropped = sum
 			n.beating.Lock()
@@ -260,6 +260,21 @@ func (n *Node) run(lost chan nats.Status) {
 		}
 		n.beat()
 	}
+}
+
+// dropped returns how many messages to this node NATS has dropped.
+func (n *Node) dropped() (sum int) {
+	n.mu.Lock()
+	all := slices.Clone(n.subs)
+	for _, x := range n.heirs {
+		all = append(all, x.subs...)
+	}
+	n.mu.Unlock()
+	for _, s := range all {
+		d, _ := s.Dropped() // an error when it is over
+		sum += max(d, 0)
+	}
+	return sum
 }
 
 // lose fails all requests with possibly lost answers.

@@ -22,7 +22,7 @@ const (
 	question   = 'q' // has it come?
 	taken      = 'a' // it has left
 
-	moved = 'w' // the answer that the session is on its way to another process: ask again
+	moved = 'w' // the answer that the session is on its way to another process: ask again, or there if its name follows
 )
 
 // overhead is how much of a NATS message is not the piece.

@@ -23,7 +23,8 @@ type heir struct {
 	by     string // its name
 	names  []string
 	subs   []*nats.Subscription
-	active bool // the other has left
+	active bool // the other has left, or is not to be heard any more
+	left   bool // it has said so
 
 	last     uint64 // the number of the last session, and whether it is here
 	ok       bool
@@ -34,10 +35,14 @@ type heir struct {
 // maxNames is how many names a node may have besides its own.
 const maxNames = 1000
 
+// maxRest is the longest pause between two sessions.
+const maxRest = 2 * time.Millisecond
+
 var (
 	errNoHeir  = errors.New("boshnats: no other node takes sessions over: see Options.Adopt")
 	errNobody  = errors.New("boshnats: HandOver is for a node that serves a Handler")
 	errRefuses = errors.New("boshnats: the successor has refused a session")
+	errUnsure  = errors.New("boshnats: nobody knows whether the successor has got a session: it does not go on here")
 )
 
 // HandOver has another node go on with all sessions of the Handler that this one serves, and
@@ -52,6 +57,10 @@ var (
 // [bosh.Stream.Imported]. So it does at the successor, which is the node with
 // [Options.Adopt] that has the fewest sessions.
 //
+// A session never goes on in two places. If the successor cannot be asked any more whether it
+// has got one, and is not dead for sure, the session does not go on here: then it is there, or
+// its client is told item-not-found. That is logged, and HandOver returns an error in the end.
+//
 // Until Leave this node passes requests on to the successor. Call Shutdown of the Handler
 // behind HandOver, and then Leave.
 func (n *Node) HandOver(ctx context.Context, export func(context.Context, *bosh.Session) ([]byte, error)) error {
@@ -60,23 +69,38 @@ func (n *Node) HandOver(ctx context.Context, export func(context.Context, *bosh.
 		return errNobody
 	}
 	go h.Drain(ctx) // which ends when no session is left, or with ctx
-	var why error
+	for !h.Draining() {
+		time.Sleep(time.Millisecond) // or one that leaves, too, might have this one as its successor
+	}
+	var why, unsure error
 	var frozen []time.Duration
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		left := 0
+		left, refused := 0, 0
 		for s := range h.Sessions() {
+			if refused > 3 { // the other is full: leave the clients of the rest alone
+				left++
+				break
+			}
 			if ctx.Err() != nil {
-				return errors.Join(ctx.Err(), why)
+				return errors.Join(ctx.Err(), why, unsure)
 			}
 			to, err := n.heir()
 			if err == nil {
 				began := time.Now()
 				if err = n.give(ctx, h, to, s, export); err == nil {
-					frozen = append(frozen, time.Since(began))
+					took := time.Since(began)
+					frozen = append(frozen, took)
+					time.Sleep(min(took, maxRest)) // so that others are served as ever
 					continue
 				}
 			}
-			why = err
+			if why = err; err == errUnsure {
+				unsure = err
+				continue
+			}
+			if errors.Is(err, errRefuses) {
+				refused++
+			}
 			if s.Err() == nil || errors.Is(s.Err(), bosh.ErrMoved) { // and is back
 				left++
 			}
@@ -94,7 +118,7 @@ func (n *Node) HandOver(ctx context.Context, export func(context.Context, *bosh.
 		n.o.Logger.Info("boshnats: sessions were handed over", "node", n.o.Name, "to", n.successor(), "sessions", len(frozen),
 			"p99", frozen[len(frozen)*99/100], "longest", frozen[len(frozen)-1])
 	}
-	return nil
+	return unsure
 }
 
 // successor returns the name of the one that takes over, or "".
@@ -113,11 +137,22 @@ func (n *Node) lives(p *peer) bool {
 	return q != nil && !q.dead && q.instance == p.instance
 }
 
-// heir returns the successor, and looks for one if there is none, or none any more.
+// died reports whether the process of an instance is dead for sure.
+func (n *Node) died(p *peer) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	q := n.peers[p.name]
+	return q != nil && q.instance == p.instance && q.died
+}
+
+// heir returns the successor, and looks for one if there is none, or none any more. If it has
+// left, its own successor has what it had.
 func (n *Node) heir() (*peer, error) {
-	if p := n.next.Load(); p != nil && n.lives(p) {
-		return p, nil
+	former := n.next.Load()
+	if former != nil && n.lives(former) {
+		return former, nil
 	}
+	only := n.successorOf(former)
 	stats := n.Stats()
 	slices.SortStableFunc(stats, func(a, b NodeStats) int { return int(a.Sessions - b.Sessions) })
 	n.mu.Lock()
@@ -130,7 +165,7 @@ func (n *Node) heir() (*peer, error) {
 		n.mu.Lock()
 		p := n.peers[s.Node]
 		n.mu.Unlock()
-		if p == nil || p.of != "" {
+		if p == nil || p.of != "" || only != "" && p.name != only {
 			continue
 		}
 		if _, err := n.request(p, offered, offered, []byte(n.instance+" "+strings.Join(names, " "))); err == nil {
@@ -139,6 +174,16 @@ func (n *Node) heir() (*peer, error) {
 		}
 	}
 	return nil, errNoHeir
+}
+
+// successorOf returns the node that has taken over from p, or "".
+func (n *Node) successorOf(p *peer) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p == nil || n.peers[p.name] == nil {
+		return ""
+	}
+	return n.peers[p.name].of
 }
 
 // request asks a node, and waits for its answer for a while.
@@ -178,17 +223,25 @@ func (n *Node) give(ctx context.Context, h *bosh.Handler, to *peer, s *bosh.Sess
 	n.given++
 	head := append(binary.AppendUvarint(nil, n.given), n.instance...)
 	_, err = n.request(to, handed, handedPart, append(slices.Clip(head), state...))
-	// If nobody knows whether it has arrived it is frozen until that is known, or the other
-	// is gone; but not for ever, if NATS is.
-	for began := time.Now(); err != nil && err != errRefused && n.lives(to) && time.Since(began) < 5*n.o.Patience; {
-		time.Sleep(max(n.o.Heartbeat/10, time.Millisecond))
-		_, err = n.request(to, question, question, head)
+	// It is frozen as long as nobody knows whether it has arrived, and the other may say so.
+	for unsure := err == errLost; unsure; unsure = err != nil && err != errRefused {
+		switch {
+		case n.died(to):
+		case ctx.Err() == nil && n.lives(to):
+			time.Sleep(max(n.o.Heartbeat/10, time.Millisecond))
+			_, err = n.request(to, question, question, head)
+			continue
+		default:
+			n.o.Logger.Error(errUnsure.Error(), "node", n.o.Name, "to", to.name, "session", s.ID())
+			return errUnsure
+		}
+		break
 	}
 	if err == nil {
 		return nil
 	}
 	if _, back := h.Import(state); back != nil {
-		n.o.Logger.Error("boshnats: a session was lost as it was to be handed over", "node", n.o.Name, "error", back)
+		n.o.Logger.Error("boshnats: a session was lost as it was to be handed over", "node", n.o.Name, "session", s.ID(), "error", back)
 		return back
 	}
 	return errors.Join(errRefuses, err)
@@ -232,9 +285,9 @@ func (n *Node) offer(data []byte) bool {
 	for _, name := range x.names {
 		sub, err := n.nc.Subscribe(n.subject(name), func(m *nats.Msg) {
 			n.mu.Lock()
-			active := x.active
+			serves := n.server(name) == x
 			n.mu.Unlock()
-			if active {
+			if serves {
 				n.serveAt(m, true)
 			}
 		})
@@ -294,12 +347,13 @@ func (n *Node) takeOver(data []byte, ask bool) bool {
 	return x.ok
 }
 
-// succeed is called when a node has left whose sessions are here.
-func (n *Node) succeed(from string) (known bool) {
+// succeed is called when a node has left whose sessions are here, as it has said or as others
+// find.
+func (n *Node) succeed(from string, left bool) (known bool) {
 	n.mu.Lock()
 	x := n.heirOf(from)
 	if x != nil {
-		known, x.active, x.at = true, true, time.Now()
+		known, x.active, x.left, x.at = true, true, x.left || left, time.Now()
 	}
 	n.mu.Unlock()
 	if known {
@@ -310,17 +364,33 @@ func (n *Node) succeed(from string) (known bool) {
 
 // bequeath has the successor serve the names, and reports who it is.
 func (n *Node) bequeath() string {
-	p := n.next.Load()
-	for began := time.Now(); p != nil && n.lives(p) && time.Since(began) < n.o.Patience; {
-		switch _, err := n.request(p, taken, taken, []byte(n.instance)); err {
+	for began := time.Now(); time.Since(began) < n.o.Patience; time.Sleep(max(n.o.Heartbeat/10, time.Millisecond)) {
+		p := n.next.Load()
+		if p == nil || !n.lives(p) && n.successorOf(p) == "" {
+			return ""
+		}
+		p, err := n.heir()
+		if err == nil {
+			_, err = n.request(p, taken, taken, []byte(n.instance))
+		}
+		switch err {
 		case nil:
 			return p.name
 		case errRefused:
 			return ""
 		}
-		time.Sleep(max(n.o.Heartbeat/10, time.Millisecond))
 	}
 	return ""
+}
+
+// disown drops what there is about an instance that has left, and named another successor.
+func (n *Node) disown(from string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if x := n.heirOf(from); x != nil {
+		x.leave()
+		n.heirs = slices.DeleteFunc(n.heirs, func(y *heir) bool { return y == x })
+	}
 }
 
 // afterlife is how long a name is kept without a session.
@@ -336,7 +406,7 @@ func (n *Node) prune() {
 		if len(x.sessions) > 0 {
 			x.at = now
 		}
-		if now.Sub(x.at) < afterlife || len(x.sessions) > 0 {
+		if now.Sub(x.at) < afterlife || len(x.sessions) > 0 || !x.active { // or more may come
 			return false
 		}
 		x.leave()
@@ -348,11 +418,22 @@ func (n *Node) prune() {
 // The caller holds the lock.
 func (n *Node) adopted(name string) (is, active bool) {
 	for _, x := range n.heirs {
-		if slices.Contains(x.names, name) {
-			return true, x.active
+		is = is || slices.Contains(x.names, name)
+	}
+	return is, n.server(name) != nil
+}
+
+// server returns what there is about the one that has left, or was its successor, for whom
+// this node serves the name; or nil. The caller holds the lock.
+func (n *Node) server(name string) *heir {
+	p := n.peers[name]
+	lives := p != nil && !p.dead && p.of == ""
+	for _, x := range n.heirs {
+		if slices.Contains(x.names, name) && x.active && (!lives || x.left && x.by == name) {
+			return x
 		}
 	}
-	return false, false
+	return nil
 }
 
 // alias takes note that p, which was heard, has the name of another node. It returns the

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/relay"
 	"github.com/nats-io/nats.go"
 )
 
@@ -125,6 +126,7 @@ type peer struct {
 	former   string    // its instance then
 	heir     string    // the node that will
 	dead     bool
+	died     bool // for sure: nobody listens at its address, or another process does
 }
 
 // A call is a passed-on request.
@@ -147,6 +149,7 @@ var (
 	errLost    = errors.New("boshnats: messages between nodes have been lost")
 	errRefused = errors.New("boshnats: the node has no answer")
 	errLeft    = errors.New("boshnats: this node has left")
+	errNoOne   = errors.New("boshnats: NATS knows nobody of the name: the message has come to nobody")
 
 	// The Handler asks again.
 	errAbsent = fmt.Errorf("boshnats: nobody of the name of a node was found, which may live: %w", bosh.ErrMoved)
@@ -362,6 +365,10 @@ func (n *Node) Relay(node string, m []byte, answer func(message []byte, err erro
 	by := n.way(home)
 	n.mu.Unlock()
 	if home != node && answer != nil {
+		if home != n.o.Name && relay.Short(m) {
+			answer(nil, bosh.MovedTo(home)) // rather than to be in the way
+			return
+		}
 		answer = perhaps(answer)
 	}
 	node = home
@@ -390,12 +397,19 @@ func (n *Node) home(name string) (string, error) {
 		return p.name, nil
 	}
 	switch {
-	case own: // it is on its way
+	case own && n.draining(): // it is on its way
 		return name, bosh.ErrMoved
 	case is && active: // it has just come
 		return n.o.Name, nil
 	}
 	return name, nil
+}
+
+// draining reports whether our own sessions go elsewhere. If not, one that has come here is asked
+// for by our own name: see [bosh.MovedTo].
+func (n *Node) draining() bool {
+	h := n.h.Load()
+	return h == nil || h.Draining()
 }
 
 // perhaps has who asks ask again, rather than believe that a session is gone: it may be here
@@ -541,7 +555,9 @@ func (n *Node) answered(m *nats.Msg) {
 	case nobody:
 		err = bosh.ErrNoNode
 	case moved:
-		err = bosh.ErrMoved
+		if err = bosh.ErrMoved; bosh.CheckNode(string(data)) == nil {
+			err = bosh.MovedTo(data)
+		}
 	default:
 		err = errRefused
 	}
@@ -580,7 +596,7 @@ func (n *Node) absent(id uint64) {
 	n.mu.Unlock()
 	switch {
 	case c.probe:
-		c.answer(nil, bosh.ErrNoNode)
+		c.answer(nil, errNoOne)
 	case p == nil:
 		c.answer(nil, errAbsent)
 	default:
@@ -589,10 +605,12 @@ func (n *Node) absent(id uint64) {
 	}
 }
 
-// gone marks a node as gone, and tells its waiting clients.
-func (n *Node) gone(p *peer, why string) {
-	here := n.succeed(p.instance)
+// gone marks a node as gone, and tells its waiting clients, and those of the nodes that it
+// had taken over. With died set its process is dead for sure.
+func (n *Node) gone(p *peer, why string, died bool) {
+	here := p.of == "" && n.succeed(p.instance, false)
 	n.mu.Lock()
+	p.died = p.died || died
 	if p.dead || n.peers[p.name] != p {
 		n.mu.Unlock()
 		return
@@ -603,13 +621,20 @@ func (n *Node) gone(p *peer, why string) {
 		return
 	}
 	p.dead, p.via = true, ""
-	gone := n.take(func(c *call) bool { return c.to == p.name })
+	for _, q := range n.peers {
+		q.dead = q.dead || q.of == p.name
+	}
+	gone := n.take(func(c *call) bool {
+		q := n.peers[c.to]
+		return c.to == p.name || q != nil && q.of == p.name
+	})
 	lost := n.leaveWay(p.name)
 	n.mu.Unlock()
-	n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(gone))
 	if here {
+		n.o.Logger.Info("boshnats: a node has left, and its sessions are here", "node", p.name, "why", why)
 		answerAll(gone, bosh.ErrMoved)
 	} else {
+		n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(gone))
 		n.tell(p, gone)
 	}
 	answerAll(lost, errLost)

@@ -154,9 +154,11 @@ func (n *Node) find(p *peer) bool {
 		return false
 	case !n.nc.IsConnected():
 	case silent > n.o.Patience:
-		n.gone(p, "it is silent")
-	case absent && silent > 2*n.o.Heartbeat && (addr == "" || refused(addr)):
-		n.gone(p, "NATS has nobody of its name")
+		n.gone(p, "it is silent", addr != "" && refused(addr))
+	case absent && silent > 2*n.o.Heartbeat && addr == "":
+		n.gone(p, "NATS has nobody of its name", false)
+	case absent && silent > 2*n.o.Heartbeat && refused(addr):
+		n.gone(p, "NATS has nobody of its name", true)
 	}
 	return true
 }

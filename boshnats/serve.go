@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/relay"
 	"github.com/nats-io/nats.go"
 )
 
@@ -35,7 +36,7 @@ func (n *Node) serveAt(m *nats.Msg, adopted bool) {
 		n.confirm(m.Reply, n.offer(data))
 		return
 	case taken:
-		n.confirm(m.Reply, n.succeed(string(data)))
+		n.confirm(m.Reply, n.succeed(string(data), true))
 		return
 	case handedPart:
 		var ok bool
@@ -73,7 +74,7 @@ func (n *Node) serveAt(m *nats.Msg, adopted bool) {
 	h.ServeRelay(data, func(a []byte, err error) {
 		if errors.Is(err, bosh.ErrMoved) {
 			switch {
-			case next != nil && inherited:
+			case next != nil && inherited && !relay.Short(data):
 				n.relay(next.name, data, perhaps(func(a []byte, err error) {
 					if err == nil {
 						err = n.send(reply, "", a)
@@ -84,7 +85,7 @@ func (n *Node) serveAt(m *nats.Msg, adopted bool) {
 			case adopted && n.next.Load() == nil:
 				err = bosh.ErrNoNode
 			}
-			n.answerError(reply, err)
+			n.answerError(reply, err) // and where to, if that is known
 			return
 		}
 		if err == nil {
@@ -111,7 +112,11 @@ func (n *Node) answerError(reply string, err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, bosh.ErrMoved):
-		n.nc.Publish(reply, []byte{moved})
+		to := n.successor()
+		if x := (relay.MovedTo)(""); errors.As(err, &x) {
+			to = string(x)
+		}
+		n.nc.Publish(reply, append([]byte{moved}, to...))
 	case errors.Is(err, bosh.ErrNoNode):
 		n.nc.Publish(reply, []byte{nobody})
 	default:

@@ -33,7 +33,11 @@ func TestMain(m *testing.M) {
 
 // start returns a balancer with three nodes, and where it is.
 func start(t *testing.T) (*balancer, string) {
-	b, err := newBalancer(3, os.Getenv("BOSH_ENGINE") == "direct")
+	return startWith(t, os.Getenv("BOSH_ENGINE") == "direct")
+}
+
+func startWith(t *testing.T, direct bool) (*balancer, string) {
+	b, err := newBalancer(3, direct)
 	require.NoError(t, err)
 	t.Cleanup(b.close)
 	srv := httptest.NewServer(b.handler())

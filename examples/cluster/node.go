@@ -90,7 +90,9 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	defer cancel()
 	h.Shutdown(bye)
 	node.Leave()
-	srv.Shutdown(bye) // requests that it has not answered by then are repeated elsewhere
+	soon, cancel2 := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel2()
+	srv.Shutdown(soon) // nobody waits for an answer any more; some connections have not been used yet
 	return nil
 }
 

@@ -24,7 +24,13 @@ var (
 //
 //	go test -run TestRollingRestart -rollclients 600 -rollrounds 10 -rollpause 3s -timeout 1h -v .
 func TestRollingRestart(t *testing.T) {
-	b, url := start(t)
+	for name, direct := range map[string]bool{"net/http": false, "direct": true} {
+		t.Run(name, func(t *testing.T) { rollingRestart(t, direct) })
+	}
+}
+
+func rollingRestart(t *testing.T, direct bool) {
+	b, url := startWith(t, direct)
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex

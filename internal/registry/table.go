@@ -69,6 +69,16 @@ func (t *Table[V]) Delete(key string) {
 	s.mu.Unlock()
 }
 
+// Remove removes key if f holds for its value. It is called with a lock held.
+func (t *Table[V]) Remove(key string, f func(V) bool) {
+	s := t.of(key[0], key[1])
+	s.mu.Lock()
+	if v, ok := s.m[key]; ok && f(v) {
+		delete(s.m, key)
+	}
+	s.mu.Unlock()
+}
+
 // All returns the values there are. No lock is held while they are used, and new
 // ones may be missing.
 func (t *Table[V]) All() iter.Seq[V] {

@@ -59,9 +59,11 @@ type Trip struct {
 	over atomic.Bool
 
 	hurried atomic.Bool
-	message []byte        // to be sent again: see again; nil if it is too long for that
-	until   time.Duration // when it must have been answered, since the Front began; 0 if that is not known
-	pause   time.Duration // before it was sent last
+	away    atomic.Pointer[MovedTo] // the node that is said to have the session; nil if it is that of its sid
+	message []byte                  // to be sent again: see again; nil if it is too long for that
+	until   time.Duration           // when it must have been answered, since the Front began; 0 if that is not known
+	pause   time.Duration           // before it was sent last
+	sent    int                     // from node to node, without a pause
 }
 
 var messages = sync.Pool{New: func() any { return new([]byte) }}
@@ -69,6 +71,11 @@ var messages = sync.Pool{New: func() any { return new([]byte) }}
 // maxAgain is the longest message kept to be sent again, in bytes: nothing counts these.
 // The client has to repeat a longer request.
 const maxAgain = 4 << 10
+
+// Short reports whether a message is surely kept where it comes from, even if that was the
+// node of a client with a longer name. Its sender can be told where the session is. A longer
+// one must be passed on.
+func Short(message []byte) bool { return len(message) <= maxAgain-maxName }
 
 // maxPooled is the largest buffer to be used again, in bytes.
 const maxPooled = 64 << 10
@@ -195,8 +202,11 @@ func (t *Trip) finish() bool {
 }
 
 func (t *Trip) answered(message []byte, err error) {
+	if t.away.Load() != nil && errors.Is(err, ErrNoNode) {
+		err = ErrMoved // it has not come there yet
+	}
 	if t.message != nil && errors.Is(err, ErrMoved) {
-		if t.again(err == ErrMoved) {
+		if t.again(err) {
 			return
 		}
 		err = ErrNoNode // nobody has the session
@@ -208,7 +218,7 @@ func (t *Trip) answered(message []byte, err error) {
 	if err == nil {
 		a, err = readAnswer(message, t.f.content)
 	}
-	t.f.peers.out(t.to, err)
+	t.f.peers.out(t.node(), err)
 	if err != nil && !errors.Is(err, ErrNoNode) {
 		// The node may have the request, or get it late, when the client has gone on:
 		// then nobody waits for its answer.
@@ -220,42 +230,66 @@ func (t *Trip) answered(message []byte, err error) {
 // doubt is the pause before a request is sent again whose node may be gone, or not.
 const doubt = 100 * time.Millisecond
 
-// again sends the request again after a while. If its session is on its way from one
-// process to another it gives up after some 5 s: 20 ms, 40 ms, and so on. If not even that
-// is sure, who carries messages decides: it asks until it gets another answer.
-func (t *Trip) again(moved bool) bool {
+// again sends the request again: at once to a node that is said to have the session; or else
+// after a while. If the session is on its way from one process to another it gives up after
+// some 5 s: 20 ms, 40 ms, and so on. If not even that is sure, who carries messages decides: it
+// asks until it gets another answer.
+func (t *Trip) again(err error) bool {
 	pause := doubt
-	if moved {
+	var to MovedTo
+	switch {
+	case errors.As(err, &to) && t.sent < maxHops:
+		t.sent++
+		t.away.Store(&to)
+		t.repeat()
+		return true
+	case to != "" || err == ErrMoved:
 		if t.pause = max(2*t.pause, 20*time.Millisecond); t.pause > 3*time.Second {
 			return false
 		}
 		pause = t.pause
 	}
+	t.sent = 0
 	time.AfterFunc(pause, func() {
-		if !t.over.Load() {
-			t.repeat()
-			if t.f.hurry.Load() || t.hurried.Load() {
-				t.Hurry()
-			}
-			if t.over.Load() { // the notice of that may have been too early
-				t.notice(isCancel)
-			}
-		}
+		t.away.Store(nil)
+		t.repeat()
 	})
 	return true
 }
 
-// repeat sends the request with the time that is left by now.
+// repeat sends the request again, unless the client has left.
 func (t *Trip) repeat() {
+	if t.over.Load() {
+		return
+	}
+	t.send()
+	if t.f.hurry.Load() || t.hurried.Load() {
+		t.Hurry()
+	}
+	if t.over.Load() { // the notice of that may have been too early
+		t.notice(isCancel)
+	}
+}
+
+// send sends the request with the time that is left by now.
+func (t *Trip) send() {
 	if t.until == 0 {
-		t.f.pass(t.to, t.message, t.answered)
+		t.f.pass(t.node(), t.message, t.answered)
 		return
 	}
 	withBuffer(func(b []byte) []byte {
 		b = renew(b, t.message, max(t.until-time.Since(t.f.began), 1))
-		t.f.pass(t.to, b, t.answered)
+		t.f.pass(t.node(), b, t.answered)
 		return b
 	})
+}
+
+// node returns the node to ask.
+func (t *Trip) node() string {
+	if to := t.away.Load(); to != nil {
+		return string(*to)
+	}
+	return t.to
 }
 
 func (t *Trip) fail(err error) {
@@ -300,7 +334,7 @@ func (t *Trip) Hurry() {
 
 func (t *Trip) notice(as kind) {
 	var room [1 + len(key{})]byte
-	t.f.pass(t.to, appendNotice(room[:0], as, newKey(t.n, t.f.id)), nil)
+	t.f.pass(t.node(), appendNotice(room[:0], as, newKey(t.n, t.f.id)), nil)
 }
 
 // all returns the current Trips.

@@ -162,7 +162,7 @@ func (c *Call) finish() bool {
 	if c.over.Swap(true) {
 		return false
 	}
-	c.owner.calls.Delete(c.key)
+	c.owner.calls.Remove(c.key, func(is *Call) bool { return is == c }) // it may have been asked again
 	return true
 }
 

@@ -18,6 +18,15 @@ var ErrNoNode = errors.New("bosh: no such node")
 // be so.
 var ErrMoved = errors.New("bosh: the session has moved to another process")
 
+// MovedTo is [ErrMoved] with the name of the node that has the session, or gets it just now: it
+// is asked at once.
+type MovedTo string
+
+func (m MovedTo) Error() string { return ErrMoved.Error() + ": " + string(m) }
+
+// Is has errors.Is find ErrMoved.
+func (m MovedTo) Is(err error) bool { return err == ErrMoved }
+
 // ErrMalformed stands for the reason why a request could not be read where it came in.
 var ErrMalformed = errors.New("it could not be read at the node where it came in")
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -91,6 +92,27 @@ func TestNotices(t *testing.T) {
 	o.Serve = func(*Call) { panic("oops") }
 	o.Message(appendRequest(nil, k, "a", new(Request)), func(_ []byte, err error) { assert.Equal(t, ErrGone, err) })
 	assert.Equal(t, []string{"done"}, did)
+}
+
+// A request that comes again by another way takes the place of the first: the end of that one
+// does not keep notices from it.
+func TestSameRequestTwice(t *testing.T) {
+	var calls []*Call
+	hurried := 0
+	o := &Owner{
+		Serve: func(c *Call) { calls = append(calls, c) }, Hurry: func(*Call) { hurried++ }, Done: func(*Call) {},
+		Peers: new(Peers), Logger: slog.New(slog.DiscardHandler),
+	}
+	k := newKey(1, 2)
+	for range 2 {
+		o.Message(appendRequest(nil, k, "a", new(Request)), func([]byte, error) {})
+	}
+	calls[0].Abort()
+	o.Message(appendNotice(nil, isHurry, k), nil)
+	assert.Equal(t, 1, hurried)
+	calls[1].Answer(Answer{})
+	o.Message(appendNotice(nil, isHurry, k), nil)
+	assert.Equal(t, 1, hurried)
 }
 
 func TestHead(t *testing.T) {
@@ -241,3 +263,63 @@ func TestAgain(t *testing.T) {
 		assert.Equal(t, ErrMoved, ask(q), "the node before asks again")
 	})
 }
+
+// A request goes at once where its session is said to be, and so do notices; back to the first
+// node if it is not there; and not in a circle without a pause.
+func TestMovedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		type asked struct {
+			node string
+			at   time.Duration
+		}
+		var all []asked
+		var answers []error
+		var noticed []string
+		f := NewFront("a", func(node string, m []byte, done func([]byte, error)) {
+			if done == nil {
+				noticed = append(noticed, node)
+				return
+			}
+			all = append(all, asked{node, time.Since(began)})
+			var err error
+			if len(answers) > 0 {
+				err, answers = answers[0], answers[1:]
+			}
+			if err != errOpen {
+				done(appendAnswer(nil, &Answer{}), err)
+			}
+		}, slog.New(slog.DiscardHandler))
+		ask := func(body string, as ...error) error {
+			began, all, answers = time.Now(), nil, as
+			ended := make(chan error, 1)
+			f.Go("b", &Request{Body: []byte(body)}, func(*Trip) {}, func(_ Answer, err error) { ended <- err })
+			err := <-ended
+			synctest.Wait()
+			return err
+		}
+		const ms = time.Millisecond
+		require.NoError(t, ask("x", MovedTo("c")))
+		assert.Equal(t, []asked{{"b", 0}, {"c", 0}}, all)
+		require.NoError(t, ask("x", MovedTo("c"), ErrNoNode, MovedTo("c"), ErrMoved, MovedTo("c")))
+		assert.Equal(t, []asked{{"b", 0}, {"c", 0}, {"b", 20 * ms}, {"c", 20 * ms}, {"b", 60 * ms}, {"c", 60 * ms}}, all)
+		to := MovedTo("c")
+		require.NoError(t, ask("x", to, to, to, to, to))
+		assert.Equal(t, []asked{{"b", 0}, {"c", 0}, {"c", 0}, {"c", 0}, {"c", 0}, {"b", 20 * ms}}, all)
+		assert.Equal(t, ErrNoNode, ask("x", ErrNoNode))
+		long := strings.Repeat("x", maxAgain)
+		assert.ErrorIs(t, ask(long, to), ErrMoved, "its client asks again")
+		assert.False(t, Short([]byte(long)))
+		assert.True(t, Short([]byte("x")))
+
+		noticed, answers = nil, []error{to, errOpen}
+		var trip *Trip
+		f.Go("b", &Request{}, func(t *Trip) { trip = t }, func(Answer, error) { t.Error("nobody waits") })
+		trip.Hurry()
+		assert.True(t, trip.Cancel())
+		assert.Equal(t, []string{"c", "c"}, noticed)
+	})
+}
+
+// errOpen has a request wait for ever.
+var errOpen = errors.New("open")
