@@ -165,9 +165,10 @@ func (q query) encode() string {
 // show serves the listing for the query.
 func show[S Live](w http.ResponseWriter, r *http.Request, src Source[S]) {
 	q := parseQuery(r.URL.Query())
-	totals := src.Totals()
-	found, next := choose(src, &q, int(totals.Sessions))
-	list := Listing{Totals: totals, Found: len(found), Page: q.Page, Pages: pages(len(found)), Next: next}
+	totals := make(chan Totals, 1)
+	go func() { totals <- src.Totals() }() // each of both asks all sessions
+	found, next := choose(src, &q)
+	list := Listing{Totals: <-totals, Found: len(found), Page: q.Page, Pages: pages(len(found)), Next: next}
 	list.Totals.Version, list.Totals.Seconds = version.Module(), int64(list.Totals.Uptime/time.Second)
 	found = found[min((q.Page-1)*pageSize, len(found)):]
 	found = found[:min(pageSize, len(found))]

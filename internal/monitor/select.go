@@ -57,9 +57,9 @@ func serial(id string) int64 {
 	return n
 }
 
-// choose returns the sessions for a query, of about so many, in its order, and corrects its page.
+// choose returns the sessions for a query, in its order, and corrects its page.
 // Next is the ID of the last one on a page before others, if they are in the order of their IDs.
-func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next string) {
+func choose[S Live](src Source[S], q *query) (found []entry[S], next string) {
 	if q.ID != "" {
 		if s, ok := find(src, q.ID); ok {
 			found = append(found, entry[S]{s: s})
@@ -67,7 +67,6 @@ func choose[S Live](src Source[S], q *query, about int) (found []entry[S], next 
 		q.Page = 1
 		return found, ""
 	}
-	found = make([]entry[S], 0, about+about/16)
 	by, text, after := orderOf(q.Sort), strings.ToLower(q.Q), serial(q.After)
 	named := serial(text)
 	var l Look

@@ -17,11 +17,12 @@ type body struct {
 	wait, hold      int
 	requests        int
 	children        int
+	streamError     string // the condition of a stream error in it
 }
 
 func parse(text []byte) (b body) {
 	d := xml.NewDecoder(bytes.NewReader(text))
-	depth := 0
+	depth, inError := 0, false
 	for {
 		t, err := d.Token()
 		if err == io.EOF && depth == 0 {
@@ -44,6 +45,9 @@ func parse(text []byte) (b body) {
 				}
 			} else if depth == 1 {
 				b.children++
+				inError = t.Name == xml.Name{Space: "http://etherx.jabber.org/streams", Local: "error"}
+			} else if depth == 2 && inError && b.streamError == "" {
+				b.streamError = t.Name.Local
 			}
 			depth++
 		case xml.EndElement:

@@ -61,8 +61,10 @@ func (p *prober) unreached(a answer) {
 		tlsFail("get a certificate for this name, or use the name that it has", "the certificate is for another name: %s", cause(a.err))
 	case errors.As(a.err, &invalid):
 		tlsFail("renew the certificate, and have the server read it", "the certificate is no good: %s", cause(a.err))
-	case errors.As(a.err, &record):
+	case errors.As(a.err, &record) || errors.Is(a.err, http.ErrSchemeMismatch):
 		tlsFail("use http:// in the URL, or serve HTTPS at this port", "the port does not speak TLS")
+	case a.err != nil && strings.Contains(a.err.Error(), `malformed HTTP response "\x15\x03`): // an alert
+		tlsFail("use https:// in the URL", "the port speaks TLS, and the URL is of http://")
 	case a.err != nil:
 		fail("look into the log of what is in front, and of the server", "the connection failed: %s", cause(a.err))
 	case a.status >= 300 && a.status < 400:
@@ -77,12 +79,18 @@ func (p *prober) unreached(a answer) {
 		fail("let the path through without a login in what is in front: BOSH clients have their own", "it is forbidden (%d)", a.status)
 	case a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout:
 		fail("start the BOSH server behind the front, and look at the address that the front has for it", "what is in front does not reach the BOSH server (%d)", a.status)
+	case a.status == http.StatusBadRequest && bytes.Contains(a.text, []byte("HTTPS")): // as nginx, Apache and Go say it
+		tlsFail("use https:// in the URL", "the port speaks TLS, and the URL is of http://")
 	case a.status != http.StatusOK:
 		fail("look into the log of what is in front, and of the server", "it answers by HTTP status %d", a.status)
 	case !a.body.ok:
 		fail("correct the path of the URL: something else is served there", "the answer is not BOSH: %.60q", a.text)
 	default:
-		fail(p.conditionCure(a.body.condition), "the server refuses a session for %s: %s", p.Domain, orNone(a.body.condition))
+		condition, says := a.body.condition, orNone(a.body.condition)
+		if a.body.streamError != "" {
+			condition, says = a.body.streamError, says+", and the XMPP server says "+a.body.streamError
+		}
+		fail(p.conditionCure(condition), "the server refuses a session for %s: %s", p.Domain, says)
 	}
 }
 
@@ -97,7 +105,7 @@ func orNone(condition string) string {
 func (p *prober) conditionCure(condition string) string {
 	switch condition {
 	case "host-unknown", "improper-addressing", "host-gone":
-		return "correct the domain, or have the server serve it: for bosh-proxy, -domain or -upstream"
+		return "correct the domain, or have the server serve it: for bosh-proxy, -domain or -upstream; for others, a virtual host of that name"
 	case "remote-connection-failed":
 		return "the XMPP server is not reached from the BOSH server: for bosh-proxy, -check with its flags says why"
 	case "policy-violation":

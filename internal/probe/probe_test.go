@@ -266,12 +266,24 @@ func TestRun(t *testing.T) {
 		"lost resend":            {handler: with(forgetful()), check: "resend", text: "HTTP status 409"},
 		"another answer":         {handler: with(rewrites()), check: "resend", text: "another answer"},
 		"unknown domain":         {handler: good, domain: "nowhere.example", check: "reached", text: "host-unknown"},
-		"wrong path":             {handler: status(404), check: "reached", text: "404"},
-		"no POST":                {handler: status(405), check: "reached", text: "405"},
-		"bodies too large":       {handler: status(413), check: "reached", text: "413"},
-		"server down":            {handler: status(502), check: "reached", text: "502"},
-		"redirect":               {handler: status(301, "Location", "https://b.example/"), check: "reached", text: "b.example"},
-		"a web page":             {handler: status(200), check: "reached", text: "not BOSH"},
+		"unknown to the server": {handler: func(t *testing.T) http.Handler {
+			return handler(t, func(o *bosh.Options) {
+				o.Admit = func(ctx context.Context, _ *http.Request, op *bosh.Opening) (context.Context, error) {
+					return ctx, &bosh.Error{Condition: bosh.RemoteStreamError, Payload: []byte("<stream:error xmlns:stream='http://etherx.jabber.org/streams'><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>")}
+				}
+			})
+		}, check: "reached", text: "the XMPP server says host-unknown"},
+		"HTTPS, by nginx": {handler: func(*testing.T) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.Error(w, "The plain HTTP request was sent to HTTPS port", 400)
+			})
+		}, check: "TLS", text: "speaks TLS"},
+		"wrong path":       {handler: status(404), check: "reached", text: "404"},
+		"no POST":          {handler: status(405), check: "reached", text: "405"},
+		"bodies too large": {handler: status(413), check: "reached", text: "413"},
+		"server down":      {handler: status(502), check: "reached", text: "502"},
+		"redirect":         {handler: status(301, "Location", "https://b.example/"), check: "reached", text: "b.example"},
+		"a web page":       {handler: status(200), check: "reached", text: "not BOSH"},
 		"cached": {handler: with(func(h http.Handler, w http.ResponseWriter, r *http.Request, b []byte) {
 			a := through(h, r, b)
 			a.header.Set("Cache-Control", "public, max-age=60")
@@ -333,10 +345,10 @@ func TestTLS(t *testing.T) {
 	assert.Empty(t, run(s.URL, &tls.Config{RootCAs: pool}))
 	assert.Contains(t, run(s.URL, nil).Text, "no authority")
 	assert.Contains(t, run(s.URL, &tls.Config{RootCAs: pool, ServerName: "other.example"}).Text, "another name")
-	assert.Contains(t, run(strings.Replace(s.URL, "https", "http", 1), nil).Text, "status 400")
+	assert.Contains(t, run(strings.Replace(s.URL, "https", "http", 1), nil).Cure, "use https://")
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	assert.Contains(t, run(strings.Replace(plain.URL, "http", "https", 1), nil).Text, "HTTP response to HTTPS client")
+	assert.Contains(t, run(strings.Replace(plain.URL, "http", "https", 1), nil).Cure, "use http://")
 	assert.Contains(t, run("http://127.0.0.1:1/", nil).Text, "nobody listens")
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
