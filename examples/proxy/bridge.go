@@ -164,20 +164,23 @@ func (b *bridge) evict() {
 func (b *bridge) up() error {
 	buf := make([]byte, minBuffer)
 	var end []byte // the end tag, kept back for what the server must have before
-	quiet := time.Now()
+	quiet, whole := time.Now(), true
 	for {
-		b.stream.SetReadDeadline(b.lookAt(quiet))
+		var until time.Time // in the middle of an element nothing may be said, and the rest is there
+		if whole {
+			until = b.lookAt(quiet)
+		}
+		b.stream.SetReadDeadline(until)
 		n, err := b.stream.Read(buf)
 		said := buf[:n]
 		// One Read gives bytes of one request.
-		whole := n < len(buf) || b.stream.Session().Stats().Unread == 0
+		whole = n < len(buf) || b.stream.Session().Stats().Unread == 0
 		if err == nil && bytes.HasPrefix(said, []byte(headerStart)) {
 			said, err = b.restart(said)
 			whole = true
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			// All earlier bytes were whole elements.
 			if at := b.lookAt(quiet); at.IsZero() || time.Now().Before(at) {
 				err = nil // it has been answered meanwhile
 				break

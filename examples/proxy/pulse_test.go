@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -121,6 +122,54 @@ func TestServerDarkManaged(t *testing.T) {
 		assert.EqualValues(t, "remote-connection-failed", r.ended(c).Condition)
 		s.Close()
 	})
+}
+
+// A server is asked between two elements and never inside of one, however slowly the client
+// or the server has the proxy write it.
+func TestServerAskedBetweenElements(t *testing.T) {
+	large := "<message xmlns='jabber:client' to='a@b'><body>" + strings.Repeat("x", 30_000) + "</body></message>"
+	for name, test := range map[string]struct {
+		shape shape
+		pause time.Duration // of the server, between reads
+	}{
+		"a client that is slowed": {shape{bytes: 1000}, 0},
+		"a server that is slow":   {shape{}, 6 * time.Second},
+	} {
+		for _, managed := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, managed), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, r *rig) {
+					c, s := r.bound()
+					if managed {
+						require.NoError(t, c.Send(t.Context(), enable))
+						s.expect(enable)
+						s.write(enabled)
+						r.recv(c, "<enabled")
+					}
+					for range 2 { // the second finds that the client has used up its burst
+						require.NoError(t, c.Send(t.Context(), large))
+					}
+					var got []byte
+					buf := make([]byte, minBuffer)
+					s.Conn.SetReadDeadline(time.Now().Add(5 * time.Minute))
+					for bytes.Count(got, []byte("</message>")) < 2 {
+						n, err := s.Conn.Read(buf)
+						require.NoError(t, err, "%d bytes", len(got))
+						got = append(got, buf[:n]...)
+						time.Sleep(test.pause)
+						if i := bytes.LastIndex(got, []byte("id='alive-")); i >= 0 && bytes.HasSuffix(got, []byte("</iq>")) {
+							id, _, _ := strings.Cut(string(got[i+len("id='"):]), "'")
+							s.write("<iq type='result' id='" + id + "'/>")
+						} else if bytes.HasSuffix(got, []byte("<r xmlns='urn:xmpp:sm:3'/>")) {
+							s.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+						}
+					}
+					assert.Equal(t, 2, bytes.Count(got, []byte(large)), "something is inside of a stanza")
+					c.Close()
+					s.Close()
+				}, func(c *config) { c.shape = test.shape })
+			})
+		}
+	}
 }
 
 // While it is not known whether the server counts there is no question that it
