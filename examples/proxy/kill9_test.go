@@ -62,8 +62,9 @@ func TestKill9(t *testing.T) {
 					})
 				}
 				t.Logf("%s %v: twice %d of %d", s.name, proof, twice, sent)
-				if len(proof) == 3 && *kills >= 10 {
-					assert.LessOrEqual(t, twice*10, sent, "with the strongest proof")
+				// An unread answer holds what has come in 80 ms, which is much of 100 messages.
+				if *kills >= 10 && (len(proof) == 3 || len(proof) == 2 && *messages >= 600) {
+					assert.LessOrEqual(t, twice*10, sent, "with a stronger proof")
 				}
 			}
 		})
