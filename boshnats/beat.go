@@ -89,7 +89,7 @@ func (n *Node) heard(m *nats.Msg) {
 		n.mu.Unlock()
 		answerAll(again, bosh.ErrMoved)
 		if bye && p != nil && p.instance == instance {
-			n.gone(p, "it has left", false)
+			n.gone(p, hasLeft, false)
 		}
 		return
 	}
@@ -135,7 +135,7 @@ func (n *Node) heard(m *nats.Msg) {
 	n.mu.Unlock()
 	answerAll(again, bosh.ErrMoved)
 	for _, q := range dropped {
-		n.gone(q, "its last session has ended", false)
+		n.gone(q, hasNone, false)
 	}
 	n.tell(before, gone)
 	answerAll(lost, errLost)

@@ -77,7 +77,7 @@ func (n *Node) HandOver(ctx context.Context, export func(context.Context, *bosh.
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		left, refused := 0, 0
 		for s := range h.Sessions() {
-			if refused > 3 { // the other is full: leave the clients of the rest alone
+			if refused > 3 { // the other is full, or older: leave the clients of the rest alone
 				left++
 				break
 			}
@@ -88,6 +88,7 @@ func (n *Node) HandOver(ctx context.Context, export func(context.Context, *bosh.
 			if err == nil {
 				began := time.Now()
 				if err = n.give(ctx, h, to, s, export); err == nil {
+					to.has++
 					took := time.Since(began)
 					frozen = append(frozen, took)
 					time.Sleep(min(took, maxRest)) // so that others are served as ever
@@ -107,6 +108,10 @@ func (n *Node) HandOver(ctx context.Context, export func(context.Context, *bosh.
 		}
 		if left == 0 {
 			break
+		}
+		if to := n.next.Load(); refused > 0 && to != nil && to.has == 0 {
+			to.refuses = true // perhaps another one does not
+			n.next.Store(nil)
 		}
 		select {
 		case <-ctx.Done():
@@ -161,6 +166,7 @@ func (n *Node) heir() (*peer, error) {
 		names = append(names, x.names...)
 	}
 	n.mu.Unlock()
+	var refusing []*peer
 	for _, s := range stats {
 		n.mu.Lock()
 		p := n.peers[s.Node]
@@ -168,10 +174,17 @@ func (n *Node) heir() (*peer, error) {
 		if p == nil || p.of != "" || only != "" && p.name != only {
 			continue
 		}
+		if p.refuses {
+			refusing = append(refusing, p)
+			continue
+		}
 		if _, err := n.request(p, offered, offered, []byte(n.instance+" "+strings.Join(names, " "))); err == nil {
 			n.next.Store(p)
 			return p, nil
 		}
+	}
+	for _, p := range refusing { // the next time
+		p.refuses = false
 	}
 	return nil, errNoHeir
 }
@@ -224,7 +237,7 @@ func (n *Node) give(ctx context.Context, h *bosh.Handler, to *peer, s *bosh.Sess
 	head := append(binary.AppendUvarint(nil, n.given), n.instance...)
 	_, err = n.request(to, handed, handedPart, append(slices.Clip(head), state...))
 	// It is frozen as long as nobody knows whether it has arrived, and the other may say so.
-	for unsure := err == errLost; unsure; unsure = err != nil && err != errRefused {
+	for unsure := err == errLost; unsure; unsure = err != nil && !errors.Is(err, errRefused) {
 		switch {
 		case n.died(to):
 		case ctx.Err() == nil && n.lives(to):
@@ -311,29 +324,27 @@ func (x *heir) leave() {
 	}
 }
 
-// takeOver gets a session, or the question whether it has come, and reports whether it is
+// takeOver gets a session, or the question whether it has come, and returns nil if it is
 // here.
-func (n *Node) takeOver(data []byte, ask bool) bool {
+func (n *Node) takeOver(data []byte, ask bool) error {
 	k, size := binary.Uvarint(data)
 	h := n.h.Load()
 	if size <= 0 || len(data) < size+len(n.instance) || h == nil {
-		return false
+		return errRefused
 	}
 	from, state := string(data[size:size+len(n.instance)]), data[size+len(n.instance):]
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	x := n.heirOf(from)
 	switch {
-	case x == nil:
-		return false
-	case k == x.last:
-		return x.ok
-	case k < x.last:
-		return false
+	case x != nil && k == x.last && x.ok:
+		return nil
+	case x == nil || k <= x.last:
+		return errRefused
 	}
 	x.last, x.ok, x.at = k, false, time.Now() // what comes later than the question is too late
 	if ask {
-		return false
+		return errRefused
 	}
 	n.mu.Unlock()
 	s, err := h.Import(state)
@@ -344,7 +355,7 @@ func (n *Node) takeOver(data []byte, ask bool) bool {
 	if x.ok = err == nil; x.ok {
 		x.sessions = append(x.sessions, s)
 	}
-	return x.ok
+	return err
 }
 
 // succeed is called when a node has left whose sessions are here, as it has said or as others

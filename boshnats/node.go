@@ -2,6 +2,7 @@ package boshnats
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -127,6 +128,10 @@ type peer struct {
 	heir     string    // the node that will
 	dead     bool
 	died     bool // for sure: nobody listens at its address, or another process does
+
+	// Of HandOver alone:
+	has     int  // sessions that it has taken over
+	refuses bool // it has taken none
 }
 
 // A call is a passed-on request.
@@ -559,7 +564,9 @@ func (n *Node) answered(m *nats.Msg) {
 			err = bosh.MovedTo(data)
 		}
 	default:
-		err = errRefused
+		if err = errRefused; c.probe && len(data) > 0 {
+			err = fmt.Errorf("%w: %s", errRefused, data)
+		}
 	}
 	delete(n.waiting, id)
 	n.mu.Unlock()
@@ -605,6 +612,12 @@ func (n *Node) absent(id uint64) {
 	}
 }
 
+// Why a node is gone as planned.
+const (
+	hasLeft = "it has left"
+	hasNone = "its last session has ended"
+)
+
 // gone marks a node as gone, and tells its waiting clients, and those of the nodes that it
 // had taken over. With died set its process is dead for sure.
 func (n *Node) gone(p *peer, why string, died bool) {
@@ -634,7 +647,11 @@ func (n *Node) gone(p *peer, why string, died bool) {
 		n.o.Logger.Info("boshnats: a node has left, and its sessions are here", "node", p.name, "why", why)
 		answerAll(gone, bosh.ErrMoved)
 	} else {
-		n.o.Logger.Warn("boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(gone))
+		level := slog.LevelWarn
+		if len(gone) == 0 && (why == hasLeft || why == hasNone) {
+			level = slog.LevelInfo // as planned
+		}
+		n.o.Logger.Log(context.Background(), level, "boshnats: a node is gone", "node", p.name, "why", why, "waiting", len(gone))
 		n.tell(p, gone)
 	}
 	answerAll(lost, errLost)

@@ -43,10 +43,10 @@ func (n *Node) serveAt(m *nats.Msg, adopted bool) {
 		if data, ok = n.assemble(m.Reply, data); !ok {
 			return
 		}
-		n.confirm(m.Reply, n.takeOver(data, false))
+		n.admit(m.Reply, n.takeOver(data, false))
 		return
 	case handed, question:
-		n.confirm(m.Reply, n.takeOver(data, m.Data[0] == question))
+		n.admit(m.Reply, n.takeOver(data, m.Data[0] == question))
 		return
 	default:
 		return
@@ -105,6 +105,15 @@ func (n *Node) confirm(reply string, yes bool) {
 	} else if reply != "" {
 		n.nc.Publish(reply, []byte{whole})
 	}
+}
+
+// admit says that a session is here, or why not.
+func (n *Node) admit(reply string, err error) {
+	if err == nil || reply == "" {
+		n.confirm(reply, true)
+		return
+	}
+	n.nc.Publish(reply, append([]byte{failure}, err.Error()...))
 }
 
 // answerError answers by an error, if it is one.

@@ -29,6 +29,7 @@ var page []byte
 // A balancer sends each request to the next node, and restarts dead nodes.
 type balancer struct {
 	args   func(i int) []string // of the node at place i
+	path   func(i int) string   // of its program; nil if it is this one
 	quit   chan struct{}
 	places sync.WaitGroup
 
@@ -53,15 +54,20 @@ type process struct {
 
 // newBalancer starts n nodes, and waits until they are there.
 func newBalancer(n int, direct bool) (*balancer, error) {
+	b := prepare(n, direct)
+	return b, b.start(n)
+}
+
+// prepare returns a balancer that is still to be started.
+func prepare(n int, direct bool) *balancer {
 	var listen []string
 	for range n {
 		listen = append(listen, demo.FreeAddr())
 	}
-	b := &balancer{quit: make(chan struct{}), args: func(i int) []string {
+	return &balancer{quit: make(chan struct{}), args: func(i int) []string {
 		others := slices.Delete(slices.Clone(listen), i, i+1)
 		return []string{"-listen", listen[i], "-routes", strings.Join(others, ","), "-direct=" + strconv.FormatBool(direct)}
 	}}
-	return b, b.start(n)
 }
 
 // start starts n nodes.
@@ -86,7 +92,7 @@ const again = 2 * time.Second
 // keep has a node run at a place until the balancer is closed.
 func (b *balancer) keep(i int, first chan<- error) {
 	for {
-		p, err := launch(i, b.args(i))
+		p, err := b.launch(i)
 		if first != nil {
 			first <- err
 			first = nil
@@ -126,12 +132,15 @@ func (b *balancer) keep(i int, first chan<- error) {
 }
 
 // launch starts a node, and waits until it says where it is.
-func launch(place int, args []string) (*process, error) {
-	self, err := os.Executable()
+func (b *balancer) launch(place int) (*process, error) {
+	path, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{place: place, cmd: exec.Command(self, args...), ended: make(chan struct{})}
+	if b.path != nil {
+		path = b.path(place)
+	}
+	p := &process{place: place, cmd: exec.Command(path, b.args(place)...), ended: make(chan struct{})}
 	p.alive, p.out = context.WithCancel(context.Background())
 	p.cmd.Stderr = os.Stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -244,33 +253,40 @@ func (b *balancer) restart() error {
 	all := slices.Clone(b.nodes)
 	b.mu.Unlock()
 	for _, p := range all {
-		b.mu.Lock()
-		b.nodes = slices.DeleteFunc(b.nodes, func(q *process) bool { return q == p }) // new requests go elsewhere
-		left := len(b.nodes)
-		b.mu.Unlock()
-		p.planned.Store(true)
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := b.replace(p); err != nil {
 			return err
-		}
-		<-p.ended
-		for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-			b.mu.Lock()
-			n := len(b.nodes)
-			b.mu.Unlock()
-			if n > left {
-				break
-			}
-			select {
-			case <-b.quit:
-				return errors.New("the balancer is closed")
-			default:
-			}
-			if time.Since(began) > 20*time.Second {
-				return errors.New("a node does not start")
-			}
 		}
 	}
 	return nil
+}
+
+// replace has a node leave, and waits until another one is in its place.
+func (b *balancer) replace(p *process) error {
+	b.mu.Lock()
+	b.nodes = slices.DeleteFunc(b.nodes, func(q *process) bool { return q == p }) // new requests go elsewhere
+	left := len(b.nodes)
+	b.mu.Unlock()
+	p.planned.Store(true)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-p.ended
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		b.mu.Lock()
+		n := len(b.nodes)
+		b.mu.Unlock()
+		if n > left {
+			return nil
+		}
+		select {
+		case <-b.quit:
+			return errors.New("the balancer is closed")
+		default:
+		}
+		if time.Since(began) > 20*time.Second {
+			return errors.New("a node does not start")
+		}
+	}
 }
 
 // kill kills a node, as kill -9 does.

@@ -7,7 +7,8 @@
 //
 //	if c.version >= 2 {
 //
-// and TestGolden keeps bytes of each version that is read.
+// and TestGolden keeps bytes of each version that is read. The build tag boshnext makes a
+// program of the version after this one, for tests: see next.go.
 package state
 
 import (
@@ -166,8 +167,6 @@ type format struct {
 	oldest, version byte
 	code            func(*Session, *codec) // the fields of all these versions
 }
-
-var present = format{Oldest, Version, (*Session).code}
 
 // Append appends s to b.
 func (s *Session) Append(b []byte) []byte { return present.write(b, s) }

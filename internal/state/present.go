@@ -1,0 +1,5 @@
+//go:build !boshnext
+
+package state
+
+var present = format{Oldest, Version, (*Session).code}
