@@ -314,7 +314,7 @@ func TestBacklogWithoutLimit(t *testing.T) {
 // A framing that there is not is nobody's stream.
 func TestUnknownFraming(t *testing.T) {
 	for name, o := range map[string]bosh.Options{
-		"of Options": {Framing: bosh.Opaque + 1},
+		"of Options": {Framing: bosh.Framing(len(framing.All))},
 		"of Admit": {Admit: func(ctx context.Context, _ *http.Request, o *bosh.Opening) (context.Context, error) {
 			o.Framing = 255
 			return ctx, nil
@@ -324,7 +324,7 @@ func TestUnknownFraming(t *testing.T) {
 		o.Trace = &bosh.Trace{Refused: func(_ *http.Request, e *bosh.Error) { refused = e }}
 		Bubble(t, name, o, func(b *Harness) {
 			b.Post(Complete(StdCreation)).GetsNow(Condition(bosh.InternalServerError))
-			assert.ErrorContains(b, refused, "use one of [XMPP Elements Opaque]")
+			assert.ErrorContains(b, refused, fmt.Sprint("use one of ", framing.All))
 		})
 	}
 }

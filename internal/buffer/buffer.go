@@ -25,8 +25,9 @@ const (
 // blocks are the spare buffers of Block, and sizes the larger ones, by size. A new one of
 // these would have to be cleared, and the system asked for its pages, again and again.
 var (
-	blocks = sync.Pool{New: func() any { return new([Block]byte) }}
-	sizes  [4 * larger]sync.Pool // of *[]byte
+	blocks  = sync.Pool{New: func() any { return new([Block]byte) }}
+	sizes   [4 * larger]sync.Pool                               // of *[]byte
+	headers = sync.Pool{New: func() any { return new([]byte) }} // for sizes, empty
 )
 
 // sizeFor returns the capacity of the buffers with room for n bytes, more than Block and
@@ -41,8 +42,11 @@ func sizeFor(n int) (size, i int) {
 // large returns an empty buffer with room for n bytes.
 func large(n int) []byte {
 	size, i := sizeFor(n)
-	if b, ok := sizes[i].Get().(*[]byte); ok {
-		return *b
+	if h, ok := sizes[i].Get().(*[]byte); ok {
+		b := *h
+		*h = nil
+		headers.Put(h)
+		return b
 	}
 	return make([]byte, 0, size)
 }
@@ -91,8 +95,9 @@ func giveBack(b []byte) {
 		blocks.Put((*[Block]byte)(b[:Block]))
 	} else if n > Block && n <= Large {
 		if size, i := sizeFor(n); size == n {
-			b = b[:0]
-			sizes[i].Put(&b)
+			h := headers.Get().(*[]byte)
+			*h = b[:0]
+			sizes[i].Put(h)
 		}
 	}
 }
