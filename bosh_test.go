@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
 	"github.com/gobosh/bosh/internal/framing"
 	. "github.com/gobosh/bosh/internal/spec/harness"
@@ -88,6 +89,9 @@ func TestFramingsAreKnown(t *testing.T) {
 	assert.Len(t, framing.All, len(names))
 	ofClients, _ := constants(t, "boshclient/options.go", "Framing")
 	assert.Equal(t, names, ofClients, "clients know the same")
+	for i, name := range ofClients {
+		assert.Equal(t, name, boshclient.Framing(i).String())
+	}
 }
 
 // How many sessions there may be, and how much a request may carry.

@@ -59,7 +59,7 @@ func (c *config) parse(rawURL string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is not an absolute URL of http or https", u.Redacted())
 	}
 	c.To = first(c.To, u.Hostname())
-	if c.Framing > Opaque {
+	if !c.Framing.known() {
 		return nil, fmt.Errorf("no such framing: %v", c.Framing)
 	}
 	for _, text := range []string{c.To, c.From, c.Lang, c.Version} {

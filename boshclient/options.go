@@ -38,17 +38,17 @@ const (
 	Opaque
 )
 
+// framings has the names of all.
+var framings = [...]string{XMPP: "XMPP", Elements: "Elements", Opaque: "Opaque"}
+
 func (f Framing) String() string {
-	switch f {
-	case XMPP:
-		return "XMPP"
-	case Elements:
-		return "Elements"
-	case Opaque:
-		return "Opaque"
+	if f.known() {
+		return framings[f]
 	}
 	return fmt.Sprintf("Framing(%d)", uint8(f))
 }
+
+func (f Framing) known() bool { return int(f) < len(framings) }
 
 // Options configure a [Conn]. The zero value is good for XMPP, and so are no Options.
 // For every number and duration, zero means the default named with the field, and a
