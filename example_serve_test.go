@@ -198,9 +198,8 @@ func ExampleSession_Streams() {
 	// <only-for-two xmlns='urn:example'/>
 }
 
-// What a client was not proven to have is handed back when its stream has
-// ended: here what the last answer carried, of which nobody knows whether it
-// arrived, and what nobody fetched.
+// Unproven output is handed back after the end of a stream: the payloads of
+// the last answer, since it may have been lost, and those never fetched.
 func ExampleStream_Undelivered_sent() {
 	events, written, ended := make(chan string), make(chan bool), make(chan bool)
 	h := bosh.New(bosh.Options{

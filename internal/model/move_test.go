@@ -567,9 +567,8 @@ func TestImportRefused(t *testing.T) {
 	})
 }
 
-// A node that leaves passes on what comes for sessions that it has handed over; who has
-// them serves them under the old name; and a request that finds a session on its way is
-// answered a little later.
+// A leaving node passes requests of its exported sessions on. Their new node serves them
+// under the old name. A request during the move is answered a little later.
 func TestMoveOfNodes(t *testing.T) {
 	Trios(t, "from a to b, asked at c", StdOptions, func(c *Trio) {
 		p := Dial(c.T, c.At("a"))

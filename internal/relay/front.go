@@ -112,9 +112,9 @@ func (f *Front) Foreign(sid []byte) bool {
 func (f *Front) Export() { f.export.Store(true) }
 
 // Where returns the node to pass a request on to, or "". The request came in at via, and its
-// session is not here. A session that has been handed over is looked for under the node's
-// own name: the carrier of messages knows who has adopted it. ended reports whether it has
-// ended here. hops counts the nodes that pass the request on and had the session.
+// session is not here. Where looks for an exported session under the node's own name: the
+// carrier of messages knows its new node. ended reports whether it has ended here. hops
+// counts the nodes on the way that had the session.
 func (f *Front) Where(sid []byte, via interface {
 	Relayed() bool
 	Hops() uint8

@@ -11,9 +11,9 @@ import (
 // It is never 0.
 //
 // It is wyhash, as the runtime has it for machines without AES, at a fifth of what
-// SHA-256 costs. Whoever does not know the sid cannot look for two bodies of the same sum;
-// whoever does could, and would have no more of it than by a true repeat: an answer that
-// the sid is enough for. In a session with keys, a repeat must have the key, too.
+// SHA-256 costs. Without the sid nobody can look for two bodies of the same sum. With the
+// sid it is of no use: a true repeat brings the same answer. In a session with keys, a
+// repeat must have the key, too.
 func Sum[T string | []byte](sid T, body []byte) uint64 {
 	var key [16]byte
 	copy(key[:], sid)

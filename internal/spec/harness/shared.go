@@ -543,8 +543,8 @@ type Trio struct {
 	gone       bool       // it has left
 }
 
-// relay is that of the Cluster. What a node that leaves sends to its own name is for who has
-// adopted that, and so is all that is sent to it when it is gone.
+// relay is that of the Cluster. Messages of a leaving node to its own name go to its heir, as
+// do all messages to it when it is gone.
 func (c *Trio) relay(from string) func(string, []byte, func([]byte, error)) {
 	send := c.Relay(from)
 	return func(to string, message []byte, answer func([]byte, error)) {

@@ -213,9 +213,9 @@ func TestSlowEcho(t *testing.T) {
 	}
 }
 
-// With Throttle a client that is too fast is slowed to the pace of an application that
-// reads slowly, and not ended: nothing is answered while the application is behind,
-// although there is always something to say, and although the client asks for no wait.
+// Throttle slows a fast client to the pace of a slow application, and does not end it.
+// Nothing is answered while the application is behind: not for output, and not for a
+// client without wait.
 func TestThrottle(t *testing.T) {
 	const body, rate = 1 << 14, 1 << 12 // bytes, and bytes a second that the application reads
 	for name, attrs := range map[string]string{"holding": "wait='2' hold='1'", "polling": "wait='0' hold='0'", "pausing": "wait='2' hold='1'"} {
