@@ -19,8 +19,8 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// A wire sends and receives elements.
-type wire interface {
+// A speaker sends and receives elements, over BOSH or TCP.
+type speaker interface {
 	Send(ctx context.Context, elements ...string) error
 	Recv(ctx context.Context) ([]byte, error)
 	Restart(ctx context.Context) error
@@ -28,13 +28,13 @@ type wire interface {
 
 // A user is an XMPP client that is logged in.
 type user struct {
-	wire
+	speaker
 	t   testing.TB
 	jid string
 }
 
 // awaited returns the first element that matches, and skips others.
-func awaited(t testing.TB, w wire, pattern string) string {
+func awaited(t testing.TB, w speaker, pattern string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -52,7 +52,7 @@ func awaited(t testing.TB, w wire, pattern string) string {
 
 func (u *user) await(pattern string) string {
 	u.t.Helper()
-	return awaited(u.t, u.wire, pattern)
+	return awaited(u.t, u.speaker, pattern)
 }
 
 func (u *user) say(elements ...string) {
@@ -70,8 +70,8 @@ type errAuth string
 
 func (e errAuth) Error() string { return string(e) }
 
-// authenticate logs in over a wire on which the features have arrived.
-func authenticate(t testing.TB, w wire, m sasl.Mechanism, name, password string) error {
+// authenticate logs in over a speaker on which the features have arrived.
+func authenticate(t testing.TB, w speaker, m sasl.Mechanism, name, password string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -107,13 +107,13 @@ func authenticate(t testing.TB, w wire, m sasl.Mechanism, name, password string)
 }
 
 // login logs in, binds a resource and becomes available.
-func login(t testing.TB, w wire, m sasl.Mechanism, name string) *user {
+func login(t testing.TB, w speaker, m sasl.Mechanism, name string) *user {
 	t.Helper()
 	awaited(t, w, "<mechanism>"+m.Name+"</mechanism>")
 	require.NoError(t, authenticate(t, w, m, name, name))
 	require.NoError(t, w.Restart(t.Context()))
 	awaited(t, w, "features.*<bind")
-	u := &user{wire: w, t: t}
+	u := &user{speaker: w, t: t}
 	u.say("<iq xmlns='jabber:client' type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
 	u.jid = regexp.MustCompile("<jid>([^<]+)</jid>").FindStringSubmatch(u.await("<jid>"))[1]
 	u.say("<iq xmlns='jabber:client' type='set' id='session'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>", "<presence xmlns='jabber:client'/>")

@@ -322,7 +322,7 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 		require.False(t, got[st.id], "arrived, and returned: %s", st.id)
 		got[st.id] = true
 	}
-	again := &recorder{wire: dialTCP(t, s.c2s)}
+	again := &recorder{speaker: dialTCP(t, s.c2s)}
 	login(t, again, sasl.Plain, "alice")
 	for _, el := range again.got {
 		arrived(el)
@@ -330,7 +330,7 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for len(got) < 20 {
-		el, err := again.wire.Recv(ctx)
+		el, err := again.speaker.Recv(ctx)
 		if err != nil {
 			break
 		}
@@ -365,9 +365,9 @@ func testResume(t *testing.T, s *realServer, args []string) {
 	say(3, 6)
 
 	p = startProxy(t, args...)
-	alice.wire = dialBOSH(t, p.url)
+	alice.speaker = dialBOSH(t, p.url)
 	alice.await("<mechanism>SCRAM-SHA-256</mechanism>")
-	require.NoError(t, authenticate(t, alice.wire, sasl.ScramSha256, "alice", "alice"))
+	require.NoError(t, authenticate(t, alice.speaker, sasl.ScramSha256, "alice", "alice"))
 	require.NoError(t, alice.Restart(t.Context()))
 	alice.await("features.*urn:xmpp:sm:3")
 	alice.say("<resume xmlns='urn:xmpp:sm:3' h='3' previd='" + id + "'/>")
@@ -380,12 +380,12 @@ func testResume(t *testing.T, s *realServer, args []string) {
 
 // A recorder keeps what is received.
 type recorder struct {
-	wire
+	speaker
 	got [][]byte
 }
 
 func (r *recorder) Recv(ctx context.Context) ([]byte, error) {
-	el, err := r.wire.Recv(ctx)
+	el, err := r.speaker.Recv(ctx)
 	if err == nil {
 		r.got = append(r.got, el)
 	}

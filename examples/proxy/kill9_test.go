@@ -156,8 +156,8 @@ func (m *mailbox) get(id string) int {
 	return m.ids[id]
 }
 
-// receive puts messages into the box until the wire ends.
-func (m *mailbox) receive(ctx context.Context, w wire, is string) {
+// receive puts messages into the box until the speaker ends.
+func (m *mailbox) receive(ctx context.Context, w speaker, is string) {
 	for {
 		el, err := w.Recv(ctx)
 		if err != nil {
@@ -169,12 +169,12 @@ func (m *mailbox) receive(ctx context.Context, w wire, is string) {
 
 // mailing puts what is received into a mailbox on the way.
 type mailing struct {
-	wire
+	speaker
 	box *mailbox
 }
 
 func (r mailing) Recv(ctx context.Context) ([]byte, error) {
-	el, err := r.wire.Recv(ctx)
+	el, err := r.speaker.Recv(ctx)
 	if err == nil {
 		r.box.put(el, "chat")
 	}

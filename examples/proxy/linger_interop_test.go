@@ -82,7 +82,7 @@ func TestLingerBeforeProsody(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	assert.Empty(t, missing(), "of %d messages", n)
-	for _, w := range []wire{again, bob} { // so that nobody waits for more
+	for _, w := range []speaker{again, bob} { // so that nobody waits for more
 		w.Send(ctx, "<presence xmlns='jabber:client' type='unavailable'/>", streamEnd)
 	}
 	has := 0
