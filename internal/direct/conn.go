@@ -32,6 +32,7 @@ type conn struct {
 	skip     int             // bytes of empty lines that may still be overlooked before the next request
 	busy     bool            // what is read is to be kept
 	held     bool            // a request waited for its answer after the last one had been served
+	tells    bool            // the socket tells with what is read whether there is more
 	limited  bool            // there is a read deadline for the request that is under way
 	begun    int             // where its body begins behind used, if some of that has come
 	coming   *arrival        // how it comes; nil until one has come little by little

@@ -22,13 +22,15 @@ func (c *conn) initRaw() {
 	}
 	c.raw = raw
 	c.readable, c.writable = c.tryRead, c.tryWrite
+	c.askForMore()
 }
 
 // tryRead reads all there is, and serves the requests in it. It reports whether it need not
 // be called again when there is more. A read of less than the buffer has emptied the
 // socket, mostly (behind urgent data there may be more, for the next read), and later bytes
-// call it again. The client's end cannot be read as data. The next read notices it: at once
-// if a request waits for its answer, or else when the connection comes to rest.
+// call it again. The client's end cannot be read as data, but by another read. If it is not
+// known whether there is one, there is that read if a request waits for its answer: the
+// others may wait until the connection comes to rest.
 func (c *conn) tryRead(fd uintptr) bool {
 	for {
 		if c.buf == nil {
@@ -36,7 +38,8 @@ func (c *conn) tryRead(fd uintptr) bool {
 		}
 		room := cap(c.buf) - len(c.buf)
 		var n int
-		n, c.err = syscall.Read(int(fd), c.buf[len(c.buf):cap(c.buf)])
+		var more bool
+		n, more, c.err = c.receiveMore(fd, c.buf[len(c.buf):cap(c.buf)])
 		switch {
 		case c.err == syscall.EINTR:
 			continue
@@ -56,7 +59,7 @@ func (c *conn) tryRead(fd uintptr) bool {
 		if !c.acceptAll() {
 			return true
 		}
-		if n < room && !c.held {
+		if n < room && !(more && (c.held || c.tells)) {
 			return false
 		}
 	}

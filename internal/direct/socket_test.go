@@ -175,6 +175,28 @@ func (v *visitor) ends() {
 	assert.Equal(v.t, io.EOF, err)
 }
 
+// A client's end right behind its request is noticed, though both come by one read.
+func TestEndBehindRequest(t *testing.T) {
+	free := make(chan bool)
+	onSockets(t, "held", func(t *testing.T, s *site) {
+		v := s.visitor()
+		v.says(post("echo 1"))
+		v.hears("1")
+		v.says(post("busy"))
+		v.says(post("last"))
+		v.Close()
+		free <- true
+		s.lost("last")
+	}, func(s *site) {
+		s.e.Serve = func(q *Request, body []byte) {
+			s.serve(q, string(body))
+			if string(body) == "busy" {
+				<-free
+			}
+		}
+	})
+}
+
 // settled returns how many goroutines there are when some have come to their end.
 func settled() int {
 	for n, since := 0, time.Now(); ; time.Sleep(time.Millisecond) {
