@@ -36,7 +36,10 @@ func (sc *scenario) lean() bool {
 	return slices.Contains(sc.does, doesRoute) || slices.Contains(sc.does, doesCarry)
 }
 
-var routed = []string{doesRouting, doesRoute}
+var (
+	routed = []string{doesRouting, doesRoute}
+	limits = []string{doesRouting, doesHijack, doesRoute}
+)
 
 // tails are how long it takes.
 func tails(t99, worst targets) []row {
@@ -54,7 +57,7 @@ func rated(what string, t targets, others ...row) []row {
 }
 
 var closed = []scenario{
-	{"xmpp", "200 sessions, one ping each way, as fast as it goes; XMPP, generator of one thread", routed, pings(200, 1, nil),
+	{"xmpp", "200 sessions, one ping each way, as fast as it goes; XMPP, generator of one thread", limits, pings(200, 1, nil),
 		rated("round trips", targets{0.9, 2.8}, tails(targets{1.2, 0.4}, targets{1.5, 0.5})...)},
 	{"fanout", "one session sends 10 messages a body to 500 that wait", routed, fanout,
 		rated("deliveries", targets{0.85, 1.7}, append(tails(targets{}, targets{}),

@@ -44,7 +44,19 @@ type floorSession struct {
 type floorRequest struct {
 	rid    int64
 	wait   time.Duration
-	answer chan []byte // of capacity 1
+	answer chan []byte // of capacity 1; nil with conn
+	conn   *hijacked   // to be answered on
+	timer  *time.Timer // of a request with conn
+}
+
+// give answers a request.
+func (r *floorRequest) give(b []byte) {
+	if r.conn == nil {
+		r.answer <- b
+		return
+	}
+	r.timer.Stop()
+	r.conn.answer(b)
 }
 
 func newFloor(goroutines bool) *floor {
@@ -65,7 +77,7 @@ var (
 
 func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := readBody(r)
-	answer, held := f.receive(*body)
+	answer, held := f.receive(*body, nil)
 	bodies.Put(body)
 	if held != nil {
 		timer := time.NewTimer(held.wait)
@@ -81,8 +93,9 @@ func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sendAnswer(w, answer)
 }
 
-// receive returns the answer to a request, or the request if it must be held.
-func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
+// receive returns the answer to a request, or the request if it must be held. conn is the
+// connection it came on, if that is taken over.
+func (f *floor) receive(body []byte, conn *hijacked) ([]byte, *floorRequest) {
 	sid, rid := field(body, " sid='"), number(field(body, " rid='"))
 	if sid == nil {
 		id := rand.Text()
@@ -124,14 +137,14 @@ func (f *floor) receive(body []byte) ([]byte, *floorRequest) {
 		return s.terminate(rid), nil
 	}
 	if f.router == nil {
-		return s.receive(rid, payload(body), payload(body))
+		return s.receive(rid, conn, payload(body), payload(body))
 	}
 	if bytes.Contains(body[:bytes.IndexByte(body, '>')], []byte(" xmpp:restart=")) {
-		return s.receive(rid, nil, []byte(features))
+		return s.receive(rid, conn, nil, []byte(features))
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	return s.receive(rid, payload(body), f.router.take(s.user, payload(body)))
+	return s.receive(rid, conn, payload(body), f.router.take(s.user, payload(body)))
 }
 
 // write sends b to this user, for the router.
@@ -151,18 +164,18 @@ func (s *floorSession) terminate(rid int64) []byte {
 	if s.held == nil {
 		return floorEnd
 	}
-	s.held.answer <- append(strconv.AppendInt([]byte(floorOpen+" ack='"), rid, 10), "' type='terminate'/>"...)
+	s.held.give(append(strconv.AppendInt([]byte(floorOpen+" ack='"), rid, 10), "' type='terminate'/>"...))
 	s.held = nil
 	return floorBlank
 }
 
 // receive takes a payload, and the application's reply to it if it has no goroutine.
-func (s *floorSession) receive(rid int64, payload, reply []byte) ([]byte, *floorRequest) {
+func (s *floorSession) receive(rid int64, conn *hijacked, payload, reply []byte) ([]byte, *floorRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = rid
 	older := s.held
-	s.held = &floorRequest{rid: rid, wait: s.wait, answer: make(chan []byte, 1)}
+	s.hold(rid, conn)
 	switch {
 	case s.wake != nil && len(payload) > 0:
 		s.in, s.older = append(s.in, payload...), older
@@ -172,19 +185,37 @@ func (s *floorSession) receive(rid int64, payload, reply []byte) ([]byte, *floor
 		}
 		return nil, s.held
 	case older != nil && len(reply) == 0 && len(s.out) == 0:
-		older.answer <- floorBlank
+		older.give(floorBlank)
 		return nil, s.held
 	}
 	s.out = append(s.out, reply...)
 	switch {
 	case older != nil:
-		older.answer <- s.take(older)
+		older.give(s.take(older))
 	case len(s.out) > 0:
 		answer := s.take(s.held)
 		s.held = nil
 		return answer, nil
 	}
 	return nil, s.held
+}
+
+// hold keeps the request that has come.
+func (s *floorSession) hold(rid int64, conn *hijacked) {
+	r := &floorRequest{rid: rid, wait: s.wait, conn: conn}
+	s.held = r
+	if conn == nil {
+		r.answer = make(chan []byte, 1)
+		return
+	}
+	r.timer = time.AfterFunc(r.wait, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.held == r {
+			s.held = nil
+			r.give(floorBlank)
+		}
+	})
 }
 
 // echo is the application in a goroutine.
@@ -206,7 +237,7 @@ func (s *floorSession) speak() {
 	}
 	s.older = nil
 	if r != nil {
-		r.answer <- s.take(r)
+		r.give(s.take(r))
 	}
 }
 

@@ -35,8 +35,8 @@ func secured(h http.Handler) (*http.Server, error) {
 }
 
 var idleTLS = []scenario{
-	{"idletls", "500 sessions over TLS and HTTP/1.1, one held request each", plain, idleOver(500, false), idleTLSRows(targets{1.1, 0.5})},
-	{"idleh2", "500 sessions over TLS and HTTP/2, one held request each", plain, idleOver(500, true), idleTLSRows(targets{1.1, 1.1})},
+	{"idletls", "500 sessions over TLS and HTTP/1.1, one held request each", few, idleOver(500, false), idleTLSRows(targets{1.1, 0.5})},
+	{"idleh2", "500 sessions over TLS and HTTP/2, one held request each", few, idleOver(500, true), idleTLSRows(targets{1.1, 1.1})},
 }
 
 func idleTLSRows(t targets) []row {

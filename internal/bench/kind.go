@@ -25,6 +25,7 @@ const (
 	doesPipelined = "pipelined" // echo, to clients that pipeline
 	doesRoute     = "route"     // XMPP, with a goroutine for each session: see router
 	doesRouting   = "routing"   // see router, behind the floor
+	doesHijack    = "hijack"    // see router, behind hijacker
 	doesCarry     = "carry"     // see carrying
 	doesPost      = "post"      // see discard
 )
@@ -70,6 +71,7 @@ var kinds = []kind{
 	{"direct-received", doesReceive, "direct, received", direct, library(bosh.Options{Serve: echoReceived, Direct: true})},
 	{"direct-bytes", doesBytes, "direct, bytes", direct, library(bosh.Options{Serve: echoBytes, Direct: true})},
 	{"floor-route", doesRouting, "floor", standard, routingFloor},
+	{"hijack-route", doesHijack, "", standard, hijackingRouter},
 	{"route", doesRoute, "elements", standard, routing(bosh.Options{})},
 	{"direct-route", doesRoute, "direct", direct, routing(bosh.Options{Direct: true})},
 	{"floor-post", doesPost, "floor", standard, func() server { return server{Handler: http.HandlerFunc(discard)} }},

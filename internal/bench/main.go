@@ -68,9 +68,9 @@ func command() error {
 	if *growth != "" {
 		return measureGrowth(*growth)
 	}
-	t, all := newTable(os.Stdout), make(map[string]results)
+	began, t, all := time.Now(), newTable(os.Stdout), make(map[string]results)
 	for _, sc := range slices.Concat(scenarios, idleTLS, closed, bulk) {
-		if !wanted.MatchString(sc.name) {
+		if !wanted.MatchString(sc.name) || *only == "" && slices.Contains(asked, sc.name) {
 			continue
 		}
 		results, err := sc.measure()
@@ -83,7 +83,8 @@ func command() error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	fmt.Print(agreement(all["roundtrip"], all["xmpp"]))
+	fmt.Print(agreement(all["roundtrip"], all["xmpp"]), limit(all["xmpp"]))
+	fmt.Printf("\nin %v\n", time.Since(began).Round(time.Second))
 	return nil
 }
 

@@ -42,6 +42,7 @@ type targets [engines]float64
 const burst = 50
 
 var (
+	few     = []string{doesFloor, doesElements}
 	plain   = []string{doesFloor, doesGoroutine, doesElements}
 	both    = []string{doesFloor, doesGoroutine, doesElements, doesReceive}
 	copying = []string{doesFloor, doesGoroutine, doesElements, doesReceive, doesBytes}
@@ -68,7 +69,7 @@ var scenarios = []scenario{
 		{figure: "requests", what: "HTTP requests per delivery", targets: targets{1.05, 1.05}},
 		tail50, tail99, tailWorst,
 	}},
-	{"broadcast", "to 10,000 sessions, one element of 200 bytes each, as one and in a loop", plain, broadcast, []row{
+	{"broadcast", "to 10,000 sessions, one element of 200 bytes each, as one and in a loop", few, broadcast, []row{
 		{figure: "last", what: "until the last client has it, ms", ratio: true, targets: targets{1.2, 1.2}},
 		{figure: "call one/loop", what: "CPU of the call, Broadcast to a loop of WriteElement", targets: targets{0.7, 0.7}},
 		{figure: "cpu one/loop", what: "CPU of the process until the last client has it, the same"},
@@ -100,8 +101,15 @@ var (
 	tailWorst = row{figure: "worst", what: "latency, worst, ms", ratio: true}
 )
 
-// seldom is how often some scenarios are run at most: they take long.
-var seldom = map[string]int{"idle10k": 1, "burst": 2, "idle1k": 1, "idletls": 1, "idleh2": 1, "broadcast": 1, "heads": 1}
+// seldom is how often some scenarios are run at most: they take long, or their figures
+// differ little from run to run.
+var seldom = map[string]int{
+	"roundtrip": 2, "burst": 2, "push": 2, "churn": 2, "broadcast": 1, "idle1k": 1, "idle10k": 1, "idletls": 1, "idleh2": 1, "rate20": 1,
+	"heads": 1, "sends500": 2, "sends45k": 2, "echo1": 2, "echo64k": 2,
+}
+
+// asked are run only if -run names them: idle10k takes two minutes for what idle1k says, too.
+var asked = []string{"idle10k"}
 
 // The runtime collects the garbage of an idle process every two minutes: too long
 // to wait for.

@@ -137,6 +137,29 @@ func agreement(first, second results) (said string) {
 	return said
 }
 
+// limit says how near Direct comes to what there is without net/http at all: a floor that
+// takes connections over. It says nothing without either.
+func limit(rs results) string {
+	var ratios []float64
+	for i, f := range rs["direct-route"] {
+		if hijack := rs["hijack-route"]; i < len(hijack) {
+			ratios = append(ratios, f["rate"]/hijack[i]["rate"])
+		}
+	}
+	if len(ratios) == 0 {
+		return ""
+	}
+	verdict := "met"
+	if median(ratios) < nearLimit {
+		verdict = "**missed**"
+	}
+	return fmt.Sprintf("\nround trips per second of direct, xmpp, to a floor that takes connections over: %s, ≥ %s %s\n",
+		short(median(ratios)), short(nearLimit), verdict)
+}
+
+// nearLimit is the target for limit.
+const nearLimit = 0.9
+
 // values returns the values of a row for a kind of server, by run.
 func (r row) values(rs results, k *kind) (vs []float64) {
 	for i, f := range rs[k.name] {

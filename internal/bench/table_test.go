@@ -61,3 +61,12 @@ func TestAgreement(t *testing.T) {
 	assert.Empty(t, agreement(first, nil))
 	assert.Empty(t, agreement(nil, nil))
 }
+
+func TestLimit(t *testing.T) {
+	rs := results{"hijack-route": {{"rate": 100}, {"rate": 200}, {"rate": 100}}, "direct-route": {{"rate": 95}, {"rate": 160}, {"rate": 70}}}
+	const said = "\nround trips per second of direct, xmpp, to a floor that takes connections over: 0.800, ≥ 0.900 **missed**\n"
+	assert.Equal(t, said, limit(rs))
+	rs["direct-route"][2]["rate"] = 90
+	assert.Contains(t, limit(rs), "0.900, ≥ 0.900 met")
+	assert.Empty(t, limit(nil))
+}

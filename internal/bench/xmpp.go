@@ -143,6 +143,13 @@ func routingFloor() server {
 	return server{Handler: f}
 }
 
+// hijackingRouter is a router behind a floor without net/http.
+func hijackingRouter() server {
+	f := newFloor(false)
+	f.router = newRouter()
+	return server{Handler: hijacker{f}}
+}
+
 // discard takes bodies over plain HTTP and answers them by as many bytes as the query
 // asks for.
 func discard(w http.ResponseWriter, r *http.Request) {
