@@ -105,7 +105,8 @@ var (
 // differ little from run to run.
 var seldom = map[string]int{
 	"roundtrip": 2, "burst": 2, "push": 2, "churn": 2, "broadcast": 1, "idle1k": 1, "idle10k": 1, "idletls": 1, "idleh2": 1, "rate20": 1,
-	"heads": 1, "sends500": 2, "sends45k": 2, "echo1": 2, "echo64k": 2,
+	"rate300": 2, "rate2000": 2, "heads": 1, "sends500": 2, "sends45k": 2, "beside2": 2, "beside8": 2, "upload": 2, "download": 2,
+	"echo1": 2, "echo64k": 2,
 }
 
 // asked are run only if -run names them: idle10k takes two minutes for what idle1k says, too.
