@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -180,8 +181,32 @@ func (b *balancer) pick() *process {
 
 var transport = &http.Transport{MaxIdleConnsPerHost: 100}
 
-// RoundTrip sends a request to the next node.
-func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+// maxRepeated is the largest body that is kept for another node, in bytes.
+const maxRepeated = 64 << 10
+
+// RoundTrip sends a request to the next node. If that one does not answer another one gets it:
+// a BOSH request may come twice. Clients would repeat it, too, but some not for seconds.
+func (b *balancer) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	var body []byte
+	tries := 1
+	if r.URL.Path == "/http-bind" && r.ContentLength >= 0 && r.ContentLength <= maxRepeated {
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		tries = 3
+	}
+	for ; tries > 0; tries-- {
+		if body != nil {
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		if resp, err = b.send(r); err == nil || r.Context().Err() != nil {
+			break
+		}
+	}
+	return resp, err
+}
+
+func (b *balancer) send(r *http.Request) (*http.Response, error) {
 	p := b.pick()
 	if p == nil {
 		return nil, errors.New("no node is running")
@@ -190,7 +215,9 @@ func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	stop := context.AfterFunc(p.alive, cancel)
 	context.AfterFunc(ctx, func() { stop() })
 	r = r.WithContext(ctx)
-	r.URL.Scheme, r.URL.Host = "http", p.addr
+	u := *r.URL
+	u.Scheme, u.Host = "http", p.addr
+	r.URL = &u
 	return transport.RoundTrip(r)
 }
 
