@@ -3,9 +3,6 @@ package session
 import (
 	"math"
 	"time"
-
-	"github.com/gobosh/bosh/internal/buffer"
-	"github.com/gobosh/bosh/internal/wire"
 )
 
 // A State is how far a request has come.
@@ -76,17 +73,17 @@ func (r *Record[X, H]) burden() (n int) {
 }
 
 // room returns the buffer of the answer for another one, once r is forgotten, if nobody
-// else has it. It is certain after one write of an answer with payloads. A large buffer is
-// for all sessions: a new one must be cleared, and soon collected.
+// else has it. It is certain after one write of an answer with payloads.
 func (r *Record[X, H]) room() []byte {
-	switch {
-	case r.State != Written || !r.Payload || r.Shared || r.Repeats > 0:
+	if r.State != Written || !r.Payload || r.Shared || r.Repeats > 0 || cap(r.Body) > maxRoom {
 		return nil
-	case cap(r.Body) > wire.MaxRoom:
-		return buffer.Rest(r.Body[:0])
 	}
 	return r.Body[:0]
 }
+
+// maxRoom is the largest reused buffer, in bytes. A session keeps one for each unanswered
+// request, and one more. They were those of recent answers: see wire.Response.Bytes.
+const maxRoom = 64 << 10
 
 // Wrote takes note of the end of a write of body: the answer to r, or something else. It
 // reports whether the client has been sent payloads by it.

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-
-	"github.com/gobosh/bosh/internal/wire"
 )
 
 // The buffer of an answer is used again when the answer is forgotten, if nobody else
@@ -21,7 +19,7 @@ func TestRoom(t *testing.T) {
 		"not written":       {func(*record) {}, 100, false},
 		"repeated":          {func(r *record) { r.State, r.Repeats = Written, 1 }, 100, false},
 		"without a payload": {func(r *record) { r.State, r.Payload = Written, false }, 100, false},
-		"large":             {func(r *record) { r.State = Written }, wire.MaxRoom + 1, false},
+		"large":             {func(r *record) { r.State = Written }, maxRoom + 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := NewWindow[place, held](1, 2)

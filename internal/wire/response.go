@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/xmlscan"
 )
 
@@ -63,13 +62,9 @@ func Wrap(elements []byte) (whole, payload []byte) {
 	return whole, whole[i : i+len(elements) : i+len(elements)]
 }
 
-// MaxRoom is the largest room for Bytes. A session keeps one for each unanswered request,
-// and one more: the buffers of recent answers.
-const MaxRoom = 64 << 10
-
 // Bytes returns the response: The answer is Whole if possible. Otherwise it is in room, if
 // that is large enough for an answer with payloads, and not much too large. Otherwise it is
-// in a buffer of its exact size, or beyond MaxRoom in one of package buffer.
+// in a buffer of its exact size.
 func (r *Response) Bytes(room []byte) []byte {
 	if r.Whole != nil && r.bare() {
 		return r.Whole
@@ -88,10 +83,7 @@ func (r *Response) Bytes(room []byte) []byte {
 	if payload+len(last) == 0 {
 		return append(make([]byte, 0, len(b)+2), append(b, "/>"...)...)
 	}
-	switch size := len(b) + 1 + payload + len(last) + len(end); {
-	case size > MaxRoom:
-		room = buffer.Grow(nil, size)
-	case size > cap(room) || size < cap(room)/2:
+	if size := len(b) + 1 + payload + len(last) + len(end); size > cap(room) || size < cap(room)/2 {
 		room = make([]byte, 0, size)
 	}
 	out := append(append(room[:0], b...), '>')
