@@ -17,7 +17,7 @@ import (
 // gets the names, too, at the end of the sids: it subscribes to their subjects. Until the
 // other has left it serves nothing from there, and the other passes on what it has not.
 
-// An heir is a node that takes over: what the successor knows of the one that leaves.
+// An heir is the successor's record of one leaving node.
 type heir struct {
 	from   string // the instance that leaves
 	by     string // its name
@@ -236,28 +236,38 @@ func (n *Node) give(ctx context.Context, h *bosh.Handler, to *peer, s *bosh.Sess
 	n.given++
 	head := append(binary.AppendUvarint(nil, n.given), n.instance...)
 	_, err = n.request(to, handed, handedPart, append(slices.Clip(head), state...))
-	// It is frozen as long as nobody knows whether it has arrived, and the other may say so.
-	for unsure := err == errLost; unsure; unsure = err != nil && !errors.Is(err, errRefused) {
-		switch {
-		case n.died(to):
-		case ctx.Err() == nil && n.lives(to):
-			time.Sleep(max(n.o.Heartbeat/10, time.Millisecond))
-			_, err = n.request(to, question, question, head)
-			continue
-		default:
-			n.o.Logger.Error(errUnsure.Error(), "node", n.o.Name, "to", to.name, "session", s.ID())
-			return errUnsure
-		}
-		break
+	if err == errLost {
+		err = n.arrived(ctx, to, head)
 	}
-	if err == nil {
+	switch err {
+	case nil:
 		return nil
+	case errUnsure:
+		n.o.Logger.Error(err.Error(), "node", n.o.Name, "to", to.name, "session", s.ID())
+		return err
 	}
 	if _, back := h.Import(state); back != nil {
 		n.o.Logger.Error("boshnats: a session was lost as it was to be handed over", "node", n.o.Name, "session", s.ID(), "error", back)
 		return back
 	}
 	return errors.Join(errRefuses, err)
+}
+
+// arrived asks a node until it says whether a session has come. The session is frozen
+// meanwhile. The error is errUnsure if the node cannot be asked any more.
+func (n *Node) arrived(ctx context.Context, to *peer, head []byte) error {
+	for {
+		if n.died(to) {
+			return errLost // and the session with it, if it has come
+		}
+		if ctx.Err() != nil || !n.lives(to) {
+			return errUnsure
+		}
+		time.Sleep(max(n.o.Heartbeat/10, time.Millisecond))
+		if _, err := n.request(to, question, question, head); err == nil || errors.Is(err, errRefused) {
+			return err
+		}
+	}
 }
 
 // heirOf returns what there is about the instance that leaves. The caller holds the lock.
@@ -434,8 +444,8 @@ func (n *Node) adopted(name string) (is, active bool) {
 	return is, n.server(name) != nil
 }
 
-// server returns what there is about the one that has left, or was its successor, for whom
-// this node serves the name; or nil. The caller holds the lock.
+// server returns the record of a node that has left, if this node serves the name for it, or
+// nil. The caller holds the lock.
 func (n *Node) server(name string) *heir {
 	p := n.peers[name]
 	lives := p != nil && !p.dead && p.of == ""

@@ -28,9 +28,9 @@ func (c *conn) initRaw() {
 // tryRead reads all there is, and serves the requests in it. It reports whether it need not
 // be called again when there is more. A read of less than the buffer has emptied the
 // socket, mostly (behind urgent data there may be more, for the next read), and later bytes
-// call it again. The client's end cannot be read as data, but by another read. If it is not
-// known whether there is one, there is that read if a request waits for its answer: the
-// others may wait until the connection comes to rest.
+// call it again. The client's end is no data: another read finds it. If receiveMore cannot
+// tell, there is that read only while a request waits for its answer. Otherwise there is
+// time until the connection comes to rest.
 func (c *conn) tryRead(fd uintptr) bool {
 	for {
 		if c.buf == nil {

@@ -4,8 +4,8 @@ package direct
 
 import "syscall"
 
-// askForMore does nothing: the system cannot tell, or the race detector would not know that
-// what the client did before it wrote has come before: it takes that from a Read.
+// askForMore does nothing. Other systems cannot tell. Under the race detector there must be
+// a Read: the detector takes from it that the client's write came first.
 func (c *conn) askForMore() {}
 
 // receiveMore reads into p. Whether there is more is not known.

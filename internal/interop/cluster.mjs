@@ -48,7 +48,7 @@ await main({
         await page.route('**/empty', (route) => route.fulfill({ contentType: 'text/html', body: '<!DOCTYPE html><title>strophe.js</title>' }));
         await page.goto(`${config.http}/empty`);
         await page.evaluate(strophe);
-        await page.evaluate(talk, { every: 100 });
+        await page.evaluate(talk, { every: 250 }); // strophe.js sends 100 ms after the last stanza, so not while they come faster
         await page.evaluate(talk, { every: 350 });
         return page;
       }));
@@ -62,7 +62,7 @@ await main({
       for (const page of pages) {
         await page.waitForFunction(() => globalThis.all.every(({ log }) => log.got.length >= log.sent), null, { timeout: 20000 });
         for (const { log, attached } of await page.evaluate(() => globalThis.all.map(({ log, attached }) => ({ log, attached })))) {
-          // strophe.js takes answers as they come, and the one that it has to ask for again comes late.
+          // strophe.js takes answers as they come. While a session moves, one may overtake the other on its way.
           checkEqual(log.got.toSorted((a, b) => a - b), Array.from({ length: log.sent }, (_, i) => i), 'the numbers that came back');
           checkEqual(log.status, [attached], 'the states of the connection');
           check(log.sent > 3, `only ${log.sent} sent`);
