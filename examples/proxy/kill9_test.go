@@ -393,16 +393,16 @@ func kill9(t *testing.T, s *realServer, kind string, args []string) (tally kill9
 	return tally
 }
 
-var cpu = flag.Int("cpu", 0, "rounds of TestCustodyCPU, 3000 messages each; 0 for none")
+var rounds = flag.Int("rounds", 0, "rounds of TestCustodyCPU, 3000 messages each; 0 for none")
 
 // Custody costs a tenth of the processor time of a message, at most.
 func TestCustodyCPU(t *testing.T) {
-	if *cpu == 0 {
-		t.Skip("no -cpu")
+	if *rounds == 0 {
+		t.Skip("with -rounds")
 	}
 	s := startProsody(t)
 	var spent [2]time.Duration
-	for range *cpu {
+	for range *rounds {
 		for i, args := range [][]string{{"-no-custody"}, nil} {
 			p := startProxy(t, append([]string{"-upstream", s.c2s, "-insecure"}, args...)...)
 			alice, c := boshUser(t, p.url, "alice")
