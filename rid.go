@@ -562,15 +562,20 @@ func (s *Session) answerQueue() {
 }
 
 // answerLocked answers the requests on the desk: its caller has claimed it. It is called
-// with the lock, and releases it.
+// with the lock, and releases it. While the last answer is sent others may claim the desk:
+// it would take the lock once more to look for theirs.
 func (s *Session) answerLocked() {
 	for w := s.desk.Next(); w != nil; w = s.desk.Next() {
 		if !s.give(&w.Exchange) {
 			continue
 		}
 		w.Phase = carrier.Taken
-		s.unlock() // and no more: we are answering
+		s.desk.Leave()
+		more := s.release()
 		s.h.answer(w)
+		if !more {
+			return
+		}
 		s.lock()
 	}
 	s.unlock()

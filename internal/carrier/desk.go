@@ -7,14 +7,14 @@ import (
 )
 
 // A Desk is where answers of a session are written for which nobody waits. One goroutine
-// at a time writes them. Mostly it is the receiver of a request, since the application's
-// answer mostly comes at once. Otherwise one is started for it. The session's lock
-// guards the Desk.
+// at a time takes them from the queue. Mostly it is the receiver of a request, since the
+// application's answer mostly comes at once. Otherwise one is started for it. The
+// session's lock guards the Desk.
 type Desk struct {
 	queue     session.Line // to be answered
 	parked    chan bool    // of a goroutine that waits for something to write, or nil
 	attending int32        // requests that the application has still to learn of, and may answer
-	writing   bool         // somebody writes
+	writing   bool         // somebody writes the queue
 	watched   bool         // the machine is, as of the last Claim
 }
 
@@ -68,6 +68,9 @@ func (d *Desk) Attended(waits bool, p *Parking) chan bool {
 	d.parked = p.get()
 	return d.parked
 }
+
+// Leave ends the caller's claim. The next Claim says who writes what is left.
+func (d *Desk) Leave() { d.writing = false }
 
 // A Parking has channels of waiting goroutines.
 type Parking struct{ free sync.Pool }
