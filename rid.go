@@ -569,8 +569,7 @@ func (s *Session) answerLocked() {
 		if !s.give(&w.Exchange) {
 			continue
 		}
-		w.Phase = carrier.Taken
-		s.desk.Leave()
+		s.desk.Take(w)
 		more := s.release()
 		s.h.answer(w)
 		if !more {

@@ -69,8 +69,9 @@ func (d *Desk) Attended(waits bool, p *Parking) chan bool {
 	return d.parked
 }
 
-// Leave ends the caller's claim. The next Claim says who writes what is left.
-func (d *Desk) Leave() { d.writing = false }
+// Take gives the caller w, to send it, and ends the caller's claim. The next Claim says who
+// writes the rest.
+func (d *Desk) Take(w *Written) { w.Phase, d.writing = Taken, false }
 
 // A Parking has channels of waiting goroutines.
 type Parking struct{ free sync.Pool }
