@@ -46,7 +46,9 @@ func (s *session) read(resp *http.Response) (*answer, error) {
 		err = errTooLarge
 	}
 	if err == nil {
-		err = a.Parse()
+		if err = a.Parse(); err != nil {
+			err = &noAnswerError{resp.Header.Get("Content-Type"), err}
+		}
 	}
 	if err != nil {
 		a.release()
@@ -292,7 +294,7 @@ func (c *config) granted(a *answer) Granted {
 		if !n.OK {
 			return 0
 		}
-		return seconds(n, 24*time.Hour)
+		return seconds(n, maxGrant)
 	}
 	return Granted{
 		Wait:       seconds(a.Wait, c.Wait),

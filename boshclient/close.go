@@ -132,7 +132,11 @@ func (c *Conn) CloseNow() error {
 // not answer them, such as ejabberd 23.01: set a deadline for ctx. XEP-0124, section
 // 10.
 func (c *Conn) Pause(ctx context.Context, d time.Duration) error {
-	if limit := c.s.granted.MaxPause; d < time.Second || d > limit {
+	limit := c.s.granted.MaxPause
+	if limit == 0 {
+		return c.opError("pause", errors.New("the server grants no pauses"))
+	}
+	if d < time.Second || d > limit {
 		return c.opError("pause", fmt.Errorf("%v is not between 1s and the %v that the server grants", d, limit))
 	}
 	_, err := c.call(ctx, item{kind: pause, pause: d})
@@ -156,8 +160,11 @@ func (c *Conn) Wake() {
 // fails if the server knows one stream only, see [Granted.Streams]. XEP-0124, section
 // 16.
 func (c *Conn) OpenStream(ctx context.Context, to string) (*Conn, error) {
-	if !c.s.granted.Streams || to == "" {
-		return nil, c.opError("open", errors.New("the server knows one stream only, or no domain is named"))
+	switch {
+	case !c.s.granted.Streams:
+		return nil, c.opError("open", errors.New("the server has one stream in a session: Dial another"))
+	case to == "":
+		return nil, c.opError("open", errors.New("no domain is named"))
 	}
 	more, err := c.call(ctx, item{kind: another, to: to})
 	return more, c.opError("open", err)

@@ -261,7 +261,7 @@ func (c *Conn) add(b []byte, n int64) {
 func (c *Conn) Restart(ctx context.Context) error {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	err := errors.New("not a conn of elements with a Version")
+	err := errors.New("Restart is for a Conn of Elements with Options.Version; with XMPP, write a header")
 	if c.s.o.Framing == Elements && c.s.o.Version != "" {
 		err = c.lockWrite(ctx)
 	}

@@ -92,9 +92,9 @@ func (s *session) create(ctx context.Context) (*Conn, error) {
 	a, err := s.post(ctx, text, s.o.Wait+s.o.AnswerTimeout, func() {})
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return nil, context.Cause(ctx)
+		return nil, fmt.Errorf("no answer yet: %w", context.Cause(ctx))
 	case err != nil:
-		return nil, s.condition(err)
+		return nil, s.advised(s.condition(err))
 	}
 	defer a.release()
 	return s.created(ask.Rid, a)
@@ -105,7 +105,7 @@ func (s *session) created(rid int64, a *answer) (*Conn, error) {
 	switch {
 	case string(a.Type) == "terminate":
 		if end := endOf(a); end != io.EOF {
-			return nil, end
+			return nil, s.advised(end)
 		}
 		return nil, errEnded
 	case string(a.Type) == "error":

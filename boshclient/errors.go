@@ -1,6 +1,7 @@
 package boshclient
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -88,12 +89,12 @@ func (e *StatusError) Error() string {
 var ErrUnanswered = errors.New("request repeated in vain")
 
 var (
-	errTooLarge    = errors.New("answer larger than MaxBody")
+	errTooLarge    = errors.New("answer larger than Options.MaxBody")
 	errRecoverable = errors.New("recoverable error")
 	errEnded       = errors.New("the server has ended the session at once")
 	errNoSID       = errors.New("creation answer without sid")
-	errNotElements = errors.New("not a conn of elements")
-	errMidElement  = errors.New("in the middle of an element")
+	errNotElements = errors.New("only a Conn of Elements has elements: see Options.Framing, or use Read and Write")
+	errMidElement  = errors.New("in the middle of an element, which a Write has begun")
 )
 
 // final reports whether an error is beyond the help of a repeat: an answer too
@@ -129,6 +130,50 @@ func (s *session) condition(err error) error {
 	}
 	return err
 }
+
+// advised adds to the error of a creation how to mend it, if the error does not say so.
+func (s *session) advised(err error) error {
+	advice := ""
+	var status *StatusError
+	var ca x509.UnknownAuthorityError
+	var no *noAnswerError
+	switch {
+	case errors.As(err, &no):
+		advice = "is the URL that of a BOSH endpoint?"
+	case errors.As(err, &ca):
+		advice = "the Transport of Options.HTTPClient decides whom to trust"
+	case errors.As(err, &status):
+		switch status.Status {
+		case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+			advice = "is the URL that of a BOSH endpoint, with http or https as it wants it?"
+		case http.StatusUnauthorized, http.StatusForbidden:
+			advice = "a token goes into Options.HTTPHeader, Prepare or Attr"
+		case http.StatusProxyAuthRequired:
+			advice = "the Transport of Options.HTTPClient logs in to a proxy"
+		}
+	case errors.Is(err, HostUnknown), errors.Is(err, HostGone), errors.Is(err, ImproperAddressing):
+		advice = fmt.Sprintf("Options.To is %q", s.o.To)
+	case errors.Is(err, SeeOtherURI):
+		advice = "Error.URI is where to go"
+	}
+	if advice == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, advice)
+}
+
+// A noAnswerError is a response that is no answer of a BOSH server, such as a page of
+// something on the way.
+type noAnswerError struct {
+	content string // its Content-Type
+	err     error
+}
+
+func (e *noAnswerError) Error() string {
+	return fmt.Sprintf("no answer of a BOSH server but something of type %.60q: %v", e.content, e.err)
+}
+
+func (e *noAnswerError) Unwrap() error { return e.err }
 
 // opError wraps the errors of Read and others, except io.EOF.
 func (c *Conn) opError(op string, err error) error {

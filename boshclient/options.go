@@ -157,7 +157,9 @@ type Options struct {
 const (
 	maxBackoff  = 10 * time.Second
 	maxBody     = 256 << 20
-	maxRequests = 16 // open at a time, whatever the server grants
+	maxGrant    = 24 * time.Hour // of a time
+	maxRid      = 1<<53 - 1      // XEP-0124, section 7.1
+	maxRequests = 16             // open at a time, whatever the server grants
 )
 
 // config are Options with all defaults filled in.

@@ -272,6 +272,9 @@ func statusError(resp *http.Response) error {
 	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 && status.Status != http.StatusUnauthorized {
 		return &laterError{status, min(time.Duration(n)*time.Second, maxBackoff)}
 	}
+	if u, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 { // of a redirect that a POST cannot follow
+		return fmt.Errorf("%w to %s: dial that URL", &status, (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}))
+	}
 	return &status
 }
 

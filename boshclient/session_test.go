@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -99,6 +101,42 @@ func TestDialErrors(t *testing.T) {
 	assert.ErrorIs(t, err, errBroken, "the cause of the context")
 	_, err = refuse(nil, nil).tryDial(t, boshclient.Options{Framing: 9})
 	assert.Error(t, err)
+}
+
+// The error of Dial says how to mend what a user can mend.
+func TestDialAdvice(t *testing.T) {
+	end := func(rest string) string { return "<body" + ns + rest }
+	status := func(n int) *http.Response { return response(nil, n, "<html/>") }
+	moved := status(302)
+	moved.Header = http.Header{"Location": {"https://example.org/http-bind?token=secret"}}
+	page := response(nil, 200, "<html>log in first</html>")
+	page.Header = http.Header{"Content-Type": {"text/html"}}
+	for want, answer := range map[string]any{
+		"is the URL that of a BOSH endpoint, with http or https":                                                                         status(404),
+		`no answer of a BOSH server but something of type "text/html": root is not a body of the httpbind namespace (is the URL that of`: page,
+		"a token goes into Options.HTTPHeader":                                                                                           status(403),
+		"HTTP status 302 Found to https://example.org/http-bind: dial that URL":                                                          moved,
+		`Options.To is "example.com"`:                                                                                                    end(" type='terminate' condition='host-unknown'/>"),
+		"Error.URI is where to go":                                                                                                       end(" type='terminate' condition='see-other-uri'/>"),
+	} {
+		s := &script{answer: func(int, *http.Request, *boshtest.Body) (any, error) { return answer, nil }}
+		_, err := s.tryDial(t, elements)
+		require.ErrorContains(t, err, want)
+		assert.NotContains(t, err.Error(), "secret")
+	}
+	ts := httptest.NewUnstartedServer(http.NotFoundHandler())
+	ts.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ts.StartTLS()
+	defer ts.Close()
+	_, err := boshclient.Dial(t.Context(), ts.URL, nil)
+	assert.ErrorContains(t, err, "the Transport of Options.HTTPClient decides whom to trust")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := &script{answer: func(int, *http.Request, *boshtest.Body) (any, error) { cancel(errBroken); return nil, ctx.Err() }}
+	o := elements
+	o.HTTPClient = &http.Client{Transport: s}
+	_, err = boshclient.Dial(ctx, "https://example.com/bind", &o)
+	assert.ErrorIs(t, err, errBroken)
+	assert.ErrorContains(t, err, "no answer yet")
 }
 
 // A request is repeated byte for byte until it is answered, by whatever it fails.

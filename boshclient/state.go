@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/gobosh/bosh/internal/knobs"
@@ -25,7 +26,7 @@ type State struct {
 	Rid int64
 
 	// Granted are the server's grants. If it is the zero value, the wishes of the
-	// Options count, and inactivity has no limit.
+	// Options count, and inactivity has no limit. Times are at most 24 h.
 	Granted Granted
 
 	saved *saved // what a Conn has left; nil if there was none
@@ -96,8 +97,8 @@ func (s State) GoString() string { return s.String() }
 
 var (
 	errLive    = errors.New("state of a session that is not stopped: call CloseNow first")
-	errStreams = errors.New("state of a session with several streams")
-	errState   = errors.New("not the state of a session")
+	errStreams = errors.New("state of a session with several streams, or with a further one under way")
+	errState   = errors.New("not the state of a session: it needs the URL, the Sid and the Rid of one, and is otherwise as Conn.State made it")
 )
 
 // State returns the session for [Resume], in this process or another, after
@@ -107,7 +108,7 @@ var (
 //
 // After a Write ended by CloseNow the queued part is unknown, but a WriteElement has
 // queued all or nothing. State fails if CloseNow was not called, if the session had
-// ended before it, or if the session has several streams.
+// ended before it, or if the session has several streams or OpenStream was under way.
 func (c *Conn) State() (*State, error) {
 	s := c.s
 	s.mu.Lock()
@@ -122,7 +123,7 @@ func (c *Conn) State() (*State, error) {
 		return nil, c.opError("save", errLive)
 	case s.err != net.ErrClosed || s.end != nil || c.cause != net.ErrClosed:
 		return nil, c.opError("save", fmt.Errorf("session has ended: %w", c.cause))
-	case s.many:
+	case s.many || slices.ContainsFunc(s.open, func(r *request) bool { return r.kind == another }):
 		return nil, c.opError("save", errStreams)
 	default:
 		s.state = &State{URL: s.url, Sid: s.sid, Rid: s.next, Granted: s.granted, saved: c.save()}
@@ -139,7 +140,7 @@ func (c *Conn) save() *saved {
 		v.Open = append(v.Open, waiting{r.text, r.kind, r.pause})
 	}
 	for _, it := range c.out.items {
-		if it.kind != pause { // whoever waits for it has been told
+		if it.kind != pause && it.kind != another { // whoever waits for it has been told
 			v.Out = append(v.Out, output{Kind: it.kind, Data: it.b, N: it.n, To: it.to, From: it.from, Lang: it.lang, Why: it.why})
 		}
 	}
@@ -176,6 +177,9 @@ func Resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
 }
 
 func resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
+	if st == nil {
+		return nil, errState
+	}
 	cfg := o.withDefaults()
 	cfg.manual = knobs.From(ctx).Manual
 	u, err := cfg.parse(st.URL)
@@ -186,7 +190,10 @@ func resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
 	if v == nil {
 		v = &saved{Framing: cfg.Framing, To: cfg.To, Greeted: true}
 	}
-	if st.Sid == "" || st.Rid <= int64(len(v.Open)) || v.Framing != cfg.Framing || len(v.Open) > maxRequests+1 {
+	if v.Framing != cfg.Framing {
+		return nil, fmt.Errorf("state of a stream of %v, and Options.Framing is %v", v.Framing, cfg.Framing)
+	}
+	if st.Sid == "" || st.Rid <= int64(len(v.Open)) || st.Rid > maxRid || len(v.Open) > maxRequests+1 || !st.Granted.sane() {
 		return nil, errState
 	}
 	s := newSession(ctx, u, cfg)
@@ -219,6 +226,16 @@ func resume(ctx context.Context, st *State, o *Options) (*Conn, error) {
 	return c, nil
 }
 
+// sane reports whether a server can have granted all this.
+func (g *Granted) sane() bool {
+	for _, d := range []time.Duration{g.Wait, g.Polling, g.Inactivity, g.MaxPause} {
+		if d < 0 || d > maxGrant {
+			return false
+		}
+	}
+	return true
+}
+
 // restore puts the saved state of another Conn into a new one.
 func (c *Conn) restore(v *saved) error {
 	c.greeted, c.headers, c.fresh = v.Greeted, v.Headers, v.Fresh
@@ -233,10 +250,13 @@ func (c *Conn) restore(v *saved) error {
 		}
 	}
 	for _, o := range v.Out {
-		if o.Kind > terminate || o.Kind == empty || o.Kind == pause || o.Kind == another {
+		if !o.Kind.savable() || o.Kind == empty || o.Kind == pause {
 			return errState
 		}
 		if o.Kind == data {
+			if v.Framing != Opaque && !whole(o.Data) {
+				return errState
+			}
 			c.out.add(o.Data, o.N)
 			continue
 		}
@@ -255,11 +275,20 @@ func (c *Conn) restore(v *saved) error {
 	return nil
 }
 
+// savable reports whether a session can be put aside with a request of this kind.
+func (k kind) savable() bool { return k <= terminate && k != another }
+
+// whole reports whether b is whole elements, as they are in a request.
+func whole(b []byte) bool {
+	ask := wire.Ask{Rid: 1, SID: "-", Payloads: [][]byte{b}, XMPP: true}
+	return wellFormed(ask.Append(nil)) == nil
+}
+
 // repeatSaved sends a request of another Conn again.
 func (s *session) repeatSaved(rid int64, c *Conn, w waiting) error {
 	var was wire.Request
 	was.Body = w.Text
-	if err := was.Parse(wire.Limits{}); err != nil || was.Rid.N != rid || string(was.SID) != s.sid {
+	if err := was.Parse(wire.Limits{}); err != nil || was.Rid.N != rid || string(was.SID) != s.sid || !w.Kind.savable() || w.Pause < 0 {
 		return errState
 	}
 	r := &request{rid: rid, kind: w.Kind, conn: c, pause: w.Pause, text: w.Text, sentAt: time.Now(), sent: make(chan struct{})}

@@ -2,12 +2,15 @@ package boshclient_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,6 +201,84 @@ func TestStateErrors(t *testing.T) {
 		_, err = c.State()
 		assert.ErrorIs(t, err, cond)
 		assert.ErrorIs(t, c.CloseNow(), net.ErrClosed)
+	})
+}
+
+// A state that was damaged is refused, and none of them does harm.
+func TestDamagedState(t *testing.T) {
+	_, err := boshclient.Resume(t.Context(), nil, nil)
+	assert.ErrorContains(t, err, "not the state of a session")
+	const start = `{"URL":"http://example.com","Sid":"a","Rid":10,`
+	open := func(more string) string {
+		text := base64.StdEncoding.EncodeToString([]byte("<body rid='9' sid='a'" + ns + "/>"))
+		return start + `"Saved":{"Framing":1,"Open":[{"Text":"` + text + `",` + more + `}]}}`
+	}
+	for name, text := range map[string]string{
+		"null":             `null`,
+		"rid too large":    `{"URL":"http://example.com","Sid":"a","Rid":9223372036854775807}`,
+		"negative wait":    start + `"Granted":{"Wait":-5},"Saved":{"Framing":1}}`,
+		"endless wait":     start + `"Granted":{"Wait":9223372036854775807},"Saved":{"Framing":1}}`,
+		"another framing":  start + `"Saved":{"Framing":2}}`,
+		"no framing":       start + `"Saved":{"Framing":7}}`,
+		"half an element":  start + `"Saved":{"Framing":1,"Out":[{"Data":"PGI="}]}}`,
+		"keys used up":     start + `"Saved":{"Framing":1,"KeyLen":5}}`,
+		"a further stream": open(`"Kind":3`),
+		"a kind of none":   open(`"Kind":99`),
+		"negative pause":   open(`"Kind":4,"Pause":-5`),
+	} {
+		var st boshclient.State
+		require.NoError(t, json.Unmarshal([]byte(text), &st), name)
+		c, err := boshclient.Resume(t.Context(), &st, &boshclient.Options{Framing: boshclient.Elements, HTTPClient: over(http.NotFoundHandler(), nil)})
+		assert.Error(t, err, name)
+		if err == nil {
+			c.CloseNow()
+		}
+	}
+}
+
+// OpenStream may be under way when a session is put aside. Whether the server has opened
+// the stream is then unknown. It may also not have been sent.
+func TestStateWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, bosh.Options{Framing: bosh.Elements, MaxStreams: 2, Serve: func(s *bosh.Stream) { io.Copy(s, s) }})
+		held := make(chan struct{})
+		var hold atomic.Bool
+		o := boshclient.Options{Framing: boshclient.Elements, HTTPClient: over(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if hold.Load() {
+				<-held
+			}
+			h.ServeHTTP(w, r)
+		}), nil)}
+		for name, writes := range map[string]int{"sent": 0, "unsent": 2} {
+			hold.Store(false)
+			c, err := boshclient.Dial(t.Context(), "https://example.com/bind", &o)
+			require.NoError(t, err)
+			synctest.Wait() // it polls
+			hold.Store(true)
+			for range writes { // fills the window
+				require.NoError(t, c.WriteElement(t.Context(), []byte("<a xmlns='u'/>")))
+				synctest.Wait()
+			}
+			go c.OpenStream(t.Context(), "b.example")
+			synctest.Wait()
+			require.NoError(t, c.CloseNow())
+			st, err := c.State()
+			if writes == 0 {
+				assert.ErrorContains(t, err, "several streams", name)
+				continue
+			}
+			require.NoError(t, err, name)
+			hold.Store(false)
+			c, err = boshclient.Resume(t.Context(), st, &o)
+			require.NoError(t, err, name)
+			for range writes {
+				b, err := c.ReadElement(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "<a xmlns='u'/>", string(b))
+			}
+			require.NoError(t, c.CloseNow())
+		}
+		close(held)
 	})
 }
 
