@@ -34,7 +34,7 @@ func Discover(ctx context.Context, domain string, client *http.Client) ([]string
 		return nil, fmt.Errorf("boshclient: discover: %q is not a domain", domain)
 	}
 	client = secureClient(client)
-	urls, err := fetch(ctx, client, at, "application/xrd+xml", parseXRD)
+	urls, err := fetch(ctx, client, at, "application/xrd+xml", parseXRD) // its error tells more than that of JSON
 	if err != nil || len(urls) == 0 {
 		at.Path += ".json"
 		more, errJSON := fetch(ctx, client, at, "application/json", parseJRD)
@@ -93,7 +93,7 @@ func fetch(ctx context.Context, client *http.Client, at url.URL, accept string,
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &StatusError{Status: resp.StatusCode}
+		return nil, fmt.Errorf("%s: %w", at.Path, &StatusError{Status: resp.StatusCode})
 	}
 	doc, err := io.ReadAll(io.LimitReader(resp.Body, maxHostMeta+1))
 	if err != nil {

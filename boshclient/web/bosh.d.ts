@@ -116,9 +116,13 @@ export interface State {
   [name: string]: unknown;
 }
 
-/** A misuse: connect in a session, send without one, or more than maxBuffered. */
+/**
+ * A misuse: "open" for connect in a session, "closed" for send without one, "full"
+ * for more than maxBuffered, "xml" for what is not whole elements, and "state" for
+ * resume from what is no state.
+ */
 export class BoshError extends Error {
-  readonly code: 'open' | 'closed' | 'full';
+  readonly code: 'open' | 'closed' | 'full' | 'xml' | 'state';
 }
 
 /**
@@ -155,20 +159,20 @@ export class Bosh {
 
   /** Opens a session, or goes on with the stored one. Throws BoshError "open" if there is one. */
   connect(): void;
-  /** Goes on with the session of a state. Whatever was not answered is repeated. */
+  /** Goes on with the session of a state. Whatever was not answered is repeated. Throws BoshError "open" or "state". */
   resume(state: State): void;
 
   /**
    * Sends one or more whole elements; use escapeXML for text in them. They go
    * out in order and once. All that is sent in one go shares a request. It
-   * throws BoshError "closed" or "full", and never waits.
+   * throws BoshError "closed", "full" or "xml", and never waits.
    */
   send(xml: string | ElementLike): void;
   /** Sends a value as JSON in a container (XEP-0335). */
   sendJSON(value: unknown): void;
-  /** Sends bytes, for a stream that is Opaque. */
+  /** Sends bytes, all or none of them, for a stream that is Opaque. */
   sendBytes(bytes: ArrayBuffer | ArrayBufferView): void;
-  /** Asks for a new XMPP stream, as after SASL. XEP-0206, section 5. */
+  /** Asks for a new XMPP stream, as after SASL, behind what was sent before. Throws BoshError "closed". XEP-0206, section 5. */
   restart(): void;
 
   /**

@@ -29,9 +29,10 @@ const GOODBYE = 3; // seconds that the end waits for its answer
 const CLAIM = 0.5; // seconds that a page waits for the page before it to let go of a session
 const STABLE = 60; // seconds after which a session counts as a success
 const CALLBACKS = ['onopen', 'onelement', 'onjson', 'onbytes', 'onstatus', 'onend', 'onsave', 'onexchange'];
+const RESTART = ''; // in place of a payload
 const MAX_DEPTH = 256; // of elements, for the parser below
 
-/** A misuse of Bosh. `code` is "open", "closed" or "full". */
+/** A misuse of Bosh. `code` is "open", "closed", "full", "xml" or "state". */
 export class BoshError extends Error {
   constructor(code, message) {
     super(`bosh: ${message}`);
@@ -56,7 +57,7 @@ export class Bosh {
   #parse;
   #s = null; // the state: see #fresh
   #status = 'closed';
-  #special = ''; // restart or terminate, waiting for its request
+  #special = ''; // terminate, waiting for its request
   #last = 0; // rid of the terminate request
   #failures = 0; // requests that broke since the last answer
   #attempts = 0; // sessions that could not be opened, or ended soon, one after the other
@@ -103,6 +104,7 @@ export class Bosh {
   /** Goes on with a session from a state that onsave was given. */
   resume(state) {
     if (this.#status !== 'closed') throw new BoshError('open', 'connect was called already');
+    if (!isState(state)) throw new BoshError('state', 'this is not the state of a session: resume takes what onsave was given');
     this.#listen();
     this.#setStatus('connecting');
     this.#resume(structuredClone(state));
@@ -110,15 +112,20 @@ export class Bosh {
 
   /** Sends one or more XML elements: a string, or an element. */
   send(xml) {
+    this.#queue([typeof xml === 'string' ? elements(xml) : serialize(xml)]);
+  }
+
+  /** Queues payloads: all of them, or none. */
+  #queue(payloads) {
     if (this.#status === 'closed' || this.#special === 'terminate' || this.#last) {
-      throw new BoshError('closed', 'the session has ended');
+      throw new BoshError('closed', 'there is no session: call connect first, and again after its end');
     }
-    const text = typeof xml === 'string' ? xml : serialize(xml);
-    if (this.#buffered > 0 && this.#buffered + text.length > this.#o.maxBuffered) {
+    const length = payloads.reduce((n, text) => n + text.length, 0);
+    if (length && this.#buffered > 0 && this.#buffered + length > this.#o.maxBuffered) {
       throw new BoshError('full', `${this.#buffered} characters wait to be sent; wait for bufferedAmount to fall`);
     }
-    this.#buffered += text.length;
-    (this.#s?.queue ?? this.#next).push(text);
+    this.#buffered += length;
+    (this.#s?.queue ?? this.#next).push(...payloads);
     this.#pumpSoon();
   }
 
@@ -128,21 +135,27 @@ export class Bosh {
     if (json === undefined) throw new TypeError('bosh: the value has no JSON');
     // XML has no U+FFFE and no U+FFFF. Quotation marks may stay as they are: JSON is full of them.
     const text = json.replace(/[\ufffe\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`).replace(/[&<>]/g, escapeXML);
-    this.send(`<json xmlns='${NS_JSON}'>${text}</json>`);
+    this.#queue([`<json xmlns='${NS_JSON}'>${text}</json>`]);
   }
 
   /** Sends bytes, for a server whose streams are Opaque. */
   sendBytes(bytes) {
-    const all = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
-    for (let i = 0; i < all.length; i += MAX_BYTES) {
-      this.send(`<data xmlns='${NS_BYTES}'>${toBase64(all.subarray(i, i + MAX_BYTES))}</data>`);
+    const view = ArrayBuffer.isView(bytes);
+    if (!view && Object.prototype.toString.call(bytes) !== '[object ArrayBuffer]') {
+      throw new TypeError('bosh: sendBytes takes an ArrayBuffer or a view of one; new TextEncoder().encode(text) makes one of text');
     }
+    const all = view ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
+    const payloads = [];
+    for (let i = 0; i < all.length; i += MAX_BYTES) {
+      payloads.push(`<data xmlns='${NS_BYTES}'>${toBase64(all.subarray(i, i + MAX_BYTES))}</data>`);
+    }
+    this.#queue(payloads);
   }
 
   /** Asks for a new XMPP stream, after SASL. */
   restart() {
-    this.#special = 'restart';
-    this.#pumpSoon();
+    if (!this.#s?.sid) throw new BoshError('closed', 'there is no session whose stream could be restarted');
+    this.#queue([RESTART]);
   }
 
   /** Ends the session. What was sent before goes with it. */
@@ -171,7 +184,7 @@ export class Bosh {
       r.flight?.abort(new Error('the page goes away'));
       this.#transmit(r, true);
     }
-    this.#request({ pause: Math.min(Math.ceil(seconds), s.maxpause) }, s.queue.splice(0), true);
+    this.#request({ pause: Math.min(Math.ceil(seconds), s.maxpause) }, s.queue.splice(0).filter(Boolean), true);
     return true;
   }
 
@@ -196,7 +209,7 @@ export class Bosh {
     for (const r of s?.open ?? []) {
       if (r.rid > s.acked) for (const xml of r.payloads) lost.push({ xml, sent: true, held: !!r.held });
     }
-    for (const xml of [...(s?.queue ?? []), ...this.#next]) lost.push({ xml, sent: false, held: false });
+    for (const xml of [...(s?.queue ?? []), ...this.#next].filter(Boolean)) lost.push({ xml, sent: false, held: false });
     return lost;
   }
 
@@ -272,13 +285,13 @@ export class Bosh {
     if (this.#special === 'terminate') {
       this.#special = '';
       this.#last = s.rid; // one more than `requests` is allowed for this one
-      this.#request({ type: 'terminate' }, s.queue.splice(0), keepalive);
-    } else if (room > 0 && this.#special === 'restart') {
-      this.#special = '';
+      this.#request({ type: 'terminate' }, s.queue.splice(0).filter(Boolean), keepalive);
+    } else if (room > 0 && s.queue[0] === RESTART) {
+      s.queue.shift();
       this.#request({ to: s.to, 'xml:lang': s.lang, 'xmpp:restart': 'true', 'xmlns:xmpp': NS_XBOSH });
     } else if (room > 0 && s.queue.length) {
       let n = 1;
-      for (let size = s.queue[0].length; n < s.queue.length; n++) {
+      for (let size = s.queue[0].length; n < s.queue.length && s.queue[n] !== RESTART; n++) {
         size += s.queue[n].length;
         if (size > MAX_BODY) break;
       }
@@ -380,9 +393,14 @@ export class Bosh {
       return this.#parse(`<body xmlns='${NS}' type='terminate' condition='${condition}'/>`);
     }
     if (status !== 200) throw new Error(`HTTP status ${status}`);
-    const root = this.#parse(text);
-    if (root.localName !== 'body' || root.namespaceURI !== NS) throw new Error('the answer is no BOSH body');
-    return root;
+    let why = '';
+    try {
+      const root = this.#parse(text);
+      if (root.localName === 'body' && root.namespaceURI === NS) return root;
+    } catch (error) {
+      why = ` (${error.message})`;
+    }
+    throw new Error(`the answer is no BOSH body${why}; is the URL that of a BOSH endpoint?`);
   }
 
   #repeat(why) {
@@ -555,7 +573,7 @@ export class Bosh {
   #stored() {
     try {
       const s = JSON.parse(this.#o.store?.getItem(this.#o.key) ?? 'null');
-      if (s?.sid && Date.now() - s.saved < (s.wait + s.inactivity) * 1000) return s;
+      if (isState(s) && Date.now() - s.saved < (s.wait + s.inactivity) * 1000) return s;
     } catch {
       // Somebody else's, or cut off.
     }
@@ -576,6 +594,14 @@ export class Bosh {
       }).catch((error) => resolve(error.name !== 'TimeoutError')); // or locks are not to be had here
     });
   }
+}
+
+/** Can a session go on from this? A store may hold anything. */
+function isState(s) {
+  const texts = (a) => Array.isArray(a) && a.every((text) => typeof text === 'string');
+  return typeof s?.sid === 'string' && s.sid !== '' && typeof s.url === 'string' && texts(s.queue)
+    && ['rid', 'done', 'acked', 'wait', 'hold', 'requests', 'inactivity', 'polling', 'maxpause'].every((name) => Number.isFinite(s[name]))
+    && Array.isArray(s.open) && s.open.every((r) => Number.isFinite(r?.rid) && typeof r.head === 'string' && texts(r.payloads));
 }
 
 /** Conditions by which a session is refused for now. No condition: the server was not reached. */
@@ -623,6 +649,21 @@ export function escapeXML(text) {
   return String(text).replace(/[&<>'"\t\n\r]/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
+/** Returns a text if it is one or more whole elements. A server would end the session for anything else. */
+function elements(text) {
+  let why = 'XML has no such characters';
+  try {
+    if (!/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/.test(text)) {
+      const { childNodes } = parseXML(`<body xmlns='${NS}'>${text}</body>`);
+      if (childNodes.some((node) => typeof node !== 'string') && childNodes.every((node) => typeof node !== 'string' || !node.trim())) return text;
+      why = 'this is text, or nothing';
+    }
+  } catch (error) {
+    why = error.message;
+  }
+  throw new BoshError('xml', `only whole elements can be sent (${why}); escapeXML is for the text in them, sendJSON for values`);
+}
+
 function serialize(element) {
   return element instanceof XMLElement ? element.toString() : new XMLSerializer().serializeToString(element);
 }
@@ -630,7 +671,7 @@ function serialize(element) {
 function parseByDOM(text) {
   const root = new DOMParser().parseFromString(text, 'text/xml').documentElement;
   // Some browsers report bad XML in the place of the root, some as its first child.
-  if (root.localName === 'parsererror' || root.firstElementChild?.localName === 'parsererror') throw new Error('the answer is no XML');
+  if (root.localName === 'parsererror' || root.firstElementChild?.localName === 'parsererror') throw new Error('no XML');
   return root;
 }
 
@@ -700,24 +741,24 @@ export function parseXML(text) {
   const input = text.replace(/^\ufeff?\s*(?:<\?xml\s[^?]*\?>)?\s*/, '').replace(/\r\n?/g, '\n').trimEnd();
   while (TOKEN.lastIndex < input.length) {
     const found = TOKEN.exec(input);
-    if (!found) throw new Error('the answer is no XML');
+    if (!found) throw new Error('no XML');
     const [, end, name, attributes, empty, cdata, data] = found;
     const parent = open.at(-1);
     if (name) {
-      if (root && !parent || open.length >= MAX_DEPTH) throw new Error('the answer is no XML: more than one root, or too deep');
+      if (root && !parent || open.length >= MAX_DEPTH) throw new Error('no XML: more than one root, or too deep');
       const element = parseTag(name, attributes, parent?.scope ?? { xml: XML });
       if (parent) parent.childNodes.push(element);
       root ??= element;
       if (!empty) open.push(element);
     } else if (end) {
-      if (open.pop()?.nodeName !== end) throw new Error(`the answer is no XML: </${end}> has no beginning`);
+      if (open.pop()?.nodeName !== end) throw new Error(`no XML: </${end}> has no beginning`);
     } else if (parent) {
       parent.childNodes.push(cdata ?? unescapeXML(data));
     } else {
-      throw new Error('the answer is no XML: text without an element');
+      throw new Error('no XML: text without an element');
     }
   }
-  if (!root || open.length) throw new Error('the answer is no XML: it is cut off');
+  if (!root || open.length) throw new Error('no XML: it is cut off');
   return root;
 }
 
@@ -726,7 +767,7 @@ function parseTag(name, text, outer) {
   let scope = outer;
   for (const [, attribute, double, single] of text.matchAll(ATTRIBUTE)) {
     const value = unescapeXML((double ?? single).replace(/[\t\n]/g, ' '));
-    if (attributes.some((a) => a.name === attribute)) throw new Error(`the answer is no XML: ${attribute} comes twice`);
+    if (attributes.some((a) => a.name === attribute)) throw new Error(`no XML: ${attribute} comes twice`);
     attributes.push({ name: attribute, value });
     const [prefix, localName] = split(attribute);
     if (prefix === 'xmlns') scope = { ...scope, [localName]: value };
@@ -747,7 +788,7 @@ function split(name) {
 
 function resolve(prefix, scope) {
   const uri = Object.hasOwn(scope, prefix ?? '') ? scope[prefix ?? ''] : null;
-  if (uri === null && prefix) throw new Error(`the answer is no XML: ${prefix} is not declared`);
+  if (uri === null && prefix) throw new Error(`no XML: ${prefix} is not declared`);
   return uri || null;
 }
 
@@ -756,7 +797,7 @@ const ENTITIES = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 function unescapeXML(text) {
   return text.replace(/&(?:#x([0-9a-fA-F]{1,6})|#(\d{1,7})|(\w+))?;?/g, (all, hex, decimal, name) => {
     const known = name ? ENTITIES[name] : hex || decimal ? String.fromCodePoint(parseInt(hex ?? decimal, hex ? 16 : 10)) : undefined;
-    if (known === undefined || !all.endsWith(';')) throw new Error(`the answer is no XML: ${all}`);
+    if (known === undefined || !all.endsWith(';')) throw new Error(`no XML: ${all}`);
     return known;
   });
 }

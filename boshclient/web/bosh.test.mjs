@@ -326,6 +326,72 @@ test('the buffer is bounded, but one payload always fits', async () => {
   bosh.terminate();
 });
 
+test('only whole elements are sent, and bytes are bytes', async () => {
+  const { server, bosh, log } = await open({ maxBuffered: 100_000 });
+  const n = server.requests.length;
+  for (const bad of ['', ' ', 'hello', '<a>', '<a></b>', '<a/>text', '</body><body>', '<!-- --><a/>', '<a>&nbsp;</a>', '<p:a/>', '<a>\u0001</a>', '<a b=c/>', '<?xml version="1.0"?><a/>']) {
+    assert.throws(() => bosh.send(bad), (e) => e instanceof BoshError && e.code === 'xml', bad);
+  }
+  for (const bad of ['hello', 5, null, undefined, [1, 2], {}]) assert.throws(() => bosh.sendBytes(bad), TypeError, String(bad));
+  bosh.sendBytes(new Uint8Array(0));
+  await settle();
+  assert.equal(server.requests.length, n);
+  bosh.send('<a/> <b xmlns="u">x<![CDATA[<]]></b>');
+  // Bytes of several elements are one payload: all of them wait, or none.
+  assert.throws(() => bosh.sendBytes(new ArrayBuffer(200_000)), (e) => e.code === 'full');
+  await settle();
+  assert.equal(server.last.root.children.length, 2);
+  assert.equal(bosh.bufferedAmount, 0);
+  assert.deepEqual(log.ends, []);
+  bosh.terminate();
+});
+
+test('a restart keeps its place, and needs a session', async () => {
+  const { server, bosh, log } = await open({ xmpp: true });
+  bosh.send('<a/>');
+  bosh.restart();
+  bosh.send('<b/>');
+  await settle();
+  assert.match(server.last.body, /<a\/><\/body>/);
+  assert.doesNotMatch(JSON.stringify(bosh.undelivered()), /"xml":""/);
+  const again = new Bosh('http://example.com/bind', { fetch: server.fetch, xmpp: true }); // what has not gone out goes with the state
+  sessions.push(again);
+  server.requests.length = 0;
+  again.resume(log.saved.at(-1));
+  server.requests[0].answer();
+  await settle();
+  server.requests[1].answer();
+  await settle();
+  const texts = server.requests.map(({ body }) => body);
+  const at = texts.findIndex((text) => text.includes('xmpp:restart'));
+  assert.ok(at > 0 && !texts.slice(0, at).some((text) => text.includes('<b/>')), texts.join('\n'));
+  server.requests[2].answer();
+  await settle();
+  assert.ok(server.requests.slice(at + 1).some(({ body }) => body.includes('<b/>')));
+  const closed = new Bosh('http://example.com/bind', { fetch: server.fetch });
+  assert.throws(() => closed.restart(), (e) => e.code === 'closed');
+});
+
+test('a state that is none is refused, and a store may hold anything', async () => {
+  const { bosh, log } = await open();
+  bosh.send('<a/>');
+  await settle();
+  const state = log.saved.at(-1);
+  const bad = [null, undefined, 5, 'x', {}, { sid: 's' }, { ...state, queue: undefined }, { ...state, queue: [5] }, { ...state, open: [{}] }, { ...state, rid: 'x' }, { ...state, sid: '' }];
+  for (const other of bad) {
+    const server = new Server();
+    const b = new Bosh('http://example.com/bind', { fetch: server.fetch });
+    assert.throws(() => b.resume(other), (e) => e.code === 'state', JSON.stringify(other));
+    assert.equal(b.status, 'closed');
+    const store = { getItem: () => JSON.stringify(other && { ...other, saved: Date.now() }), setItem() {}, removeItem() {} };
+    const s = new Bosh('http://example.com/bind', { fetch: server.fetch, store });
+    sessions.push(s);
+    s.connect();
+    await settle();
+    assert.match(server.last?.body ?? '', /ver='1.11'/, JSON.stringify(other));
+  }
+});
+
 test('an exception of the application costs nothing', async (t) => {
   t.mock.method(console, 'error', () => {});
   const { server, bosh, log } = await open();

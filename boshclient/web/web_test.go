@@ -47,6 +47,15 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// The npm package has its licence with it, as that asks for.
+func TestLicense(t *testing.T) {
+	want, err := os.ReadFile("../../LICENSE")
+	require.NoError(t, err)
+	got, err := os.ReadFile("LICENSE")
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+}
+
 // Each name that the documentation exports is in the module, and the other way
 // round.
 func TestTypes(t *testing.T) {
