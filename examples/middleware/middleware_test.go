@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,7 +82,12 @@ func serve(t *testing.T, r row, direct bool) {
 		},
 	})
 	t.Cleanup(func() { h.Close() })
-	srv := httptest.NewUnstartedServer(r.wrap(h, logged))
+	var seen atomic.Int64 // requests, by the middleware
+	wrapped := r.wrap(h, logged)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		wrapped.ServeHTTP(w, r)
+	}))
 	srv.Config.ErrorLog = log.New(logged, "", 0)
 	tr := new(http.Transport)
 	if r.h2c {
@@ -112,6 +118,15 @@ func serve(t *testing.T, r row, direct bool) {
 	c.preflight()
 	require.Contains(t, c.post("<last xmlns='urn:x'/>"), "<last")
 	c.end()
+	cells := cells(t, r.name)
+	assert.Equal(t, "works", cells[0])
+	switch cells[1] {
+	case "works", "first request only":
+		assert.Equal(t, direct, seen.Load() < c.sent/2, "it saw %d of %d requests, direct=%t", seen.Load(), c.sent, direct)
+	default:
+		assert.Contains(t, []string{"off", "HTTP/1.1 only"}, cells[1])
+		assert.Equal(t, c.sent, seen.Load())
+	}
 	if direct && r.noise {
 		for line := range strings.Lines(logged.String()) {
 			assert.Regexp(t, "on hijacked connection", line)
@@ -128,6 +143,7 @@ type client struct {
 	http *http.Client
 	sid  string
 	rid  int
+	sent int64 // requests
 }
 
 func (c *client) body(attrs, payload string) string {
@@ -140,6 +156,7 @@ func (c *client) send(ctx context.Context, body string) (string, error) {
 	require.NoError(c.t, err)
 	req.Header.Set("Content-Type", "text/xml; charset=utf-8")
 	req.Header.Set("Origin", "https://example.com")
+	c.sent++
 	res, err := c.http.Do(req)
 	if err != nil {
 		return "", err
@@ -192,6 +209,7 @@ func (c *client) preflight() {
 	req.Header.Set("Origin", "https://example.com")
 	req.Header.Set("Access-Control-Request-Method", "POST")
 	req.Header.Set("Access-Control-Request-Headers", "content-type")
+	c.sent++
 	res, err := c.http.Do(req)
 	require.NoError(c.t, err)
 	res.Body.Close()
@@ -208,11 +226,18 @@ func (c *client) end() {
 	require.Contains(c.t, answer, "terminate")
 }
 
-// Each row has its line in README.md.
+// cells returns what README.md says of a row, without Direct and with it.
+func cells(t *testing.T, name string) []string {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, row, found := strings.Cut(string(text), "\n| "+name+" | ")
+	require.True(t, found, "README.md has no row for it")
+	return strings.SplitN(row, " | ", 3)
+}
+
+// README.md has no row that is not tried.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	for _, r := range rows {
-		assert.Contains(t, string(text), "\n| "+r.name+" |")
-	}
+	assert.Equal(t, len(rows)+2, strings.Count(string(text), "\n|"), "rows of the table")
 }

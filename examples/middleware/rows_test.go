@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"time"
@@ -127,7 +128,9 @@ var rows = []row{
 	{name: "chi Timeout", cuts: true, wrap: chiBy(chimiddleware.Timeout(timeout))},
 	{name: "chi cors", cors: true, wrap: chiBy(chicors.Handler(chicors.Options{AllowedOrigins: []string{"https://example.com"}, AllowedMethods: []string{"POST"}, AllowedHeaders: []string{"Content-Type"}}))},
 
-	{name: "echo RequestID, Recover, Secure", wrap: echoBy(echomiddleware.RequestID(), echomiddleware.Recover(), echomiddleware.Secure())},
+	{name: "echo RequestLogger, RequestID, Recover, Secure", wrap: echoBy(echomiddleware.RequestLoggerWithConfig(echomiddleware.RequestLoggerConfig{
+		LogStatus: true, LogLatency: true, LogResponseSize: true, LogValuesFunc: func(echo.Context, echomiddleware.RequestLoggerValues) error { return nil },
+	}), echomiddleware.RequestID(), echomiddleware.Recover(), echomiddleware.Secure())},
 	{name: "echo Gzip", twice: true, wrap: echoBy(echomiddleware.Gzip())},
 	{name: "echo ContextTimeout", cuts: true, wrap: echoBy(echomiddleware.ContextTimeout(timeout))},
 	{name: "echo CORS", cors: true, wrap: echoBy(echomiddleware.CORSWithConfig(echomiddleware.CORSConfig{AllowOrigins: []string{"https://example.com"}}))},
@@ -137,6 +140,12 @@ var rows = []row{
 		return []gin.HandlerFunc{gin.LoggerWithWriter(io.Discard), gin.RecoveryWithWriter(log)}
 	})},
 	{name: "gin gzip", noise: true, wrap: ginUse(gingzip.Gzip(gingzip.DefaultCompression))},
+	{name: "gin, a time-out in the context", cuts: true, wrap: ginUse(func(c *gin.Context) {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+		c.Next()
+	})},
 	{name: "gin cors", cors: true, wrap: ginUse(cors.New(cors.Config{AllowOrigins: []string{"https://example.com"}, AllowMethods: []string{"POST"}, AllowHeaders: []string{"Content-Type"}}))},
 
 	{name: "otelhttp", wrap: each(func(h http.Handler) http.Handler { return otelhttp.NewHandler(h, "bosh") })},
