@@ -697,7 +697,7 @@ func (s *Session) done(ex *carrier.Exchange) {
 func (s *Session) comes() {
 	s.lock()
 	defer s.unlock()
-	s.m.Comes()
+	s.m.Comes(s.h.now())
 }
 
 // comesNoMore takes note of its arrival, or loss.

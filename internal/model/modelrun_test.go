@@ -23,6 +23,7 @@ import (
 
 var (
 	modelSeed  = flag.Uint64("modelseed", 0, "replay TestModel with this seed only")
+	modelFirst = flag.Uint64("modelfirst", 0, "first seed of TestModel")
 	modelSteps = flag.Int("modelsteps", 300, "steps of TestModel for each seed")
 	modelSeeds = flag.Int("modelseeds", 20, "seeds of TestModel for each kind of session")
 )
@@ -42,67 +43,49 @@ func TestModel(t *testing.T) {
 		{"polling by wait", 0, 1},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
-			for i := range uint64((*modelSeeds + OneOf - 1) / OneOf) {
-				seed := i
-				if *modelSeed != 0 {
-					seed = *modelSeed
-				}
-				synctest.Test(t, func(t *testing.T) {
-					defer replayable(t, seed)
-					newModelRun(t, seed, kind.wait, kind.hold).run()
-				})
-				if *modelSeed != 0 {
-					break
-				}
-			}
+			seeded(t, (*modelSeeds+OneOf-1)/OneOf, func(t *testing.T, seed uint64) {
+				newModelRun(t, seed, kind.wait, kind.hold).run()
+			})
 		})
 	}
 }
 
-// replayable says how a run that has failed is had again.
-func replayable(t *testing.T, seed uint64) {
-	if t.Failed() {
-		t.Logf("to replay: -run '%s$' -modelseed %d", t.Name(), seed)
+// seeded runs f in a bubble with each of n seeds, and says how a run that has failed is had
+// again.
+func seeded(t *testing.T, n int, f func(t *testing.T, seed uint64)) {
+	first := *modelFirst
+	if *modelSeed != 0 {
+		first, n = *modelSeed, 1
+	}
+	for i := range uint64(n) {
+		synctest.Test(t, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("to replay: -run '%s$' -modelseed %d", t.Name(), first+i)
+				}
+			}()
+			f(t, first+i)
+		})
 	}
 }
 
 // TestModelOfNodes is TestModel on three nodes: the requests come in at any of them.
 func TestModelOfNodes(t *testing.T) {
-	for i := range uint64(*modelSeeds) {
-		seed := i
-		if *modelSeed != 0 {
-			seed = *modelSeed
-		}
-		synctest.Test(t, func(t *testing.T) {
-			defer replayable(t, seed)
-			r := newModelRun(t, seed, 60, int(seed%3))
-			r.several = true
-			r.run()
-		})
-		if *modelSeed != 0 {
-			break
-		}
-	}
+	seeded(t, *modelSeeds, func(t *testing.T, seed uint64) {
+		r := newModelRun(t, seed, 60, int(seed%3))
+		r.several = true
+		r.run()
+	})
 }
 
 // TestModelOfMoves is TestModel with two Handlers between which the session moves.
 func TestModelOfMoves(t *testing.T) {
-	for i := range uint64((*modelSeeds*3 + OneOf - 1) / OneOf) {
-		seed := i
-		if *modelSeed != 0 {
-			seed = *modelSeed
-		}
-		synctest.Test(t, func(t *testing.T) {
-			defer replayable(t, seed)
-			wait := []int{60, 60, 10, 60, 0}[seed%5]
-			r := newModelRun(t, seed, wait, []int{1, 2, 1, 0, 1}[seed%5])
-			r.moves = true
-			r.run()
-		})
-		if *modelSeed != 0 {
-			break
-		}
-	}
+	seeded(t, (*modelSeeds*3+OneOf-1)/OneOf, func(t *testing.T, seed uint64) {
+		wait := []int{60, 60, 10, 60, 0}[seed%5]
+		r := newModelRun(t, seed, wait, []int{1, 2, 1, 0, 1}[seed%5])
+		r.moves = true
+		r.run()
+	})
 }
 
 // A modelRun is one random life of one session after the other.

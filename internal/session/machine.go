@@ -67,7 +67,8 @@ type Machine struct {
 	carried   int64         // the rid whose answer they were
 	receipt   *Receipt      // of it; nil if nobody asks for one, or it is there
 	idleSince time.Duration // when the last exchange was done
-	came      time.Duration // when the last body had been on its way that counts in coming
+	comes     time.Duration // since when bodies have been on their way without a break: see Comes
+	came      time.Duration // when the last of them had been on its way, if that took time
 
 	kept   int64  // bytes that it keeps, as it was last accounted for
 	unread int    // bytes of memory that the input of its streams takes
@@ -292,7 +293,7 @@ func (m *Machine) nextExpiry() time.Duration {
 	at := never
 	since, gap := m.win.Gap()
 	if gap {
-		at = max(since, m.came) + m.Grant.Wait + m.inactivity()
+		at = max(since+m.Grant.Wait+m.inactivity(), m.came+overtime) // what was lost on its way is to be sent again
 	}
 	idle := max(m.idleSince, m.came)
 	switch {
@@ -307,12 +308,19 @@ func (m *Machine) nextExpiry() time.Duration {
 
 // Comes takes note of a request's body on its way, perhaps for long. As long as it is, the
 // client is not inactive.
-func (m *Machine) Comes() { m.coming++ }
+func (m *Machine) Comes(now time.Duration) {
+	if m.coming == 0 {
+		m.comes = now
+	}
+	m.coming++
+}
 
-// ComesNoMore takes note of its arrival, or loss.
+// ComesNoMore takes note of its arrival, after Receive, or loss.
 func (m *Machine) ComesNoMore(now time.Duration) {
 	m.coming--
-	m.came = now
+	if now > m.comes {
+		m.came = now
+	}
 	m.Settle(now)
 }
 

@@ -323,3 +323,37 @@ func TestMachine(t *testing.T) {
 	}
 	t.Logf("%.0f steps a second", float64(steps)/time.Since(begun).Seconds())
 }
+
+// B14.2-7: a gap lasts as long however the bodies come. One on its way may fill it, and if
+// it is lost there is time to send it again.
+func TestGapAndBodiesOnTheirWay(t *testing.T) {
+	l := newLife(t, 1, 1)
+	l.act()
+	for len(l.woken) > 0 {
+		l.deliver(0, false)
+	}
+	l.next()
+	l.next()
+	l.send(1002)
+	begun := l.now
+	end := begun + l.m.Grant.Wait + l.m.Grant.Inactivity + overtime
+	for range 3 {
+		l.now += 20 * time.Second
+		l.m.Comes(l.now)
+		l.now += time.Second
+		l.m.ComesNoMore(l.now)
+		require.Equal(t, end, l.m.nextExpiry(), "a body that has come changes nothing")
+	}
+	l.m.Comes(l.now)
+	require.Equal(t, never, l.m.nextExpiry())
+	l.now = end + time.Minute
+	l.m.Comes(l.now)
+	l.m.ComesNoMore(l.now)
+	require.Equal(t, never, l.m.nextExpiry(), "the other one is still on its way")
+	l.m.ComesNoMore(l.now)
+	require.Equal(t, l.now+overtime, l.m.nextExpiry())
+
+	l.m.Comes(l.now + time.Second)
+	l.m.ComesNoMore(l.now + time.Second)
+	require.Equal(t, l.now+overtime, l.m.nextExpiry(), "it came at once")
+}
