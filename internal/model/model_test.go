@@ -187,10 +187,16 @@ func (m *model) settle() {
 	for !m.over {
 		held := m.held()
 		if len(held) == 0 {
-			if m.client {
-				m.end(m.where(func(r *modelRequest) bool { return r.open && !r.done })[0])
+			if !m.client {
+				return
 			}
-			return
+			switch r := m.where(func(r *modelRequest) bool { return r.open && !r.done })[0]; {
+			case r.pause > 0:
+				m.answer(r, "body")
+			default:
+				m.end(r)
+			}
+			continue
 		}
 		r := held[0]
 		at := r.arrived + m.wait

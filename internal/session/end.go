@@ -98,13 +98,17 @@ func (m *Machine) Abandon(now time.Duration, x *Exchange) {
 // settleEnd ends a session whose client has asked for the end and left without waiting for
 // the answer.
 func (m *Machine) settleEnd(now time.Duration) {
-	if m.final == nil || !m.final.Remote {
+	if m.final == nil || m.goesOn() || !m.final.Remote && m.streams.named() { // the last: there may be output for each stream
 		return
 	}
 	if live, _ := m.due(now); live != nil {
 		return
 	}
-	if r, _ := m.win.Oldest(); r != nil {
+	for m.phase != Ended { // but for a pause, whose answer is always empty, by the first one
+		r, _ := m.win.Oldest()
+		if r == nil {
+			return
+		}
 		m.answer(r, now)
 	}
 }

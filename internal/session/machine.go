@@ -213,6 +213,9 @@ func (m *Machine) Settle(now time.Duration) {
 	if m.working && m.grace <= now {
 		m.lapses()
 	}
+	if m.writing == nil && m.phase != Ended {
+		m.settleEnd(now)
+	}
 	next := never
 	if m.writing == nil && !m.chain.Empty() {
 		if at := m.clear(m.chain.first, now); at <= now {
@@ -221,9 +224,6 @@ func (m *Machine) Settle(now time.Duration) {
 		} else {
 			next = min(next, at)
 		}
-	}
-	if m.writing == nil && m.phase != Ended {
-		m.settleEnd(now)
 	}
 	if m.phase != Ended {
 		next = min(next, m.nextExpiry(), m.decided(), m.receipt.due())

@@ -80,6 +80,23 @@ func TestTermination(t *testing.T) {
 		assert.Contains(b, [][]string{{X("late")}, {X("late") + "*"}}, s.App.Lost())
 	})
 
+	Std(t, "B13-6 all that is open is answered, also if the end itself has no connection any more", func(b *Harness, s *Session) {
+		s.Send(1002, terminate).Breaks()
+		early := s.Send(1003, "pause='5'")
+		early.Waits()
+		s.Send(1001, "pause='5'").GetsNow(Empty)
+		early.GetsNow(Empty)
+		s.App.Reads("")
+	})
+
+	Std(t, "B13-6 the application has closed, and the client asks for the end and leaves", func(b *Harness, s *Session) {
+		require.NoError(b, s.App.Close())
+		s.Send(1002, terminate).Breaks()
+		s.Send(1001, "pause='5'").GetsNow(Empty)
+		s.Send(1003).GetsNow(Condition(bosh.ItemNotFound)) // it is over
+		s.Send(1002, terminate).GetsNow(End)
+	})
+
 	Custom(t, "B13-7 the application closes: the rest and the end on the oldest", hold2, hold2Attrs, func(b *Harness, s *Session) {
 		calls := []*Call{s.Send(1001), s.Send(1002)}
 		b.Wait(time.Second)
