@@ -148,6 +148,8 @@ export class Bosh {
   onend: (end: End) => void;
   /** The state has changed, to be kept for resume. Options.store does it by itself. */
   onsave: (state: State) => void;
+  /** A request with payloads has not failed for a second. undelivered() says so from now on: they are held. */
+  onheld: () => void;
   /** Called when a request leaves, and again when it is over. */
   onexchange: (exchange: Exchange) => void;
 

@@ -28,7 +28,7 @@ const MAX_PAUSE = 30; // seconds between two attempts to open a session
 const GOODBYE = 3; // seconds that the end waits for its answer
 const CLAIM = 0.5; // seconds that a page waits for the page before it to let go of a session
 const STABLE = 60; // seconds after which a session counts as a success
-const CALLBACKS = ['onopen', 'onelement', 'onjson', 'onbytes', 'onstatus', 'onend', 'onsave', 'onexchange'];
+const CALLBACKS = ['onopen', 'onelement', 'onjson', 'onbytes', 'onstatus', 'onend', 'onsave', 'onheld', 'onexchange'];
 const RESTART = ''; // in place of a payload
 const MAX_DEPTH = 256; // of elements, for the parser below
 
@@ -49,6 +49,7 @@ export class Bosh {
   onstatus = (status) => {};
   onend = (end) => {};
   onsave = (state) => {};
+  onheld = () => {};
   onexchange = (exchange) => {};
 
   #url;
@@ -346,6 +347,7 @@ export class Bosh {
       if (request.flight !== flight || this.#s !== s || !s.sid) return;
       request.held = true;
       this.#setStatus(this.#broken() ? 'repeating' : 'online');
+      if (request.payloads.length) this.#call('onheld');
     }, 1000);
 
     let answer = null;

@@ -144,6 +144,30 @@ test('what breaks is repeated byte for byte, before anything new', async () => {
   }
 });
 
+test('a request that has not failed for a second is held, and its payloads probably have arrived', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const { server, bosh } = await open();
+    const held = [];
+    bosh.onheld = () => held.push(bosh.undelivered());
+    mock.timers.tick(1_001);
+    assert.deepEqual(held, [], 'an empty request carries nothing');
+    bosh.send('<a/>');
+    await settle();
+    server.last.fail();
+    await settle();
+    mock.timers.tick(400); // it leaves again
+    await settle();
+    mock.timers.tick(999);
+    assert.deepEqual(held, []);
+    mock.timers.tick(1);
+    assert.deepEqual(held, [[{ xml: '<a/>', sent: true, held: true }]]);
+    bosh.terminate();
+  } finally {
+    mock.timers.reset();
+  }
+});
+
 test('a request without an answer is repeated after wait and some seconds; retry does so at once', async () => {
   mock.timers.enable({ apis: ['setTimeout'] });
   try {

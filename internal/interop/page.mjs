@@ -101,7 +101,7 @@ class Tab {
 
   /** Waits until no message is on its way to the server any more. */
   async settled() {
-    await this.page.waitForFunction(() => !document.querySelector('.message.mine:not([data-state="sent"])'));
+    await this.page.waitForFunction(() => !document.querySelector('.message.mine:not([data-state="sent"])'), null, { timeout: 30_000 });
   }
 
   sid() {
@@ -308,6 +308,24 @@ await main({
       await alice.page.unrouteAll({ behavior: 'ignoreErrors' });
       check(alice.repeats() > byButton, 'no request was repeated on the bad network');
       await alice.page.locator('.exchange .badge').first().waitFor();
+
+      step('a message in the only request, which is held, behind a lost answer');
+      let lost;
+      const answerLost = new Promise((resolve) => { lost = resolve; });
+      await alice.page.route('**/http-bind', async (route) => {
+        await route.fetch().catch(() => {});
+        await route.abort('connectionreset').catch(() => {});
+        lost();
+      }, { times: 1 });
+      const repeat = alice.page.waitForRequest('**/http-bind');
+      await alice.page.getByRole('button', { name: 'Cut' }).click();
+      await repeat;
+      await bob.say('other, lost');
+      await answerLost;
+      await alice.say('mine, held');
+      heard.push('other, lost');
+      said.push('mine, held');
+      await arrived();
 
       step('a time without any network');
       await alice.page.route('**/http-bind', (route) => route.abort('internetdisconnected'));

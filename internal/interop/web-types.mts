@@ -14,6 +14,7 @@ bosh.onbytes = (bytes: Uint8Array) => bosh.sendBytes(bytes);
 bosh.onstatus = (status: Status) => console.log(status);
 bosh.onend = (end: End) => console.log(end.condition, end.message, end.uri, end.again, end.undelivered.map((u) => u.xml && u.sent && u.held));
 bosh.onsave = (state: State) => bosh.resume(state);
+bosh.onheld = () => bosh.undelivered();
 bosh.onexchange = (exchange: Exchange) => console.log(exchange.rid, exchange.attempt, exchange.request, exchange.sent, exchange.answered, exchange.response, exchange.error);
 try {
   bosh.connect();

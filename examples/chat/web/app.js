@@ -29,6 +29,7 @@ function newClient(password = '') {
     store.save();
     showProgress();
   };
+  c.onheld = showProgress;
   c.onkeys = (keys) => {
     store.account.keys = keys;
     store.save();

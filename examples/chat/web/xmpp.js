@@ -26,6 +26,7 @@ export class Client {
   onstatus = (status) => {}; // as of Bosh
   onsave = (state) => {}; // called only while there is something to go on with
   onkeys = (keys) => {}; // what logs in without the password, for as long as the server keeps its salt
+  onheld = () => {};
   onexchange = (exchange) => {};
   // The session is over. It is null after a log-out. `again` is in how many seconds
   // there will be another, or null. `unsent` are the ids of messages that cannot have
@@ -52,6 +53,7 @@ export class Client {
     };
     bosh.onelement = (element) => this.#take(element);
     bosh.onstatus = (status) => this.onstatus(status);
+    bosh.onheld = () => this.onheld();
     bosh.onexchange = (exchange) => this.onexchange(exchange);
     bosh.onsave = (state) => {
       if (this.#phase === 'ready') this.onsave({ jid: this.jid, bosh: state });
