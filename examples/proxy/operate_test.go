@@ -63,6 +63,14 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// talks starts a server that is none of XMPP: it answers the first words, and is gone.
+func talks(t *testing.T, text string) string {
+	return serverAt(t, func(c net.Conn) {
+		c.Read(make([]byte, 100))
+		io.WriteString(c, text)
+	}).String()
+}
+
 // -check says what a server offers, or what is wrong.
 func TestCheck(t *testing.T) {
 	good := serverAt(t, func(c net.Conn) {
@@ -91,6 +99,11 @@ func TestCheck(t *testing.T) {
 		poor.String():                          {1, "nobody can log in"},
 		angry.String():                         {1, "stream error host-unknown"},
 		"127.0.0.1:1":                          {1, "remote-connection-failed: "},
+		talks(t, "SSH-2.0-OpenSSH_9.2\r\n") + " -tls starttls":          {1, `the server is none of XMPP, for it says "SSH-2.0-OpenSSH_9.2`},
+		talks(t, "HTTP/1.1 400 Bad Request\r\n\r\n") + " -tls starttls": {1, `the server is none of XMPP, for it says "HTTP/1.1 400 Bad Request`},
+		talks(t, "\x15\x03\x01\x00\x02\x02\x46") + " -tls starttls":     {1, "the port wants TLS from the start, by -tls direct"},
+		talks(t, "") + " -tls starttls":                                 {1, "before the server had said anything: is the port one for clients, and not of -tls direct?"},
+		talks(t, header) + " -tls direct -domain example.org":           {1, "a port that begins without TLS wants no -tls direct"},
 	} {
 		var out, said bytes.Buffer
 		code := command(t.Context(), append([]string{"-check", "-tls", "none", "-upstream"}, strings.Fields(args)...), &out, &said)

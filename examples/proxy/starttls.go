@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -48,12 +49,13 @@ const maxGreeting = 64 << 10
 // of the server are forgotten, except an error.
 func upgrade(ctx context.Context, c net.Conn, name string, config *tls.Config) (net.Conn, error) {
 	stop := interrupt(ctx, c)
-	err := askTLS(c, name)
+	p := newPeer(c)
+	err := p.askTLS(c, name)
 	if !stop() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return nil, p.blame(err)
 	}
 	return handshake(ctx, c, config)
 }
@@ -61,10 +63,31 @@ func upgrade(ctx context.Context, c net.Conn, name string, config *tls.Config) (
 // handshake negotiates TLS.
 func handshake(ctx context.Context, c net.Conn, config *tls.Config) (net.Conn, error) {
 	t := tls.Client(c, config)
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("TLS: %w", err)
+	err := t.HandshakeContext(ctx)
+	var record tls.RecordHeaderError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case err == nil:
+		return t, nil
+	case errors.As(err, &record):
+		return nil, fmt.Errorf("TLS: %w; a port that begins without TLS wants no -tls direct", err)
+	case errors.As(err, &authority):
+		return nil, fmt.Errorf("TLS: %w; -ca can name it", err)
 	}
-	return t, nil
+	return nil, fmt.Errorf("TLS: %w", err)
+}
+
+// blame adds to an error what the server has said, if that is no XMPP.
+func (p *peer) blame(err error) error {
+	switch said := bytes.TrimLeft(p.seen.Bytes(), " \t\r\n\ufeff"); {
+	case p.seen.Len() == 0:
+		return fmt.Errorf("%w, before the server had said anything: is the port one for clients, and not of -tls direct?", err)
+	case bytes.HasPrefix(said, []byte{21, 3}), bytes.HasPrefix(said, []byte{22, 3}): // a record of TLS
+		return fmt.Errorf("%w: the port wants TLS from the start, by -tls direct", err)
+	case len(said) > 0 && said[0] != '<':
+		return fmt.Errorf("%w: the server is none of XMPP, for it says %.40q", err, said)
+	}
+	return err
 }
 
 // interrupt unblocks reads and writes of c when ctx is done. stop ends this,
@@ -73,7 +96,8 @@ func interrupt(ctx context.Context, c net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 }
 
-func askTLS(c net.Conn, name string) error {
+// askTLS begins a stream to a domain, and asks for TLS.
+func (p *peer) askTLS(c net.Conn, name string) error {
 	var header bytes.Buffer
 	header.WriteString(`<?xml version='1.0'?><stream:stream to='`)
 	xml.EscapeText(&header, []byte(name))
@@ -81,7 +105,6 @@ func askTLS(c net.Conn, name string) error {
 	if _, err := c.Write(header.Bytes()); err != nil {
 		return err
 	}
-	p := newPeer(c)
 	if err := p.features(); err != nil {
 		return err
 	}
