@@ -115,25 +115,27 @@ func (s *Session) looked() { s.mu.Unlock() }
 func (s *Session) release() (answer bool) {
 	var after []func()
 	m, told := &s.m, s.told
-	if m.TakeWatch() {
-		s.h.idle.After(s.h.now(), s) // before the application is woken, so that it comes first
-	}
-	if m.Several() {
-		after = s.actForStreams()
-	}
-	proved := m.TakeProved()
-	for _, st := range m.Streams() {
-		if w := st.TakeWake(); w != 0 || proved {
-			after = owner(st).woken(w, proved, after)
+	if !m.Calm() { // as it is for most stanzas of a body with many
+		if m.TakeWatch() {
+			s.h.idle.After(s.h.now(), s) // before the application is woken, so that it comes first
+		}
+		if m.Several() {
+			after = s.actForStreams()
+		}
+		proved := m.TakeProved()
+		for _, st := range m.Streams() {
+			if w := st.TakeWake(); w != 0 || proved {
+				after = owner(st).woken(w, proved, after)
+			}
+		}
+		if !m.Quiet() {
+			s.act()
+		}
+		for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
+			x.Carrier.(carrier.Carrier).Wake(&s.desk)
 		}
 	}
-	if !m.Quiet() {
-		s.act()
-	}
 	over := s.told != told
-	for x := m.TakeWoken(); x != nil; x = m.TakeWoken() {
-		x.Carrier.(carrier.Carrier).Wake(&s.desk)
-	}
 	answer = s.desk.Claim(m.Watched())
 	s.mu.Unlock()
 	for _, f := range after {
@@ -402,8 +404,7 @@ func (s *Session) over() {
 	s.lock()
 	scope, e := s.scope, errorOf(s.m.Final())
 	s.unlock()
-	cause := e.cause()
-	scope.Cancel()(cause)
+	scope.Cancel()(e.cause())
 	s.h.over(scope.Values(), s, e)
 }
 
@@ -739,8 +740,7 @@ func (l lapse) Error() string { return "the context that Admit returned is done:
 func (l lapse) Unwrap() error { return l.error }
 
 // begin makes the session's machine, and gives its first stream the input of the creation
-// request. It returns why the request is unacceptable, or nil. The session is not yet known
-// to anyone else.
+// request. It returns why that is unacceptable, or nil. Nobody else knows the session yet.
 func (s *Session) begin(g *session.Grant, st *Stream, req *wire.Request) *Error {
 	s.m = session.New(&s.h.config, g, rand.Text()+s.h.suffix, s.info.Size(), &st.state.Stream)
 	if c := s.m.Fill(req); c != "" {

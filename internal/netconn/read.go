@@ -131,7 +131,12 @@ func (c *Conn) goes(before int) {
 
 // consumed is called when some of the input was read, or lent or repaid. There were so
 // many bytes before.
-func (c *Conn) consumed(before int) { c.settle(c.M.Consumed(&c.Stream, before)) }
+func (c *Conn) consumed(before int) {
+	if c.In.Len() > 0 {
+		c.wakeReader() // there may be another one
+	}
+	c.settle(c.M.Consumed(&c.Stream, before))
+}
 
 // returns takes note of a user coming for input. It may have gone off with some.
 func (c *Conn) returns() { c.settle(c.M.Returns(&c.Stream)) }

@@ -147,6 +147,11 @@ func (m *Machine) TakeProved() bool {
 // Quiet reports whether there are no Effects, as mostly.
 func (m *Machine) Quiet() bool { return !m.account && !m.keep && !m.over && m.alarm == 0 }
 
+// Calm reports whether there is nothing to take at all, from the streams either.
+func (m *Machine) Calm() bool {
+	return m.streams.several == nil && m.streams.one[0].wake == 0 && !m.watch && !m.proved && m.Quiet() && m.woken.Empty()
+}
+
 // Effects are work for the owner, besides that of the other methods.
 type Effects struct {
 	Alarm  time.Duration // when to call Tick at the latest; 0 if that has not changed

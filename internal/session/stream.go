@@ -256,9 +256,6 @@ func (m *Machine) Returns(st *Stream) (settle bool) {
 // Consumed takes note of input of st that was read, lent or repaid. There were so many
 // bytes before. It reports whether Settle is to be called.
 func (m *Machine) Consumed(st *Stream, before int) (settle bool) {
-	if st.In.Len() > 0 {
-		st.wake |= WakeReader
-	}
 	if before > m.cfg.ReadBuffer && !m.full() {
 		return true // the client need not wait any more
 	}
