@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/httpio"
 )
 
@@ -34,6 +35,7 @@ type conn struct {
 	held     bool            // a request waited for its answer after the last one had been served
 	tells    bool            // the socket tells with what is read whether there is more
 	limited  bool            // there is a read deadline for the request that is under way
+	usual    int32           // the size of the last request, if a buffer may have it
 	begun    int             // where its body begins behind used, if some of that has come
 	coming   *arrival        // how it comes; nil until one has come little by little
 	one      [1]byte         // to wait for without a buffer
@@ -313,6 +315,7 @@ func (c *conn) parse() (*Request, []byte, verdict) {
 	}
 	c.push(q)
 	c.used += size + length
+	c.usual = int32(min(size+length, buffer.Large-1))
 	return q, b[size : size+length], whole
 }
 

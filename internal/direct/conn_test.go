@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/buffer"
 	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -535,4 +536,24 @@ func (e *Engine) Conns() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.conns)
+}
+
+// There is room for a request like the last one, which counts, and without it a common
+// buffer does.
+func TestBorrow(t *testing.T) {
+	b := &httpio.Budget{Max: 64 << 10, Other: func() int64 { return 0 }}
+	c := &conn{share: httpio.Share{Budget: b}}
+	for _, test := range []struct{ last, least, most int }{
+		{0, bufferSize, bufferSize}, {bufferSize - 1, bufferSize, bufferSize}, {bufferSize, buffer.Block, buffer.Block},
+		{90 << 10, 90<<10 + 1, 115 << 10}, {200 << 10, bufferSize, bufferSize}, {buffer.Large - 1, bufferSize, bufferSize},
+	} {
+		c.usual = int32(test.last)
+		c.borrow()
+		assert.GreaterOrEqual(t, cap(c.buf), test.least, test.last)
+		assert.LessOrEqual(t, cap(c.buf), test.most, test.last)
+		assert.GreaterOrEqual(t, b.Taken(), int64(cap(c.buf)-httpio.FreeBytes), test.last)
+		c.release()
+		assert.Nil(t, c.buf)
+		assert.Zero(t, b.Taken())
+	}
 }

@@ -34,7 +34,7 @@ func (c *conn) initRaw() {
 func (c *conn) tryRead(fd uintptr) bool {
 	for {
 		if c.buf == nil {
-			c.buf = getBuffer()
+			c.borrow()
 		}
 		room := cap(c.buf) - len(c.buf)
 		var n int
@@ -44,10 +44,7 @@ func (c *conn) tryRead(fd uintptr) bool {
 		case c.err == syscall.EINTR:
 			continue
 		case c.err == syscall.EAGAIN:
-			if len(c.buf) == 0 {
-				putBuffer(c.buf)
-				c.buf = nil
-			}
+			c.release()
 			return false
 		case c.err != nil:
 			return true

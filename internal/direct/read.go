@@ -18,6 +18,16 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 func getBuffer() []byte { return buffers.Get().(*[bufferSize]byte)[:0] }
 
+// borrow gets a buffer for the next request. It has room for one like the last one, and to
+// see that there is no more: a large one need not be read, and copied, piece by piece.
+func (c *conn) borrow() {
+	if n := int(c.usual) + 1; n > bufferSize && c.share.Reach(n+n/4) { // as much as Grow may make of it
+		c.buf = buffer.Grow(nil, n)
+	} else {
+		c.buf = getBuffer()
+	}
+}
+
 // putBuffer takes a buffer back.
 func putBuffer(b []byte) {
 	if cap(b) == bufferSize {
@@ -63,7 +73,8 @@ func (c *conn) readMore() error {
 		// There will be a buffer when there is something to put into it.
 		n, err := c.receive(c.one[:])
 		if n > 0 {
-			c.buf = append(getBuffer(), c.one[0])
+			c.borrow()
+			c.buf = append(c.buf, c.one[0])
 			return nil
 		}
 		c.err = err
