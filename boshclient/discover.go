@@ -59,19 +59,12 @@ func secureClient(client *http.Client) *http.Client {
 	if client == nil {
 		client = defaultClient()
 	}
-	own := *client
-	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
-		switch {
-		case r.URL.Scheme != "https":
-			return errors.New("redirect from https to " + r.URL.Scheme)
-		case client.CheckRedirect != nil:
-			return client.CheckRedirect(r, via)
-		case len(via) >= 10:
-			return errors.New("stopped after 10 redirects")
+	return follows(client, func(r *http.Request, _ []*http.Request) error {
+		if r.URL.Scheme != "https" {
+			return insecure(r)
 		}
 		return nil
-	}
-	return &own
+	})
 }
 
 // A link is one of a host-meta document.

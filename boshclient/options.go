@@ -224,15 +224,26 @@ func (c *config) httpClient() *http.Client {
 	if c.HTTPClient != nil {
 		client = c.HTTPClient
 	}
-	own := *client
-	own.Timeout = 0
-	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
-		last := via[len(via)-1]
-		switch {
+	own := follows(client, func(r *http.Request, via []*http.Request) error {
+		switch last := via[len(via)-1]; {
 		case r.Method != http.MethodPost:
 			return http.ErrUseLastResponse // a GET would lose the body
 		case last.URL.Scheme == "https" && r.URL.Scheme != "https":
-			return errors.New("redirect from https to " + r.URL.Scheme)
+			return insecure(r)
+		}
+		return nil
+	})
+	own.Timeout = 0
+	return own
+}
+
+// follows returns a copy of a client with one more check of redirects, before its own one.
+func follows(client *http.Client, check func(*http.Request, []*http.Request) error) *http.Client {
+	own := *client
+	own.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		switch err := check(r, via); {
+		case err != nil:
+			return err
 		case client.CheckRedirect != nil:
 			return client.CheckRedirect(r, via)
 		case len(via) >= 10:
@@ -241,6 +252,11 @@ func (c *config) httpClient() *http.Client {
 		return nil
 	}
 	return &own
+}
+
+// insecure returns the refusal of a redirect to r.
+func insecure(r *http.Request) error {
+	return errors.New("redirect from https to " + r.URL.Scheme)
 }
 
 // reserved are BOSH's own attributes of requests.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gobosh/bosh/internal/buffer"
+	"github.com/gobosh/bosh/internal/timers"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -134,7 +135,7 @@ func (s *session) carry(r *request) {
 		}
 		a.release()
 		pause, more := s.missed(r, err)
-		if !more || sleep(s.ctx, pause) != nil {
+		if !more || timers.Sleep(s.ctx, pause) != nil {
 			return
 		}
 	}
@@ -276,18 +277,4 @@ func statusError(resp *http.Response) error {
 		return fmt.Errorf("%w to %s: dial that URL", &status, (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}))
 	}
 	return &status
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/gobosh/bosh/internal/timers"
 )
 
 // ErrCut is the error of an exchange cut by [Faults].
@@ -338,7 +340,7 @@ func (x *exchange) duplicateLate() (*http.Response, error) {
 	if b, err := ParseBody(first); err != nil || b.Attr("type") != "" {
 		return resp, nil // the end of the session, after which nothing need be kept
 	}
-	if sleep(x.r.Context(), x.latency()) == nil {
+	if timers.Sleep(x.r.Context(), x.latency()) == nil {
 		x.f.hit(DuplicateLate)
 		if _, second, err := x.whole(x.r.Context()); err == nil && !bytes.Equal(first, second) {
 			x.f.mu.Lock()
@@ -353,7 +355,7 @@ func (x *exchange) delay() (*http.Response, error) {
 	x.f.hit(Delay)
 	ctx, d := x.r.Context(), x.latency()
 	if x.rng.IntN(2) == 0 {
-		if err := sleep(ctx, d); err != nil {
+		if err := timers.Sleep(ctx, d); err != nil {
 			return nil, err
 		}
 		return x.send(ctx)
@@ -362,7 +364,7 @@ func (x *exchange) delay() (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, d); err != nil {
+	if err := timers.Sleep(ctx, d); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -378,7 +380,7 @@ func (x *exchange) reorder() (*http.Response, error) {
 	select {
 	case <-passed:
 		// It has been handed on; now let it arrive.
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := timers.Sleep(ctx, time.Millisecond); err != nil {
 			return nil, err
 		}
 		x.f.hit(Reorder)

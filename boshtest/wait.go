@@ -1,10 +1,8 @@
 package boshtest
 
 import (
-	"context"
 	"io"
 	"net/http"
-	"time"
 )
 
 // A signal wakes all waiters for a change. Its owner's lock guards it.
@@ -33,18 +31,4 @@ func readBody(resp *http.Response) ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobosh/bosh/boshclient"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/timers"
 )
 
 // patience is how long a session may take before it counts as dead.
@@ -189,7 +190,7 @@ func (l *life) send(ctx context.Context) error {
 				return fmt.Errorf("pause: %w", err)
 			}
 		case rng.IntN(3) > 0:
-			if err := rest(ctx, time.Duration(rng.Int64N(int64(6*time.Millisecond)))); err != nil {
+			if err := timers.Sleep(ctx, time.Duration(rng.Int64N(int64(6*time.Millisecond)))); err != nil {
 				return err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/timers"
 )
 
 // A sample holds the figures of a moment of a soak.
@@ -69,7 +70,7 @@ func runSoak(ctx context.Context, o options, d time.Duration, plot string, out i
 func (w *world) measure(ctx context.Context, d time.Duration, out io.Writer) (samples []sample) {
 	every := max(d/200, time.Second)
 	start, last := time.Now(), int64(0)
-	for time.Since(start) < d && rest(ctx, every) == nil {
+	for time.Since(start) < d && timers.Sleep(ctx, every) == nil {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -95,7 +96,7 @@ func (w *world) measure(ctx context.Context, d time.Duration, out io.Writer) (sa
 // while, and then ends in one of the possible ways.
 func (w *world) visit(ctx context.Context, id int, rate float64) {
 	rng := rand.New(rand.NewPCG(w.seed, 5+uint64(id)))
-	if rest(ctx, time.Duration(rng.Int64N(int64(4*time.Second)))) != nil {
+	if timers.Sleep(ctx, time.Duration(rng.Int64N(int64(4*time.Second)))) != nil {
 		return
 	}
 	r := w.routes[id%len(w.routes)]
@@ -111,7 +112,7 @@ func (w *world) visit(ctx context.Context, id int, rate float64) {
 	var echoes boshtest.Sequence
 	n := 1 + rng.IntN(30)
 	for i := range n {
-		if rest(ctx, time.Duration(rng.Int64N(int64(4*time.Second)))) != nil {
+		if timers.Sleep(ctx, time.Duration(rng.Int64N(int64(4*time.Second)))) != nil {
 			return
 		}
 		if err := c.Send(ctx, string(boshtest.Numbered(i, rng.IntN(2000)))); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/timers"
 )
 
 // A world is a handler, the ways to it, and the checks of the application
@@ -114,24 +115,12 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // starve lets nothing reach the handler for a moment, again and again.
 func (w *world) starve(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(w.seed, 1))
-	for rest(ctx, time.Duration(rng.Int64N(int64(time.Second)))) == nil {
+	for timers.Sleep(ctx, time.Duration(rng.Int64N(int64(time.Second)))) == nil {
 		ch := make(chan struct{})
 		w.starved.Store(&ch)
-		rest(ctx, time.Duration(rng.Int64N(int64(100*time.Millisecond))))
+		timers.Sleep(ctx, time.Duration(rng.Int64N(int64(100*time.Millisecond))))
 		w.starved.Store(nil)
 		close(ch)
-	}
-}
-
-// rest waits for d or the end of ctx. It returns the error of ctx.
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -284,7 +273,7 @@ func (w *world) serve(s *bosh.Stream) {
 				return
 			}
 			if rng.IntN(3) == 0 {
-				rest(s.Context(), time.Duration(rng.Int64N(int64(4*time.Millisecond))))
+				timers.Sleep(s.Context(), time.Duration(rng.Int64N(int64(4*time.Millisecond))))
 			}
 		}
 		written <- nil
