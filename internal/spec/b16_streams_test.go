@@ -1,6 +1,7 @@
 package spec_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -367,6 +368,24 @@ func TestStreamsEnd(t *testing.T) {
 		d.two.Writes(X("last"))
 		d.Send(1002, "type='terminate' "+stream(d.two)).
 			GetsNow("<body type='terminate' " + stream(d.two) + ">" + X("last") + "</body>")
+	})
+
+	twoStreams(t, "B16.5-1 all that it had written comes before its end", ManyStreams, func(b *Harness, d *duo) {
+		var want, got string
+		for i := range 9 {
+			want += X(fmt.Sprint(i))
+			d.two.Writes(X(fmt.Sprint(i)))
+		}
+		require.NoError(b, d.two.Close())
+		for rid, ended := int64(1002), false; !ended; rid++ {
+			require.Less(b, rid, int64(1100), "no end")
+			body := d.Send(rid).Body()
+			require.Equal(b, d.two.Name(), body.Attr("stream"))
+			got += string(bytes.Join(body.Payloads, nil))
+			ended = body.Attr("type") == "terminate"
+		}
+		assert.Equal(b, want, got)
+		d.Alive()
 	})
 
 	twoStreams(t, "B16.5-1 a second terminate crosses the first", ManyStreams, func(b *Harness, d *duo) {
