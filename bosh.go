@@ -221,8 +221,8 @@ type Options struct {
 	// Most clients take answers in the order of their connections, so output also waits, for
 	// up to Grace, in two cases. The replies to a request go out together: output waits until
 	// the application has read all input and waits for more. No answer overtakes another:
-	// after one with payloads, output waits for the client's ack, or for a request that
-	// proves its arrival. That does not apply on the same HTTP/1.1 connection without a proxy.
+	// after one with payloads, output waits for an ack, or a request that proves its arrival; not
+	// on the same HTTP/1.1 connection without a proxy; up to 0.1 s after one before an Import.
 	//
 	// If a stream is not XMPP, its opening answer waits as long for the first output, but no
 	// longer once the application waits for input.

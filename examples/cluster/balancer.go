@@ -195,12 +195,16 @@ func (b *balancer) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 		}
 		tries = 3
 	}
-	for ; tries > 0; tries-- {
+	for left := tries; left > 0; left-- {
 		if body != nil {
 			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
+		began := time.Now()
 		if resp, err = b.send(r); err == nil || r.Context().Err() != nil {
 			break
+		}
+		if time.Since(began) > time.Second {
+			left = tries // that node was well until its end: a request may be held for several restarts
 		}
 	}
 	return resp, err

@@ -98,6 +98,37 @@ func TestMove(t *testing.T) {
 		RequireEnd(p.T, boshtest.Exchange(p, c.Rt, c.Body(1009, "")), bosh.ItemNotFound)
 	})
 
+	// A23
+	graceful := StdOptions
+	graceful.Grace = 5 * time.Millisecond
+	for _, later := range []time.Duration{0, 60 * time.Millisecond, 200 * time.Millisecond} {
+		pairs(t, fmt.Sprintf("an answer of %v ago is not overtaken", later), graceful, func(p *pair) {
+			c := Dial(p.T, p.ra)
+			st := Accept(p.T, p.a)
+			held := c.Hold("")
+			Write(p.T, st, X("a"))
+			assert.Equal(p, X("a"), held.Wait().Payload())
+			time.Sleep(later)
+			st = p.move(st, "")
+			c.Rt = p.ra
+			next := c.Hold("") // perhaps sent before that answer was there
+			Write(p.T, st, X("b"))
+			if later < 100*time.Millisecond {
+				time.Sleep(99*time.Millisecond - later)
+				assert.False(p, next.Answered())
+				time.Sleep(2 * time.Millisecond)
+			}
+			synctest.Wait()
+			assert.True(p, next.Answered())
+			assert.Equal(p, X("b"), next.Wait().Payload())
+
+			next = c.Hold("")
+			Write(p.T, st, X("c"))
+			time.Sleep(6 * time.Millisecond)
+			assert.True(p, next.Answered(), "and then as ever")
+		})
+	}
+
 	pairs(t, "there and back, with input and output that wait", StdOptions, func(p *pair) {
 		Dial(p.T, p.ra) // so that Direct has the connection
 		Accept(p.T, p.a)

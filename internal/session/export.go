@@ -220,7 +220,7 @@ func Import(cfg *Config, now time.Duration, grant *Grant, extra int, s *state.Se
 	}
 	m.created, m.pause, m.vain, m.Heard, m.idleSince = true, s.Pause, int8(s.Vain), now-s.Heard, now-s.Idle
 	if s.Sent != nil {
-		m.carried, m.sent = s.Sent.Rid, now-s.Sent.Age
+		m.carried, m.sent, m.former = s.Sent.Rid, now-s.Sent.Age, now-s.Sent.Age+transit
 		if m.sent == 0 {
 			m.sent-- // which means that something has been sent
 		}

@@ -165,7 +165,8 @@ func (m *Machine) limit() time.Duration {
 //     could overtake it. The proof of its arrival is an ack, or a request impossible
 //     without it. A poll proves nothing: it may have been sent before.
 //
-// Neither lasts longer than Grace, from the body and from the last byte written.
+// Neither lasts longer than Grace, from the body and from the last byte written; but for an
+// answer of another process, whose last byte nobody here has seen (transit).
 func (m *Machine) ready(r *heldRecord, now time.Duration) (at time.Duration) {
 	if m.working && m.final == nil && !r.Release {
 		if at = m.grace; m.watched {
@@ -178,7 +179,7 @@ func (m *Machine) ready(r *heldRecord, now time.Duration) (at time.Duration) {
 // clear returns when nothing on x can overtake an answer on its way on another connection.
 // Mostly the last one was long ago: then nothing else is looked at.
 func (m *Machine) clear(x *Exchange, now time.Duration) time.Duration {
-	at := m.sent + m.cfg.Grace
+	at := max(m.sent+m.cfg.Grace, m.former)
 	if m.cfg.Grace <= 0 || m.sent == 0 || at <= now || !m.win.InDoubt(x.Rid) || m.follows(x) {
 		return 0
 	}
@@ -188,7 +189,12 @@ func (m *Machine) clear(x *Exchange, now time.Duration) time.Duration {
 // sends takes note of x, an answer with payloads.
 func (m *Machine) sends(x *Exchange, now time.Duration) {
 	m.sent, m.carrier, m.carried, m.receipt = now, x.Carrier.Connection(), x.Rid, nil
+	m.former = 0
 }
+
+// transit is how long an answer may be on its way that another process has made, before the
+// session moved: perhaps by a third one, which is as busy as both are then.
+const transit = 100 * time.Millisecond
 
 // follows reports whether x came on the connection of the last payloads. A connection of a
 // proxy is none of the client's.

@@ -63,6 +63,7 @@ type Machine struct {
 
 	grace     time.Duration // until then a surplus request waits for output, and output for the application: see ready
 	sent      time.Duration // when payloads were last written to the client
+	former    time.Duration // until then those of another process may be on their way: see clear; 0 if all are later
 	carrier   uint64        // the connection they went out on; 0 if that is unknown
 	carried   int64         // the rid whose answer they were
 	receipt   *Receipt      // of it; nil if nobody asks for one, or it is there
