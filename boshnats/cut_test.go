@@ -108,7 +108,7 @@ func (g *gate) copy(to, from net.Conn) {
 
 // gated returns sites each two of which have a route with a gate: gates[i][j], i > j. The
 // first two may be apart from the beginning.
-func gated(t *testing.T, n int, apart bool, serve func(*bosh.Stream)) (all []*site, gates [][]*gate) {
+func gated(t *testing.T, n int, apart bool, serve func(*bosh.Stream), tune ...func(*boshnats.Options, *bosh.Options)) (all []*site, gates [][]*gate) {
 	var addrs []string
 	for i := range n {
 		var routes []string
@@ -127,9 +127,15 @@ func gated(t *testing.T, n int, apart bool, serve func(*bosh.Stream)) (all []*si
 		require.NoError(t, err)
 		addrs = append(addrs, embed.Addr(s.server))
 		log := slog.New(slog.NewTextHandler(t.Output(), nil)).With("at", i)
-		s.node, err = boshnats.Join(s.nc, boshnats.Options{Name: fmt.Sprintf("node-%d", i), Logger: log, Addr: addrs[i]})
+		no := boshnats.Options{Name: fmt.Sprintf("node-%d", i), Logger: log, Addr: addrs[i]}
+		ho := bosh.Options{Framing: bosh.Elements, Serve: serve, Logger: log, Node: no.Name}
+		for _, f := range tune {
+			f(&no, &ho)
+		}
+		s.node, err = boshnats.Join(s.nc, no)
 		require.NoError(t, err)
-		s.h = bosh.New(bosh.Options{Framing: bosh.Elements, Serve: serve, Logger: log, Node: s.node.Name(), Relay: s.node.Relay})
+		ho.Relay = s.node.Relay
+		s.h = bosh.New(ho)
 		s.node.Serve(s.h)
 		t.Cleanup(s.kill)
 		all = append(all, s)

@@ -276,3 +276,126 @@ func TestHandOverFails(t *testing.T) {
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.ErrorContains(t, err, "Options.Adopt")
 }
+
+// Two of four nodes leave at once, and each has the sessions of the other in mind: no session
+// ends, and nothing is lost.
+func TestHandOverTogether(t *testing.T) {
+	t.Parallel()
+	all, apps := counters(t, 4)
+	now, mu := anywhere(all), new(sync.RWMutex)
+	stop := chat(t, &now, mu, 12)
+	mu.Lock()
+	now = now[2:]
+	mu.Unlock()
+	time.Sleep(200 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var leaving sync.WaitGroup
+	for i := range 2 {
+		leaving.Go(func() {
+			assert.NoError(t, all[i].node.HandOver(ctx, apps[i].export))
+			assert.NoError(t, all[i].h.Shutdown(ctx))
+			all[i].node.Leave()
+			ended := all[i].h.Stats().Ended
+			assert.Len(t, ended, 1)
+			assert.Positive(t, ended["moved"])
+		})
+	}
+	leaving.Wait()
+	time.Sleep(300 * time.Millisecond)
+	all[0].kill()
+	all[1].kill()
+	time.Sleep(300 * time.Millisecond)
+	t.Log("the longest wait", stop())
+}
+
+// The successor dies when a session is on its way to it. What it has had is lost with it; that
+// session is not, and the rest goes to another one.
+func TestHandOverToDead(t *testing.T) {
+	t.Parallel()
+	all, apps := counters(t, 3)
+	dial := func(at *site) *boshtest.Client {
+		c, err := boshtest.Dial(t.Context(), boshtest.Config{To: "x", Transport: &via{first: at, then: all[2]}, Backoff: 10 * time.Millisecond, GiveUp: time.Minute})
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	dial(all[2]) // so that the other one has fewer
+	var clients []*boshtest.Client
+	for range 6 {
+		clients = append(clients, dial(all[0]))
+	}
+	n := 0
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := all[0].node.HandOver(ctx, func(ctx context.Context, s *bosh.Session) ([]byte, error) {
+		state, err := apps[0].export(ctx, s)
+		if err == nil {
+			if n++; n == 3 {
+				all[1].kill()
+			}
+		}
+		return state, err
+	})
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, n, 7, "the one on its way came back, and left again")
+	assert.EqualValues(t, 5, all[2].h.Stats().Sessions)
+	alive := 0
+	for i, c := range clients {
+		el := string(boshtest.Numbered(i, 10))
+		if c.Send(t.Context(), el) != nil {
+			continue
+		}
+		if got, err := c.Recv(t.Context()); err == nil {
+			assert.Equal(t, el, string(got))
+			alive++
+		}
+	}
+	assert.Equal(t, 4, alive)
+}
+
+// The way between a leaving node and its successor is cut when a session is on it, for a
+// while. Nothing is lost, and no session is in two places, or in none.
+func TestHandOverCut(t *testing.T) {
+	t.Parallel()
+	for name, still := range map[string]bool{"broken": false, "without a word": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var apps []*counter
+			all, gates := gated(t, 2, false, nil, func(no *boshnats.Options, ho *bosh.Options) {
+				c := new(counter)
+				apps = append(apps, c)
+				no.Adopt, ho.Serve = true, c.serve
+			})
+			now, mu := anywhere(all), new(sync.RWMutex)
+			stop := chat(t, &now, mu, 8)
+			mu.Lock()
+			now = now[1:]
+			mu.Unlock()
+			time.Sleep(200 * time.Millisecond)
+			n := 0
+			var healed sync.WaitGroup
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			require.NoError(t, all[0].node.HandOver(ctx, func(ctx context.Context, s *bosh.Session) ([]byte, error) {
+				state, err := apps[0].export(ctx, s)
+				if err == nil {
+					if n++; n == 2 {
+						gates[1][0].set(!still, still)
+						healed.Go(func() {
+							time.Sleep(1500 * time.Millisecond) // longer than a node waits for the answer
+							gates[1][0].set(false, false)
+						})
+					}
+				}
+				return state, err
+			}))
+			healed.Wait()
+			require.NoError(t, all[0].h.Shutdown(ctx))
+			all[0].node.Leave()
+			assert.EqualValues(t, 8, all[1].h.Stats().Sessions)
+			time.Sleep(300 * time.Millisecond)
+			t.Log("the longest wait", stop())
+		})
+	}
+}
