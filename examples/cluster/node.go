@@ -50,6 +50,7 @@ func runNode(ctx context.Context, listen string, routes []string, direct bool) e
 	s := newService(node.Name())
 	h := bosh.New(bosh.Options{
 		Framing: bosh.Elements, Node: node.Name(), Relay: node.Relay, Direct: direct, Logger: log,
+		Grace: 50 * time.Millisecond, // answers to a client go out through different nodes, and none is to overtake another
 		Serve: func(st *bosh.Stream) { s.serve(st) },
 	})
 	node.Serve(h)
