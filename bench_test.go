@@ -15,15 +15,15 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// The benchmarks run requests through ServeHTTP in memory, so that what is
-// counted is the library's, and nothing of net/http but its header map. The
-// command internal/bench measures over a network.
+// The benchmarks run requests through ServeHTTP in memory: they count the library, and
+// nothing of net/http but its header map. The command internal/bench measures over a
+// network.
 
 const benchStanza = `<message xmlns='jabber:client' to='romeo@montague.example/orchard' type='chat' id='c4f2f2a1-9d3c-4a5e'>` +
 	`<body>Wherefore art thou, Romeo? Deny thy father &amp; refuse thy name.</body>` +
 	`<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/></message>`
 
-// A benchLine is a connection that carries one request after the other.
+// A benchLine is a connection for one request after the other.
 type benchLine struct {
 	h      *bosh.Handler
 	body   []byte
@@ -74,7 +74,7 @@ func (l *benchLine) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A runner is a client that keeps one request open.
+// A runner is a client with one request open at any time.
 type runner struct {
 	sid   string
 	rid   int64
@@ -153,7 +153,7 @@ func echoAppended(st *bosh.Stream) {
 	}
 }
 
-// echoBytes echoes what it reads.
+// echoBytes echoes its input.
 func echoBytes(st *bosh.Stream) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -165,8 +165,8 @@ func echoBytes(st *bosh.Stream) {
 	}
 }
 
-// BenchmarkRoundTrip is a request with stanzas, and the answer to the one
-// before it that brings them back.
+// BenchmarkRoundTrip is a request with stanzas, and the answer to the request before it,
+// with the same stanzas.
 func BenchmarkRoundTrip(b *testing.B) {
 	for _, app := range []struct {
 		name  string
@@ -212,8 +212,8 @@ func BenchmarkRequest(b *testing.B) {
 	c.post("", " type='terminate'")
 }
 
-// BenchmarkAnswer is a stanza written until the request that is held has been
-// answered with it, and the next request.
+// BenchmarkAnswer is a stanza written until the held request has been answered with it, and
+// the next request.
 func BenchmarkAnswer(b *testing.B) {
 	h := benchHandler(b, bosh.Options{})
 	c := newRunner(h)

@@ -30,8 +30,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// constants returns the constants of a file that have a type, with their values as
-// they are written, and the empty string for those that go on a list.
+// constants returns the typed constants of a file with their values as written. Constants
+// of a list have the empty string.
 func constants(t *testing.T, path, typ string) (names, values []string) {
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	require.NoError(t, err)
@@ -63,8 +63,7 @@ func constants(t *testing.T, path, typ string) (names, values []string) {
 	return names, values
 }
 
-// Every condition that the protocol has is one that the application can use, and there
-// is no other.
+// The application can use every condition of the protocol, and no other.
 func TestConditionsAreThoseOfTheProtocol(t *testing.T) {
 	for _, path := range []string{"bosh.go", "boshclient/errors.go"} {
 		var has []string
@@ -116,8 +115,7 @@ func TestLimits(t *testing.T) {
 		b.Create()
 	})
 
-	// one has each of them ask for a session, of which there may be one for each
-	// that counts by itself.
+	// one has each of them ask for a session. Each address has one.
 	one := func(prefix int, addrs ...net.Addr) (granted int) {
 		next := 0
 		perOwner := With(func(o *bosh.Options) {
@@ -190,7 +188,7 @@ func TestEveryLimit(t *testing.T) {
 // large as can be.
 type extremes struct{ zero, negative, large any }
 
-// none is what there is to say of an option that is no number.
+// none is for an option without a number.
 var none extremes
 
 // longest is the longest duration.
@@ -233,8 +231,8 @@ var options = map[string]extremes{
 	"Compress":     {0, -1, math.MaxInt},
 }
 
-// Every option can be zero, negative, and as large as can be: it comes to what its
-// comment says, and a session goes on as ever. The one who adds an option adds a row.
+// Every option can be zero, negative, and as large as can be: it comes to the value in its
+// comment, and a session goes on as ever. A new option needs a row.
 func TestEveryOption(t *testing.T) {
 	fields := reflect.TypeFor[bosh.Options]()
 	require.Len(t, options, fields.NumField())

@@ -12,9 +12,8 @@ import (
 // userKey is the key of the user's name in a context.
 type userKey struct{}
 
-// Admit lets in who is logged in on the web site, and says who that is. A
-// cookie also comes with what pages of other sites make a browser send, so it
-// takes a look at where the request comes from as well.
+// Admit lets in users of the web site, and says who they are. Pages of other sites can make
+// a browser send the cookie, too, so it looks at the request's origin as well.
 func ExampleOptions_admit() {
 	users := map[string]string{"s3cr3t": "alice"} // by the cookie's value
 	sameOrigin := http.NewCrossOriginProtection()

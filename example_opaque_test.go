@@ -15,10 +15,9 @@ import (
 	"github.com/gobosh/bosh"
 )
 
-// runOpaque is the client side of an Opaque stream, and all of it: it sends what
-// comes out of a channel until that is closed, and writes down what the server
-// sends. One request is with the server at all times, and a second one while
-// there is something to send.
+// runOpaque is the whole client side of an Opaque stream: it sends the messages of a
+// channel until its end, and writes down the server's. One request is with the server at
+// all times, and a second one while there is something to send.
 func runOpaque(url string, send <-chan []byte, received io.Writer) error {
 	rid, sid := rand.Int64N(1<<50), ""
 	var open []chan opaqueAnswer // for the requests that are out, in their order

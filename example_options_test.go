@@ -14,8 +14,8 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// Limits for a small machine. Those that are not given have defaults that no
-// client can make harmful.
+// Limits for a small machine. All other limits have defaults, and no client can make those
+// harmful.
 func ExampleOptions_limits() {
 	h := bosh.New(bosh.Options{
 		Framing:     bosh.Elements,
@@ -86,8 +86,8 @@ func ExampleOpening() {
 	// thermometer
 }
 
-// First the Handler, which tells all clients, then the http.Server, which must
-// go on serving until then: a client between two polls is told at its next one.
+// First the Handler: it tells all clients. Then the http.Server, which must go on serving
+// until then: a client between two polls is told at its next one.
 func ExampleHandler_Shutdown() {
 	h := bosh.New(bosh.Options{Framing: bosh.Elements, Serve: func(s *bosh.Stream) {
 		s.WriteElement(s.Context(), []byte("<last-words xmlns='urn:example'/>"))

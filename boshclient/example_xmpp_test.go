@@ -73,8 +73,7 @@ func Example_mellium() {
 	// ended: <nil>
 }
 
-// serveXMPP is a server for juliet, whose password is romeo. It sends back all that she
-// sends.
+// serveXMPP is a server for juliet, with the password romeo. It sends back all her stanzas.
 func serveXMPP(s *bosh.Stream) {
 	session, err := xmpp.ReceiveSession(s.Context(), s, xmpp.Secure, xmpp.NewNegotiator(
 		func(*xmpp.Session, *xmpp.StreamConfig) xmpp.StreamConfig {

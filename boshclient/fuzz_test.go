@@ -20,9 +20,9 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// FuzzAnswers is a hostile server: its answers are the lines of the input, the first to
-// the creation. Whatever they are, the client does not panic, comes to an end, and hands
-// on elements that encoding/xml can read.
+// FuzzAnswers is a hostile server: its answers are the lines of the input, the first to the
+// creation. The client never panics, comes to an end, and hands on elements for
+// encoding/xml.
 func FuzzAnswers(f *testing.F) {
 	for _, text := range []string{
 		granted + "\n" + body("<a xmlns='u'>&lt;</a><b/>") + "\n" + body("", "type='terminate'"),

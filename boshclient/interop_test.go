@@ -100,8 +100,7 @@ func connect(t *testing.T, at string, rate float64) *boshclient.Conn {
 	t.Helper()
 	o := &boshclient.Options{To: "localhost", Backoff: 10 * time.Millisecond}
 	if rate > 0 {
-		// What Prosody bears: it ends a session whose requests come twice in the
-		// wrong moment.
+		// Prosody ends a session if its requests come twice in the wrong moment.
 		o.HTTPClient = &http.Client{Transport: &boshtest.Faults{Transport: http.DefaultTransport, Seed: *seed,
 			Rates: boshtest.Evenly(rate, boshtest.CutBefore, boshtest.CutAfter, boshtest.CutMiddle, boshtest.Delay)}}
 	}
@@ -234,9 +233,9 @@ func testStrophe(t *testing.T, at string) {
 	require.NoError(t, cmd.Wait(), "%s", &stderr)
 }
 
-// testWeb has the client for browsers log in, in Node, in a page and in a worker. All
-// that they need is on one server, which passes the requests on. With cuts connections
-// break: Prosody ends a session when both its requests come again.
+// testWeb has the client for browsers log in: in Node, in a page and in a worker. One
+// server has all they need, and passes the requests on. With cuts connections break:
+// Prosody ends a session when both its requests come again.
 func testWeb(t *testing.T, at string, cuts bool) {
 	dir := filepath.Join("..", "internal", "interop")
 	server, err := url.Parse(strings.TrimSuffix(at, "/http-bind"))

@@ -23,9 +23,9 @@ const granted = "<body sid='secret' wait='60' hold='1' requests='2' inactivity='
 
 var errBroken = errors.New("broken")
 
-// A script is a server that a test plays: a RoundTripper that has a function give the
-// answer to each request, of which n were before. If it gives nothing, the creation is
-// answered by granted, and all else is held until the next request comes.
+// A script is a server played by a test: a RoundTripper with a function for the answer to
+// each request, given how many came before. If the function gives nothing, granted answers
+// the creation, and all else is held until the next request comes.
 type script struct {
 	answer func(n int, r *http.Request, b *boshtest.Body) (any, error)
 	mute   bool // what is held is held for ever

@@ -54,8 +54,8 @@ func echoes(t *testing.T, clients []*boshtest.Client, n int, between time.Durati
 	return whole
 }
 
-// Nodes that are slow, cut off for a while, or no owner of the session cost nobody an
-// element; one that dies ends its own sessions, and no others.
+// Nodes may be slow, cut off for a while, or no owner of the session: nobody loses an
+// element. A dead node ends its own sessions, and no others.
 func TestCluster(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -102,9 +102,9 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// A cut between two nodes ends no session for as long as a third one reaches both; nor
-// one of two, if it is short. One that is long ends those that come in at its other end,
-// within 4 s.
+// A cut between two nodes ends no session as long as a third one reaches both, nor does a
+// short cut between the only two. A long one ends the sessions with requests at its other
+// end, within 4 s.
 func TestClusterCut(t *testing.T) {
 	for _, test := range []struct {
 		nodes string
@@ -152,7 +152,7 @@ func TestClusterCut(t *testing.T) {
 	}
 }
 
-// Who passes on what others cannot send each other may die: that loses nothing.
+// A node in between may die while it passes requests on: nothing is lost.
 func TestClusterThirdDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		defer time.Sleep(time.Minute)

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// planned returns Faults that do one thing to the first request and pass the
-// others, and a counter of what the server has seen.
+// planned returns Faults with one fate for the first request, none for the others, and a
+// counter of the requests at the server.
 func planned(fault Fault, h http.HandlerFunc) (*Faults, *atomic.Int32) {
 	seen := new(atomic.Int32)
 	return &Faults{
@@ -183,8 +183,8 @@ func TestFaultNames(t *testing.T) {
 	assert.InDelta(t, 0.1, Evenly(0.9)[Reorder], 1e-9)
 }
 
-// TestClientLosesNothing is the test of the client itself: whatever happens to
-// its exchanges, numbers that it sends come back once and in order.
+// TestClientLosesNothing is the test of the client itself: under all faults, the numbers it
+// sends come back once and in order.
 func TestClientLosesNothing(t *testing.T) {
 	for fault := Pass; fault <= faults; fault++ {
 		rates := Evenly(0.4)

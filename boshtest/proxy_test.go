@@ -68,8 +68,7 @@ func TestProxyWithoutTarget(t *testing.T) {
 	require.NoError(t, p.Close())
 }
 
-// Close does not wait for a target that does not answer: here the name of it,
-// since that is where a test can be in the way.
+// Close does not wait for a silent target: here for its name, since a test can delay that.
 func TestProxyCloseWhileDialling(t *testing.T) {
 	dialling := make(chan struct{}, 10)
 	was := net.DefaultResolver

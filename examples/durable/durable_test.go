@@ -76,7 +76,7 @@ type number struct {
 	N int `json:"n"`
 }
 
-// A reader is the client of a user, which comes back whatever happens.
+// A reader is the client of a user. It always comes back.
 type reader struct {
 	user string
 	url  string
@@ -217,8 +217,8 @@ func TestKill9(t *testing.T) {
 	t.Logf("%d events, %d kills: 0 lost, %d came twice and were dropped", each*users, *kills, twice)
 }
 
-// A client that has not proven to have an event gets it in its next session; one that
-// has does not; and of two clients of a user the last one has the queue.
+// A client without proof of an event gets it in its next session, and one with proof does
+// not. Of two clients of a user the last one has the queue.
 func TestSessions(t *testing.T) {
 	addr := demo.FreeAddr()
 	p := start(t, "-http", addr, "-data", t.TempDir())

@@ -130,7 +130,7 @@ func TestHooksGoOn(t *testing.T) {
 	none.Trace.Request(nil, bosh.RequestInfo{})
 }
 
-// What is described is what is collected: a registry that checks says so.
+// A checking registry confirms the descriptions of the collected metrics.
 func TestDescribe(t *testing.T) {
 	_, h := newService()
 	defer h.Close()

@@ -37,7 +37,7 @@ func TestBounce(t *testing.T) {
 		"<r xmlns='urn:xmpp:sm:3'/>":                                                                                           "",
 		"nonsense":                                                                                                             "",
 
-		// What a server makes, and what is only by the way.
+		// Errors made by a server, and stanzas of no weight.
 		"<message type='headline' from='a'><body>x</body></message>": "",
 		"<message from='a' type='chat'><received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='b'><body>x</body></message></forwarded></received></message>": "",
 		"<message from='a'><sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'/></sent><no-copy xmlns='urn:xmpp:hints'/></message>":                                                               "",

@@ -78,8 +78,8 @@ func TestLeaveEarly(t *testing.T) {
 	})
 }
 
-// What a vanished client did not get is returned to the server, in order, and
-// what comes too late as well.
+// The stanzas a vanished client did not get are returned to the server, in order. So are
+// those too late.
 func TestClientLost(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		c, s := r.loggedIn(func(cfg *boshtest.Config) { cfg.Acks = true })
@@ -102,7 +102,7 @@ func TestClientLost(t *testing.T) {
 	})
 }
 
-// A prefix that the server's header declares is declared on what goes back.
+// A prefix from the server's header is declared on the returned stanzas.
 func TestReturnedPrefix(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		go func() {
@@ -129,8 +129,8 @@ func TestReturnedPrefix(t *testing.T) {
 	})
 }
 
-// A domain is written in several ways, of which the server knows one, and a client
-// that begins its stream anew stays with it.
+// A domain is written in several ways. The server knows one of them, and a client that
+// begins its stream anew stays with it.
 func TestRestartDomain(t *testing.T) {
 	for name, test := range map[string]struct {
 		first, again string
@@ -212,9 +212,9 @@ func ids(text string) (list []string) {
 	return list
 }
 
-// A client that never takes anything slows down its own server only. When it is
-// given up, everything is returned once: what was queued, what was waiting to
-// be queued, and what the server had not even sent.
+// A client without any reading slows down its own server only. When it is given up,
+// everything is returned once: the queue, the stanzas in front of it, and the ones unsent
+// by the server.
 func TestSlowClient(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		slow, s := r.loggedIn(func(cfg *boshtest.Config) { cfg.Manual = true })

@@ -15,8 +15,8 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// What servers have sent and clients do not take, or is not whole, has one limit
-// for all sessions. Beyond it those that keep most are ended, and others go on.
+// Unread output and unfinished stanzas of servers have one limit for all sessions. Beyond
+// it the largest sessions are ended, and others go on.
 func TestBudget(t *testing.T) {
 	for name, beginning := range map[string]string{
 		"unfinished": "<message><body>" + strings.Repeat("x", 900_000),

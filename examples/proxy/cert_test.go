@@ -13,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A certificate that is renewed is taken without a restart, and one that is no
-// good is not.
+// A renewed certificate is taken without a restart. A bad one is not.
 func TestKeyPair(t *testing.T) {
 	ca := newAuthority(t)
 	dir := t.TempDir()

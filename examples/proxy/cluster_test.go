@@ -121,8 +121,8 @@ func nodesOf(admin string) (s boshnats.Sum) {
 	return s
 }
 
-// A roundRobin sends each request to the next proxy, as a balancer that knows nothing.
-// The first one, which creates a session, goes to one of them.
+// A roundRobin sends each request to the next proxy, as a simple balancer. The first
+// request creates a session, and goes to one of them.
 type roundRobin struct {
 	urls  []string
 	first string
@@ -143,7 +143,7 @@ func (b *roundRobin) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(q)
 }
 
-// echoServer is a small XMPP server that lets everybody in and says what it hears.
+// echoServer is a small XMPP server: everybody may log in, and it repeats all stanzas.
 func echoServer(t *testing.T) string {
 	serve := func(c net.Conn) {
 		defer c.Close()

@@ -41,7 +41,7 @@ func (r *rig) kept(change ...func(*boshtest.Config)) (*boshtest.Client, *fakeSer
 	return c, s
 }
 
-// The server keeps what is not proven, and the client knows nothing of that.
+// The server keeps all unproven stanzas, and the client knows nothing of it.
 func TestCustody(t *testing.T) {
 	for _, acks := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, r *rig) {
@@ -69,8 +69,8 @@ func TestCustody(t *testing.T) {
 	}
 }
 
-// What a client that has vanished did not get is the server's matter, and nothing is
-// returned that the server keeps.
+// The server cares for the stanzas of a vanished client. Nothing kept by the server is
+// returned.
 func TestCustodyLost(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		c, s := r.mayKeep(func(cfg *boshtest.Config) { cfg.Acks = true })
@@ -88,7 +88,7 @@ func TestCustodyLost(t *testing.T) {
 	})
 }
 
-// A stanza that is for the proxy counts as well, and what is no stanza does not.
+// A stanza for the proxy counts as well. Anything but a stanza does not.
 func TestCustodyCounts(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		c, s := r.kept(func(cfg *boshtest.Config) { cfg.Acks = true })
@@ -107,8 +107,8 @@ func TestCustodyCounts(t *testing.T) {
 	}, func(c *config) { c.keepalive = 5 * time.Second })
 }
 
-// A client that asks for management by itself is left alone, and so is a server that
-// does not offer it, or refuses.
+// A client with its own management is left alone. So is a server without an offer, or with
+// a refusal.
 func TestNoCustody(t *testing.T) {
 	t.Run("the client asks", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, r *rig) {
@@ -165,8 +165,7 @@ func TestNoCustody(t *testing.T) {
 	})
 }
 
-// A client that is bound for some time, and says something that is no presence, is
-// cared for, too.
+// A client bound for some time is cared for, too, if it sends anything but presence.
 func TestCustodyWithoutPresence(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		c, s := r.mayKeep()

@@ -15,8 +15,7 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 )
 
-// drained shuts down, as the program does but for what is of HTTP. It returns
-// how long that took.
+// drained shuts down like the program, without its HTTP. It returns how long it took.
 func (r *rig) drained(drain time.Duration) (untold int, took time.Duration) {
 	r.t.Helper()
 	start := time.Now()
@@ -25,8 +24,8 @@ func (r *rig) drained(drain time.Duration) (untold int, took time.Duration) {
 	return untold, time.Since(start)
 }
 
-// A restart takes no longer than the clients need that live, and what the others
-// have not fetched goes back before the process ends.
+// A restart takes as long as the living clients need. The stanzas of all others go back
+// before the process ends.
 func TestDrain(t *testing.T) {
 	for name, test := range map[string]struct {
 		vanished time.Duration // that the client has been away for; negative for one that comes back so much later
@@ -139,8 +138,8 @@ func TestDrainConnecting(t *testing.T) {
 	}, func(c *config) { c.connector.dial = (&network{}).dial })
 }
 
-// A server that does not end its side is waited for, but not for ever, and all at
-// the same time; and a connection whose stream never came is none.
+// A server is waited for until it ends its side, but not for ever, and all at the same
+// time. A connection without a stream does not count.
 func TestDrainServers(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		for range 5 {

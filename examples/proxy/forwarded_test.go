@@ -95,7 +95,7 @@ func TestForwarded(t *testing.T) {
 	assert.Nil(t, frontage{}.clientAddr(&http.Request{RemoteAddr: "@"}))
 }
 
-// Whatever a client sends, what a trusted proxy has appended counts.
+// The value of a trusted proxy counts, and never a client's.
 func FuzzForwarded(f *testing.F) {
 	for _, said := range []string{`"`, `for="`, `\`, `for="\`, "203.0.113.1,", ", ,", "unknown", `for=_x;by="`} {
 		f.Add(said)
@@ -154,7 +154,7 @@ func TestBehindReverseProxy(t *testing.T) {
 	}
 }
 
-// liars are what clients say of themselves that would be somebody else.
+// liars are clients' claims to be somebody else.
 var liars = []http.Header{
 	{},
 	{"X-Forwarded-For": {`"`}, "Forwarded": {`for="`}},

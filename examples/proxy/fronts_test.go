@@ -82,8 +82,8 @@ func (f front) start(t *testing.T, proxy string) string {
 	return addr
 }
 
-// Behind the programs that operators put in front, a client is itself for the
-// XMPP server, whatever it says: never one of the trusted network.
+// Behind the fronts of operators, the XMPP server sees a client as itself, and never as one
+// of the trusted network.
 func TestFronts(t *testing.T) {
 	for name, f := range fronts {
 		t.Run(name, func(t *testing.T) {

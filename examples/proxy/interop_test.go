@@ -144,7 +144,7 @@ func refused(t *testing.T, url, to, condition string) *boshclient.Error {
 	return end
 }
 
-// testCertificate has a proxy that does not know who signed the server's.
+// testCertificate has a proxy without trust in the server's certificate.
 func testCertificate(t *testing.T, s *realServer) {
 	p := startProxy(t, "-upstream", s.c2s)
 	refused(t, p.url, "localhost", "remote-connection-failed")
@@ -165,8 +165,7 @@ func testDomain(t *testing.T, s *realServer) {
 	assert.Contains(t, string(body.Payload), "<host-unknown")
 }
 
-// testLost has a client that vanishes, and looks that whoever writes to it
-// hears of it.
+// testLost has a client vanish. Everybody with messages for it must hear of it.
 func testLost(t *testing.T, s *realServer, p *realProxy) {
 	c := dialBOSH(t, p.url, func(cfg *boshtest.Config) { cfg.Manual = true })
 	alice := login(t, &polling{c}, sasl.ScramSha256, "alice")
@@ -294,8 +293,8 @@ func testProxyStopped(t *testing.T, s *realServer, p *realProxy) {
 	require.NoError(t, p.process.err)
 	<-c.Done()
 	require.ErrorIs(t, c.Err(), boshclient.SystemShutdown)
-	// Each message has arrived, or its sender knows that it has not, or the
-	// server keeps it since it came to that when the session was over.
+	// Each message has arrived, or its sender knows of the loss, or the server keeps it
+	// since it came after the session's end.
 	got := make(map[string]bool)
 	arrived := func(el []byte) {
 		if st := parseStanza(el, usual); st.name == "message" {

@@ -35,10 +35,10 @@ var (
 // nothing, and finds out late.
 const lostMachine = "lost machine"
 
-// Killed in the middle of it all, the proxy loses nothing of what the server says. The
-// client has it, or the server stores it or returns it to its sender; and both only for
-// what the last answers carried. A message that the server has never said is not the
-// proxy's: ejabberd, if it is far behind, loses one now and then as it closes a session.
+// Killed in the middle of it all, the proxy loses nothing said by the server. The client
+// has it, or the server stores it or returns it to its sender. Both happen only for the
+// content of the last answers. Messages never said by the server do not count: ejabberd,
+// far behind, now and then loses one as it closes a session.
 func TestKill9(t *testing.T) {
 	for _, start := range []func(testing.TB) *realServer{startProsody, startEjabberd} {
 		s := start(t)
@@ -62,7 +62,7 @@ func TestKill9(t *testing.T) {
 					})
 				}
 				t.Logf("%s %v: twice %d of %d", s.name, proof, twice, sent)
-				// An unread answer holds what has come in 80 ms, which is much of 100 messages.
+				// An unread answer holds the messages of 80 ms, a large part of 100.
 				if *kills >= 10 && (len(proof) == 3 || len(proof) == 2 && *messages >= 600) {
 					assert.LessOrEqual(t, twice*10, sent, "with a stronger proof")
 				}

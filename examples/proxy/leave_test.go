@@ -43,8 +43,8 @@ func (s *fakeServer) rest() string {
 	return string(got)
 }
 
-// A server that can manage the stream is asked to do so for the end of it, and
-// keeps what it sends from then on.
+// A server with stream management is asked to manage the end of the stream, and keeps all
+// it sends from then on.
 func TestLeaveManaged(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		c, s := r.managed()
@@ -141,8 +141,8 @@ func TestClientManagesTooLate(t *testing.T) {
 	})
 }
 
-// A client may vanish while it waits for the answer to its wish to resume. What
-// comes behind that answer is kept for it.
+// A client may vanish while it waits for leave to resume. The stanzas behind the answer are
+// kept for it.
 func TestClientManagesMeanwhile(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		c, s := r.managed()

@@ -16,9 +16,8 @@ import (
 	"mellium.im/sasl"
 )
 
-// A proxy that is to end serves the sessions that it has until the time is over, and no new
-// ones. Nothing that a user is sent meanwhile is lost: the client has it, or the server
-// keeps it.
+// A proxy about to end serves its sessions until the time is over, and no new ones. No
+// stanza is lost meanwhile: the client has it, or the server keeps it.
 func TestLingerBeforeProsody(t *testing.T) {
 	s := startProsody(t)
 	const lingers = 2 * time.Second

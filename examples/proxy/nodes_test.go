@@ -19,8 +19,8 @@ import (
 	"github.com/gobosh/bosh/internal/demo"
 )
 
-// TestNodes has real clients talk through three proxies that are a cluster, each request
-// to the next one: strophe.js, and a page in a browser that is reloaded.
+// TestNodes has real clients talk through a cluster of three proxies, each request to the
+// next one: strophe.js, and a page in a browser, which is reloaded.
 func TestNodes(t *testing.T) {
 	dir, err := programs()
 	require.NoError(t, err)

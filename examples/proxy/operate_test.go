@@ -26,7 +26,7 @@ import (
 	"github.com/gobosh/bosh/internal/registry"
 )
 
-// What the program says of itself, and what it returns to the system.
+// The program's texts about itself, and its exit codes.
 func TestCommand(t *testing.T) {
 	for _, test := range []struct {
 		args      string
@@ -63,7 +63,7 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// talks starts a server that is none of XMPP: it answers the first words, and is gone.
+// -check prints a server's features, or the fault.
 func talks(t *testing.T, text string) string {
 	return serverAt(t, func(c net.Conn) {
 		c.Read(make([]byte, 100))
