@@ -7,7 +7,7 @@
 // between successive runs. Only of latencies it has the least: other work of
 // the machine can but add to them.
 //
-//	go run ./internal/bench          # 13 minutes
+//	go run ./internal/bench          # ten minutes
 //	go run ./internal/bench -quick   # two minutes
 //	go run ./internal/bench -run 'roundtrip|push' -n 9 -d 5s
 //	go run ./internal/bench -growth growth.svg -n 1 -idle 5s
