@@ -166,15 +166,22 @@ func (r *room) movers(ctx context.Context, t *testing.T) {
 // 20 ms, while a fifth of all requests or answers is broken, delayed or doubled. No session
 // ends, and what is said comes back once and in order.
 func TestMoves(t *testing.T) {
-	for _, direct := range []bool{false, true} {
-		t.Run(fmt.Sprintf("direct=%v", direct), func(t *testing.T) {
+	for _, way := range []string{"direct=false", "direct=true", "HTTP/2"} {
+		t.Run(way, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &room{users: make(map[*guest]bool), at: make(map[string]int)}
 				for i := range r.h {
-					o := bosh.Options{Framing: bosh.Elements, Direct: direct, MaxRepeats: -1}
+					o := bosh.Options{Framing: bosh.Elements, Direct: way == "direct=true", MaxRepeats: -1}
 					o.Serve = func(st *bosh.Stream) { r.serve(i, st) }
 					r.h[i] = NewHandler(t, o)
-					s := boshtest.NewPipeServer(r.h[i])
+					srv := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+						assert.Equal(t, way == "HTTP/2", q.ProtoMajor == 2)
+						r.h[i].ServeHTTP(w, q)
+					})}
+					srv.Protocols.SetHTTP1(way != "HTTP/2")
+					srv.Protocols.SetUnencryptedHTTP2(way == "HTTP/2")
+					s := boshtest.Pipe(srv)
+					s.Transport.Protocols = srv.Protocols
 					defer s.Close()
 					r.rt[i] = s
 				}
