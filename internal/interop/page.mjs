@@ -496,6 +496,14 @@ await main({
       await bob.say('And that is all.');
       await alice.page.waitForFunction(() => document.querySelectorAll('.message').length === 7);
       await looks(alice.page, 'chat');
+      step('the newest message stays in sight in each size, as when a keyboard opens');
+      for (const [width, height] of [[390, 844], [390, 500], [844, 390], [1280, 860], [390, 844], [1280, 860]]) {
+        await alice.page.setViewportSize({ width, height });
+        await alice.page.waitForFunction(() => {
+          const log = document.getElementById('log');
+          return log.scrollHeight - log.scrollTop - log.clientHeight < 2;
+        });
+      }
       await alice.page.setViewportSize({ width: 390, height: 844 });
       check(!(await alice.page.locator('.people').isVisible()), 'there is more than one column on a phone');
       await alice.page.getByRole('button', { name: 'Wire' }).click();

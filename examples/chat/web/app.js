@@ -469,10 +469,15 @@ function toEnd() {
   if (follow) $('log').scrollTop = $('log').scrollHeight;
 }
 
+let logSize = ''; // of the last layout: in a new one it is the browser that scrolls, and nobody
+const sizeOfLog = () => `${$('log').clientWidth} ${$('log').clientHeight}`;
 $('log').addEventListener('scroll', () => {
-  follow = $('log').scrollHeight - $('log').scrollTop - $('log').clientHeight < 60;
+  if (sizeOfLog() === logSize) follow = $('log').scrollHeight - $('log').scrollTop - $('log').clientHeight < 60;
 });
-new ResizeObserver(toEnd).observe($('log'));
+new ResizeObserver(() => {
+  logSize = sizeOfLog();
+  toEnd();
+}).observe($('log'));
 
 const STATES = {
   waiting: 'not sent yet',
