@@ -200,6 +200,7 @@ type front struct {
 	tune    func(config, dir, addr string) string // for the test, which is not alone on its machine
 	wait    [2]string                             // the time-out, and one that is less than the wait
 	status  int                                   // what a client gets for that
+	program string                                // that Debian does not have; the tests are skipped without it
 }
 
 var fronts = map[string]front{
@@ -251,6 +252,15 @@ var fronts = map[string]front{
 		},
 		wait: [2]string{"timeout=75", "timeout=1"}, status: http.StatusBadGateway, // as Apache has it
 	},
+	"Traefik": {
+		file:    "traefik.yml",
+		program: "traefik",
+		command: func(dir, config string) *exec.Cmd { return exec.Command("traefik", "--configFile="+config) },
+		tune: func(config, dir, addr string) string {
+			return change(config, `":443"`, `"`+addr+`"`, "/etc/traefik/traefik.yml", filepath.Join(dir, "config.yml"))
+		},
+		wait: [2]string{"responseHeaderTimeout: 75s", "responseHeaderTimeout: 1s"}, status: http.StatusGatewayTimeout,
+	},
 }
 
 // change replaces texts in a configuration, each of which must be there.
@@ -274,6 +284,9 @@ type running struct {
 // start starts a front before a proxy, with changes to its configuration.
 func (f front) start(t *testing.T, p *proxy, changes ...string) *running {
 	t.Helper()
+	if _, err := exec.LookPath(f.program); f.program != "" && err != nil {
+		t.Skip(err)
+	}
 	text, err := os.ReadFile(f.file)
 	require.NoError(t, err)
 	dir, err := os.MkdirTemp(certs, "front") // workers may be somebody else, to whom others are closed
@@ -282,11 +295,22 @@ func (f front) start(t *testing.T, p *proxy, changes ...string) *running {
 	r := &running{addr: demo.FreeAddr(), relay: relayTo(t, p.addr)}
 	config := change(string(text), append([]string{"127.0.0.1:5280", r.relay.Addr().String()}, changes...)...)
 	config = strings.ReplaceAll(config, "/etc/ssl/"+host, certs)
-	file := filepath.Join(dir, "config")
+	file := filepath.Join(dir, "config.yml") // a name that Traefik needs, and nothing to the others
 	require.NoError(t, os.WriteFile(file, []byte(f.tune(config, dir, r.addr)), 0o644))
 	r.process, err = start(f.command(dir, file), r.addr)
 	require.NoError(t, err)
 	t.Cleanup(r.stop)
+	if f.program != "" { // Traefik listens before it has read the rest of its file
+		client := &http.Client{Transport: r.client(t)}
+		require.Eventually(t, func() bool {
+			resp, err := client.Get(r.url("/http-bind"))
+			if err != nil {
+				return false
+			}
+			resp.Body.Close()
+			return resp.StatusCode != http.StatusNotFound
+		}, 30*time.Second, 50*time.Millisecond, "%s", r.output)
+	}
 	return r
 }
 
