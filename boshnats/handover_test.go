@@ -282,10 +282,10 @@ func TestHandOverFails(t *testing.T) {
 func TestHandOverTogether(t *testing.T) {
 	t.Parallel()
 	all, apps := counters(t, 4)
-	now, mu := anywhere(all), new(sync.RWMutex)
+	now, mu := anywhere(all[:2]), new(sync.RWMutex)
 	stop := chat(t, &now, mu, 12)
 	mu.Lock()
-	now = now[2:]
+	now = all[2:]
 	mu.Unlock()
 	time.Sleep(200 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -293,12 +293,14 @@ func TestHandOverTogether(t *testing.T) {
 	var leaving sync.WaitGroup
 	for i := range 2 {
 		leaving.Go(func() {
+			had := all[i].h.Stats().Sessions
 			assert.NoError(t, all[i].node.HandOver(ctx, apps[i].export))
 			assert.NoError(t, all[i].h.Shutdown(ctx))
 			all[i].node.Leave()
 			ended := all[i].h.Stats().Ended
-			assert.Len(t, ended, 1)
-			assert.Positive(t, ended["moved"])
+			assert.GreaterOrEqual(t, int(ended["moved"]), int(had))
+			delete(ended, "moved")
+			assert.Empty(t, ended)
 		})
 	}
 	leaving.Wait()
@@ -367,10 +369,10 @@ func TestHandOverCut(t *testing.T) {
 				apps = append(apps, c)
 				no.Adopt, ho.Serve = true, c.serve
 			})
-			now, mu := anywhere(all), new(sync.RWMutex)
+			now, mu := anywhere(all[:1]), new(sync.RWMutex)
 			stop := chat(t, &now, mu, 8)
 			mu.Lock()
-			now = now[1:]
+			now = all[1:]
 			mu.Unlock()
 			time.Sleep(200 * time.Millisecond)
 			n := 0
@@ -393,6 +395,7 @@ func TestHandOverCut(t *testing.T) {
 			healed.Wait()
 			require.NoError(t, all[0].h.Shutdown(ctx))
 			all[0].node.Leave()
+			assert.GreaterOrEqual(t, n, 8)
 			assert.EqualValues(t, 8, all[1].h.Stats().Sessions)
 			time.Sleep(300 * time.Millisecond)
 			t.Log("the longest wait", stop())
