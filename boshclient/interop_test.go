@@ -35,6 +35,7 @@ import (
 	"github.com/gobosh/bosh/boshtest"
 	"github.com/gobosh/bosh/internal/demo"
 	"github.com/gobosh/bosh/internal/enginetest"
+	"github.com/gobosh/bosh/internal/probe"
 )
 
 // TestServers has mellium.im/xmpp talk over BOSH as servers of other makes speak it,
@@ -57,6 +58,7 @@ func TestServers(t *testing.T) {
 			t.Run("resume", func(t *testing.T) { testResume(t, at) })
 			t.Run("backlog", func(t *testing.T) { testBacklog(t, at) })
 			t.Run("unknown", func(t *testing.T) { testUnknown(t, at) })
+			t.Run("probe", func(t *testing.T) { testProbe(t, at) })
 		})
 	}
 }
@@ -356,6 +358,19 @@ func testUnknown(t *testing.T, at string) {
 	defer c.CloseNow()
 	_, err = c.Read(make([]byte, 1))
 	require.ErrorIs(t, err, boshclient.ItemNotFound)
+}
+
+// An operator's check of the endpoint finds nothing wrong that is not.
+func testProbe(t *testing.T, at string) {
+	checked := make(map[string]bool)
+	for _, f := range probe.Run(t.Context(), probe.Options{URL: at, Domain: "localhost", Origin: "https://page.example", Wait: 5 * time.Second, Timeout: 30 * time.Second}) {
+		t.Logf("%v %s: %s %s", f.Level, f.Check, f.Text, f.Cure)
+		assert.NotEqual(t, probe.Failure, f.Level)
+		checked[f.Check] = true
+	}
+	for _, check := range []string{"reached", "order", "resend", "broken", "wait"} {
+		assert.True(t, checked[check], check)
+	}
 }
 
 // logged is the output of a process.
