@@ -167,6 +167,9 @@ func (h *Handler) resume(s *Session, ex *carrier.Exchange, req *wire.Request, ma
 		ex.Reply, ex.Content = h.terminal(BadRequest, s.m.Grant.Legacy), s.m.Grant.Content
 		return
 	}
+	if s.m.Grant.Opens(req) { // before it is the session's, since ConnContext may panic
+		ex.Via().Keep() // here, and not by whoever serves the request that is missing before it
+	}
 	ex.Session, ex.Content = s, s.m.Grant.Content
 	s.receive(req, ex, malformed)
 }
@@ -595,9 +598,6 @@ func (s *Session) start(req *wire.Request, ex *carrier.Exchange) {
 // not be parsed to its end, malformed is set.
 func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed bool) {
 	r := session.Request{Request: req, Sum: session.Sum(s.m.SID, req.Body), Malformed: malformed, Share: -1}
-	if s.m.Grant.Opens(req) {
-		ex.Via().Keep() // here, and not by whoever serves the request that is missing before it
-	}
 	if s.h.crowded(0) {
 		r.Share = s.h.o.MaxMemory / max(s.h.quota.Taken(), 1)
 	}

@@ -242,9 +242,8 @@ func (s *Session) openStream(asked session.Asked) (after func()) {
 	}
 	local, r := func() net.Addr { return first.local }, s.Request()
 	if x := asked.Exchange; x != nil {
-		via := x.Carrier.(carrier.Carrier)
-		values, host := via.Values(), via.Host()
-		local, r = func() net.Addr { return reqinfo.Local(values, host) }, s.h.asked(via)
+		kept := x.Carrier.(carrier.Carrier).Request() // see Keep
+		local, r = func() net.Addr { return reqinfo.Local(kept.Context(), kept.Host) }, kept
 	}
 	return func() { go s.admitStream(asked.Rid, local(), r, o) } // local may call the application
 }

@@ -253,13 +253,17 @@ func TestDirectPanicsOfHooks(t *testing.T) {
 		hook    func(srv *http.Server, bug func() bool)
 		request string // that makes it be called
 		served  bool   // all the same
+		session bool   // it is one of a session, which goes on
 	}{
 		"ConnContext": {func(srv *http.Server, bug func() bool) {
 			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { bug(); return ctx }
-		}, RawRequest(Creation()), false},
+		}, RawRequest(Creation()), false, false},
+		"ConnContext, further stream": {func(srv *http.Server, bug func() bool) {
+			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { bug(); return ctx }
+		}, "", false, true},
 		"ConnContext, given back": {func(srv *http.Server, bug func() bool) {
 			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { bug(); return ctx }
-		}, page, false},
+		}, page, false, false},
 		"ConnContext, nil": {func(srv *http.Server, bug func() bool) {
 			srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 				defer func() {
@@ -270,14 +274,14 @@ func TestDirectPanicsOfHooks(t *testing.T) {
 				bug()
 				return ctx
 			}
-		}, RawRequest(Creation()), false},
+		}, RawRequest(Creation()), false, false},
 		"ConnState": {func(srv *http.Server, bug func() bool) {
 			srv.ConnState = func(_ net.Conn, s http.ConnState) {
 				if s != http.StateHijacked {
 					bug()
 				}
 			}
-		}, page, true},
+		}, page, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -285,7 +289,7 @@ func TestDirectPanicsOfHooks(t *testing.T) {
 				log := new(LogBuffer)
 				logger := slog.New(slog.NewTextHandler(log, nil))
 				h := NewHandler(t, With(func(o *bosh.Options) {
-					o.Direct, o.MaxSessions, o.MaxPerAddr, o.Logger = true, 1, 1, logger
+					o.Direct, o.MaxSessions, o.MaxPerAddr, o.MaxStreams, o.Logger = true, 1, 1, 2, logger
 					o.Trace = &bosh.Trace{Refused: func(*http.Request, *bosh.Error) {}}
 				}))
 				mux := http.NewServeMux()
@@ -307,12 +311,21 @@ func TestDirectPanicsOfHooks(t *testing.T) {
 					t.Cleanup(func() { conn.Close() })
 					return &Line{Peer: &Peer{T: t}, Conn: conn, R: bufio.NewReader(conn)}
 				}
+				var of *Line // the session's
+				if test.session {
+					of = connect()
+					of.Peer, of.App = of.Opens(t, h)
+				}
 				for range 3 {
 					l := connect()
 					l.Says(Taken)
 					l.Answers()
 					on.Store(true)
-					l.Says(test.request)
+					if of != nil {
+						l.Says(RawRequest(of.Body(1001, "", "to='second.test'")))
+					} else {
+						l.Says(test.request)
+					}
 					if test.served {
 						assert.Equal(t, http.StatusOK, l.Answers().StatusCode)
 						on.Store(false)
@@ -324,6 +337,15 @@ func TestDirectPanicsOfHooks(t *testing.T) {
 				}
 				if name != "ConnContext, nil" {
 					assert.Equal(t, 3, min(3, strings.Count(log.String(), "a bug")))
+				}
+				if of != nil {
+					of.Says(RawRequest(of.Body(1001, "", "to='second.test'")))
+					go Accept(t, h).Close()
+					assert.Contains(t, ReadAnswer(t, of.R), "stream=")
+					of.App.Close()
+					of.Says(of.Req(1002, ""))
+					assert.Contains(t, ReadAnswer(t, of.R), "terminate")
+					time.Sleep(time.Hour)
 				}
 				assert.Zero(t, h.Stats().Sessions)
 				l := connect()

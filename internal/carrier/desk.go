@@ -49,7 +49,7 @@ func (d *Desk) Begin() bool {
 func (d *Desk) Next() *Written {
 	for !d.queue.Empty() && d.attending == 0 {
 		w := d.queue.Pop().Carrier.(*Written)
-		if w.queued = false; w.Phase == Open {
+		if w.Queued = false; w.Phase == Open {
 			return w
 		}
 	}

@@ -20,8 +20,7 @@ type Written struct {
 
 	// The session's lock guards the following.
 
-	queued bool // it is in the Desk
-	Phase  Phase
+	Phase Phase
 }
 
 // A Phase says where the answer of a Written is.
@@ -157,9 +156,9 @@ func (w *Written) Abandoned() bool                          { return false } // 
 
 // Wake puts w on the desk.
 func (w *Written) Wake(d *Desk) {
-	if !w.queued && w.Phase == Open {
+	if !w.Queued && w.Phase == Open {
 		d.queue.Push(&w.Exchange.Exchange)
-		w.queued = true
+		w.Queued = true
 	}
 }
 

@@ -17,6 +17,8 @@ type Exchange struct {
 
 	Repeat, Early, Creates bool // what the Machine has found it to be
 
+	Queued bool // its Carrier has it in a Line, and has it answered: see wake
+
 	woken bool      // it is in Machine.woken
 	next  *Exchange // in the Line that it is in
 }

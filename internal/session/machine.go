@@ -251,9 +251,9 @@ func (m *Machine) Settle(now time.Duration) {
 	m.account = true
 }
 
-// wake has x answered.
+// wake has x answered, unless that is already to be.
 func (m *Machine) wake(x *Exchange) {
-	if !x.woken {
+	if !x.woken && !x.Queued {
 		x.woken = true
 		m.woken.Push(x)
 	}

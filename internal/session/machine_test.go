@@ -34,6 +34,7 @@ type life struct {
 
 	alarm time.Duration
 	woken []*Exchange
+	desk  Line // the same, as a Carrier may keep them
 	open  map[*Exchange]bool
 
 	bodies   map[int64]string // what was sent under each rid
@@ -92,8 +93,11 @@ func (l *life) act() {
 	for x := l.m.TakeWoken(); x != nil; x = l.m.TakeWoken() {
 		if !slices.Contains(l.woken, x) {
 			l.woken = append(l.woken, x)
+			l.desk.Push(x)
+			x.Queued = true
 		}
 	}
+	l.holds(l.desk.Len() == len(l.woken), "each is in one Line")
 	if e.Alarm != 0 && (l.alarm == 0 || e.Alarm < l.alarm) {
 		l.alarm = e.Alarm
 	}
@@ -156,7 +160,8 @@ func (l *life) next() {
 func (l *life) deliver(i int, lost bool) {
 	x := l.woken[i]
 	l.woken = slices.Delete(l.woken, i, i+1)
-	if !l.open[x] {
+	l.desk.Remove(x)
+	if x.Queued = false; !l.open[x] {
 		return
 	}
 	if !l.m.Give(l.now, x) {
@@ -287,6 +292,50 @@ func (l *life) waits(rid int64) bool {
 		}
 	}
 	return false
+}
+
+// An answer that is ready may wait in the Line of a Carrier. If the client repeats its
+// request meanwhile, or the session moves, those behind it stay there.
+func TestOthersBehindInLine(t *testing.T) {
+	for name, event := range map[string]func(l *life){
+		"repeat": func(l *life) { l.send(1002) },
+		"move":   func(l *life) { l.m.Move(l.now, &End{Err: ErrUncreated}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLife(t, 1, 1)
+			says := func() {
+				require.NoError(t, l.st.Queue([]byte("<s xmlns='u'/>"), 1))
+				l.m.Settle(l.now)
+				l.act()
+				for range 100 {
+					l.passes(10 * time.Millisecond)
+				}
+				require.Len(t, l.woken, 1)
+			}
+			says()
+			l.deliver(0, false)
+			for rid := int64(1001); rid <= 1002; rid++ {
+				l.next()
+				l.send(rid)
+				l.reads()
+				says()
+				if rid == 1001 {
+					l.deliver(0, false)
+				}
+			}
+			l.send(1001)
+			require.Len(t, l.woken, 2, "behind the answer to 1002")
+			event(l)
+			l.act()
+			for range 100 {
+				for len(l.woken) > 0 {
+					l.deliver(0, false)
+				}
+				l.passes(10 * time.Millisecond)
+			}
+			require.Empty(t, l.open)
+		})
+	}
 }
 
 // Whatever happens, each payload arrives once and in order, both ways, and each exchange

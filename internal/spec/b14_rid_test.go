@@ -2,12 +2,16 @@ package spec_test
 
 import (
 	"fmt"
+	"net/http"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobosh/bosh"
 	. "github.com/gobosh/bosh/internal/spec/harness"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // XEP-0124, section 14.1: generation of request ids.
@@ -502,4 +506,54 @@ func TestOrphans(t *testing.T) {
 		s.Send(1500).GetsNow(Empty)
 		s.Alive()
 	})
+}
+
+// Answers that are ready may have to wait for the application: it has still to learn of
+// a request. If one of them is asked for again meanwhile, all are given.
+func TestRepeatsOfWhatIsReady(t *testing.T) {
+	for _, isDirect := range []bool{false, true} {
+		t.Run(fmt.Sprint("B14.3-2 Direct ", isDirect), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var slow atomic.Bool
+				told := make(chan struct{})
+				h := WithEngine(t, With(func(o *bosh.Options) {
+					o.Trace = &bosh.Trace{Request: func(*bosh.Session, bosh.RequestInfo) {
+						if slow.Load() {
+							<-told
+						}
+					}}
+				}), isDirect)
+				var lines [4]*Line
+				for i := range lines {
+					lines[i] = Wrapped(t, h, func(next http.Handler) http.Handler { return next })
+				}
+				p, app := lines[0].Opens(t, h)
+				asks := func(line int, rid int64) {
+					lines[line].Says(RawRequest(p.Body(rid, "")))
+					synctest.Wait()
+				}
+				writes := func(text string) {
+					_, err := app.Write([]byte(X(text)))
+					require.NoError(t, err)
+					synctest.Wait()
+				}
+				asks(0, 1001)
+				writes("1")
+				lines[0].Hears(Answer(X("1")))
+				asks(0, 1002)
+				slow.Store(true)
+				asks(1, 1001)
+				writes("2")
+				asks(2, 1001)
+				asks(3, 1002)
+				close(told)
+				for i, want := range []string{"", Answer(X("1")), Answer(X("1")), Answer(X("2"))} {
+					require.NoError(t, lines[i].SetReadDeadline(time.Now().Add(time.Second)))
+					if got := ReadAnswer(t, lines[i].R); want != "" { // or it depends on whether it was written already
+						assert.Equal(t, Complete(want), got)
+					}
+				}
+			})
+		})
+	}
 }
