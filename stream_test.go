@@ -269,6 +269,20 @@ func TestConcurrentWrites(t *testing.T) {
 	})
 }
 
+// Of two Reads one gets the last input, and the other one the end that came along with it.
+func TestConcurrentReadsAtEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := Connect(t, Elements())
+		a, b := GoRead(s), GoRead(s)
+		synctest.Wait()
+		p.Send("<x xmlns='u'/>", "type='terminate'")
+		synctest.Wait()
+		assert.False(t, Pending(a))
+		assert.False(t, Pending(b))
+		s.Close()
+	})
+}
+
 // Of many Reads at once each gets a part of the input, and no byte twice.
 func TestConcurrentReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

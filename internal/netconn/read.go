@@ -132,8 +132,8 @@ func (c *Conn) goes(before int) {
 // consumed is called when some of the input was read, or lent or repaid. There were so
 // many bytes before.
 func (c *Conn) consumed(before int) {
-	if c.In.Len() > 0 {
-		c.wakeReader() // there may be another one
+	if c.In.Len() > 0 || c.Cause() != nil {
+		c.wakeReader() // there may be another one, and the end came along with the input
 	}
 	c.settle(c.M.Consumed(&c.Stream, before))
 }

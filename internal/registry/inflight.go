@@ -12,14 +12,17 @@ type InFlight struct {
 	active atomic.Int64
 	closed atomic.Bool
 	drains atomic.Bool
-	quiet  chan struct{} // of capacity 1; gets a token when the InFlight drains and something is over
+
+	// Each has a token when the InFlight drains and something is over. They are of capacity 1,
+	// and one for each thing to wait for: who waits for more would take the others' token.
+	quiet, idle chan struct{}
 }
 
 // NewInFlight returns an InFlight. busy reports whether there is anything to wait for besides
 // the work entered by Enter. It may be called by any waiting goroutine; code that makes it
 // false calls Notify.
 func NewInFlight(busy func() bool) *InFlight {
-	return &InFlight{busy: busy, quiet: make(chan struct{}, 1)}
+	return &InFlight{busy: busy, quiet: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
 }
 
 // Enter counts a piece of work. A closed InFlight does so too: whether it still lets
@@ -50,9 +53,12 @@ func (f *InFlight) Closed() bool { return f.closed.Load() }
 
 // Notify has Wait look again.
 func (f *InFlight) Notify() {
-	if f.Draining() {
+	if !f.Draining() {
+		return
+	}
+	for _, waits := range [...]chan struct{}{f.quiet, f.idle} {
 		select {
-		case f.quiet <- struct{}{}:
+		case waits <- struct{}{}:
 		default:
 		}
 	}
@@ -61,16 +67,16 @@ func (f *InFlight) Notify() {
 // Wait waits until nothing is going on, or ctx is done. Then it returns the error of ctx. The
 // InFlight must be closed. Several may wait.
 func (f *InFlight) Wait(ctx context.Context) error {
-	return f.wait(ctx, func() bool { return f.busy() || f.active.Load() > 0 })
+	return f.wait(ctx, f.quiet, func() bool { return f.busy() || f.active.Load() > 0 })
 }
 
 // WaitIdle is Wait without the work entered by Enter. It is enough that the InFlight drains.
-func (f *InFlight) WaitIdle(ctx context.Context) error { return f.wait(ctx, f.busy) }
+func (f *InFlight) WaitIdle(ctx context.Context) error { return f.wait(ctx, f.idle, f.busy) }
 
-func (f *InFlight) wait(ctx context.Context, busy func() bool) error {
+func (f *InFlight) wait(ctx context.Context, over chan struct{}, busy func() bool) error {
 	for busy() {
 		select {
-		case <-f.quiet:
+		case <-over:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -79,3 +79,35 @@ func TestWaitIdle(t *testing.T) {
 		assert.EqualValues(t, 3, waited.Load())
 	})
 }
+
+// Who waits for more does not take the token of the others.
+func TestWaitAndWaitIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 { // whoever comes first
+			var others atomic.Int64
+			f := NewInFlight(func() bool { return others.Load() > 0 })
+			others.Add(1)
+			f.Enter()
+			f.Close()
+			var all, idle atomic.Bool
+			go func() {
+				assert.NoError(t, f.Wait(t.Context()))
+				all.Store(true)
+			}()
+			synctest.Wait()
+			go func() {
+				assert.NoError(t, f.WaitIdle(t.Context()))
+				idle.Store(true)
+			}()
+			synctest.Wait()
+			others.Add(-1)
+			f.Notify()
+			synctest.Wait()
+			assert.True(t, idle.Load())
+			assert.False(t, all.Load())
+			f.Leave()
+			synctest.Wait()
+			assert.True(t, all.Load())
+		}
+	})
+}

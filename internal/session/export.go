@@ -62,7 +62,7 @@ func (m *Machine) Export(now time.Duration, s *state.Session) {
 		Wait: g.Wait, Inactivity: g.Inactivity, Polling: g.Polling, Pause: g.Pause, Hold: g.Hold, Requests: g.Requests,
 		Ver: g.Ver, Content: g.Content, Legacy: g.Legacy, Acks: g.Acks, Streams: g.Streams,
 	}
-	if m.live == 0 {
+	if m.live == 0 && m.coming == 0 { // else the client is not inactive
 		s.Idle = age(max(m.idleSince, m.came))
 	}
 	if m.writing != nil && m.writing.Reply.Given() || !m.chain.Empty() {
@@ -219,6 +219,7 @@ func Import(cfg *Config, now time.Duration, grant *Grant, extra int, s *state.Se
 		with.named, with.opened = c.Named, c.Opened
 	}
 	m.created, m.pause, m.vain, m.Heard, m.idleSince = true, s.Pause, int8(s.Vain), now-s.Heard, now-s.Idle
+	m.came = m.idleSince // a body that was on its way is to be sent again, and may fill a gap
 	if s.Sent != nil {
 		m.carried, m.sent, m.former = s.Sent.Rid, now-s.Sent.Age, now-s.Sent.Age+transit
 		if m.sent == 0 {

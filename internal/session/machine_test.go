@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobosh/bosh/internal/framing"
+	"github.com/gobosh/bosh/internal/state"
 	"github.com/gobosh/bosh/internal/wire"
 )
 
@@ -405,4 +406,26 @@ func TestGapAndBodiesOnTheirWay(t *testing.T) {
 	l.m.Comes(l.now + time.Second)
 	l.m.ComesNoMore(l.now + time.Second)
 	require.Equal(t, l.now+overtime, l.m.nextExpiry(), "it came at once")
+}
+
+// A client whose body is on its way is not inactive where its session moves to, either.
+func TestExportWithBodyOnItsWay(t *testing.T) {
+	l := newLife(t, 1, 1)
+	l.act()
+	l.now += time.Minute
+	l.m.Tick(l.now)
+	l.act()
+	for len(l.woken) > 0 {
+		l.deliver(0, false)
+	}
+	require.Zero(t, l.m.Live())
+	age := l.m.Grant.Inactivity + time.Minute
+	l.m.Comes(l.now)
+	var s state.Session
+	l.m.Export(l.now+age, &s)
+	require.Zero(t, s.Idle)
+	l.m.ComesNoMore(l.now + age)
+	s = state.Session{}
+	l.m.Export(l.now+age+time.Second, &s)
+	require.Equal(t, time.Second, s.Idle)
 }
