@@ -473,8 +473,8 @@ type Options struct {
 	//
 	// A refused session is logged with the keys condition, remote, origin (of a page) and
 	// cause. Trouble of Admit, as any error besides *Error, is at level Warn. A limit on
-	// sessions is at level Info, every ten seconds at most; the key unlogged counts the
-	// rest. All else is at level Debug. Texts of clients are cut at 256 bytes.
+	// sessions is at level Info, every ten seconds at most, and so is MaxMemory; the key
+	// unlogged counts the rest. All else is at level Debug. Texts of clients are cut at 256 bytes.
 	Logger *slog.Logger
 
 	// Trace has functions for the events of a session.

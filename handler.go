@@ -169,6 +169,8 @@ func (h *Handler) refused(ex *carrier.Exchange, e *Error) {
 		cause = logs.BySessions
 	case e.Err == registry.ErrMaxEach:
 		cause = logs.ByAddress
+	case e.Err == registry.ErrMemory, e.Err == httpio.ErrNoRoom:
+		cause = logs.ByMemory
 	case e.trouble() && !ex.Via().Left():
 		cause = logs.Trouble
 	}
@@ -253,12 +255,10 @@ func (h *Handler) full(more int) *Error {
 	case h.inflight.Draining() || h.o.Serve == nil && h.accept.Closed():
 		return h.shut()
 	case h.crowded(more):
-		return &Error{Condition: PolicyViolation, Err: errCrowded}
+		return &Error{Condition: PolicyViolation, Err: registry.ErrMemory}
 	}
 	return nil
 }
-
-var errCrowded = errors.New("sessions keep too much")
 
 // farewell is the end of all sessions at shutdown.
 func (h *Handler) farewell() *Error {

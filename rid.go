@@ -127,8 +127,8 @@ func (h *Handler) begin(ex *carrier.Exchange, req *wire.Request, err error) (s *
 	if perr := h.requests.Parse(req); err == nil {
 		err = perr
 	}
-	if err == httpio.ErrTooLarge {
-		h.notices.TooLarge(h.now(), h.o.MaxBody, func() string { return h.remote(ex) })
+	if err == httpio.ErrTooLarge || err == httpio.ErrNoRoom && req.SID != nil {
+		h.notices.Body(h.now(), err == httpio.ErrTooLarge, h.o.MaxBody, h.o.MaxMemory, func() string { return h.remote(ex) })
 	}
 	switch {
 	case err == httpio.ErrNoRoom:

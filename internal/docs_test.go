@@ -75,6 +75,7 @@ func TestDocOfLogger(t *testing.T) {
 		"ByClient": "All else is at level Debug", "Trouble": "as any error besides *Error, is at level Warn",
 		"BySessions": "A limit on sessions is at level Info, every ten seconds at most",
 		"ByAddress":  "A limit on sessions is at level Info, every ten seconds at most",
+		"ByMemory":   "at most, and so is MaxMemory",
 	}
 	assert.Equal(t, 10.0, logs.Every.Seconds(), "the doc says ten seconds")
 	f, err := parser.ParseFile(token.NewFileSet(), "logs/notices.go", nil, parser.SkipObjectResolution)

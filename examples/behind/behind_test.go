@@ -607,7 +607,8 @@ func TestSymptoms(t *testing.T) {
 	require.Contains(t, answer, "sid=")
 	_, answer = post("/http-bind", body("localhost"))
 	assert.Contains(t, answer, "policy-violation")
-	p.output.says(t, "session refused", "=127.0.0.1", "condition=policy-violation", "too many sessions of one address")
+	p.output.says(t, "session refused", "=127.0.0.1", "condition=policy-violation", "too many sessions of one address: -max-sessions-per-client allows no more")
+	p.output.says(t, "level=WARN", "a proxy in front is not named by -trust", "address=127.0.0.1")
 
 	// 413, ours
 	large := strings.Replace(body("localhost"), "/>", ">"+strings.Repeat(" ", 20_000)+"</body>", 1)
@@ -632,7 +633,7 @@ func TestSymptoms(t *testing.T) {
 		assert.Len(t, resp.Header["Access-Control-Allow-Origin"], 2)
 		time.Sleep(time.Second) // as long as a client waits before it tries again
 	}
-	p.output.says(t, "level=WARN", "no request follows", "set twice", "origin=https://page.example")
+	p.output.says(t, "level=WARN", "no request follows", "a proxy in front may set them too", "origin=https://page.example")
 
 	// 502 at idle: the front's connection has been kept for longer than -idle-timeout.
 	p.output.says(t, "level=WARN", "was idle for too long and is closed", "502", "idle-timeout=4s")

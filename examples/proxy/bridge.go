@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -143,9 +144,14 @@ func (b *bridge) because(why string, cause error) {
 	}
 }
 
+var errHungUp = fmt.Errorf("the server has closed the connection without a word, as one that is stopped does: %w", io.EOF)
+
 // fail ends the stream because of the server.
 func (b *bridge) fail(err error) {
 	b.gone.Store(true)
+	if errors.Is(err, io.EOF) {
+		err = errHungUp
+	}
 	b.because(serverFailed, err)
 	b.stream.CloseWithError(&bosh.Error{Condition: bosh.RemoteConnectionFailed, Err: err})
 }

@@ -151,13 +151,27 @@ func logger(cfg *config, output io.Writer) *slog.Logger {
 // servers and the DNS.
 const maxText = 300
 
-// brief cuts long texts, except the stack of a panic. A duration gets its unit, since JSON
+// flagged names our flags for the library's options, and this program for its Handler.
+var flagged = strings.NewReplacer(
+	"Options.MaxSessions", "-max-sessions", "Options.MaxPerAddr", "-max-sessions-per-client", "Options.MaxBody", "-max-body",
+	"Options.MaxMemory", "-max-memory", "Options.Wait", "-wait", "the Handler", program,
+)
+
+// brief names flags, cuts long texts, except the stack of a panic. A duration gets its unit, since JSON
 // has none, and an address is a text there, too.
 func brief(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == "stack" || a.Key == slog.MessageKey {
-		return a
-	}
 	text := ""
+	switch a.Key {
+	case "stack":
+		return a
+	case slog.MessageKey:
+		a.Value = slog.StringValue(flagged.Replace(a.Value.String()))
+		return a
+	case "cause", "error":
+		if named := flagged.Replace(a.Value.String()); named != a.Value.String() {
+			a.Value = slog.StringValue(named)
+		}
+	}
 	switch v := a.Value.Any().(type) {
 	case string:
 		text = v

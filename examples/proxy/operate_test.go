@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,6 +27,8 @@ import (
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/boshtest"
+	"github.com/gobosh/bosh/internal/httpio"
+	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/registry"
 )
 
@@ -197,7 +203,7 @@ func TestRefusalLog(t *testing.T) {
 	ask("<body")
 	ask(strings.Replace(creation, "example.org", "a@b", 1))
 	text := log.String()
-	assert.Regexp(t, `level=WARN msg="session refused: the XMPP server cannot be reached" client=127.0.0.1 domain=example.org condition=remote-connection-failed cause=.*refused`, text)
+	assert.Regexp(t, `level=WARN msg="session refused: the XMPP server cannot be reached: does it run, and listen there\?" client=127.0.0.1 domain=example.org condition=remote-connection-failed cause=.*refused`, text)
 	assert.Regexp(t, `level=INFO msg="session refused" client=127.0.0.1 origin=https://evil.example condition=policy-violation cause=`, text)
 	assert.Regexp(t, `level=INFO msg="session refused" client=127.0.0.1 condition=bad-request cause=.*malformed`, text)
 	assert.Regexp(t, `level=INFO msg="session refused" client=127.0.0.1 domain=a@b condition=host-unknown`, text)
@@ -209,6 +215,80 @@ func TestRefusalLog(t *testing.T) {
 	_, _, body := fetch(t, http.DefaultClient, "http://"+w.admin.Addr().String()+"/metrics")
 	assert.Contains(t, body, `bosh_sessions_refused_total{condition="bad-request"} 31`)
 	assert.Contains(t, body, "bosh_proxy_connect_seconds_count 1\n")
+}
+
+// What is wrong with a server, and the cure, is plain from the sentence.
+func TestUnreached(t *testing.T) {
+	for want, err := range map[string]error{
+		"of an unknown authority: name that by -ca": fmt.Errorf("TLS: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}),
+		"not for the domain":                        x509.HostnameError{Certificate: &x509.Certificate{}, Host: "example.org"},
+		"has expired: renew it":                     x509.CertificateInvalidError{Reason: x509.Expired},
+		"in time":                                   fmt.Errorf("a:1: %w", slow(time.Second)),
+		"does it run":                               &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+		"the XMPP server cannot be reached":         errNoTLS,
+		"mend its records, or name the server":      &net.DNSError{IsNotFound: true},
+	} {
+		var b bytes.Buffer
+		p := &proxy{log: slog.New(slog.NewTextHandler(&b, nil))}
+		r := httptest.NewRequest("POST", "/", nil)
+		p.refused(r, refuse("a", verdict(err)).(*bosh.Error))
+		assert.Regexp(t, `msg="session refused: .*`+want, b.String())
+	}
+}
+
+// A server that says nothing is said to be slow, and how long was waited for it.
+func TestSlow(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	for mode, want := range map[tlsMode]string{startTLS: "within 100ms, before the server had said anything", directTLS: "TLS: the server does not answer within 100ms"} {
+		e, err := parseEndpoint(ln.Addr().String())
+		require.NoError(t, err)
+		e.tls = mode
+		c := connector{fixed: &e, timeout: 100 * time.Millisecond, resolver: net.DefaultResolver, dial: new(net.Dialer).DialContext}
+		_, err = c.connect(t.Context(), request{domain: domain{"localhost", "localhost"}})
+		assert.ErrorContains(t, err, want)
+		assert.Contains(t, unreached(err), "in time")
+	}
+}
+
+// The library's options are flags here, and so they are called.
+func TestFlagged(t *testing.T) {
+	var b bytes.Buffer
+	log := logger(&config{}, &b)
+	log.Info("raise Options.MaxBody behind the Handler", "cause", registry.ErrMaxEach, "stack", "Options.Wait")
+	assert.Contains(t, b.String(), `msg="raise -max-body behind bosh-proxy" cause="too many sessions of one address: -max-sessions-per-client allows no more" stack=Options.Wait`)
+	for _, err := range []error{registry.ErrMax, registry.ErrMemory, httpio.ErrNoRoom} {
+		log.Info("a", "cause", err)
+	}
+	assert.Equal(t, 1, strings.Count(b.String(), "Options."))
+}
+
+// A proxy in front that -trust does not name has all clients count as one.
+func TestDistrust(t *testing.T) {
+	trusted := netip.MustParsePrefix("10.0.0.0/24")
+	for name, test := range map[string]struct {
+		from, header string
+		want         int
+	}{
+		"another machine's":      {"10.0.1.1:5", "X-Forwarded-For", 1},
+		"this machine's":         {"[::1]:5", "Forwarded", 1},
+		"mapped":                 {"[::ffff:127.0.0.1]:5", "X-Forwarded-For", 1},
+		"trusted":                {"10.0.0.1:5", "X-Forwarded-For", 0},
+		"no proxy":               {"127.0.0.1:5", "Origin", 0},
+		"a client that pretends": {"203.0.113.1:5", "X-Forwarded-For", 0},
+		"no address":             {"@", "X-Forwarded-For", 0},
+	} {
+		var b bytes.Buffer
+		p := &proxy{log: slog.New(slog.NewTextHandler(&b, nil)), frontage: frontage{trusted: []netip.Prefix{trusted}}}
+		for range 3 {
+			r := httptest.NewRequest("POST", "/", nil)
+			r.RemoteAddr = test.from
+			r.Header.Set(test.header, "192.0.2.1")
+			p.admit(t.Context(), r, new(bosh.Opening))
+		}
+		assert.Equal(t, test.want, strings.Count(b.String(), "not named by -trust"), "%s: %s", name, &b)
+	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -230,8 +310,10 @@ func TestOutOfDescriptors(t *testing.T) {
 	p := &proxy{log: slog.New(slog.NewTextHandler(&b, nil))}
 	p.refused(httptest.NewRequest("POST", "/", nil), &bosh.Error{Condition: bosh.RemoteConnectionFailed, Err: refusal{"a", &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}}})
 	assert.Regexp(t, `level=ERROR msg=".*no file descriptors are left.*" .*domain=a`, b.String())
-	p.refused(nil, &bosh.Error{Condition: bosh.PolicyViolation, Err: registry.ErrMax})
-	assert.Equal(t, 1, strings.Count(b.String(), "\n"), "the library logs that")
+	for _, err := range theLibrarys {
+		p.refused(nil, &bosh.Error{Condition: bosh.PolicyViolation, Err: err})
+	}
+	assert.Equal(t, 1, strings.Count(b.String(), "\n"), "the library logs the others")
 }
 
 // One line says how a session has ended, at any level.
@@ -275,6 +357,8 @@ func TestShape(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
+				var log bytes.Buffer
+				r.proxy.shaper.log = slog.New(slog.NewTextHandler(&log, nil))
 				c, s := r.loggedIn()
 				var got atomic.Int64
 				go func() {
@@ -315,6 +399,8 @@ func TestShape(t *testing.T) {
 					assert.Positive(t, r.proxy.count.slowedFor.Load())
 				}
 				assert.NoError(t, c.Err(), "it is not ended")
+				assert.Equal(t, test.want > 0, strings.Contains(log.String(), "is too fast and is slowed"), "the log says so")
+				assert.LessOrEqual(t, strings.Count(log.String(), "too fast"), int(time.Since(begin)/logs.Every)+1)
 				c.Close()
 				s.Close()
 			}, func(c *config) { c.shape = test.shape })

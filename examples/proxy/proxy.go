@@ -27,7 +27,10 @@ type proxy struct {
 	budget    budget
 	shaper    shaper
 	refusals  refusals
-	cluster   *boshnats.Node // nil if it is alone
+
+	distrusted sync.Once // a proxy in front, in the log
+
+	cluster *boshnats.Node // nil if it is alone
 
 	bridges sync.WaitGroup // and connections that are to become some
 	living  atomic.Int64   // how many there are
@@ -57,7 +60,8 @@ func newProxy(cfg *config, o bosh.Options, log *slog.Logger) *proxy {
 	o.Serve = p.serve
 	o.ClientAddr = p.frontage.clientAddr
 	o.Secure = p.frontage.secure
-	if p.shaper = (shaper{shape: cfg.shape, count: &p.count}); cfg.shape.on() {
+	p.shaper.shape, p.shaper.count, p.shaper.log, p.shaper.began = cfg.shape, &p.count, log, time.Now()
+	if cfg.shape.on() {
 		o.Throttle, o.ReadBuffer = true, throttledBuffer
 	}
 	o.Logger = slog.New(quieter{log.Handler()})
@@ -158,6 +162,7 @@ func (p *proxy) over() {
 // admit connects to the server for a client's domain.
 func (p *proxy) admit(ctx context.Context, r *http.Request, o *bosh.Opening) (context.Context, error) {
 	client := p.frontage.client(r).from
+	p.distrust(r)
 	if o.To == "" {
 		return nil, refuse("", &bosh.Error{Condition: bosh.ImproperAddressing, Err: errNoTo})
 	}
@@ -221,6 +226,7 @@ func (p *proxy) serve(s *bosh.Stream) {
 	}
 	if why == serverFailed {
 		level = slog.LevelWarn
+		attrs = append(attrs, "server", e.conn.RemoteAddr())
 	}
 	if b.lost > 0 {
 		// They came too late to be returned, and the server has no stream management.

@@ -2,16 +2,21 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gobosh/bosh"
 	"github.com/gobosh/bosh/internal/demo"
+	"github.com/gobosh/bosh/internal/httpio"
 	"github.com/gobosh/bosh/internal/logs"
 	"github.com/gobosh/bosh/internal/registry"
+	"github.com/gobosh/bosh/internal/reqinfo"
 )
 
 var errNoTo = errors.New("the client has named no domain")
@@ -85,8 +90,10 @@ func (r *refusals) take(c bosh.Condition, now time.Time) (unsaid int, ok bool) {
 // refused notes the refusal of a session, by the library too. An unreachable server is
 // a warning, since it concerns all its clients.
 func (p *proxy) refused(r *http.Request, e *bosh.Error) {
-	if errors.Is(e.Err, registry.ErrMax) || errors.Is(e.Err, registry.ErrMaxEach) {
-		return // the library logs it, not as often
+	for _, err := range theLibrarys {
+		if errors.Is(e.Err, err) {
+			return
+		}
 	}
 	unsaid, ok := p.refusals.take(e.Condition, time.Now())
 	if !ok {
@@ -97,7 +104,9 @@ func (p *proxy) refused(r *http.Request, e *bosh.Error) {
 	case demo.NoDescriptors(e.Err):
 		level, message = slog.LevelError, "session refused: no file descriptors are left: raise the limit, by ulimit -n or LimitNOFILE, or lower -max-sessions"
 	case e.Condition == bosh.RemoteConnectionFailed:
-		level, message = slog.LevelWarn, "session refused: the XMPP server cannot be reached"
+		level, message = slog.LevelWarn, "session refused: "+unreached(e.Err)
+	case e.Condition == bosh.HostUnknown && notFound(e.Err):
+		message = "session refused: the DNS knows no XMPP server of the domain: mend its records, or name the server by -upstream"
 	case e.Condition == bosh.InternalServerError:
 		level = slog.LevelWarn
 	}
@@ -113,6 +122,49 @@ func (p *proxy) refused(r *http.Request, e *bosh.Error) {
 		attrs = append(attrs, "unlogged", unsaid)
 	}
 	p.log.Log(context.Background(), level, message, attrs...)
+}
+
+// theLibrarys are refusals that the library logs, and not as often.
+var theLibrarys = []error{registry.ErrMax, registry.ErrMaxEach, registry.ErrMemory, httpio.ErrNoRoom, httpio.ErrTooLarge}
+
+// unreached says in words why there is no connection to a server, and how to have one.
+func unreached(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		late      slow
+	)
+	const certificate = "the XMPP server's certificate "
+	switch {
+	case errors.As(err, &authority):
+		return certificate + "is of an unknown authority: name that by -ca"
+	case errors.As(err, &name):
+		return certificate + "is not for the domain: give it one that is"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return certificate + "has expired: renew it"
+	case errors.As(err, &late), errors.Is(err, context.DeadlineExceeded):
+		return "the XMPP server cannot be reached in time: is it overloaded, or is something lost on the way? -timeout gives it longer"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the XMPP server cannot be reached: does it run, and listen there?"
+	}
+	return "the XMPP server cannot be reached"
+}
+
+// distrust warns, once, that a proxy in front counts as the client: it is not named by
+// -trust. Only one that may be the operator's own is meant.
+func (p *proxy) distrust(r *http.Request) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !reqinfo.Forwarded(r.Header) {
+		return
+	}
+	addr := peer.Addr().Unmap().WithZone("")
+	if contains(p.frontage.trusted, addr) || !addr.IsLoopback() && !addr.IsPrivate() {
+		return
+	}
+	p.distrusted.Do(func() {
+		p.log.Warn("a proxy in front is not named by -trust, so all of its clients count as one, with its address: add -trust with the address", "address", addr.String())
+	})
 }
 
 // A quieter is the library's log, without the proxy's own events.

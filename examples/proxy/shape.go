@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"flag"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/gobosh/bosh"
+	"github.com/gobosh/bosh/internal/logs"
 )
 
 // A shape is how fast clients may be: bytes and stanzas a second, of a session and of all
@@ -55,6 +57,9 @@ func (b *bucket) take(n int, now time.Time) time.Duration {
 type shaper struct {
 	shape
 	count *metrics
+	log   *slog.Logger
+	said  logs.Limiter
+	began time.Time
 
 	mu    sync.Mutex // Protects following.
 	addrs map[netip.Prefix]*addrBuckets
@@ -149,6 +154,10 @@ func (m *meter) passed(ctx context.Context, n int) {
 	}
 	m.shaper.count.slowed.add(scope)
 	m.shaper.count.slowedFor.Add(int64(d))
+	if more, ok := m.shaper.said.Take(now.Sub(m.shaper.began)); ok {
+		m.shaper.log.Info("a client is too fast and is slowed, by the limits of -rate and the like: raise them if that is too slow",
+			"session", m.session.ID(), "client", m.session.RemoteAddr(), "limit of", scope, "for", d.Round(time.Millisecond), "unlogged", more)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

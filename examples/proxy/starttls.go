@@ -64,6 +64,9 @@ func upgrade(ctx context.Context, c net.Conn, name string, config *tls.Config) (
 func handshake(ctx context.Context, c net.Conn, config *tls.Config) (net.Conn, error) {
 	t := tls.Client(c, config)
 	err := t.HandshakeContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = context.Cause(ctx)
+	}
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
 	switch {

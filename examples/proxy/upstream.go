@@ -77,11 +77,19 @@ type connector struct {
 }
 
 var (
-	errNotServed   = errors.New("the domain is not served here")
+	errNotServed   = errors.New("no -domain has it: the client's setting is wrong, or a -domain is missing")
 	errOtherDomain = errors.New("a stream is begun anew for another domain")
 	errTooMany     = errors.New("too many addresses")
 	errNotLoopback = errors.New("without certificate checks or TLS only servers on a loopback address are connected to")
 )
+
+// slow is the error of a server that takes longer than a limit.
+type slow time.Duration
+
+func (s slow) Error() string {
+	return "the server does not answer within " + inSeconds(time.Duration(s).Round(time.Millisecond))
+}
+func (slow) Timeout() bool { return true }
 
 // A request is a client's creation request to the connector.
 type request struct {
@@ -106,7 +114,7 @@ func (c *connector) connect(ctx context.Context, q request) (net.Conn, error) {
 	if q.wait > 0 {
 		limit = min(limit, q.wait)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, slow(limit))
 	defer cancel()
 	if c.domains != nil && !c.domains[q.domain.host] {
 		return nil, &bosh.Error{Condition: bosh.HostUnknown, Err: errNotServed}
@@ -269,7 +277,8 @@ const minSecure = 3 * time.Second
 func (a *approach) secure(ctx context.Context, conn net.Conn, e endpoint, servers int) (net.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && servers > 1 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, max(time.Until(deadline)/time.Duration(servers), minSecure))
+		limit := max(time.Until(deadline)/time.Duration(servers), minSecure)
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, slow(limit))
 		defer cancel()
 	}
 	secured, err := a.connector.secure(ctx, conn, e, a.request)

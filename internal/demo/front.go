@@ -19,15 +19,17 @@ import (
 const IdleTimeout = 11 * time.Minute
 
 // CheckPaths serves by mux, in which BOSH is at path. It logs a request for BOSH at another
-// path: a front has changed the path, or has not.
+// path: a front has changed the path, or has not. A page of another origin asks for leave
+// first, and sends no request if it gets none.
 func CheckPaths(mux *http.ServeMux, path string, log *slog.Logger) http.Handler {
 	began, said := time.Now(), new(logs.Limiter)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && r.URL.Path != path {
+		asks := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") == http.MethodPost
+		if (r.Method == http.MethodPost || asks) && r.URL.Path != path {
 			if _, pattern := mux.Handler(r); pattern == "" || pattern == "/" {
 				if more, ok := said.Take(time.Since(began)); ok {
-					log.Warn("a request for a path that is not BOSH's: does what is in front pass on the right path?",
-						"path", logs.Text(r.URL.Path), "BOSH is at", path, "status", http.StatusNotFound, "remote", logs.Text(r.RemoteAddr), "unlogged", more)
+					log.Warn("a request for a path that is not BOSH's: have the client, or the proxy in front, ask for the path that BOSH is at, or move BOSH to this one",
+						"method", r.Method, "path", logs.Text(r.URL.Path), "BOSH is at", path, "status", http.StatusNotFound, "remote", logs.Text(r.RemoteAddr), "unlogged", more)
 				}
 				http.NotFound(w, r)
 				return

@@ -24,7 +24,8 @@ func TestCheckPaths(t *testing.T) {
 			"/http-bind": false, "/http-bind/": false, "/sessions": false, "/": true, "/bosh": true, "/chat/http-bind": true,
 			"/" + strings.Repeat("x", 10_000): true,
 		},
-		http.MethodGet: {"/http-bind": false, "/": false, "/favicon.ico": false},
+		http.MethodOptions: {"/http-bind": false, "/bosh": true, "/chat/http-bind": true}, // before a page's POST
+		http.MethodGet:     {"/http-bind": false, "/": false, "/favicon.ico": false},
 	} {
 		for path, want := range paths {
 			t.Run(method+" "+path[:min(len(path), 20)], func(t *testing.T) {
@@ -41,7 +42,11 @@ func TestCheckPaths(t *testing.T) {
 					h := demo.CheckPaths(mux, "/http-bind", slog.New(slog.NewTextHandler(&log, nil)))
 					for range 3 {
 						w := httptest.NewRecorder()
-						h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+						r := httptest.NewRequest(method, path, nil)
+						if method == http.MethodOptions {
+							r.Header.Set("Access-Control-Request-Method", "POST")
+						}
+						h.ServeHTTP(w, r)
 						if want {
 							assert.Equal(t, http.StatusNotFound, w.Code)
 						}

@@ -7,7 +7,7 @@ import (
 
 // ErrNoRoom is the error for a body refused because all bodies together would
 // take too much.
-var ErrNoRoom = errors.New("no room for the body")
+var ErrNoRoom = errors.New("no room for the body: Options.MaxMemory allows no more")
 
 // A Budget bounds the memory of all bodies being received together.
 type Budget struct {

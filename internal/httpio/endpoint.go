@@ -181,7 +181,7 @@ func (e *Endpoint) preflight(r *http.Request) {
 		}
 	} else if e.preflights.Preflight(logs.Text(origin[0]), now) {
 		e.o.Logger.Warn("bosh: preflights of a page are answered, and no request follows: its browser does not accept the headers for CORS;"+
-			" are they set twice, here and by something in front?", "origin", logs.Text(origin[0]))
+			" a proxy in front may set them too, and must not", "origin", logs.Text(origin[0]))
 	}
 }
 

@@ -9,5 +9,5 @@ import (
 // long.
 func IdleClosed(log *slog.Logger, limit time.Duration) {
 	log.Warn("bosh: a connection of a front was idle for too long and is closed; a request may have been on its way, which gets 502:"+
-		" have the front close idle connections earlier, or raise the idle time-out here", "idle-timeout", limit)
+		" have the proxy in front close idle connections earlier, or raise idle-timeout", "idle-timeout", limit)
 }

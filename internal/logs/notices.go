@@ -14,8 +14,8 @@ type Notices struct {
 
 	hurried, alone, policed sync.Once
 	cutoffs                 Cutoffs
-	large                   Limiter
-	limits                  [2]Limiter
+	large, crowded          Limiter
+	limits                  [3]Limiter
 }
 
 // Hurried logs once that the time limit of requests is shorter than their wait.
@@ -42,11 +42,19 @@ func (n *Notices) Alone(session string) {
 	n.alone.Do(func() { n.Warn("bosh: "+Unaccepted, "session", session) })
 }
 
-// TooLarge logs a request larger than max. The client itself is told only of a bad
-// request.
-func (n *Notices) TooLarge(now time.Duration, max int64, remote func() string) {
+// Body logs a request that is refused for its body: it is too large, or there is no
+// memory for it. The client itself is told only of a bad request, or of a policy.
+func (n *Notices) Body(now time.Duration, large bool, maxBody, maxMemory int64, remote func() string) {
+	if !large {
+		if more, ok := n.crowded.Take(now); ok {
+			n.Warn("bosh: no memory is left for a request, so its client is told policy-violation, which ends its session:"+
+				" raise Options.MaxMemory, if the machine has more", "max-memory", maxMemory, "remote", remote(), "unlogged", more)
+		}
+		return
+	}
 	if more, ok := n.large.Take(now); ok {
-		n.Info("bosh: a request is too large", "max-body", max, "remote", remote(), "unlogged", more)
+		n.Info("bosh: a request is too large, so its client is told bad-request, which ends its session:"+
+			" raise Options.MaxBody, and above it the limit of what is in front", "max-body", maxBody, "remote", remote(), "unlogged", more)
 	}
 }
 
@@ -54,8 +62,8 @@ func (n *Notices) TooLarge(now time.Duration, max int64, remote func() string) {
 // habit, CutOff logs it: the client sees only failing requests.
 func (n *Notices) CutOff(serial int64, session string, age, now, wait time.Duration) {
 	if age < wait && n.cutoffs.GivenUp(serial, age, now) {
-		n.Warn("bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is"+
-			" in front of the Handler, or lower Options.Wait", "session", session, "after", age.Round(10*time.Millisecond), "wait", wait)
+		n.Warn("bosh: requests are given up before their wait is over, always at the same age:"+
+			" a proxy or a load balancer in front has a shorter time-out; raise it above wait, or lower Options.Wait below it", "session", session, "after", age.Round(10*time.Millisecond), "wait", wait)
 	}
 }
 
@@ -67,6 +75,7 @@ const (
 	Trouble                 // the application's: a warning
 	BySessions              // a limit that an operator should know of, but not by a line for each client
 	ByAddress               // another one
+	ByMemory                // a third
 )
 
 // Refused logs the refusal of a session. remote and origin are for the log.
@@ -75,7 +84,7 @@ func (n *Notices) Refused(now time.Duration, c Cause, condition string, remote, 
 	switch c {
 	case Trouble:
 		level = slog.LevelWarn
-	case BySessions, ByAddress:
+	case BySessions, ByAddress, ByMemory:
 		var ok bool
 		if more, ok = n.limits[c-BySessions].Take(now); ok {
 			level = slog.LevelInfo

@@ -18,8 +18,9 @@ type Quota struct {
 
 // The reasons for a refusal.
 var (
-	ErrMax     = errors.New("too many sessions")
-	ErrMaxEach = errors.New("too many sessions of one address")
+	ErrMax     = errors.New("too many sessions: Options.MaxSessions allows no more")
+	ErrMaxEach = errors.New("too many sessions of one address: Options.MaxPerAddr allows no more")
+	ErrMemory  = errors.New("sessions keep too much: Options.MaxMemory allows no more")
 )
 
 // Take takes a place for an owner.

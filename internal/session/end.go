@@ -52,8 +52,12 @@ var ByClient = &End{Remote: true}
 
 // The causes of an End without one.
 var (
-	ErrInactive  = errors.New("client inactive")
-	ErrUncreated = errors.New("client left before it was told of its session")
+	ErrInactive   = errors.New("client inactive")
+	ErrUncreated  = errors.New("client left before it was told of its session")
+	ErrShare      = errors.New("the session keeps more than its share of Options.MaxMemory")
+	ErrFlooded    = errors.New("client sends on, while more than Options.ReadBuffer is unread")
+	ErrOveractive = errors.New("client asks more often, or has more requests open, than its session allows")
+	ErrRepeats    = errors.New("client repeats a request more often than Options.MaxRepeats")
 )
 
 // finish makes the session end by e once the client has been told, unless it is ending.
@@ -179,7 +183,10 @@ func (m *Machine) dismissed(x *Exchange, a Reply) {
 
 // fail ends the session because of the request on x. That one gets the condition, after all
 // other open ones got other-request. XEP-0124, section 17.
-func (m *Machine) fail(x *Exchange, condition string) {
+func (m *Machine) fail(x *Exchange, condition string) { m.failBy(x, condition, nil) }
+
+// failBy is fail with a cause.
+func (m *Machine) failBy(x *Exchange, condition string, cause error) {
 	records := m.win.Records()
 	for i := range records {
 		if r := &records[i]; r.Exchange != nil && r.Exchange != x {
@@ -189,7 +196,7 @@ func (m *Machine) fail(x *Exchange, condition string) {
 	if x != nil {
 		m.dismissed(x, m.terminal(condition))
 	}
-	m.end(&End{Condition: condition, Remote: true})
+	m.end(&End{Condition: condition, Remote: true, Err: cause})
 }
 
 // expire ends the session because of silence, or of an unfilled gap.

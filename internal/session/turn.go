@@ -52,7 +52,7 @@ func (m *Machine) Arrive(now time.Duration, req *wire.Request, x *Exchange) {
 func (m *Machine) Receive(now time.Duration, req Request, x *Exchange) {
 	verdict := m.win.Classify(x.Rid, m.Grant.Extra(req.Request))
 	if (verdict == Turn || verdict == Ahead) && req.Share >= 0 && m.kept > req.Share && !Terminates(req.Request) {
-		m.fail(x, PolicyViolation)
+		m.failBy(x, PolicyViolation, ErrShare)
 		return
 	}
 	switch verdict {
@@ -118,7 +118,7 @@ func (m *Machine) takeTurn(now time.Duration, req Request) {
 		return
 	}
 	if (restart || len(req.Payloads) > 0) && m.flooded() {
-		m.fail(x, PolicyViolation)
+		m.failBy(x, PolicyViolation, ErrFlooded)
 		return
 	}
 	opens := m.Grant.Opens(req.Request)
@@ -126,7 +126,7 @@ func (m *Machine) takeTurn(now time.Duration, req Request) {
 	r.Pause, r.End = pause > 0, Terminates(req.Request)
 	r.Empty = len(req.Payloads) == 0 && pause == 0 && !r.End && !restart && !excused && !opens
 	if m.win.Overactive(r, m.Grant.Polling, m.Grant.Polls(), m.Grant.Extra(req.Request)) {
-		m.fail(x, PolicyViolation)
+		m.failBy(x, PolicyViolation, ErrOveractive)
 		return
 	}
 	lost := m.lost(r.Rid, req.Ack, now)
@@ -216,7 +216,7 @@ func (m *Machine) repeat(req Request, x *Exchange) {
 	}
 	if old := r.Exchange; r.State >= Answered || old != nil && x.Arrived-old.Arrived < given {
 		if n := r.Repeat(); m.cfg.MaxRepeats >= 0 && n > m.cfg.MaxRepeats {
-			m.fail(x, PolicyViolation)
+			m.failBy(x, PolicyViolation, ErrRepeats)
 			return
 		}
 	}

@@ -115,7 +115,7 @@ func TestCORS(t *testing.T) {
 func TestPreflightsOnly(t *testing.T) {
 	const page = "https://page.example"
 	message := "bosh: preflights of a page are answered, and no request follows: its browser does not accept the headers for CORS;" +
-		" are they set twice, here and by something in front?"
+		" a proxy in front may set them too, and must not"
 	for name, test := range map[string]struct {
 		o    bosh.Options
 		post bool // requests follow

@@ -259,7 +259,8 @@ func TestTooLargeIsLogged(t *testing.T) {
 				for range 2 {
 					boshtest.Post(t, pipe, text).Wait()
 				}
-				said := j.Of("bosh: a request is too large")
+				said := j.Of("bosh: a request is too large, so its client is told bad-request, which ends its session:" +
+					" raise Options.MaxBody, and above it the limit of what is in front")
 				require.Len(t, said, 1)
 				assert.Equal(t, slog.LevelInfo, said[0].Level)
 				assert.Equal(t, "1000", said[0].Attrs["max-body"])
@@ -269,8 +270,29 @@ func TestTooLargeIsLogged(t *testing.T) {
 	}
 }
 
-const cutOffMessage = "bosh: requests are given up before their wait is over, always at the same age: raise the time-out of what is" +
-	" in front of the Handler, or lower Options.Wait"
+// So is a request of a session for which no memory is left.
+func TestNoMemoryIsLogged(t *testing.T) {
+	j := &Journal{}
+	o := Elements()
+	o.Logger, o.MaxMemory = slog.New(j), 4<<10
+	behind(t, o, func(next http.Handler) http.Handler { return next }, func(t *testing.T, h *bosh.Handler, pipe *boshtest.PipeServer) {
+		j.Clear()
+		p := Dial(t, pipe)
+		Accept(t, h)
+		for range 2 {
+			RequireEnd(t, boshtest.Exchange(t, pipe, p.Body(1001, X(strings.Repeat("a", 100<<10)))), bosh.PolicyViolation)
+		}
+		said := j.Of("bosh: no memory is left for a request, so its client is told policy-violation, which ends its session:" +
+			" raise Options.MaxMemory, if the machine has more")
+		require.Len(t, said, 1)
+		assert.Equal(t, slog.LevelWarn, said[0].Level)
+		assert.Equal(t, "4096", said[0].Attrs["max-memory"])
+		assert.NotEmpty(t, said[0].Attrs["remote"])
+	})
+}
+
+const cutOffMessage = "bosh: requests are given up before their wait is over, always at the same age:" +
+	" a proxy or a load balancer in front has a shorter time-out; raise it above wait, or lower Options.Wait below it"
 
 // recovering is middleware that has no panic pass, but answers it, and counts them.
 func recovering(panics *atomic.Int32) middleware {

@@ -101,12 +101,12 @@ func TestRefused(t *testing.T) {
 			before: func(t *testing.T, h *bosh.Handler, rt http.RoundTripper) {
 				p := Dial(t, rt)
 				p.Hold("<x xmlns='u'>" + strings.Repeat("x", 16<<10) + "</x>")
-			}, level: slog.LevelDebug, condition: bosh.PolicyViolation, cause: "sessions keep too much",
+			}, level: slog.LevelInfo, condition: bosh.PolicyViolation, cause: "sessions keep too much: Options.MaxMemory",
 		},
 		"no room for the body": {
 			set:   func(o *bosh.Options) { o.MaxMemory = 4 << 10 },
 			body:  "<body rid='1' ver='1.11' to='a' xmlns='" + NsBind + "'>" + strings.Repeat("<x>y</x>", 20<<10) + "</body>",
-			level: slog.LevelDebug, condition: bosh.PolicyViolation, cause: "no room",
+			level: slog.LevelInfo, condition: bosh.PolicyViolation, cause: "no room for the body: Options.MaxMemory",
 		},
 		"Listener.Close": {
 			before: func(t *testing.T, h *bosh.Handler, rt http.RoundTripper) { h.Listener().Close() }, level: slog.LevelDebug,
@@ -201,9 +201,9 @@ func TestRefusedOften(t *testing.T) {
 				}
 			}
 			require.Len(b, said, 3)
-			assert.Equal(b, "too many sessions of one address", said[0].Attrs["cause"])
-			assert.Equal(b, "too many sessions", said[1].Attrs["cause"], "another matter")
-			assert.Equal(b, "too many sessions", said[2].Attrs["cause"])
+			assert.Equal(b, "too many sessions of one address: Options.MaxPerAddr allows no more", said[0].Attrs["cause"])
+			assert.Equal(b, "too many sessions: Options.MaxSessions allows no more", said[1].Attrs["cause"], "another matter")
+			assert.Equal(b, "too many sessions: Options.MaxSessions allows no more", said[2].Attrs["cause"])
 			assert.Empty(b, said[1].Attrs["unlogged"])
 			assert.Equal(b, "29", said[2].Attrs["unlogged"])
 			if level == slog.LevelDebug {
@@ -285,5 +285,57 @@ func TestStreamRefused(t *testing.T) {
 			assert.Equal(b, test.cause, entries[0].Attrs["cause"])
 			s.Alive()
 		})
+	}
+}
+
+// A session that ends for what its client does says why, besides its condition.
+func TestViolationsSayWhy(t *testing.T) {
+	for name, test := range map[string]struct {
+		set  func(*bosh.Options)
+		do   func(*Peer, *bosh.Stream)
+		want string
+	}{
+		"too often": {func(*bosh.Options) {}, func(p *Peer, _ *bosh.Stream) {
+			p.Hold("")
+			p.Post("")
+		}, "asks more often"},
+		"repeats": {func(o *bosh.Options) { o.MaxRepeats = 1 }, func(p *Peer, _ *bosh.Stream) {
+			p.Hold(X("a"))
+			p.Hold(X("b")) // which answers the first
+			for range 3 {
+				boshtest.Exchange(p.T, p.Rt, p.Body(1001, X("a")))
+			}
+		}, "Options.MaxRepeats"},
+		"behind": {func(o *bosh.Options) { o.ReadBuffer, o.MaxBody = 1, 1000 }, func(p *Peer, s *bosh.Stream) {
+			for s.Session().Err() == nil {
+				Write(p.T, s, X("there is always something to say"))
+				p.Send(X(strings.Repeat("a", 800)))
+			}
+		}, "Options.ReadBuffer"},
+		"memory": {func(o *bosh.Options) { o.MaxMemory = 4 << 10 }, func(p *Peer, _ *bosh.Stream) {
+			p.Hold(X(strings.Repeat("a", 16<<10)))
+			p.Post(X("b"))
+		}, "Options.MaxMemory"},
+	} {
+		for _, isDirect := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, isDirect), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := Elements()
+					o.Grace, o.Polling = -1, 5*time.Second
+					test.set(&o)
+					h := WithEngine(t, o, isDirect)
+					pipe := boshtest.NewPipeServer(h)
+					defer pipe.Close()
+					p := Dial(t, pipe)
+					s := Accept(t, h)
+					test.do(p, s)
+					synctest.Wait()
+					var e *bosh.Error
+					require.ErrorAs(t, s.Session().Err(), &e)
+					assert.Equal(t, bosh.PolicyViolation, e.Condition)
+					assert.ErrorContains(t, e.Err, test.want)
+				})
+			})
+		}
 	}
 }
