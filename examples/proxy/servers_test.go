@@ -304,7 +304,7 @@ func startProxy(t testing.TB, args ...string) *realProxy {
 }
 
 // expected are the warnings that tests bring about on purpose.
-var expected = regexp.MustCompile(`the XMPP server cannot be reached|msg=drained|msg="session ended".* reason=server-failed`)
+var expected = regexp.MustCompile(`session refused: the XMPP server|a proxy in front is not named by -trust|msg=drained|msg="session ended".* reason=server-failed`)
 
 // startChat starts examples/chat, for its page, and returns where it is.
 func startChat(t testing.TB) string {
