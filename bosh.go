@@ -221,8 +221,9 @@ type Options struct {
 	// Most clients take answers in the order of their connections, so output also waits, for
 	// up to Grace, in two cases. The replies to a request go out together: output waits until
 	// the application has read all input and waits for more. No answer overtakes another:
-	// after one with payloads, output waits for an ack, or a request that proves its arrival; not
-	// on the same HTTP/1.1 connection without a proxy; up to 0.1 s after one before an Import.
+	// after one with payloads, output waits for an ack, or a request that proves its arrival. It
+	// does not wait on the connection of that answer (HTTP/1.1, no proxy). After an Import it
+	// waits for up to 0.1 s, since the other process may still be writing.
 	//
 	// If a stream is not XMPP, its opening answer waits as long for the first output, but no
 	// longer once the application waits for input.
@@ -652,7 +653,8 @@ type Trace struct {
 	Refused func(*http.Request, *Error)
 
 	// Request is called when a request has been received, and Response when its answer has
-	// been written. Neither is called after the end of the session.
+	// been written, or waits behind another one of its connection. Neither is called for a request that finds no session. Those of the last
+	// requests may come after SessionEnd.
 	Request  func(*Session, RequestInfo)
 	Response func(*Session, ResponseInfo)
 }

@@ -49,7 +49,7 @@ type Handler struct {
 	created  atomic.Int64                    // sessions
 	grants   session.GrantCache              // of the sessions
 	opened   atomic.Pointer[session.Opening] // see share
-	memory   atomic.Int64                    // bytes that the sessions keep; see Session.account
+	memory   atomic.Int64                    // bytes that the sessions keep; see Session.act
 	bodies   httpio.Budget                   // of those that are being received
 	requests wire.Pool                       // that are being parsed and taken in
 	carriers carrier.Pool                    // of requests of net/http
@@ -57,7 +57,7 @@ type Handler struct {
 	past     registry.Totals        // of all sessions, and those that have ended
 	turned   registry.ByName        // sessions refused, by condition
 	inflight *registry.InFlight     // closed by Shutdown; counts the requests being served
-	idle     *timers.Idle[*Session] // see Session.defers
+	idle     *timers.Idle[*Session] // see Machine.defers
 	turns    timers.Turns           // of clients
 	parking  carrier.Parking        // of the sessions
 	engine   *direct.Engine         // nil without Options.Direct
@@ -416,7 +416,8 @@ func (h *Handler) began(s *Session) {
 	}
 }
 
-// over takes note of a session's end by e. It has the values of ctx.
+// over takes note of a session's end by e. The Logger gets ctx, which has the values of the
+// session's context.
 func (h *Handler) over(ctx context.Context, s *Session, e *Error) {
 	h.leaves(s.owner())
 	h.sessions.Delete(s.m.SID)
@@ -488,7 +489,7 @@ func (h *Handler) Stats() HandlerStats {
 func (h *Handler) ask(m registry.Mark, sum *registry.Counts) {
 	for s := range h.sessions.All() {
 		s.lock()
-		if !s.told { // or the Totals have been
+		if !s.summed { // or the Totals have been
 			s.asked = m
 			sum.Add(s.counted())
 		}

@@ -535,8 +535,8 @@ func (h *Handler) reply(w http.ResponseWriter, wt *carrier.NetHTTP) {
 	h.edge.Reply(w, wt.R, wt.Answer())
 }
 
-// attended waits for an answer before any alarm is due, and writes it: no other goroutine
-// need wake for that.
+// attended is called once the application has learnt of w, always: nothing is written before.
+// It waits for an answer before any alarm is due, and writes it: no other goroutine wakes.
 func (s *Session) attended(w *carrier.Written) {
 	s.lock()
 	wait := s.desk.Attended(!w.Relayed(), &s.h.parking)
@@ -565,8 +565,8 @@ func (s *Session) answerQueue() {
 }
 
 // answerLocked answers the requests on the desk: its caller has claimed it. It is called
-// with the lock, and releases it. While the last answer is sent others may claim the desk:
-// it would take the lock once more to look for theirs.
+// with the lock, and releases it. The claim ends before an answer is sent: so the last one
+// needs no lock afterwards to see that there is no more.
 func (s *Session) answerLocked() {
 	for w := s.desk.Next(); w != nil; w = s.desk.Next() {
 		if !s.give(&w.Exchange) {
@@ -614,7 +614,7 @@ func (s *Session) receive(req *wire.Request, ex *carrier.Exchange, malformed boo
 	r.Spare = grace && len(req.Payloads) > 0 && s.h.idle.Spare(now)
 	ex.Via().Arrived(&s.desk)
 	s.m.Arrive(now, req, &ex.Exchange)
-	if s.told {
+	if s.summed {
 		s.h.past.Add(registry.Counts{Requests: 1, BytesIn: int64(len(req.Body))})
 	}
 	if s.m.Phase() == session.Ended {
@@ -654,7 +654,7 @@ func (s *Session) take(ex *carrier.Exchange) (ok bool) {
 func (s *Session) give(ex *carrier.Exchange) (ok bool) {
 	ex.Moved = s.m.Moved()
 	ok = s.m.Give(s.h.now(), &ex.Exchange)
-	if ok && s.told {
+	if ok && s.summed {
 		s.h.past.Add(registry.Counts{BytesOut: int64(len(ex.Reply.Body))})
 	}
 	return ok
@@ -720,10 +720,10 @@ type RequestInfo struct {
 type ResponseInfo struct {
 	Rid   int64
 	Bytes int           // of its body
-	Open  time.Duration // from the request's arrival to the end of writing
+	Open  time.Duration // from the request's arrival to the call of Trace.Response
 }
 
-// restore makes s of x. There is a place reserved for each of the streams that it returns.
+// restore fills s from x. Each stream that it returns has a place, for the caller to give back after an error.
 func (h *Handler) restore(s *Session, x *state.Session) (streams []*Stream, err error) {
 	now := h.now()
 	s.scope, s.began, s.serial = *reqinfo.NewLazyContext(context.Background()), int32((now-x.Age)/time.Second), h.serial.Add(1)

@@ -36,10 +36,6 @@ import (
 //
 // All its methods may be called from any goroutine, also from the callbacks of
 // [Options].
-//
-// It is the lock around a [session.Machine]. The order of locks: a Session's comes
-// first; under it those of registry, replay, timers and the memory counters may be
-// taken, one at a time. No two Sessions are locked at a time.
 type Session struct {
 	h      *Handler
 	serial int64        // for logs
@@ -47,10 +43,10 @@ type Session struct {
 	began  int32        // when it began, in seconds by the clock; maybe in another process, before that
 	secure bool
 
-	told  bool          // the application knows that it has ended; guarded by mu, as all that follows
-	asked registry.Mark // for its stats: see Handler.Stats
+	summed bool          // it has ended, and the Totals have its counts; guarded by mu, as all that follows
+	asked  registry.Mark // for its stats: see Handler.Stats
 
-	mu sync.Mutex // see lock, release and looked, which alone may touch it
+	mu sync.Mutex // comes first: see Locks in internal/README.md; see lock, release and looked, which alone may touch it
 
 	m     session.Machine
 	desk  carrier.Desk // where answers are written that nobody waits for
@@ -61,9 +57,9 @@ type Session struct {
 
 // rare is for few sessions.
 type rare struct {
-	label  string  // see SetLabel
-	app    []byte  // what Export was given, in another process
-	legacy *legacy // nil while the session lives, and mostly behind that
+	label string    // see SetLabel
+	app   []byte    // what Export was given, in another process
+	left  *leftover // nil while the session lives, and mostly behind that
 }
 
 // seldom returns the rare things.
@@ -114,7 +110,7 @@ func (s *Session) looked() { s.mu.Unlock() }
 // release is unlock for callers who answer the queue themselves, if it reports so.
 func (s *Session) release() (answer bool) {
 	var after []func()
-	m, told := &s.m, s.told
+	m, summed := &s.m, s.summed
 	if !m.Calm() { // as it is for most stanzas of a body with many
 		if m.TakeWatch() {
 			s.h.idle.After(s.h.now(), s) // before the application is woken, so that it comes first
@@ -135,7 +131,7 @@ func (s *Session) release() (answer bool) {
 			x.Carrier.(carrier.Carrier).Wake(&s.desk)
 		}
 	}
-	over := s.told != told
+	over := s.summed != summed
 	answer = s.desk.Claim(m.Watched())
 	s.mu.Unlock()
 	for _, f := range after {
@@ -177,8 +173,8 @@ func (s *Session) act() {
 	if e.Memory != 0 {
 		s.h.memory.Add(e.Memory)
 	}
-	if e.Over || s.told {
-		s.bequeath(e.Kept)
+	if e.Over || s.summed {
+		s.leaveBehind(e.Kept)
 	}
 	if e.Keep {
 		s.keepAnswers()
@@ -190,13 +186,13 @@ func (s *Session) act() {
 
 // count adds the session to those that have ended. It is called with the lock held.
 func (s *Session) count() {
-	s.told = true
+	s.summed = true
 	e := s.m.Final()
-	told := errorOf(e)
+	end := errorOf(e)
 	if e.Public == nil && e != session.ByClient {
-		e.Public = told
+		e.Public = end
 	}
-	s.h.past.Ended(s.counted(), s.asked, told.reason())
+	s.h.past.Ended(s.counted(), s.asked, end.reason())
 }
 
 // A locker is a Session as its streams see it: see netconn.Session.
@@ -317,21 +313,21 @@ func (h *Handler) callAdmit(ctx context.Context, r *http.Request, o *Opening) (c
 	return c, &Error{Condition: InternalServerError, Err: err}
 }
 
-// A legacy is the unread input of a session after its end.
-type legacy struct {
+// A leftover is the unread input of a session after its end.
+type leftover struct {
 	bytes  int64
 	memory *atomic.Int64 // which counts it
 }
 
-// bequeath notes the memory of a session after its end. It counts no more when the
+// leaveBehind notes the memory of a session after its end. It counts no more when the
 // application has forgotten the session without closing its streams.
-func (s *Session) bequeath(kept int64) {
-	if s.rare != nil && s.rare.legacy != nil {
-		s.rare.legacy.bytes = kept
+func (s *Session) leaveBehind(kept int64) {
+	if s.rare != nil && s.rare.left != nil {
+		s.rare.left.bytes = kept
 	} else if kept > 0 {
-		l := &legacy{kept, &s.h.memory}
-		s.seldom().legacy = l
-		runtime.AddCleanup(s, func(l *legacy) { l.memory.Add(-l.bytes) }, l)
+		l := &leftover{kept, &s.h.memory}
+		s.seldom().left = l
+		runtime.AddCleanup(s, func(l *leftover) { l.memory.Add(-l.bytes) }, l)
 	}
 }
 

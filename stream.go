@@ -38,7 +38,7 @@ type Stream struct {
 	s     *Session
 	local net.Addr
 
-	// The rest is guarded by s.mu.
+	// The rest is guarded by s.mu, but for Framing, Name and the pointer scope: they never change.
 
 	state netconn.State
 	scope *reqinfo.LazyContext // nil unless the session may have several streams
@@ -246,7 +246,7 @@ func (st *Stream) Imported() []byte {
 // their contexts have no values: [Stream.Imported] must tell who the client is. Opening,
 // Label, RemoteAddr, Request, certificate and Proven are as they were; ID is another one, and
 // Stats begin anew. The framing, and all that the client was told, are the session's. All
-// other options are those of h. The client has as long as it may be inactive to come back.
+// other options are those of h. The client has the rest of its inactivity to come back.
 //
 // It does not block. It fails if exported is damaged, or of a later version: it reads this
 // one and the one before. It fails as a creation does if h takes no sessions any more or has

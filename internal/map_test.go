@@ -116,6 +116,33 @@ func TestMapHasAllPackages(t *testing.T) {
 	}
 }
 
+// Times has each constant of the packages that is made of a unit of time, but for those of
+// tests and tools.
+func TestTimesAreAll(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, times, _ := strings.Cut(string(text), "\n## Times\n")
+	times, _, _ = strings.Cut(times, "\n## ")
+	tools := []string{"attack", "bench", "chaos", "demo", "enginetest", "interop", "knobs", "leak", "model", "plot", "probe", "promtext", "spec"}
+	paths, err := filepath.Glob("*/*.go")
+	require.NoError(t, err)
+	paths = append(paths, "../rid.go", "../session.go") // bosh.go has the limits of options
+	constant := regexp.MustCompile(`(?m)^(?:const |\t)(\w+) +(?:time\.Duration +)?= [^\n/]*\btime\.(?:Millisecond|Second|Minute|Hour)\b`)
+	found := 0
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") || slices.Contains(tools, strings.Split(path, "/")[0]) {
+			continue
+		}
+		source, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, m := range constant.FindAllStringSubmatch(string(source), -1) {
+			found++
+			assert.Contains(t, times, "`"+m[1]+"`", "%s has a time that is not in Times", path)
+		}
+	}
+	assert.Greater(t, found, 20)
+}
+
 // The table of conformance names nothing that is not there, and has every section that
 // tests name requirements of.
 func TestConformanceNamesWhatExists(t *testing.T) {
