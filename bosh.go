@@ -653,8 +653,8 @@ type Trace struct {
 	Refused func(*http.Request, *Error)
 
 	// Request is called when a request has been received, and Response when its answer has
-	// been written, or waits behind another one of its connection. Neither is called for a request that finds no session. Those of the last
-	// requests may come after SessionEnd.
+	// been written, or waits behind another one of its connection. Neither is called for a
+	// request that finds no session. Those of the last requests may come after SessionEnd.
 	Request  func(*Session, RequestInfo)
 	Response func(*Session, ResponseInfo)
 }

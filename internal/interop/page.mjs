@@ -314,6 +314,7 @@ await main({
       const answerLost = new Promise((resolve) => { lost = resolve; });
       await alice.page.route('**/http-bind', async (route) => {
         await route.fetch().catch(() => {});
+        await alice.say('mine, held'); // behind an answer that does not know of it yet
         await route.abort('connectionreset').catch(() => {});
         lost();
       }, { times: 1 });
@@ -322,7 +323,6 @@ await main({
       await repeat;
       await bob.say('other, lost');
       await answerLost;
-      await alice.say('mine, held');
       heard.push('other, lost');
       said.push('mine, held');
       await arrived();
